@@ -1,0 +1,169 @@
+"""How much does `fit` cost over a bare PyTorch loop, and how does transformers' Trainer compare?
+
+    python benchmarks/training.py [--steps 30] [--repetitions 7]
+
+One micro BERT, the same batches, the same AdamW (fused, beta2 = .98, norm clipped to 1, linear schedule, fp32 on a CPU). The
+three loops take turns, so that whatever else the machine does falls on all of them; the figures are medians over the
+turns, of tokens a second of the whole call and of the median step. Writes labkit/results/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import IterableDataset
+from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
+
+import labkit
+from labkit.files import write_json
+from labkit.training import Training, fit, learning_rate
+from labkit.training.engine import parameter_groups
+
+RESULTS = Path(labkit.__file__).parent / "results" / "training.json"
+VOCABULARY, LENGTH, ROWS, LR = 2000, 32, 64, 5e-4
+
+
+def new_model() -> BertForMaskedLM:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256}
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return BertForMaskedLM(BertConfig(vocab_size=VOCABULARY, **sizes, **still))
+
+
+def make_batches(steps: int) -> list[dict[str, Tensor]]:
+    """MLM-like: of the (64, 32) tokens 20 % have a label."""
+    source = torch.Generator().manual_seed(1)
+    batches = []
+    for _ in range(steps):
+        tokens = torch.randint(VOCABULARY, (ROWS, LENGTH), generator=source)  # (batch, tokens)
+        labels = tokens.where(torch.rand(ROWS, LENGTH, generator=source) < 0.2, -100)
+        batches.append({"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels})
+    return batches
+
+
+def loss_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return model(**batch).loss
+
+
+def by_fit(model: nn.Module, batches: list[dict[str, Tensor]]) -> None:
+    fit(model, loss_of, batches, steps=len(batches), lr=LR, precision="fp32", progress=False)
+
+
+def by_hand(model: nn.Module, batches: list[dict[str, Tensor]]) -> None:
+    settings, total = Training(steps=len(batches), lr=LR), len(batches)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=LR, betas=(0.9, 0.98), fused=True)
+    schedule = LambdaLR(optimizer, lambda step: learning_rate(settings, min(step, total - 1), total) / LR)
+    losses = []
+    for batch in batches:
+        loss = loss_of(model, {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+    torch.stack(losses).tolist()
+
+
+class _Ready(IterableDataset):
+    """Ready-made batches for the Trainer, which then must not batch or shuffle them again."""
+
+    def __init__(self, batches: list[dict[str, Tensor]]) -> None:
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def by_trainer(model: nn.Module, batches: list[dict[str, Tensor]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, max_steps=len(batches), per_device_train_batch_size=1, learning_rate=LR, adam_beta2=0.98,
+            weight_decay=0.01, max_grad_norm=1.0, warmup_steps=max(len(batches) // 10, 1), optim="adamw_torch_fused",
+            lr_scheduler_type="linear", save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )  # fmt: skip
+        Trainer(model, arguments, train_dataset=_Ready(batches), data_collator=lambda rows: rows[0]).train()
+
+
+LOOPS: dict[str, Callable[..., None]] = {"fit": by_fit, "bare PyTorch": by_hand, "transformers.Trainer": by_trainer}
+
+
+def timed(loop: Callable[..., None], batches: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Tokens a second of the whole call, and of its median step (from one forward to the next)."""
+    model, moments = new_model(), []
+    handle = model.register_forward_pre_hook(lambda *_: moments.append(time.perf_counter()))
+    began = time.perf_counter()
+    loop(model, batches)
+    seconds = time.perf_counter() - began
+    handle.remove()
+    step = statistics.median(later - sooner for sooner, later in zip(moments, moments[1:], strict=False))
+    tokens = ROWS * LENGTH
+    return {"call": tokens * len(batches) / seconds, "step": tokens / step, "start_ms": 1e3 * (moments[0] - began)}
+
+
+def device_name() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=30, help="steps of one turn")
+    parser.add_argument("--repetitions", type=int, default=7, help="turns of each loop")
+    options = parser.parse_args()
+    batches = make_batches(options.steps)
+    for loop in LOOPS.values():  # imports and caches
+        timed(loop, batches[:3])
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in LOOPS}
+    for turn in range(options.repetitions):
+        names = list(LOOPS)[turn % len(LOOPS) :] + list(LOOPS)[: turn % len(LOOPS)]
+        for name in names:
+            figures[name].append(timed(LOOPS[name], batches))
+    rows = [{"loop": name, "turn": turn, **{k: round(v, 2) for k, v in figure.items()}}
+            for name, turns in figures.items() for turn, figure in enumerate(turns)]  # fmt: skip
+    summary = summarise(figures)
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "labkit": labkit.__version__}
+    command = f"python benchmarks/training.py --steps {options.steps} --repetitions {options.repetitions}"
+    record: dict[str, Any] = {
+        "command": command, "date": datetime.date.today().isoformat(), "device": device_name(), "versions": versions,
+        "unit": "tokens/s (call, step), ms (start_ms)", "summary": summary, "rows": rows,
+    }  # fmt: skip
+    write_json(RESULTS, record)
+
+
+def summarise(figures: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """Medians a loop, and `fit` as a multiple of each, turn by turn; printed and returned."""
+    summary = []
+    print(f"{'':22}{'whole call':>14}{'median step':>14}{'start':>10}{'fit is':>16}")
+    for name, turns in figures.items():
+        middle = {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
+        pairs = zip(figures["fit"], turns, strict=True)
+        ratios = [(own["call"] / other["call"], own["step"] / other["step"]) for own, other in pairs]
+        call, step = (statistics.median(column) for column in zip(*ratios, strict=True))
+        print(
+            f"{name:22}{middle['call']:>10,.0f} t/s{middle['step']:>10,.0f} t/s{middle['start_ms']:>7.0f} ms"
+            f"{call:>8.3f} {step:>6.3f} x"
+        )
+        plain = {key: round(value, 1) for key, value in middle.items()}
+        summary.append({"loop": name, **plain, "fit_over_this_call": round(call, 3), "fit_over_this_step": round(step, 3)})
+    return summary
+
+
+if __name__ == "__main__":
+    main()

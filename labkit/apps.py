@@ -1,0 +1,292 @@
+"""A finished model as an *app*: a folder to hand on, load again, put behind a page, or run over a file.
+
+The folder is what `save_pretrained` writes, plus `labkit.json`, which says how a text becomes an answer (method,
+fields, labels) and holds the SHA-256 of every file. Loading checks them all first. Only safetensors and JSON are read;
+nothing in the folder is ever run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+import labkit
+from labkit import evaluation, files
+from labkit.compression import int8
+from labkit.config import strict, to_dict
+from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, unknown
+from labkit.fewshot.pet import PET
+from labkit.foundations.heads import HeadClassifier
+from labkit.tasks import Task
+from labkit.tasks.tables import read_table
+from labkit.tasks.text import read_lines
+from labkit.tasks.writing import write_table
+
+Input = str | Sequence[str] | Mapping[str, Any]
+FORMAT = 1
+CARD = "labkit.json"
+INT8_WEIGHTS = "int8.safetensors"
+METHODS = {"head": HeadClassifier, "pet": PET}
+# What people leave beside a model and no loader reads; anything else must be in the manifest.
+HARMLESS = {".md", ".png", ".svg", ".html", ".log", ".npy"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """The contents of `labkit.json`."""
+
+    format: int
+    labkit: str  # version that wrote it
+    task: str
+    language: str
+    fields: tuple[str, ...]
+    labels: tuple[str, ...]
+    architecture: str  # a class of transformers
+    method: dict  # {"kind": "pet", …}: what `from_description` needs
+    metrics: dict
+    quantised: str | None  # "int8" or None
+    examples: list  # rows to try
+    files: dict  # name -> SHA-256
+
+
+@dataclass(frozen=True)
+class App:
+    """A loaded model with all that an answer takes."""
+
+    card: Card
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    method: Any
+
+    def predict(
+        self, inputs: str | Iterable[Input], *, batch_size: int = 64, progress: bool | None = False
+    ) -> list[dict[str, Any]]:
+        """`{"label": name, "probabilities": {name: p}}` for each input: a text, several, or a row of the fields.
+
+        Raises DataError naming the input that lacks a field or is no text.
+        """
+        items = [inputs] if isinstance(inputs, str) else inputs
+        rows = [self._row(item, number) for number, item in enumerate(items, start=1)]
+        if not rows:
+            return []
+        found = evaluation.predict(self.model, self.method, rows, batch_size=batch_size, progress=progress)
+        answers = [dict(zip(self.card.labels, row.tolist(), strict=True)) for row in found]  # found: (inputs, classes)
+        return [{"label": max(answer, key=answer.__getitem__), "probabilities": answer} for answer in answers]
+
+    def _row(self, item: Any, number: int) -> dict[str, str]:
+        fields = self.card.fields
+        if isinstance(item, str):
+            item = (item,)
+        if not isinstance(item, Mapping):
+            given = len(item) if isinstance(item, Sequence) else 0
+            if given != len(fields):
+                raise DataError(f"input {number}: {given} texts given, {len(fields)} needed: {', '.join(fields)}")
+            item = dict(zip(fields, item, strict=True))
+        for field in fields:
+            if not isinstance(item.get(field), str):
+                raise DataError(f"input {number}: field {field!r} must be text, not {item.get(field)!r}")
+        return {field: item[field] for field in fields}
+
+
+def batch_predict(
+    app: App, source: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: bool | None = False
+) -> int:
+    """Label every row of `source` (.tsv or .csv with a header, .txt with one text a line) into `target` (.tsv or .csv).
+
+    The columns stay, `predicted` and `probability` join them. Returns the number of rows. Raises DataError naming file
+    and line, UsageError for names that cannot be right; `target` is written whole or not at all.
+    """
+    if Path(target).suffix.lower() not in (".tsv", ".csv"):
+        raise UsageError(f"{target}: name the output .tsv or .csv")
+    columns, rows = _read_rows(app.card, Path(source))
+    taken = {"predicted", "probability"} & set(columns)
+    if taken:
+        raise UsageError(f"{source}: has a column {min(taken)!r} already; rename it, the output needs the name")
+    for row, answer in zip(rows, app.predict(rows, progress=progress), strict=True):
+        row |= {"predicted": answer["label"], "probability": f"{max(answer['probabilities'].values()):.4f}"}
+    write_table(target, rows, [*columns, "predicted", "probability"])
+    return len(rows)
+
+
+def _read_rows(card: Card, source: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a file that has the app's fields."""
+    if source.suffix.lower() == ".txt":
+        if len(card.fields) > 1:
+            fields = ", ".join(card.fields)
+            raise UsageError(f"{source}: a .txt holds one text a line, this app reads {fields}: give a .tsv or .csv")
+        rows = [{card.fields[0]: line} for line in read_lines(source)]
+        if not rows:
+            raise DataError(f"{source}: the file is empty")
+        return list(card.fields), rows
+    table = read_table(source)
+    columns = [column.name for column in table.columns]
+    for field in card.fields:
+        if field not in columns:
+            raise DataError(f"{source}: line 1: no column {field!r}; it has {', '.join(columns)}")
+    return columns, [dict(row) for row in table.rows]
+
+
+# ------------------------------------------------------------------------------------------------------------- saving
+
+
+def save_app(
+    folder: str | os.PathLike[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    method: Any,
+    task: Task,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    examples: Sequence[Mapping[str, Any]] = (),
+    quantised: str | None = None,
+) -> Path:
+    """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
+
+    `metrics` is shown in the model card, `examples` (rows) on the page. An int8 model is recognised and saved in int8;
+    `quantised` only states what is expected. Raises UsageError for a method that cannot be saved or a model that is not
+    quantised as stated, LabkitError where the system refuses.
+    """
+    target = Path(folder)
+    kind = next((name for name, cls in METHODS.items() if type(method) is cls), None)
+    if kind is None:
+        raise UsageError(f"a {type(method).__name__} cannot be saved as an app; savable methods: {', '.join(METHODS)}")
+    found = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
+    if quantised is not None and quantised != found:
+        raise UsageError(f"the model is in {found or 'floating point'}, not in {quantised}: quantise it first")
+    with files.writing_folder(target) as temporary:
+        if found:
+            model.config.save_pretrained(temporary)
+            int8.save(model, temporary / INT8_WEIGHTS)
+        else:
+            model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        card = Card(
+            format=FORMAT, labkit=labkit.__version__, task=task.name, language=task.language,
+            fields=tuple(task.fields), labels=tuple(task.labels), architecture=type(model).__name__,
+            method={"kind": kind, **method.describe()}, metrics=dict(metrics or {}),
+            quantised=found,
+            examples=[{field: row[field] for field in task.fields} for row in examples],
+            files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())},
+        )  # fmt: skip
+        files.write_json(temporary / CARD, to_dict(card))
+        files.write_text(temporary / "README.md", model_card(card))
+    return target
+
+
+def model_card(card: Card) -> str:
+    """The README.md of an app: front matter as the hub reads it, then what it does, how well, and how to load it."""
+    language = json.dumps(card.language, ensure_ascii=False)
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-classification", f"language: {language}"]
+    lines += ["tags: [labkit]", "---", ""]
+    lines += [f"# {_plain(card.task)}: {', '.join(map(_plain, card.labels))}", ""]
+    lines += [f"Reads {' and '.join(map(_plain, card.fields))}; answers with the labels and their probabilities.", ""]
+    lines += ["| | |", "|---|---|", f"| method | {card.method['kind']} on {card.architecture} |"]
+    lines += [f"| weights | {card.quantised or 'floating point'} |"]
+    lines += [f"| {_plain(name)} | {value} |" for name, value in card.metrics.items()]
+    call = f'load_app("this/folder").predict([{", ".join(repr("a text") for _ in card.fields)}])'
+    lines += ["", "```python", "from labkit.apps import load_app", "", call, "```", ""]
+    if card.quantised:
+        lines += ["The weights are int8 by rows: labkit loads them, plain transformers does not.", ""]
+    else:
+        lines += [f"Plain transformers loads it too: `{card.architecture}.from_pretrained(folder)`.", ""]
+    return "\n".join(lines + [f"Made with labkit {card.labkit}.", ""])
+
+
+def _plain(text: object) -> str:
+    """Text that Markdown shows as it is: no markup, no table cell of its own, one line."""
+    shown = " ".join(str(text).split())
+    for character in "\\`*_[]|<>#":
+        shown = shown.replace(character, f"&#{ord(character)};")
+    return shown
+
+
+# ------------------------------------------------------------------------------------------------------------ loading
+
+
+def load_app(folder: str | os.PathLike[str]) -> App:
+    """Check every file of an app against its manifest, then load it, on the CPU, in evaluation mode.
+
+    Raises CheckpointError for what is missing, altered, unknown, or of another format; nothing is loaded then.
+    """
+    where = Path(folder)
+    card = read_card(where)
+    _check_files(where, card)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
+        model = _load_model(where, card)
+        method = _load_method(card, tokenizer, where)
+    except LabkitError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{where}: cannot be loaded: {str(error).splitlines()[0]}; save the app again") from error
+    return App(card, model.eval(), tokenizer, method)
+
+
+def read_card(folder: Path) -> Card:
+    """The app's `labkit.json`; CheckpointError where it is missing, broken or of another format."""
+    path = folder / CARD
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no {CARD} there: not an app; `labkit pipeline` makes one")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON ({error}); save the app again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else None
+        raise CheckpointError(f"{path}: format {found!r}, this labkit reads {FORMAT}; use the labkit that wrote it")
+    missing = {field.name for field in dataclasses.fields(Card)} - set(values)
+    if missing:
+        raise CheckpointError(f"{path}: lacks {', '.join(sorted(missing))}; save the app again")
+    try:
+        return strict(Card, values, where=str(path))
+    except UsageError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _check_files(folder: Path, card: Card) -> None:
+    for name, digest in card.files.items():
+        if Path(name).name != name:
+            raise CheckpointError(f"{folder / CARD}: {name!r} is not the name of a file in this folder")
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: missing; copy the app again")
+        if files.sha256(folder / name) != digest:
+            raise CheckpointError(f"{folder / name}: altered or cut short (its SHA-256 differs); copy the app again")
+    for path in sorted(folder.iterdir()):
+        if path.name not in {*card.files, CARD} and path.suffix.lower() not in HARMLESS:
+            raise CheckpointError(f"{path}: not part of the app as it was saved; remove it, or copy the app again")
+
+
+def _load_model(folder: Path, card: Card) -> PreTrainedModel:
+    cls = getattr(transformers, card.architecture, None)
+    if not (isinstance(cls, type) and issubclass(cls, PreTrainedModel)):
+        raise CheckpointError(f"{folder / CARD}: {card.architecture!r} is not a model of transformers")
+    if card.quantised is None:
+        model, facts = cls.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+        wrong = sorted(map(str, [*facts["missing_keys"], *facts["unexpected_keys"], *facts["mismatched_keys"]]))
+        if wrong:  # transformers would go on with random weights
+            raise CheckpointError(
+                f"{folder}: the weights are not those of a {card.architecture}: {', '.join(wrong[:3])}"
+            )
+        return model
+    if card.quantised != "int8":
+        raise CheckpointError(f"{folder / CARD}: quantised as {card.quantised!r}; this labkit knows int8")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return int8.load(cls(config), folder / INT8_WEIGHTS)
+
+
+def _load_method(card: Card, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Any:
+    description = dict(card.method)
+    kind = description.pop("kind", None)
+    if kind not in METHODS:
+        raise CheckpointError(f"{folder / CARD}: {unknown('method', kind, METHODS)}")
+    return METHODS[kind].from_description(description, tokenizer)

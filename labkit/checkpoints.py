@@ -1,0 +1,191 @@
+"""Checkpoints: folders `step-000123` that are whole or absent, checked byte for byte, and free of pickle.
+
+    model.safetensors      the weights (tied ones once) and buffers
+    optimizer.safetensors  the optimizer's tensors
+    state.safetensors      random generators, losses
+    state.json             step, settings, counts
+    config.json            the model's own, where it has one: `from_pretrained` opens the folder
+    manifest.json          size and SHA-256 of each file above
+
+A folder is filled beside its place, flushed, and renamed (`files.writing_folder`), so a kill at any moment leaves the
+checkpoints before it as they were. Reading takes the newest one that its manifest confirms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from labkit.errors import CheckpointError
+from labkit.files import sha256, writing_folder
+
+TENSORS = ("model", "optimizer", "state")
+REQUIRED = {*(f"{name}.safetensors" for name in TENSORS), "state.json"}
+FOLDER = re.compile(r"step-(\d{6,})")
+
+
+@dataclass
+class Snapshot:
+    """What a checkpoint holds: tensors by name in three files, plain facts, the model's config as JSON text."""
+
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    config: str | None = None
+
+
+def save(folder: str | os.PathLike[str], snapshot: Snapshot, keep: int = 2) -> Path:
+    """Write `folder/step-…` whole or not at all, then remove all but the newest `keep`.
+
+    Raises LabkitError where the system refuses (disk full, no permission); what was there before stays.
+    """
+    target = Path(folder) / f"step-{snapshot.step:06d}"
+    with writing_folder(target) as temporary:
+        for name in TENSORS:
+            _write_tensors(temporary / f"{name}.safetensors", getattr(snapshot, name))
+        (temporary / "state.json").write_text(json.dumps({**snapshot.facts, "step": snapshot.step}), encoding="utf-8")
+        if snapshot.config is not None:
+            (temporary / "config.json").write_text(snapshot.config, encoding="utf-8")
+        files = {file.name: {"size": file.stat().st_size, "sha256": sha256(file)} for file in temporary.iterdir()}
+        (temporary / "manifest.json").write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    _prune(Path(folder), snapshot.step, keep)
+    return target
+
+
+def load(folder: str | os.PathLike[str]) -> tuple[Path, Snapshot] | None:
+    """The newest whole checkpoint in `folder` and its path; None where there is no checkpoint at all.
+
+    Each newer one that is cut short or altered is named in a warning. Raises CheckpointError when none is usable.
+    """
+    refused = []
+    for path in steps(folder):
+        try:
+            snapshot = read(path)
+        except CheckpointError as error:
+            refused.append(error)
+            continue
+        for error in refused:
+            warnings.warn(f"{error}; going on from {path.name}", RuntimeWarning, stacklevel=2)
+        return path, snapshot
+    if refused:
+        reasons = "; ".join(map(str, refused))
+        raise CheckpointError(f"{folder}: no checkpoint is usable ({reasons}); remove them to start again")
+    return None
+
+
+def steps(folder: str | os.PathLike[str]) -> list[Path]:
+    """The checkpoint folders in `folder`, newest first, whether whole or not."""
+    found = [path for path in Path(folder).glob("step-*") if FOLDER.fullmatch(path.name)]
+    return sorted(found, key=_step, reverse=True)
+
+
+def read(path: str | os.PathLike[str]) -> Snapshot:
+    """One checkpoint, verified. Raises CheckpointError naming the file that is missing, cut short or altered."""
+    path = Path(path)
+    verify(path)
+    try:
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        parts = {name: load_file(path / f"{name}.safetensors") for name in TENSORS}
+        config = (path / "config.json").read_text(encoding="utf-8") if (path / "config.json").exists() else None
+        return Snapshot(int(facts["step"]), **parts, facts=facts, config=config)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: malformed ({type(error).__name__}: {error})") from error
+
+
+def verify(path: str | os.PathLike[str]) -> None:
+    """Compare every file of a checkpoint with its manifest. Raises CheckpointError naming the first that differs."""
+    path = Path(path)
+    try:
+        files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
+        entries = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path / 'manifest.json'}: missing or malformed ({type(error).__name__})") from error
+    if lacking := REQUIRED - entries.keys():
+        raise CheckpointError(f"{path / 'manifest.json'}: does not list {', '.join(sorted(lacking))}")
+    for name, (size, digest) in entries.items():
+        file = path / name
+        if name != file.name or not file.is_file():
+            raise CheckpointError(f"{file}: missing")
+        if (there := file.stat().st_size) != size:
+            raise CheckpointError(f"{file}: cut short or altered ({there} bytes where {size} were written)")
+        if sha256(file) != digest:
+            raise CheckpointError(f"{file}: altered (its SHA-256 is not the one in manifest.json)")
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what writers that were killed left behind. Call it only while no other process writes to `folder`."""
+    for left in Path(folder).glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """The module's parameters and buffers by name, each piece of memory once: tied weights under their first name."""
+    kept: dict[str, Tensor] = {}
+    seen: set[tuple[Any, ...]] = set()
+    storages: set[int] = set()
+    for name, tensor in module.state_dict().items():
+        if _place(tensor) in seen:
+            continue
+        shares = tensor.numel() and tensor.untyped_storage().data_ptr() in storages  # a view of a tensor kept already
+        kept[name] = tensor.clone() if shares else tensor
+        seen.add(_place(tensor))
+        storages.add(tensor.untyped_storage().data_ptr())
+    return kept
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: object = "checkpoint") -> None:
+    """Copy `tensors`, as `weights` gives them, into `module`. Raises CheckpointError naming the tensor that differs."""
+    own = module.state_dict()
+    expected = weights(module)
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        raise CheckpointError(f"{where}: tensor {name!r} is {'not in it' if name in expected else 'not in this model'}")
+    for name, tensor in tensors.items():
+        if own[name].shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, in this model {tuple(own[name].shape)}"
+            raise CheckpointError(f"{where}: tensor {name!r} has shape {shapes}")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """What two tensors share when they are the same memory; an empty tensor is only itself."""
+    return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else (id(tensor),)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # the library wraps what the system said
+        raise CheckpointError(f"{path.parent.name}/{path.name}: could not be written: {error}") from error
+
+
+def _prune(folder: Path, newest: int, keep: int) -> None:
+    """Remove older checkpoints, and newer ones: those were refused when this run resumed before them."""
+    current = [path for path in steps(folder) if _step(path) <= newest]
+    for path in {*steps(folder)} - {*current[:keep]}:
+        doomed = path.with_name(f".{path.name}.old")  # renamed first, so that no reader ever sees half of it
+        shutil.rmtree(doomed, ignore_errors=True)
+        try:
+            os.replace(path, doomed)
+        except OSError as error:
+            warnings.warn(f"{path}: could not be removed: {error}", RuntimeWarning, stacklevel=3)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

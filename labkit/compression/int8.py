@@ -1,0 +1,290 @@
+"""Int8 by rows: a quarter of the bytes, and integer arithmetic instead of floating point.
+
+A weight row w is stored as round(w / s) with s = ‖w‖∞/127, and each token's activation x is rounded in the same way as
+it arrives, so nothing has to be calibrated (row-wise absmax as in BMInf, Han et al. 2022; vector-wise quantisation in
+Dettmers et al. 2022, §2.1). The products are summed exactly in int32 and multiplied by both scales at the end. Rounding
+moves each weight by at most s_w/2 and each activation by at most s_x/2, which bounds an output's error by
+
+    ‖x‖∞‖w‖₁/254 + ‖w‖∞‖x‖₁/254 + n‖x‖∞‖w‖∞/254²        (n = input features)
+
+Notable: whether the machine's int8 kernel is exact is *tried*, not assumed: without VNNI such kernels add pairs in 16
+bits and saturate in silence. Where it is not, the same integers are multiplied in floats wide enough to hold them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labkit.compression import check_keys, matches
+from labkit.errors import CheckpointError, UsageError
+from labkit.files import writing
+from labkit.measure import saved_tensors
+
+LEVELS = 127  # symmetric: −128 is never used, so that −q is as exact as q
+_METADATA = "labkit.int8"
+
+
+def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each row of `x` (…, n) to integers in −127…127: (int8 of x's shape, float32 scale (…, 1)).
+
+    x ≈ q · scale, off by at most scale/2. A row of zeros gets scale 0; a row that holds NaN or infinity gets that
+    scale, so that what it multiplies is NaN rather than a wrong number.
+    """
+    x = x.float()
+    scale = x.abs().amax(-1, keepdim=True) / LEVELS  # (…, 1)
+    q = torch.round(x / scale.masked_fill(scale == 0, 1.0)).clamp_(-LEVELS, LEVELS)
+    return q.nan_to_num_(0.0).to(torch.int8), scale
+
+
+def int8_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a (m, k) int8 times the transpose of b (n, k) int8, summed exactly: (m, n) int32.
+
+    Uses the int8 kernel where it exists, allows the shape and has proved exact on this machine; else floats: a product
+    is at most 127², so float32 holds every partial sum while k·127² < 2²⁴, and float64 holds the rest.
+    """
+    if _kernel_allows(a, b):
+        return torch._int_mm(a, b.t())
+    wide = torch.float32 if a.device.type == "cpu" and a.shape[1] * LEVELS**2 < 2**24 else torch.float64
+    return (a.to(wide) @ b.to(wide).t()).to(torch.int32)
+
+
+def _kernel_allows(a: Tensor, b: Tensor) -> bool:
+    rows, inner = a.shape
+    if a.device.type == "cuda":  # cuBLASLt's conditions
+        return rows > 16 and inner % 8 == 0 and b.shape[0] % 8 == 0
+    # with one input feature the CPU kernel of torch 2.13 misreads the transposed weight
+    return a.device.type == "cpu" and inner > 1 and rows > 0 and _kernel_is_exact()
+
+
+@functools.cache
+def _kernel_is_exact() -> bool:
+    """Whether this CPU's int8 kernel sums the largest products exactly (it saturates where VNNI is missing)."""
+    try:
+        for rows, inner, columns in ((1, 64, 16), (33, 130, 48)):
+            signs = 1 - 2 * (torch.arange(columns) % 2)  # (columns,) alternating ±1: the largest sums of both signs
+            a = torch.full((rows, inner), LEVELS, dtype=torch.int8)
+            b = (LEVELS * signs).to(torch.int8)[:, None].expand(columns, inner).contiguous()
+            if not torch.equal(torch._int_mm(a, b.t()), (signs * LEVELS**2 * inner).int().expand(rows, columns)):
+                return False
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return False
+    return True
+
+
+class _Int8Product(torch.autograd.Function):
+    """Forward in integers; backward as if the de-quantised weight had been used (straight-through)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        q, s = quantise(x)  # (tokens, in), (tokens, 1)
+        out = int8_matmul(q, weight).float()  # (tokens, out)
+        return out.mul_(scale.float().t()).mul_(s).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        weight, scale = ctx.saved_tensors
+        return grads[0] @ (weight.to(grads[0].dtype) * scale.to(grads[0].dtype)), None, None
+
+
+class _Int8Weight(nn.Module):
+    """An int8 matrix (rows, columns) with one scale a row, and the module it came from where that is kept."""
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, weight: Tensor, scale: Tensor, original: nn.Module | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.__dict__["original"] = original  # past nn.Module's registry: neither saved nor counted
+
+    @property
+    def stands_for(self) -> dict[str, int]:
+        """How many weights each buffer holds, for `labkit.measure.parameters`."""
+        return {"weight": self.weight.numel()}
+
+    def dequantised(self) -> Tensor:
+        """The float32 matrix (rows, columns) that the integers stand for."""
+        return self.weight.float() * self.scale.float()
+
+
+class Int8Linear(_Int8Weight):
+    """nn.Linear with int8 weights (out, in) and activations rounded per token; bias stays as it was.
+
+    Gradients reach the input and the bias (straight-through), so that a delta may be trained on an int8 backbone.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: nn.Parameter | None, original: Any = None) -> None:
+        super().__init__(weight, scale, original)
+        self.out_features, self.in_features = weight.shape
+        self.register_parameter("bias", bias)
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear, *, keep: bool = False) -> Int8Linear:
+        """Quantise `linear`'s weight by rows; `keep` also keeps the layer itself, for an exact `undo`."""
+        return cls(*quantise_finite(linear.weight), linear.bias, linear if keep else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (…, in) to (…, out) in x's type; a token that holds NaN or infinity comes out as NaN."""
+        out = _Int8Product.apply(x.reshape(-1, self.in_features), self.weight, self.scale)
+        out = out.view(*x.shape[:-1], self.out_features)
+        return out if self.bias is None else out + self.bias
+
+    def restored(self) -> nn.Linear:
+        """A float32 nn.Linear with the de-quantised weight and the same bias."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        linear.weight = nn.Parameter(self.dequantised())
+        linear.bias = self.bias
+        return linear
+
+    def extra_repr(self) -> str:
+        """Shown by print(model)."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Int8Embedding(_Int8Weight):
+    """nn.Embedding with int8 rows: three quarters of a micro model are embeddings."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, padding_idx: int | None, original: Any = None) -> None:
+        super().__init__(weight, scale, original)
+        self.num_embeddings, self.embedding_dim = weight.shape
+        self.padding_idx = padding_idx
+
+    @classmethod
+    def from_embedding(cls, embedding: nn.Embedding, *, keep: bool = False) -> Int8Embedding:
+        """Quantise `embedding`'s table by rows; `keep` also keeps the table itself, for an exact `undo`."""
+        return cls(*quantise_finite(embedding.weight), embedding.padding_idx, embedding if keep else None)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (…) to (…, d), in the type of the scales."""
+        return F.embedding(ids, self.weight).to(self.scale.dtype) * F.embedding(ids, self.scale)
+
+    def restored(self) -> nn.Embedding:
+        """A float32 nn.Embedding with the de-quantised table."""
+        return nn.Embedding.from_pretrained(self.dequantised(), freeze=False, padding_idx=self.padding_idx)
+
+
+def quantise_finite(weight: Tensor, name: str = "weight") -> tuple[Tensor, Tensor]:
+    """`quantise` a weight; UsageError where it holds NaN or infinity, which no integer can stand for."""
+    if not torch.isfinite(weight).all():
+        raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
+    q, scale = quantise(weight.detach())
+    return q, scale.to(weight.dtype)
+
+
+def apply(model: nn.Module, skip: Sequence[str] = (), *, embeddings: bool = True, keep: bool = False) -> nn.Module:
+    """Replace `model`'s linear layers, and with `embeddings` its tables, by int8 ones, in place; returns `model`.
+
+    Keys in `skip` (suffix, or `re:`) stay as they are. A weight shared by two modules (an MLM decoder tied to the word
+    embeddings) stays shared, in int8 if both are replaced; if one of them is not, neither is: two copies cost more than
+    one. `keep` holds on to the float32 modules so that `undo` restores them bit for bit (no memory is saved then).
+    Raises UsageError for a key that matches nothing and for weights that are NaN or infinite.
+    """
+    found = {name: module for name, module in _named(model) if _is_plain(module)}
+    check_keys(skip, found)
+    wanted = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,)
+    left = {m.weight.data_ptr() for name, m in found.items() if not isinstance(m, wanted) or matches(name, skip)}
+    buffers: dict[int, tuple[Tensor, Tensor]] = {}
+    new: dict[int, nn.Module] = {}
+    for name, module in found.items():
+        pointer = module.weight.data_ptr()
+        if pointer in left or id(module) in new:
+            continue
+        if pointer not in buffers:
+            buffers[pointer] = quantise_finite(module.weight, name)
+        new[id(module)] = _int8_module(module, *buffers[pointer], keep)
+    return _swap(model, new)
+
+
+def undo(model: nn.Module) -> nn.Module:
+    """Put float32 modules back, in place: those kept bit for bit, else what the integers stand for. Ties stay tied."""
+    new: dict[int, nn.Module] = {}
+    parameters: dict[int, nn.Parameter] = {}
+    for _, module in _named(model):
+        if not isinstance(module, Int8Linear | Int8Embedding) or id(module) in new:
+            continue
+        if module.original is not None:
+            new[id(module)] = module.original.to(module.weight.device)
+            continue
+        restored = module.restored()
+        restored.weight = parameters.setdefault(module.weight.data_ptr(), restored.weight)
+        new[id(module)] = restored.train(module.training)
+    return _swap(model, new)
+
+
+def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the int8 model's tensors, shared ones once, as one safetensors file, whole or not at all."""
+    names = [name for name, module in _named(model) if isinstance(module, _Int8Weight)]
+    with writing(path) as temporary:
+        save_file(saved_tensors(model), temporary, metadata={"format": "pt", _METADATA: json.dumps(names)})
+
+
+def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Fill the float32 skeleton `model` from what `save` wrote: `apply`, then the file's tensors, in place.
+
+    CheckpointError where the file is absent, cut short, not one of `save`'s, or of another architecture.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = json.loads((file.metadata() or {}).get(_METADATA, "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error}); save the model again") from error
+    if not isinstance(names, list):
+        raise CheckpointError(f"{path}: not written by labkit.compression.int8.save; use the model's own loader")
+    left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
+    apply(model, skip=[f"re:^{re.escape(name)}$" for name in left])
+    return _fill(model, tensors, path)
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Any) -> nn.Module:
+    try:
+        missing, unexpected = model.load_state_dict(dict(tensors), strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the shapes are another model's ({error})") from error
+    state = model.state_dict(keep_vars=True)
+    filled = {state[key].data_ptr() for key in tensors if key in state}
+    lost = [key for key in missing if state[key].data_ptr() not in filled]  # a tied tensor is stored under one name
+    if lost or unexpected:
+        raise CheckpointError(f"{path}: another architecture; missing {lost[:3]}, unexpected {unexpected[:3]}")
+    return model
+
+
+def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every path to every module: a layer that is used in two places appears twice."""
+    return model.named_modules(remove_duplicate=False)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Linear and embedding layers themselves; a subclass computes something else and is left alone."""
+    return type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None)
+
+
+def _int8_module(module: nn.Module, weight: Tensor, scale: Tensor, keep: bool) -> nn.Module:
+    original = module if keep else None
+    if isinstance(module, nn.Linear):
+        new: nn.Module = Int8Linear(weight, scale, module.bias, original)
+    else:
+        new = Int8Embedding(weight, scale, module.padding_idx, original)  # type: ignore[arg-type]
+    return new.train(module.training)
+
+
+def _swap(model: nn.Module, new: Mapping[int, nn.Module]) -> nn.Module:
+    """Replace modules by id wherever they hang; a model that is itself one of them is returned replaced."""
+    for name, module in list(_named(model)):
+        if id(module) in new and name:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, new[id(module)])
+    return new.get(id(model), model)

@@ -1,0 +1,1 @@
+"""CUDA C++ kernels, each with its reference in plain PyTorch, built on demand."""

@@ -1,0 +1,1 @@
+"""One Gradio app a module; each file gives build_demo()."""

@@ -1,0 +1,101 @@
+"""What this machine offers labkit: versions, device, cache, extras. Read only; asks nothing of the network."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from packaging.requirements import Requirement
+
+import labkit
+
+
+def examine() -> list[dict[str, Any]]:
+    """Rows `{what, value, advice}`; advice is empty where nothing is to be done."""
+    rows = [
+        _row("labkit", labkit.__version__),
+        _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _row("cpu cores", os.cpu_count()),
+        *_devices(),
+        _cache(),
+        *_core(),
+        *_extras(),
+    ]
+    return rows
+
+
+def _row(what: str, value: Any, advice: str = "") -> dict[str, Any]:
+    return {"what": what, "value": value, "advice": advice}
+
+
+def _devices() -> list[dict[str, Any]]:
+    import psutil
+    import torch
+
+    rows = [_row("memory", f"{psutil.virtual_memory().total / 2**30:.0f} GiB")]
+    if torch.cuda.is_available():
+        return rows + [_row("gpu", f"{torch.cuda.get_device_name(i)}") for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        return [*rows, _row("gpu", "Apple (mps)")]
+    return [*rows, _row("gpu", "none", "not needed: every lesson runs on the CPU")]
+
+
+def _cache() -> dict[str, Any]:
+    from labkit.zoo.store import cache
+
+    folder = cache().parent
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    writable = nearest.is_dir() and os.access(nearest, os.W_OK)
+    return _row("cache", str(folder), "" if writable else "not writable: set LABKIT_CACHE to a folder that is")
+
+
+def requirements() -> dict[str, list[Requirement]]:
+    """labkit's requirements by extra; "" holds those of the core. Empty where labkit is not installed."""
+    try:
+        lines = metadata.requires("labkit") or []
+        extras = metadata.metadata("labkit").get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    parsed = [Requirement(line) for line in lines]
+    found = {"": [item for item in parsed if item.marker is None or item.marker.evaluate({"extra": ""})]}
+    for extra in extras:
+        found[extra] = [item for item in parsed if item not in found[""] and item.marker.evaluate({"extra": extra})]
+    return found
+
+
+def _lacks(requirement: Requirement) -> str | None:
+    """Why `requirement` is not met here, or None."""
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return f"{requirement.name} is missing"
+    fits = requirement.specifier.contains(version, prereleases=True)
+    return None if fits else f"{requirement.name} is {version}, needs {requirement.specifier}"
+
+
+def _core() -> list[dict[str, Any]]:
+    found = requirements()
+    if not found:
+        return [_row("installed", "no", "runs from its source folder; `pip install -e .` installs it")]
+    rows = []
+    for item in found[""]:
+        lack = _lacks(item)
+        advice = f"pip install '{item.name}{item.specifier}'" if lack else ""
+        rows.append(_row(item.name, lack or metadata.version(item.name), advice))
+    return rows
+
+
+def _extras() -> list[dict[str, Any]]:
+    rows = []
+    for extra, items in requirements().items():
+        if extra in ("", "all"):
+            continue
+        lacks = [lack for lack in map(_lacks, items) if lack]
+        advice = ""
+        if lacks:
+            build = "DS_BUILD_OPS=0 pip install --no-build-isolation" if extra == "deepspeed" else "pip install"
+            advice = f"{build} -e '.[{extra}]'  (in labkit's folder)"
+        rows.append(_row(f"extra {extra}", "; ".join(lacks) or "complete", advice))
+    return rows

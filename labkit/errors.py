@@ -1,0 +1,46 @@
+"""Every error that labkit raises on purpose.
+
+A message names what is wrong, where (file, row, field), and how to mend it, in one line or two. The command line prints
+the message alone and exits with `exit_code`; a traceback means a bug in labkit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabkitError(Exception):
+    """Base of labkit's own errors."""
+
+    exit_code = 1
+
+
+class UsageError(LabkitError):
+    """A name, option or combination that does not exist or makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(LabkitError):
+    """A file of examples that cannot be read as what it claims to be."""
+
+
+class CheckpointError(LabkitError):
+    """Saved weights or state that are missing, cut short, altered or of another run."""
+
+
+class TrainingError(LabkitError):
+    """Training that cannot go on: the loss is not a number, memory ran out, a worker died."""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> UsageError:
+    """The error for a name that is not among `known`, offering the nearest.
+
+    >>> str(unknown("model", "micro-bert-em", ["micro-bert-en", "micro-bert-zh"]))
+    "unknown model 'micro-bert-em': did you mean 'micro-bert-en'? Known: micro-bert-en, micro-bert-zh"
+    """
+    names = [str(item) for item in known]
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return UsageError(f"unknown {kind} {str(name)!r}{hint} Known: {', '.join(names) or 'none'}")

@@ -1,0 +1,1 @@
+"""Module 6, many devices: collectives, data, tensor and pipeline parallelism, sharded states."""

@@ -1,0 +1,289 @@
+"""The pipeline of the course, end to end: pre-train → adapt → distil → quantise → measure → serve.
+
+Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, so an interrupted pipeline goes on
+where it was (`resume=True`). The stages' methods are the first ones of their kind; stronger ones take the same places.
+
+    1-pretrained/          a masked language model            (or the model named by `model`)
+    2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and PET
+    3-distilled/           the small model                    fine-tuned alone, KD, TinyBERT
+    4-quantised/           both in int8
+    report.json report.png
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from labkit import files, measure
+from labkit.apps import load_app, save_app
+from labkit.compression import distill, int8
+from labkit.config import to_dict
+from labkit.errors import DataError, UsageError
+from labkit.evaluation import evaluate
+from labkit.fewshot.pet import PET
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
+from labkit.report import Report
+from labkit.tasks import Task, load_task
+from labkit.training import Batches, fit
+from labkit.zoo import Loaded, load, recipe
+from labkit.zoo.building import pretrain
+
+# The article whose experiment this pipeline repeats: EasyNLP, "landing" a large model on a small task (accuracy on the dev set,
+# parameters, seconds a batch).
+SEED_TABLE = {
+    "fine-tune [CLS]": {"accuracy": 0.8375, "parameters": "325 M", "batch": "0.54 s", "model": "macbert-large-zh"},
+    "PET": {"accuracy": 0.90625, "parameters": "325 M", "batch": "0.53 s", "model": "macbert-large-zh"},
+    "student, fine-tuned": {"accuracy": 0.54375, "parameters": "3 M", "batch": "0.06 s", "model": "pai-bert-tiny-zh"},
+    "student, KD": {"accuracy": 0.7125, "parameters": "3 M", "batch": "0.06 s", "model": "pai-bert-tiny-zh"},
+}
+BATCH = 32  # sentences a batch, in training and where latency is measured
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run produced: enough to evaluate, measure and save it."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    method: Any
+    quantised: str | None = None
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What to run. `model=None` pre-trains a micro BERT from scratch; `splits` fills `{split}` in the task's name, a seed each."""
+
+    model: str | None = None
+    task: str = "world/reviews"
+    schema: str | None = None
+    unlabelled: str | None = None
+    splits: tuple[str, ...] = ()
+    shots: int = 16
+    seeds: int = 3
+    out: str = "runs/pipeline"
+    resume: bool = False
+    few_shot_steps: int = 60
+    student_layers: int = 2
+    student_hidden: int = 32
+    distil_epochs: int = 12
+    unlabelled_rows: int = 8000  # at most this many unlabelled texts are used
+    test_rows: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.shots < 1 or self.seeds < 1:
+            raise UsageError("--shots and --seeds must be at least 1")
+        if self.splits and len(self.splits) != self.seeds:
+            raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
+
+
+def run(settings: PipelineSettings, *, progress: bool | None = None, command: str = "labkit pipeline") -> Report:
+    """Run all stages and return the report; raises LabkitError with the mend where an input is at fault."""
+    return Pipeline(settings, progress, command).run()
+
+
+class Pipeline:
+    """The state of one pipeline: settings, finished rows, and where things are."""
+
+    def __init__(self, settings: PipelineSettings, progress: bool | None, command: str) -> None:
+        self.settings, self.progress, self.out = settings, progress, Path(settings.out)
+        self.tasks = [self._task(seed) for seed in range(settings.seeds)]
+        self.report = self._open_report(command)
+
+    def _task(self, seed: int) -> Task:
+        """The few-shot task of one seed: `shots` examples a class, unlabelled text, and a bounded test split."""
+        s = self.settings
+        name = s.task.replace("{split}", s.splits[seed]) if s.splits else s.task
+        options: dict[str, Any] = {"schema": s.schema, "unlabelled": s.unlabelled}
+        if name.startswith("fewclue:"):
+            options["split"] = seed % 5
+        task = load_task(name, **{key: value for key, value in options.items() if value is not None})
+        if "test" not in task.splits:
+            raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
+        few = task.few_shot(s.shots, seed)
+        cut = {"test": few.splits["test"][: s.test_rows], "unlabelled": few.splits.get("unlabelled", [])[: s.unlabelled_rows]}
+        return replace(few, splits={**few.splits, **cut})
+
+    def _open_report(self, command: str) -> Report:
+        """The report so far when resuming, else a new one; refuses to mix two settings in one folder."""
+        record, wanted = self.out / "settings.json", to_dict(replace(self.settings, resume=False))
+        if record.is_file():
+            if not self.settings.resume:
+                raise UsageError(f"{self.out} holds a run already: add --resume to go on with it, or choose another --out")
+            if json.loads(record.read_text(encoding="utf-8")) != wanted:
+                raise UsageError(f"{self.out} was begun with other settings ({record}): choose another --out")
+        files.write_json(record, wanted)
+        saved = self.out / "report.json"
+        return Report.load(saved) if saved.is_file() else Report(command=command, title=self.settings.task)
+
+    def run(self) -> Report:
+        """All stages, seed by seed; the report is on disk after every run."""
+        base = self.pretrained()
+        for seed, task in enumerate(self.tasks):
+            self.adapt(base, task, seed)
+            self.distil(base, task, seed)
+            self.quantise(task, seed)
+        self.report.chance, self.report.ceiling = self.tasks[0].chance, self.tasks[0].ceiling
+        self.report.save(self.out / "report.json")
+        self.report.plot(self.out / "report.png")
+        return self.report
+
+    # Stage 1
+
+    def pretrained(self) -> Loaded:
+        """The language model that all else starts from: trained here, or named; without an MLM head it gets one."""
+        folder = self.out / "1-pretrained"
+        if folder.is_dir():
+            return load(str(folder))
+        if self.settings.model is None:
+            item = recipe(f"micro-bert-{self.tasks[0].language}")
+            self._say(f"1/5 pre-train {item.name} from scratch: {item.steps} steps")
+            model, tokenizer, _ = pretrain(item, folder=self.out / "checkpoints", resume=True, progress=self.progress)
+            base = Loaded(model, tokenizer)
+        else:
+            self._say(f"1/5 pre-trained model: {self.settings.model}")
+            base = load(self.settings.model, progress=self.progress)
+            if base.fresh:
+                self._train_head(base)
+        with files.writing_folder(folder) as temporary:
+            base.model.save_pretrained(temporary)
+            base.tokenizer.save_pretrained(temporary)
+        return base
+
+    def _train_head(self, base: Loaded, steps: int = 400) -> None:
+        """Train only the fresh parameters of the MLM head (its decoder is tied to the embeddings) on unlabelled text."""
+        texts = [" ".join(str(row[f]) for f in self.tasks[0].fields) for row in self.tasks[0].splits["unlabelled"]]
+        if not texts:
+            raise DataError("this model has no masked-LM head, and the task no unlabelled text to train one: add --unlabelled")
+        self._say(f"    it has no masked-LM head: training one on {len(texts)} unlabelled texts, body frozen")
+        frozen = [p for name, p in base.model.named_parameters() if name not in base.fresh and p.requires_grad]
+        objective = MaskedLM(base.tokenizer)
+        batches = Batches(tokenize_corpus(texts, base.tokenizer, 64), objective.collate, BATCH)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        fit(base.model, objective.loss, batches, steps=steps, lr=1e-3, progress=self.progress)
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+    # Stage 2
+
+    def adapt(self, base: Loaded, task: Task, seed: int) -> None:
+        """The large model from a few examples: head fine-tuning and PET."""
+        self._say(f"2/5 adapt to {task.name} from {self.settings.shots} examples a class, seed {seed}")
+        for pooling in ("cls", "mean"):
+            name = f"fine-tune [{'CLS' if pooling == 'cls' else 'mean'}]"
+            self._once(name, seed, lambda pooling=pooling: self._fit_head(base, base.model, task, seed, pooling))
+        folder = self._teacher(seed)
+        self._once("PET", seed, lambda: self._fit(base.tokenizer, copy.deepcopy(base.model), PET.for_task(task, base.tokenizer), task, seed), folder)
+
+    def _fit_head(self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, pooling: str, lr: float = 0) -> Trained:
+        torch.manual_seed(seed)
+        model = add_head(body, len(task.labels), pooling=pooling)
+        return self._fit(base.tokenizer, model, HeadClassifier(base.tokenizer, task.fields), task, seed, lr)
+
+    def _fit(self, tokenizer: Any, model: PreTrainedModel, method: Any, task: Task, seed: int, lr: float = 0) -> Trained:
+        batches = Batches(task.splits["train"], method.collate, min(BATCH // 2, len(task.splits["train"])), seed=seed)
+        rate = lr or (3e-4 if model.config.hidden_size <= 256 else 5e-5)
+        fit(model, method.loss, batches, steps=self.settings.few_shot_steps, lr=rate, seed=seed, progress=self.progress)
+        return Trained(model, tokenizer, method)
+
+    # Stage 3
+
+    def distil(self, base: Loaded, task: Task, seed: int) -> None:
+        """The small model: fine-tuned on the same few examples, distilled by KD, distilled by TinyBERT."""
+        self._say(f"3/5 distil into {self.settings.student_layers} layers x {self.settings.student_hidden}, seed {seed}")
+
+        def fine_tuned() -> Trained:
+            return self._fit_head(base, self._student(base, seed), task, seed, "mean", lr=1e-3)
+
+        self._once("student, fine-tuned", seed, fine_tuned)
+        if not task.splits["unlabelled"]:
+            self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
+        self._once("student, KD", seed, lambda: self._distilled(base, task, seed, inner=False))
+        self._once("student, TinyBERT", seed, lambda: self._distilled(base, task, seed, inner=True), self.out / f"3-distilled/seed-{seed}")
+
+    def _student(self, base: Loaded, seed: int) -> PreTrainedModel:
+        return distill.shrink(base.model, layers=self.settings.student_layers, hidden=self.settings.student_hidden, seed=seed)
+
+    def _distilled(self, base: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
+        """KD from the adapted teacher on all text there is; `inner` adds TinyBERT's losses inside the network first."""
+        teacher = load_app(self._teacher(seed))
+        rows = [*task.splits["train"], *task.splits["unlabelled"]]
+        torch.manual_seed(seed)
+        student = add_head(self._student(base, seed), len(task.labels), pooling="mean")
+        method = HeadClassifier(base.tokenizer, task.fields)
+        epochs = self.settings.distil_epochs
+        if inner:
+            tiny = distill.TinyBert(method, teacher.model)
+            batches = Batches(rows, tiny.collate, BATCH, seed=seed)
+            with tiny.attached(student):
+                fit(student, tiny, batches, epochs=max(epochs // 4, 1), lr=1e-3, seed=seed, progress=self.progress)
+        taught = self._taught(teacher, rows, seed)
+        objective = distill.Distill(method, temperature=1.0, alpha=1.0)
+        batches = Batches(taught, objective.collate, BATCH, seed=seed)
+        fit(student, objective, batches, epochs=epochs, lr=1e-3, seed=seed, progress=self.progress)
+        return Trained(student, base.tokenizer, method)
+
+    def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+        """Rows with the teacher's logits, computed once a seed and kept beside the teacher."""
+        saved = self._teacher(seed) / "logits.npy"
+        if not saved.is_file():
+            logits = distill.teacher_logits(teacher.model, teacher.method, rows)
+            with files.writing(saved) as temporary, open(temporary, "wb") as stream:
+                np.save(stream, logits, allow_pickle=False)
+        return [{**row, "teacher_logits": z} for row, z in zip(rows, np.load(saved, allow_pickle=False), strict=True)]
+
+    # Stage 4
+
+    def quantise(self, task: Task, seed: int) -> None:
+        """Both models in row-wise int8."""
+        self._say(f"4/5 quantise to int8, seed {seed}")
+        for name, folder in (("PET + int8", self._teacher(seed)), ("student, TinyBERT + int8", self.out / f"3-distilled/seed-{seed}")):
+            def make(folder: Path = folder) -> Trained:
+                app = load_app(folder)
+                return Trained(int8.apply(app.model), app.tokenizer, app.method, quantised="int8")
+            place = "large" if name.startswith("PET") else "small"
+            self._once(name, seed, make, self.out / f"4-quantised/{place}-seed-{seed}")
+
+    # Stage 5
+
+    def _once(self, method: str, seed: int, make: Callable[[], Trained], folder: Path | None = None) -> None:
+        """Run, measure and record one (method, seed), unless an earlier run of this pipeline has."""
+        if any(row["method"] == method and row["seed"] == seed for row in self.report.rows):
+            return
+        began, task = time.perf_counter(), self.tasks[seed]
+        trained = make()
+        seconds = time.perf_counter() - began
+        value = evaluate(trained.model, trained.method, task, "test", progress=self.progress)[task.metric]
+        self.report.add(
+            method=method, task=task.name, seed=seed, metric=task.metric, value=value, seconds=seconds,
+            trainable=measure.trainable(trained.model), parameters=measure.parameters(trained.model),
+            bytes=measure.bytes_on_disk(trained.model), latency_ms=self._latency(trained, task),
+        )  # fmt: skip
+        if folder is not None:
+            save_app(folder, trained.model, trained.tokenizer, trained.method, task, quantised=trained.quantised, metrics={task.metric: value})
+        self.report.save(self.out / "report.json")
+        self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")
+
+    def _latency(self, trained: Trained, task: Task) -> float:
+        """Median milliseconds a sentence in batches of 32, measured on the first seed only (elsewhere not a number)."""
+        rows = task.splits["test"][: 4 * BATCH]
+        return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)))
+
+    def _teacher(self, seed: int) -> Path:
+        return self.out / f"2-adapted/seed-{seed}"
+
+    def _say(self, line: str) -> None:
+        if self.progress is not False:
+            print(line, file=sys.stderr, flush=True)

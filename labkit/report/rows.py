@@ -1,0 +1,257 @@
+"""`Report`: the rows, how they are added, kept in a file and read back."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import DataError, LabkitError, UsageError, unknown
+from labkit.files import write_json
+from labkit.report.comparison import Comparison, paired
+from labkit.report.figure import Plot, draw
+from labkit.report.table import Reference, Table, build
+
+PACKAGES = ("labkit", "torch", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement: a method on a task with a seed, and its costs where known."""
+
+    method: str
+    task: str
+    seed: int
+    metric: str
+    value: float
+    trainable: int | None = None  # parameters that were trained
+    parameters: int | None = None  # all parameters
+    bytes: int | None = None  # of the weights on disk
+    latency_ms: float | None = None  # milliseconds a row
+    seconds: float | None = None  # of training
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What makes two rows the same measurement."""
+        return self.method, self.task, self.metric, self.seed
+
+    def plain(self) -> dict[str, Any]:
+        """The row as JSON keeps it: unknown costs left out, extras beside the fields."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        return {**{name: value for name, value in named.items() if value is not None}, **self.extra}
+
+
+class Report:
+    """Rows of results. `bounds` holds chance and ceiling of each task, as fractions, None where unknown.
+
+    >>> report = Report()
+    >>> for seed, (a, b) in enumerate([(.80, .88), (.82, .86)]):
+    ...     report.add("fine-tune", "world/reviews", a, seed=seed)
+    ...     report.add("PET", "world/reviews", b, seed=seed)
+    >>> print(report.table())
+    method     accuracy    n
+    fine-tune  81.0 ± 1.4  2
+    PET        87.0 ± 1.4  2
+    """
+
+    def __init__(self, rows: Iterable[Result] = (), command: str = "") -> None:
+        self._rows: dict[tuple[str, str, str, int], Result] = {row.key: row for row in rows}
+        self.command = command
+        self.bounds: dict[str, tuple[float | None, float | None]] = {}
+        self.origin = {"date": _now(), "device": device(), "versions": versions()}
+
+    @property
+    def rows(self) -> list[Result]:
+        """The rows, in the order in which they were first added."""
+        return list(self._rows.values())
+
+    def add(
+        self, method: str, task: Any, value: float, *, seed: int = 0, metric: str | None = None, **costs: Any
+    ) -> Result:
+        """Add one row; adding the same method, task, metric and seed again replaces it, so a cell may be run twice.
+
+        `task` is a name, or a Task, whose metric, chance and ceiling are then noted. `value` is a fraction for
+        accuracies. `costs` are Result's fields; any other name becomes an extra column. UsageError for what is no number.
+        """
+        if not isinstance(task, str):
+            self.bounds[task.name] = (task.chance, task.ceiling)
+            task, metric = task.name, metric or task.metric
+        row = {"method": method, "task": task, "seed": seed, "metric": metric or "accuracy", "value": value, **costs}
+        try:
+            result = _result(row)
+        except ValueError as error:
+            raise UsageError(f"result of {method!r} on {task!r}: {error}") from error
+        self._rows[result.key] = result
+        return result
+
+    def table(
+        self,
+        reference: Reference | None = None,
+        *,
+        task: str | None = None,
+        metric: str | None = None,
+        source: str = "",
+    ) -> Table:
+        """Methods by rows: mean ± standard deviation over seeds, number of seeds, mean costs, chance and ceiling.
+
+        `reference` maps methods to what a paper reports, as printed there, alone or with its source: `{"PET": 86.9}` or
+        `{"PET": (86.9, "Schick & Schütze 2021, Table 1")}`; `source` names one source for all.
+        """
+        return build(self._chosen(task, metric), self.bounds, reference or {}, source)
+
+    def markdown(self, reference: Reference | None = None, **options: Any) -> str:
+        """`table`, as a Markdown table."""
+        return self.table(reference, **options).markdown()
+
+    def compare(self, a: str, b: str, *, task: str | None = None, metric: str | None = None) -> Comparison:
+        """Mean of a − b over the seeds that both ran, with its 95 % interval (Student's t on the differences).
+
+        Of several tasks the mean over those that both ran is compared. UsageError where they share no seed.
+        """
+        return paired(self._chosen(task, metric or self._metrics()[0]), a, b)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        reference: Reference | None = None,
+        *,
+        task: str | None = None,
+        metric: str | None = None,
+        title: str = "",
+    ) -> Plot:
+        """Score of each method with its spread, and score against size; saved to `path` where given. See `Plot.alt`."""
+        plot = draw(self._chosen(task, metric or self._metrics()[0]), self.bounds, reference or {}, title)
+        if path is not None:
+            plot.save(path)
+        return plot
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write command, date, device, versions, bounds and rows as JSON, whole or not at all."""
+        head = {"command": self.command, **self.origin, "bounds": {k: list(v) for k, v in self.bounds.items()}}
+        write_json(path, {**head, "rows": [row.plain() for row in self.rows]})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Report:
+        """Read what `save` wrote; DataError naming file, row and field where it is anything else."""
+        found = _read(Path(path))
+        report = cls(command=str(found.get("command", "")))
+        report.origin = {name: found.get(name, "") for name in report.origin}
+        report.bounds = _bounds(found.get("bounds", {}), path)
+        for number, row in enumerate(found["rows"], start=1):
+            try:
+                result = _result(row)
+            except ValueError as error:
+                raise DataError(f"{path}: row {number}: {error}") from error
+            report._rows[result.key] = result
+        return report
+
+    def _metrics(self) -> list[str]:
+        if not self._rows:
+            raise UsageError("the report has no rows yet: add some first")
+        return list(dict.fromkeys(row.metric for row in self.rows))
+
+    def _chosen(self, task: str | None, metric: str | None) -> list[Result]:
+        metrics, tasks = self._metrics(), list(dict.fromkeys(row.task for row in self.rows))
+        if metric is not None and metric not in metrics:
+            raise unknown("metric", metric, metrics)
+        if task is not None and task not in tasks:
+            raise unknown("task", task, tasks)
+        return [row for row in self.rows if task in (None, row.task) and metric in (None, row.metric)]
+
+
+def _result(row: Any) -> Result:
+    """A Result from loose values; ValueError says which field is wrong."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row must be an object, not {row!r}")
+    plain = {name: value.item() if hasattr(value, "item") else value for name, value in row.items()}
+    extra = {name: value for name, value in plain.items() if name not in _KINDS}
+    for name, value in extra.items():
+        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"{name} must be a text or a finite number, not {value!r}")
+    named = {name: _checked(name, plain.get(name), kind) for name, kind in _KINDS.items()}
+    return Result(**named, extra=extra)
+
+
+_REQUIRED = {"method": str, "task": str, "seed": int, "metric": str, "value": float}
+_COSTS = {"trainable": int, "parameters": int, "bytes": int, "latency_ms": float, "seconds": float}
+_KINDS: dict[str, type] = {**_REQUIRED, **_COSTS}
+
+
+def _checked(name: str, value: Any, kind: type) -> Any:
+    if value is None and name in _COSTS:
+        return None
+    if kind is str and isinstance(value, str) and value:
+        return value
+    if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value) and (kind is float or value == int(value)) and (name not in _COSTS or value >= 0):
+            return kind(value)
+    wanted = {str: "a text", int: "a whole number", float: "a finite number"}[kind]
+    raise ValueError(f"{name} must be {wanted}{' of 0 or more' if name in _COSTS else ''}, not {value!r}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    mend = "restore it, or run its benchmark again"
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}: no report to read here") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: line {error.lineno}, column {error.colno}: not JSON ({error.msg}); {mend}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not a report ({error}); {mend}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
+        raise DataError(f'{path}: not a report: an object with a list "rows" was expected; {mend}')
+    return found
+
+
+def _bounds(found: Any, path: Any) -> dict[str, tuple[float | None, float | None]]:
+    def sound(pair: Any) -> bool:
+        return isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float | None) for x in pair)
+
+    if not isinstance(found, dict) or not all(sound(pair) for pair in found.values()):
+        raise DataError(f'{path}: field "bounds": each task needs a pair [chance, ceiling] of numbers or null')
+    return {task: (pair[0], pair[1]) for task, pair in found.items()}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def device() -> str:
+    """The hardware in words, without the machine's name: "x86_64, AMD EPYC, 2 cores" or the GPU's name too."""
+    import torch
+
+    parts = [platform.machine(), _processor(), f"{os.cpu_count()} cores"]
+    if torch.cuda.is_available():
+        parts.append(f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}")
+    return ", ".join(part for part in parts if part)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+__all__ = ["LabkitError", "Report", "Result", "device", "versions"]

@@ -1,0 +1,151 @@
+"""A task is data and a metric, never a model: rows in named splits, label names, and what a score on them means.
+
+Rows are plain dictionaries, `{"text": "a fine film", "label": 1}`: every name in `Task.fields` maps to a string,
+`"label"` to an index into `Task.labels`, or to None where the row is unlabelled. Other keys ride along untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from labkit.errors import DataError, UsageError, unknown
+from labkit.tasks.metrics import METRICS
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows, label names and a metric. Checks itself on creation.
+
+    Raises DataError naming split, row and field for a row that does not fit, UsageError for settings that do not.
+    """
+
+    name: str  # "world/reviews"
+    fields: tuple[str, ...]  # the text fields, in order: ("text",) or ("text_a", "text_b")
+    labels: tuple[str, ...]  # label names, in index order
+    splits: Mapping[str, list[Row]]  # any of "train", "dev", "test", "unlabelled", "submission" (a test without labels)
+    metric: str = "accuracy"
+    language: str = "en"
+    chance: float | None = None  # in [0, 1]: the best score without reading
+    ceiling: float | None = None  # in [0, 1]: the best score any reader could reach; None where it is not known
+    note: str = ""  # where the ceiling comes from, what the loader dropped or counted
+    patterns: tuple[str, ...] = ()  # cloze templates, first = default: "{text} it was {mask} ."
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # label name -> label words, first = default
+
+    def __post_init__(self) -> None:
+        _check_settings(self)
+        for split, rows in self.splits.items():
+            for number, row in enumerate(rows, start=1):
+                _check_row(self, f"task {self.name}: split {split!r}, row {number}", row)
+
+    def few_shot(self, shots: int, seed: int, dev: bool = True) -> Task:
+        """`shots` rows of each label to train on, and as many others for "dev" if `dev`. Deterministic in (rows, seed).
+
+        What is left of "train" joins "unlabelled" without its label. For one seed, fewer shots are a subset of more.
+        Raises DataError where a label has too few rows.
+        """
+        from labkit.tasks.sampling import few_shot
+
+        return few_shot(self, shots, seed, dev)
+
+    @classmethod
+    def from_datasets(cls, data: Any, **options: Any) -> Task:
+        """A task from a `datasets.Dataset`, a `DatasetDict`, a mapping of splits, or an iterator of dictionaries.
+
+        Options as in `labkit.tasks.hub.from_datasets`: name, fields, label, labels, language, metric.
+        """
+        from labkit.tasks.hub import from_datasets
+
+        return from_datasets(data, **options)
+
+    def describe(self) -> str:
+        """What the task is, in a few lines of text."""
+        sizes = ", ".join(f"{split} {len(rows)}" for split, rows in self.splits.items())
+        shown = ", ".join(self.labels[:6]) + (", …" if len(self.labels) > 6 else "")
+        known = [("chance", self.chance), ("ceiling", self.ceiling)]
+        bounds = "".join(f", {what} {100 * value:.1f}" for what, value in known if value is not None)
+        lines = [
+            f"{self.name} ({self.language}): {' + '.join(self.fields)} -> {len(self.labels)} labels: {shown}",
+            f"rows: {sizes}",
+            f"metric: {self.metric}{bounds}",
+        ]
+        return "\n".join(lines + ([f"note: {self.note}"] if self.note else []))
+
+    def with_note(self, note: str) -> Task:
+        """The same task with a sentence more in its note; an empty one changes nothing."""
+        return replace(self, note=join_notes([self.note, note])) if note else self
+
+
+def text_key(row: Row, fields: Iterable[str]) -> tuple[str, ...]:
+    """The texts of a row, by which two rows are the same example."""
+    return tuple(row[name] for name in fields)
+
+
+def join_notes(notes: Iterable[str]) -> str:
+    """Sentences as one note, empty ones left out."""
+    return "; ".join(note for note in notes if note)
+
+
+def finish_splits(splits: Mapping[str, list[Row]], fields: tuple[str, ...]) -> tuple[dict[str, list[Row]], list[str]]:
+    """The splits, "dev" standing in for a missing "test", and what is to be said of them: that, and repeated rows."""
+    done, notes = dict(splits), []
+    if "dev" in done and "test" not in done:
+        done["test"] = list(done["dev"])
+        notes.append("test is a copy of dev: there was no test split")
+    if "train" in done and "test" in done:
+        seen = {text_key(row, fields) for row in done["train"]}
+        repeated = sum(text_key(row, fields) in seen for row in done["test"])
+        if repeated:
+            notes.append(f"{repeated} of {len(done['test'])} test rows also stand in train")
+    return done, notes
+
+
+def majority(rows: Iterable[Row], labels: int) -> float | None:
+    """The accuracy of always answering the commonest label, in [0, 1]; None without labelled rows."""
+    counts = [0] * labels
+    for row in rows:
+        if row.get("label") is not None:
+            counts[row["label"]] += 1
+    return max(counts) / sum(counts) if sum(counts) else None
+
+
+def _check_settings(task: Task) -> None:
+    for what, names in (("field", task.fields), ("label", task.labels)):
+        if not names or isinstance(names, str):
+            raise UsageError(f"task {task.name}: {what}s must be a tuple with at least one name, not {names!r}")
+        if not all(isinstance(name, str) and name for name in names):
+            raise UsageError(f"task {task.name}: every {what} needs a name of at least one character, not {names!r}")
+        if len(set(names)) < len(names):
+            raise UsageError(f"task {task.name}: two {what}s have one name: {', '.join(names)}")
+    if "label" in task.fields:
+        raise UsageError(f"task {task.name}: a text field cannot be called 'label'; rename it")
+    if task.metric not in METRICS:
+        raise unknown("metric", task.metric, METRICS)
+    for what, value in (("chance", task.chance), ("ceiling", task.ceiling)):
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"task {task.name}: {what} must lie in [0, 1], not {value!r}; 90 % is 0.9")
+    for label, words in task.words.items():
+        if label not in task.labels:
+            raise UsageError(f"task {task.name}: words: {unknown('label', label, task.labels)}")
+        if isinstance(words, str) or not words or not all(isinstance(word, str) and word for word in words):
+            raise UsageError(f"task {task.name}: the words of label {label!r} must be a tuple of texts, not {words!r}")
+
+
+def _check_row(task: Task, where: str, row: Row) -> None:
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a row must be a dictionary, not {type(row).__name__}")
+    for name in task.fields:
+        if not isinstance(row.get(name), str):
+            found = (
+                f"it holds {row[name]!r:.60}" if name in row else f"the row has {', '.join(map(str, row)) or 'none'}"
+            )
+            raise DataError(f"{where}: field {name!r} must be a text; {found}")
+    label = row.get("label")
+    if label is None:
+        return
+    if type(label) is not int or not 0 <= label < len(task.labels):
+        wanted = f"an index from 0 to {len(task.labels) - 1}, or None where it is not known"
+        raise DataError(f"{where}: field 'label' must be {wanted}, not {label!r}")

@@ -1,0 +1,227 @@
+"""Batches whose order and content depend on nothing but (seed, epoch, index).
+
+Each batch is made from its own random generator, so it is the same whoever makes it and whenever: this process or a
+loader worker, the first run or a resumed one. Nothing about the data needs saving in a checkpoint but a number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from labkit.errors import LabkitError, TrainingError, UsageError
+
+Batch = dict[str, Any]
+Collate = Callable[[Sequence[Any], np.random.Generator], Batch]
+POOL = 50  # batches sorted by length together: enough to pad little, few enough to stay random
+ORDER = 1 << 40  # third word of the order's seed, where a batch's generator has its index
+
+
+class Batches:
+    """Batches of `rows`, in an order drawn anew each epoch.
+
+    `rows` is a list, a `datasets.Dataset` or any sequence; `collate(rows, rng)` makes a dict of tensors from some of
+    them, `rng` being `np.random.default_rng((seed, epoch, index))`. `batch_size` counts rows over all ranks: rank r of
+    w collates rows r, r + w, … of each batch with the generator of (seed, epoch, index, r), so the number of ranks
+    does not change the order. A batch of fewer rows than ranks gives the ranks left over its first row again.
+    `lengths` (one number a row) puts rows of like length into a batch; `workers` processes collate ahead;
+    `drop_last` leaves out a last batch that is not full. Raises UsageError for no rows or sizes that make no sense.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        collate: Collate,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        workers: int = 0,
+        lengths: Sequence[int] | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
+            raise UsageError(f"rows must have a length and an index; make a list of this {type(rows).__name__} first")
+        if batch_size < 1 or seed < 0 or workers < 0:
+            raise UsageError(f"batch_size={batch_size}, seed={seed}, workers={workers}: at least 1, 0 and 0 are needed")
+        if len(rows) < (batch_size if drop_last else 1):
+            raise UsageError(f"{len(rows)} rows do not make one batch" + (f" of {batch_size}" if drop_last else ""))
+        if lengths is not None and len(lengths) != len(rows):
+            raise UsageError(f"{len(lengths)} lengths for {len(rows)} rows: one a row is needed")
+        self.rows, self.collate, self.batch_size = rows, collate, batch_size
+        self.seed, self.shuffle, self.workers, self.drop_last = seed, shuffle, workers, drop_last
+        self.lengths = None if lengths is None else np.asarray(lengths)
+        self._order: tuple[int, list[np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides order and content, as plain values: a resumed run must have the same."""
+        lengths = None if self.lengths is None else zlib.crc32(self.lengths.astype(np.int64).tobytes())
+        plain = {name: getattr(self, name) for name in ("batch_size", "seed", "shuffle", "drop_last")}
+        return {"rows": len(self.rows), "lengths": lengths, **plain}
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of each batch of an epoch."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, self._draw(np.random.default_rng((self.seed, epoch, ORDER))))
+        return self._order[1]
+
+    def _draw(self, rng: np.random.Generator) -> list[np.ndarray]:
+        size, count = self.batch_size, len(self.rows)
+        rows = rng.permutation(count) if self.shuffle else np.arange(count)
+        if self.lengths is not None:
+            pool = size * POOL if self.shuffle else count
+            pools = [rows[start : start + pool] for start in range(0, count, pool)]
+            rows = np.concatenate([some[np.argsort(self.lengths[some], kind="stable")] for some in pools])
+        batches = [rows[start : start + size] for start in range(0, count, size)][: len(self)]
+        if self.lengths is not None and self.shuffle:
+            batches = [batches[index] for index in rng.permutation(len(batches))]
+        return batches
+
+    def make(self, number: int, rank: int = 0, world: int = 1) -> Batch:
+        """Batch `number`, counted through all epochs from 0: the share of one rank of `world`."""
+        epoch, index = divmod(number, len(self))
+        chosen = self.order(epoch)[index]
+        if world > 1:
+            mine = chosen[rank::world]
+            chosen = mine if len(mine) else chosen[:1]
+        key = (self.seed, epoch, index) if world == 1 else (self.seed, epoch, index, rank)
+        batch = self.collate(take(self.rows, chosen), np.random.default_rng(key))
+        if not isinstance(batch, Mapping):
+            raise UsageError(f"collate must return a dict of tensors, not a {type(batch).__name__}")
+        return dict(batch)
+
+    def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """Batches `start` … `stop` - 1, counted through all epochs; worker processes end with the iterator."""
+        if not self.workers or stop <= start:
+            for number in range(start, stop):
+                yield self.make(number, rank, world)
+            return
+        loader = DataLoader(
+            _Items(self, rank, world),
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=self.workers,
+            collate_fn=_same,
+            worker_init_fn=_quiet_worker,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self.seed),  # else the loader draws from the run's own randomness
+        )
+        try:
+            for batch in loader:
+                if isinstance(batch, LabkitError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if re.search("exited unexpectedly|is killed by signal", str(error)):
+                raise TrainingError(f"a loader worker died: {error}; try fewer workers, or workers=0") from error
+            raise
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`, from batch `start` on."""
+        return self.stream(number * len(self) + start, (number + 1) * len(self))
+
+
+class _Items(Dataset):
+    """What a loader worker indexes: a batch by its number."""
+
+    def __init__(self, batches: Batches, rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
+
+    def __getitem__(self, number: int) -> Batch | LabkitError:
+        try:
+            return self.batches.make(number, self.rank, self.world)
+        except LabkitError as error:  # as a value: raised in a worker, it would come with a traceback for a message
+            return error
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def _quiet_worker(number: int) -> None:
+    """Tokenizers warn when they run threads after a fork; one thread a worker is what is wanted."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def take(rows: Sequence[Any], chosen: np.ndarray) -> list[Any]:
+    """The chosen rows; a `datasets.Dataset` gives columns for many rows at once, far faster than row by row."""
+    numbers = chosen.tolist()
+    if hasattr(rows, "column_names") and hasattr(rows, "features"):
+        columns = rows[numbers]
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [rows[number] for number in numbers]
+
+
+def _first(rows: Sequence[Batch], rng: np.random.Generator) -> Batch:
+    return rows[0]
+
+
+def as_batches(batches: Any) -> Batches:
+    """`batches` as it is, or ready-made batches (a sequence of dicts) taken in their order, epoch after epoch."""
+    if isinstance(batches, Batches):
+        return batches
+    if isinstance(batches, list | tuple) and batches and all(isinstance(batch, Mapping) for batch in batches):
+        return Batches(batches, _first, 1, shuffle=False)
+    raise UsageError(f"fit takes Batches or a list of batches (dicts of tensors), not a {type(batches).__name__}")
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
+    """The batch with its tensors on `device`; what is no tensor stays as it is."""
+    if device.type == "cpu":
+        return dict(batch)
+    moved = {name: value.to(device, non_blocking=True) for name, value in batch.items() if torch.is_tensor(value)}
+    return {**batch, **moved}
+
+
+def count_rows(batch: Mapping[str, Any]) -> int:
+    """Rows of a batch: the length of its first tensor that is not a single number."""
+    sizes = (value.shape[0] for value in batch.values() if torch.is_tensor(value) and value.ndim)
+    return next(sizes, 1)
+
+
+def count_tokens(batch: Mapping[str, Any]) -> int:
+    """Tokens of a batch that are not padding; 0 where it holds none."""
+    if torch.is_tensor(mask := batch.get("attention_mask")):
+        return int(mask.sum())
+    return batch["input_ids"].numel() if torch.is_tensor(batch.get("input_ids")) else 0
+
+
+def count_terms(batch: Mapping[str, Any]) -> float:
+    """How many terms the batch's mean loss is over: its "count" (a number or one a row), else its rows."""
+    count = batch.get("count")
+    return count_rows(batch) if count is None else float(count.sum() if torch.is_tensor(count) else count)
+
+
+def split(batch: Batch, pieces: int) -> list[Batch]:
+    """The batch cut into at most `pieces` along its rows; values that are not one a row go with every piece."""
+    rows = count_rows(batch)
+    pieces = min(pieces, rows)
+    if pieces < 2:
+        return [batch]
+    bounds = [round(rows * piece / pieces) for piece in range(pieces + 1)]
+    parts = []
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        part = {name: value[low:high] if _per_row(value, rows) else value for name, value in batch.items()}
+        if "count" in batch and not _per_row(batch["count"], rows):
+            part["count"] = (high - low) * count_terms(batch) / rows
+        parts.append(part)
+    return parts
+
+
+def _per_row(value: Any, rows: int) -> bool:
+    with contextlib.suppress(TypeError):
+        return len(value) == rows and not isinstance(value, str | Mapping)
+    return False

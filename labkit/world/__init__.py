@@ -1,0 +1,33 @@
+"""The teaching world: a small generated universe in English and Chinese that every lesson shares.
+
+A knowledge graph, text that speaks of it, and tasks with the shapes of the real ones, all drawn from one frozen
+`World` of dials. Being generated, it knows its own answers: each task states its chance level and the best score any reader
+could reach. Pictures and speech belong to module 05 and will be drawn here too (`pictures.py`, `speech.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from labkit.errors import unknown
+from labkit.world import reviews
+from labkit.world.corpus import GENRES, corpus
+from labkit.world.settings import LANGUAGES, VERSION, World
+
+TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
+    **reviews.TASKS,
+}
+
+
+def task(name: str, world: World | None = None) -> dict[str, Any]:
+    """The fields of the task `name` (without "world/"), as `labkit.tasks.Task` takes them.
+
+    Raises UsageError for an unknown name, offering the nearest.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name](world or World())
+
+
+__all__ = ["GENRES", "LANGUAGES", "TASKS", "VERSION", "World", "corpus", "task"]

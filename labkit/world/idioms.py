@@ -1,0 +1,120 @@
+"""Chinese idioms in contexts that call for their meaning, and the task of choosing one of seven for a gap (chid).
+
+156 idioms stand in 26 senses. A context holds one or two cues of a sense; among the candidates one fits, six are of other
+senses, but at times one of the six is of the same sense: then the context does not decide, only how common each is.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from labkit.errors import unknown
+from labkit.world.settings import World, lexicon, randomness, zipf_choice
+from labkit.world.topics import distinct_rows, finish_task, words_of
+
+LANGUAGES = ("zh",)
+CANDIDATES = 7
+GAP = "#idiom#"
+NEAR = 0.5  # chance that a candidate of another sense is of a sense close to the right one
+
+
+@functools.cache
+def senses() -> dict[str, tuple[str, ...]]:
+    """Each sense with its idioms, the most common first."""
+    return {sense: words_of(entry["idioms"]) for sense, entry in lexicon("idioms", "zh")["senses"].items()}
+
+
+def context(sense: str, rng: random.Random, second: float = 0.4) -> str:
+    """A passage with the gap `#idiom#` that calls for an idiom of `sense`; with chance `second` a second sentence helps."""
+    words = lexicon("idioms", "zh")
+    cues = rng.sample(words["senses"][sense]["cues"], 2)
+    fixed = {"who": rng.choice(words_of(words["who"])), "day": rng.choice(words_of(words["day"]))}
+    text = rng.choice(words["contexts"]).format(cue=cues[0], **fixed)
+    if rng.random() < second:
+        text += rng.choice(words["more"]).format(cue=cues[1], **fixed)
+    return text
+
+
+def synonym_rate(world: World) -> float:
+    """How often another candidate has the right one's sense: twice the world's label noise, at most 1."""
+    return min(1.0, 2 * world.label_noise)
+
+
+def question(world: World, sense: str, rng: random.Random) -> dict[str, Any]:
+    """`{text, candidates, answer, posterior}`: `answer` is a place from 0 to 6, `posterior` the best reader's chance."""
+    idioms = senses()[sense]
+    right = zipf_choice(rng, list(idioms), world.tail)
+    others, posterior = [], 1.0
+    if rng.random() < synonym_rate(world):
+        others.append(rng.choice([idiom for idiom in idioms if idiom != right]))
+        weights = [(idioms.index(idiom) + 2) ** -world.tail for idiom in (right, others[0])]
+        posterior = max(weights) / sum(weights)
+    while len(others) < CANDIDATES - 1:
+        idiom = rng.choice(senses()[_other_sense(sense, rng)])
+        if idiom not in others:
+            others.append(idiom)
+    candidates = [right, *others]
+    rng.shuffle(candidates)
+    return {"text": context(sense, rng), "candidates": candidates, "answer": candidates.index(right), "posterior": posterior}
+
+
+def _other_sense(sense: str, rng: random.Random) -> str:
+    if rng.random() < NEAR:
+        return rng.choice(words_of(lexicon("idioms", "zh")["senses"][sense]["near"]))
+    return rng.choice([other for other in senses() if other != sense])
+
+
+def listed(candidates: list[str]) -> str:
+    """The candidates with their places, as the loader of FewCLUE's files writes them: "0、兴高采烈；1、…"."""
+    return "；".join(f"{at}、{idiom}" for at, idiom in enumerate(candidates))
+
+
+def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Passages with their idiom, what it means and what else could be said, and some gaps to fill, without end.
+
+    Raises UsageError for any language but Chinese.
+    """
+    if language not in LANGUAGES:
+        raise unknown("language of idioms", language, LANGUAGES)
+    words = lexicon("idioms", "zh")
+    while True:
+        sense = rng.choice(list(senses()))
+        if rng.random() < 0.2:
+            asked = question(world, sense, rng)
+            yield words["numbered"].format(place=asked["answer"], listed=listed(asked["candidates"]), text=asked["text"])
+            continue
+        idiom, other = rng.sample(senses()[sense], 2)
+        text = context(sense, rng)
+        if rng.random() < 0.7:
+            text += rng.choice(words["stated"] + words["alike"]).format(sense=sense, other=other)
+        yield text.replace(GAP, idiom)
+
+
+def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Rows `{text_a: passage, text_b: listed candidates, candidates, label, posterior}`, no question twice."""
+    names = list(senses())
+
+    def make(turn: int) -> dict[str, Any]:
+        asked = question(world, names[turn], rng)
+        texts = {"text_a": asked["text"], "text_b": listed(asked["candidates"])}
+        return texts | {"candidates": asked["candidates"], "label": asked["answer"], "posterior": asked["posterior"]}
+
+    return distinct_rows(make, len(names), count, lambda row: (row["text_a"], tuple(sorted(row["candidates"]))))
+
+
+def task(world: World) -> dict[str, Any]:
+    """chid's shape: which of seven idioms belongs in the gap; the label is its place."""
+    sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
+    labels = tuple(str(place) for place in range(CANDIDATES))
+    note = f"with probability {synonym_rate(world):g} two candidates share the sense, then the commoner is the better guess"
+    return finish_task(
+        rows(world, sum(sizes.values()), randomness(world, "task", "chid")), labels, sizes, note=note, language="zh",
+        fields=("text_a", "text_b"), patterns=("空格处填第{mask}个：{text_b}。{text_a}",),
+        words={label: (label,) for label in labels},
+    )  # fmt: skip
+
+
+TASKS: dict[str, Callable[[World], dict[str, Any]]] = {"chid": task}

@@ -1,0 +1,205 @@
+"""Word problems with the expression that solves them, and a safe evaluator of expressions.
+
+A problem opens with a quantity and changes it step by step; the numbers of its text are mapped to NUM0, NUM1, … in the order
+in which they stand there, as in Generate & Rank (Shen et al. 2021, section 3.1). Some problems hold a number that has
+nothing to do with the question. Every intermediate value is a whole number, at least 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import operator
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from labkit.errors import DataError, UsageError
+from labkit.world.settings import World, join, lexicon
+from labkit.world.topics import pieces, words_of
+
+NUMBER = re.compile(r"NUM(0|[1-9][0-9]*)")
+LONGEST = 400  # characters of an expression
+LARGEST = 4096  # bits of a power
+NOISE = 0.2  # share of problems with a number that does not matter
+OPENINGS = {"have": "a", "more": "a + b", "fewer": "a - b", "boxes": "a * b"}
+STEPS = {
+    "gain": "x + a", "lose": "x - a", "times": "x * a", "share": "x / a", "gain_boxes": "x + a * b", "lose_each": "x - a * b",
+}  # fmt: skip
+BINARY: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+}  # fmt: skip
+
+
+def evaluate(expression: str, numbers: Sequence[int | float | Fraction] = ()) -> Fraction:
+    """The exact value of an expression of + - * / ** (whole exponents), parentheses, numerals and NUM0, NUM1, ….
+
+    Decimals count as they are written (0.1 is one tenth). Nothing is executed: the parsed tree is walked.
+    Raises DataError, quoting the expression, for anything else, a number that is not given, or a division by zero.
+
+    >>> evaluate("(NUM0 + NUM1) * 2", [3, 4])
+    Fraction(14, 1)
+    """
+    if len(expression) > LONGEST:
+        raise DataError(f"expression of {len(expression)} characters: at most {LONGEST} are read")
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+        return _value(tree.body, [_exact(number) for number in numbers])
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"expression {expression!r}: {error}; write it like (NUM0 + NUM1) * 2") from None
+    except ZeroDivisionError:
+        raise DataError(f"expression {expression!r}: division by zero") from None
+
+
+def _exact(number: int | float | Fraction) -> Fraction:
+    return Fraction(str(number)) if isinstance(number, float) else Fraction(number)
+
+
+def _value(node: ast.expr, numbers: Sequence[Fraction]) -> Fraction:
+    """The value of one node; raises ValueError for what is not arithmetic."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return _exact(node.value)
+    if isinstance(node, ast.Name) and (found := NUMBER.fullmatch(node.id)):
+        if int(found[1]) >= len(numbers):
+            raise ValueError(f"{node.id} is used, but only {len(numbers)} numbers are given")
+        return numbers[int(found[1])]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand, numbers)
+    if isinstance(node, ast.BinOp):
+        left, right = _value(node.left, numbers), _value(node.right, numbers)
+        if type(node.op) in BINARY:
+            return BINARY[type(node.op)](left, right)
+        if isinstance(node.op, ast.Pow):
+            return _power(left, right)
+    raise ValueError("only + - * / **, parentheses, numerals and NUM0, NUM1, … are read")
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if exponent.denominator != 1 or bits * abs(exponent) > LARGEST:
+        raise ValueError(f"exponents must be whole and the power short, not {base} ** {exponent}")
+    return base ** int(exponent)
+
+
+def operators(expression: str) -> int:
+    """How many binary operators an expression has. Raises DataError where it cannot be read."""
+    try:
+        return sum(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(expression.strip(), mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"expression {expression!r}: {error}; write it like (NUM0 + NUM1) * 2") from None
+
+
+def problems(world: World, language: str, rng: random.Random, count: int | None = None) -> Iterator[dict[str, Any]]:
+    """Problems without end, of `count` operators (1 to 4), or of each number equally often.
+
+    Each is `{text, plain, expression, numbers, answer, operators}`: `text` with NUM0, NUM1, … in place of the numbers, `plain` with
+    the numbers, `numbers` and `answer` whole. They do not depend on the world's dials. Raises UsageError for another `count`.
+    """
+    if count is not None and count not in (1, 2, 3, 4):
+        raise UsageError(f"problems have 1, 2, 3 or 4 operators, not {count!r}")
+    while True:
+        size = count or rng.randint(1, 4)
+        problem = None
+        while problem is None:
+            problem = _problem(language, rng, size)
+        yield problem
+
+
+def _problem(language: str, rng: random.Random, count: int) -> dict[str, Any] | None:
+    """One problem, or None where the steps drawn do not end in `count` operators."""
+    shapes = _plan(rng, count)
+    story, value = [], 0
+    for place, shape in enumerate(shapes):
+        drawn = _quantities(shape, value, rng)
+        if drawn is None:
+            return None
+        quantities, value = drawn
+        story.append(("openings" if place == 0 else "steps", shape, quantities))
+    if rng.random() < NOISE:
+        story.insert(rng.randint(1, len(story)), ("noise", "", {"a": rng.randint(2, 60)}))
+    return _tell(language, rng, story, value) | {"operators": count}
+
+
+def _plan(rng: random.Random, count: int) -> list[str]:
+    """An opening and steps whose operators add up to `count`."""
+    opening = rng.choice([name for name, form in OPENINGS.items() if _size(form) <= count])
+    shapes, left = [opening], count - _size(OPENINGS[opening])
+    while left:
+        step = rng.choice([name for name, form in STEPS.items() if _size(form) <= left])
+        shapes.append(step)
+        left -= _size(STEPS[step])
+    return shapes
+
+
+def _size(form: str) -> int:
+    return sum(char in "+-*/" for char in form)
+
+
+def _quantities(shape: str, value: int, rng: random.Random) -> tuple[dict[str, int], int] | None:
+    """Numbers for one opening or step after which the quantity is whole, at least 1 and at most 999; None where none fit."""
+    form = OPENINGS.get(shape) or STEPS[shape]
+    a = rng.randint(2, 9) if shape in ("boxes", "times", "gain_boxes", "lose_each") else rng.randint(2, 60)
+    b = rng.randint(2, 30 if shape in ("more", "fewer") else 9)
+    if shape == "share":
+        divisors = [divisor for divisor in range(2, 13) if value % divisor == 0]
+        a = rng.choice(divisors) if divisors else 1
+    quantities = {"a": a, "b": b} if "b" in form else {"a": a}
+    after = {
+        "have": a, "more": a + b, "fewer": a - b, "boxes": a * b, "gain": value + a, "lose": value - a, "times": value * a,
+        "share": value // a, "gain_boxes": value + a * b, "lose_each": value - a * b,
+    }[shape]  # fmt: skip
+    return (quantities, after) if 1 <= after <= 999 and a > 1 else None
+
+
+@functools.cache
+def _words(language: str) -> dict[str, tuple[str, ...]]:
+    words = lexicon("math_problems", language)
+    return {slot: words_of(words[slot]) for slot in ("name", "thing", "day")}
+
+
+def _tell(language: str, rng: random.Random, story: list[tuple[str, str, dict[str, int]]], answer: int) -> dict[str, Any]:
+    """The story in words, with the expression that its steps build up."""
+    words, shared = lexicon("math_problems", language), _words(language)
+    name, name2 = rng.sample(shared["name"], 2)
+    fixed = {"name": name, "name2": name2, "thing": rng.choice(shared["thing"]), "day": rng.choice(shared["day"])}
+    fixed["unit"] = fixed["thing"][0]  # Chinese: the measure word
+    numbers: list[int] = []
+    masked, plain, expression = [], [], ""
+    for part, shape, quantities in story:
+        pattern = rng.choice(words[part][shape] if shape else words[part])
+        place = {}
+        for slot in pieces(pattern)[1]:
+            if slot in quantities:
+                place[slot] = f"NUM{len(numbers)}"
+                numbers.append(quantities[slot])
+        masked.append(pattern.format(**fixed, **place))
+        plain.append(pattern.format(**fixed, **quantities))
+        expression = _extend(expression, shape, place) if shape else expression
+    question = rng.choice(words["questions"]).format(**fixed)
+    texts = {"text": join([*masked, question], language), "plain": join([*plain, question], language)}
+    return texts | {"expression": expression, "numbers": numbers, "answer": answer}
+
+
+def _extend(expression: str, shape: str, place: Mapping[str, str]) -> str:
+    """The expression after one more step, with no more parentheses than it needs."""
+    form = OPENINGS.get(shape) or STEPS[shape]
+    bare = re.sub(r"\([^()]*\)", "", expression)
+    while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
+        bare = inner
+    sums = "+" in bare or "-" in bare
+    before = f"({expression})" if sums and form[2:3] in ("*", "/") else expression
+    parts = {"x": before, **place}
+    return " ".join(parts.get(token, token) for token in form.split())
+
+
+def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Problems with their numbers and, mostly, the worked answer, without end."""
+    answers = lexicon("math_problems", language)["answers"]
+    for problem in problems(world, language, rng):
+        text = problem["plain"]
+        if rng.random() < 0.8:
+            worked = NUMBER.sub(lambda found: str(problem["numbers"][int(found[1])]), problem["expression"])  # noqa: B023
+            text = rng.choice(answers).format(problem=text, worked=worked, answer=problem["answer"])
+        yield text

@@ -1,0 +1,79 @@
+"""The dials of the teaching world, and the deterministic randomness that everything in it is drawn with."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+import random
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from labkit.errors import unknown
+
+LANGUAGES = ("en", "zh")
+# Raised whenever the text or the tasks change: results and trained models name the version they were made with.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class World:
+    """One setting of the world. Two equal settings give the same graph, text and tasks, byte for byte.
+
+    Each dial turns one phenomenon that a lesson studies: `tail` and `entity_tail` the long tail of words and of entities,
+    `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave another's,
+    `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense evidence is in
+    pre-training text and in tasks, `held_out` the share of facts that no text states, `bias` a planted unfairness.
+    """
+
+    seed: int = 0
+    tail: float = 0.7  # word weights 1 / (rank + 2) ** tail
+    entity_tail: float = 1.0  # the same for entities: frequent ones are spoken of far more often
+    entities: int = 2000
+    facts: int = 8000
+    held_out: float = 0.1
+    paraphrases: int = 4  # ways to state one relation, at most
+    domain_shift: float = 0.15  # share of a domain's opinion words that only that domain uses
+    label_noise: float = 0.12
+    opinions: tuple[int, int] = (3, 5)  # a pre-training review, least and most
+    neutral: tuple[int, int] = (0, 2)
+    verdicts: float = 0.5  # share of pre-training reviews that close with a verdict
+    task_opinions: tuple[int, int] = (1, 3)  # a task's review
+    task_neutral: tuple[int, int] = (2, 4)
+    bias: float = 0.2  # extra chance of a harsh outcome for one group, in cases
+
+
+def randomness(world: World, *keys: object) -> random.Random:
+    """A generator of its own for each purpose, so that adding one text never changes another."""
+    return random.Random("/".join(str(key) for key in (world.seed, *keys)))
+
+
+@functools.cache
+def lexicon(name: str, language: str) -> dict[str, Any]:
+    """The words and sentence patterns of one genre in one language, from `lexicon/NAME.json`. Read only."""
+    if language not in LANGUAGES:
+        raise unknown("language", language, LANGUAGES)
+    text = importlib.resources.files("labkit.world").joinpath("lexicon", f"{name}.json").read_text(encoding="utf-8")
+    return json.loads(text)[language]
+
+
+@functools.cache
+def cumulative_zipf(count: int, tail: float) -> list[float]:
+    """Cumulative weights `1 / (rank + 2) ** tail` for `random.choices(…, cum_weights=…)`."""
+    return list(accumulate(1.0 / (rank + 2) ** tail for rank in range(count)))
+
+
+def zipf_choice(rng: random.Random, items: list[Any], tail: float) -> Any:
+    """One of `items`, the early ones more often."""
+    return rng.choices(items, cum_weights=cumulative_zipf(len(items), tail))[0]
+
+
+def join(sentences: list[str], language: str) -> str:
+    """Sentences as one text: spaces between in English, none in Chinese."""
+    return (" " if language == "en" else "").join(sentences)
+
+
+def best_reader(posteriors: list[float]) -> float:
+    """The ceiling of a task: the mean probability of the likeliest label under the process that made the text, in [0, 1]."""
+    return sum(posteriors) / len(posteriors)

@@ -1,0 +1,158 @@
+"""Text whose only secret is a topic: the engine under news, abstracts, app descriptions and intents.
+
+A text is a pattern with slots. Each slot of a *kind* (agent, thing, verb, …) is filled, independently of the others, with a
+word of the text's topic, or with probability `leak` of one of the topic's neighbours. Words that a topic shares with
+another, and words that leak, are what makes the topic uncertain. The process is known, so the probability of each
+topic given the words is exact (naive Bayes is here not an approximation but the truth).
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from labkit.world.settings import World, best_reader, zipf_choice
+
+SPLIT_SIZES = {"train": 3000, "dev": 500, "test": 1000, "unlabelled": 4000}
+SLOT = re.compile(r"\{(\w+)\}")
+Chosen = list[tuple[str, str]]  # (kind, word) in the order of drawing: the evidence of a text
+
+
+def words_of(entry: str | Sequence[str]) -> tuple[str, ...]:
+    """A lexicon entry as words: a string is cut at spaces, a list is taken as it stands."""
+    return tuple(entry.split()) if isinstance(entry, str) else tuple(entry)
+
+
+@functools.cache
+def pieces(pattern: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The literal parts of a pattern and the slots between them: one more part than slots.
+
+    >>> pieces("the {agent} {verb} it .")
+    (('the ', ' ', ' it .'), ('agent', 'verb'))
+    """
+    cut = SLOT.split(pattern)
+    return tuple(cut[::2]), tuple(cut[1::2])
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Topics with their words; `likelihood[kind][topic]` maps each word to its probability (sums to 1)."""
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    vocabulary: Mapping[str, tuple[tuple[str, ...], ...]]  # kind -> topic -> words it can draw
+    cumulative: Mapping[str, tuple[tuple[float, ...], ...]]  # the same, cumulative probabilities
+    likelihood: Mapping[str, tuple[Mapping[str, float], ...]]
+
+    @classmethod
+    def build(cls, entries: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], tail: float, leak: float) -> Topics:
+        """From a lexicon `{topic: {kind: words, "near": neighbours}}`; word weights fall as `1 / (rank + 2) ** tail`."""
+        names = tuple(entries)
+        own = {kind: {name: _zipf(words_of(entries[name][kind]), tail) for name in names} for kind in kinds}
+        near = {name: words_of(entries[name].get("near", "")) for name in names}
+        mixed = {kind: tuple(_mix(own[kind], name, near[name], leak) for name in names) for kind in kinds}
+        vocabulary = {kind: tuple(tuple(table) for table in mixed[kind]) for kind in kinds}
+        cumulative = {kind: tuple(tuple(accumulate(table.values())) for table in mixed[kind]) for kind in kinds}
+        return cls(names, tuple(kinds), vocabulary, cumulative, mixed)
+
+    def draw(self, topic: int, kind: str, rng: random.Random, chosen: Chosen) -> str:
+        """A word of `kind` under `topic` that is not among `chosen` yet; it is appended there."""
+        words, weights = self.vocabulary[kind][topic], self.cumulative[kind][topic]
+        while True:
+            word = rng.choices(words, cum_weights=weights)[0]
+            if (kind, word) not in chosen:
+                chosen.append((kind, word))
+                return word
+
+    def fill(
+        self, pattern: str, topic: int, rng: random.Random, chosen: Chosen, shared: Mapping[str, Sequence[str]]
+    ) -> str:
+        """The pattern with its slots filled: those of a kind from the topic, the others evenly from `shared`."""
+        parts, slots = pieces(pattern)
+        text = [parts[0]]
+        for slot, part in zip(slots, parts[1:], strict=True):
+            word = self.draw(topic, slot, rng, chosen) if slot in self.likelihood else rng.choice(shared[slot])
+            text += (word, part)
+        return "".join(text)
+
+    def posterior(self, chosen: Chosen) -> list[float]:
+        """The probability of each topic given the words of a text, all topics being equally frequent.
+
+        A word is never drawn twice, so each draw is from what the earlier ones of its kind left.
+        """
+        scores = [_probability(chosen, {kind: self.likelihood[kind][topic] for kind in self.kinds}) for topic in range(len(self.names))]
+        total = sum(scores)
+        return [score / total for score in scores]
+
+
+def _zipf(words: Sequence[str], tail: float) -> dict[str, float]:
+    weights = [1.0 / (rank + 2) ** tail for rank in range(len(words))]
+    return {word: weight / sum(weights) for word, weight in zip(words, weights, strict=True)}
+
+
+def _mix(own: Mapping[str, Mapping[str, float]], name: str, near: Sequence[str], leak: float) -> dict[str, float]:
+    """The topic's own distribution, with `leak` of its mass spread evenly over those of its neighbours."""
+    leak = leak if near else 0.0
+    mixed = {word: weight * (1 - leak) for word, weight in own[name].items()}
+    for other in near if leak else ():
+        for word, weight in own[other].items():
+            mixed[word] = mixed.get(word, 0.0) + weight * leak / len(near)
+    return mixed
+
+
+def _probability(chosen: Chosen, tables: Mapping[str, Mapping[str, float]]) -> float:
+    """The chance that one topic draws these words in this order, without drawing any twice."""
+    chance, used = 1.0, dict.fromkeys(tables, 0.0)
+    for kind, word in chosen:
+        mass = tables[kind].get(word, 0.0)
+        if not mass:
+            return 0.0
+        chance *= mass / (1.0 - used[kind])
+        used[kind] += mass
+    return chance
+
+
+Rows = list[dict[str, Any]]
+
+
+def distinct_rows(
+    make: Callable[[int], dict[str, Any]], classes: int, count: int, key: Callable[[dict[str, Any]], Any]
+) -> Rows:
+    """`count` rows from `make(label)`, labels in turn, no `key(row)` twice."""
+    rows: dict[Any, dict[str, Any]] = {}
+    while len(rows) < count:
+        row = make(len(rows) % classes)
+        rows.setdefault(key(row), row)
+    return list(rows.values())
+
+
+def finish_task(
+    rows: Rows, labels: Sequence[str], sizes: Mapping[str, int] = SPLIT_SIZES, *, note: str, **fields: Any
+) -> dict[str, Any]:
+    """Rows, each with its label and `posterior` (the chance that the best reader is right), as the fields of a Task.
+
+    Rows are cut into splits in order; the unlabelled ones lose their label, all lose `posterior`. The ceiling is its mean.
+    """
+    ceiling = best_reader([row["posterior"] for row in rows])
+    splits, start = {}, 0
+    for split, size in sizes.items():
+        part = [{name: value for name, value in row.items() if name != "posterior"} for row in rows[start : start + size]]
+        splits[split] = [row | {"label": None} for row in part] if split == "unlabelled" else part
+        start += size
+    task = {"fields": ("text",), "labels": tuple(labels), "splits": splits, "metric": "accuracy"}
+    return task | {"chance": 1 / len(labels), "ceiling": ceiling, "note": note} | fields
+
+
+def topic_leak(world: World) -> float:
+    """How often a slot of a topical text takes a neighbour's word: twice the world's label noise, at most 0.8."""
+    return min(0.8, 2 * world.label_noise)
+
+
+def topic_name(rng: random.Random, names: Sequence[str], tail: float) -> str:
+    """One of the words that name a topic, the first most often."""
+    return zipf_choice(rng, list(names), max(tail, 1.0))

@@ -1,0 +1,106 @@
+"""Follow a recipe: corpus → tokenizer → model → masked language modelling → a folder that plain `transformers` loads."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+
+from labkit import files
+from labkit.evaluation import evaluate
+from labkit.fewshot.pet import PET
+from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
+from labkit.tasks import load_task
+from labkit.training import Batches, History, fit
+from labkit.world import corpus
+from labkit.zoo.recipes import Recipe, recipe_hash
+from labkit.zoo.tokenizer import build_tokenizer
+
+PROBE_ROWS = 500  # test reviews on which a freshly trained model is probed
+
+
+def new_model(item: Recipe, tokenizer: BertTokenizer) -> BertForMaskedLM:
+    """The recipe's architecture with random weights; dropout 0, since micro models underfit."""
+    torch.manual_seed(item.seed)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=item.hidden, num_hidden_layers=item.layers,
+        num_attention_heads=item.heads, intermediate_size=item.ffn, max_position_embeddings=item.positions,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    return BertForMaskedLM(config)
+
+
+def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
+    """A deeper model whose layer `i` starts as the parent's layer `i mod depth` (Gong et al. 2019, progressive stacking)."""
+    config = BertConfig.from_dict({**parent.config.to_dict(), "num_hidden_layers": layers})
+    model, depth = BertForMaskedLM(config), parent.config.num_hidden_layers
+    state = {key: value for key, value in parent.state_dict().items() if ".encoder.layer." not in key}
+    for number in range(layers):
+        source = parent.bert.encoder.layer[number % depth].state_dict()
+        state |= {f"bert.encoder.layer.{number}.{key}": value for key, value in source.items()}
+    model.load_state_dict(state)
+    return model
+
+
+def pretrain(
+    item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None = None, *, folder: Path | None = None,
+    resume: bool = False, progress: bool | None = None,
+) -> tuple[BertForMaskedLM, BertTokenizer, History]:  # fmt: skip
+    """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on."""
+    texts = corpus(item.world, item.language, item.documents)
+    tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
+    rows = tokenize_corpus(texts, tokenizer, item.max_length)
+    model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
+    weights = frequency_weights(token_counts(rows, len(tokenizer)), mean=item.mask_mean)
+    objective = MaskedLM(tokenizer, token_probabilities=weights)
+    lengths = [len(row["input_ids"]) for row in rows]
+    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=lengths)
+    history = fit(
+        model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps, lr=item.lr,
+        warmup=item.warmup, schedule="onecycle", seed=item.seed, save_every=max(item.steps // 5, 1) if folder else 0,
+    )  # fmt: skip
+    return model, tokenizer, history
+
+
+def probe(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer) -> float:
+    """Zero-shot cloze accuracy on the world's reviews: has the model learned polarity? In [0, 1]."""
+    task = load_task("world/reviews" if item.language == "en" else f"world/reviews-{item.language}", world=item.world)
+    method = PET.for_task(task, tokenizer, words=5)
+    few = replace(task, splits={"test": task.splits["test"][:PROBE_ROWS]})
+    return evaluate(model, method, few, "test", progress=False)[task.metric]
+
+
+def save(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
+    """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, all or nothing."""
+    with files.writing_folder(folder) as temporary:
+        # A copy: the caller goes on with full precision.
+        half = BertForMaskedLM(model.config)
+        half.load_state_dict(model.state_dict())
+        half.half().save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        sums = {file.name: files.sha256(file) for file in sorted(temporary.iterdir())}
+        record = {"name": item.name, "hash": recipe_hash(item), **facts, "sha256": sums}
+        files.write_json(temporary / "recipe.json", record)
+
+
+def train(
+    item: Recipe, folder: Path, parent: tuple[BertForMaskedLM, BertTokenizer] | None, progress: bool | None = None
+) -> dict[str, Any]:
+    """Follow the recipe into `folder`; returns the figures that `recipe.json` holds."""
+    began = time.perf_counter()
+    model, tokenizer, history = pretrain(item, parent, progress=progress)
+    # In half precision, as it will be loaded.
+    half_rounded = {key: value.half().float() for key, value in model.state_dict().items()}
+    model.load_state_dict(half_rounded)
+    facts = {
+        "loss": round(float(np.mean(history.losses[-50:])), 4), "reviews_zero_shot": round(probe(item, model, tokenizer), 4),
+        "seconds": round(time.perf_counter() - began, 1), "tokens_per_second": round(history.tokens_per_second),
+        "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in model.parameters()),
+    }  # fmt: skip
+    save(item, model, tokenizer, folder, facts)
+    return facts

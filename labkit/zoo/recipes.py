@@ -1,0 +1,61 @@
+"""The micro models of the course, each a recipe that two cores follow in at most four minutes.
+
+A recipe is data: corpus, architecture, schedule. Its fingerprint covers the recipe, the world and the parent's fingerprint, so a
+model on disk is known to be the one the recipe makes, or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from labkit.config import fingerprint
+from labkit.errors import unknown
+from labkit.world import VERSION, World
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one micro BERT is pre-trained: frequency-weighted masked language modelling on the world's text."""
+
+    name: str
+    language: str
+    about: str
+    parent: str | None = None  # start from this model's weights, its layers stacked to fill `layers`
+    layers: int = 2
+    hidden: int = 128
+    heads: int = 2
+    ffn: int = 256
+    documents: int = 60_000
+    max_length: int = 64  # tokens, [CLS] and [SEP] included
+    positions: int = 128  # longest input the model accepts, in tokens
+    steps: int = 1500
+    batch_size: int = 128
+    lr: float = 3e-3
+    warmup: float = 0.3  # share of the steps up to the peak learning rate
+    mask_mean: float = 0.2  # average share of tokens masked, rare tokens more often
+    seed: int = 0
+    world: World = field(default_factory=World)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("micro-bert-en", "en", "2-layer English BERT, 128 wide: the course's default"),
+        Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96),
+        Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",
+               layers=4, steps=500, lr=1e-3, warmup=0.1, seed=1),
+    )
+}  # fmt: skip
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe called `name`; UsageError with the nearest name otherwise."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+def recipe_hash(item: Recipe) -> str:
+    """What the weights depend on, as 16 hexadecimal digits: the recipe, the world's version, the parents."""
+    parent = recipe_hash(recipe(item.parent)) if item.parent else None
+    return fingerprint(item, VERSION, parent)

@@ -1,0 +1,265 @@
+"""labkit.compression.int8: against numpy's integers, the error bound, and torch's own dynamic quantisation."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from transformers import BertConfig, BertForMaskedLM
+
+from labkit import measure
+from labkit.compression import int8
+from labkit.errors import CheckpointError, UsageError
+
+SIZES = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def bert(seed: int = 0, **changes) -> BertForMaskedLM:
+    torch.manual_seed(seed)
+    return BertForMaskedLM(BertConfig(**{**SIZES, "max_position_embeddings": 40, **changes})).eval()
+
+
+def logits(model: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.arange(24).view(2, 12)).logits
+
+
+def by_numpy(x: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """The same scheme in numpy's integers: x (t, n), w (o, n), bias (o,)."""
+
+    def rounded(a):
+        scale = np.abs(a).max(1, keepdims=True) / np.float32(127)
+        return np.rint(a / np.where(scale == 0, np.float32(1), scale)).astype(np.int64), scale
+
+    (qx, sx), (qw, sw) = rounded(x), rounded(w)
+    return (qx @ qw.T).astype(np.float32) * sw.T * sx + bias
+
+
+shapes = st.tuples(st.integers(1, 20), st.integers(1, 70), st.integers(1, 20), st.integers(0, 2**31), st.booleans())
+
+
+def example(shape):
+    tokens, n, out, seed, extreme = shape
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((tokens, n), np.float32) * np.exp(rng.uniform(-9, 9, (tokens, 1))).astype(np.float32)
+    w = rng.standard_normal((out, n), np.float32)
+    if extreme:
+        x[rng.integers(tokens)] = 0
+        w[rng.integers(out)] = 0
+        x[rng.integers(tokens), rng.integers(n)] = 1e30
+        w[rng.integers(out), rng.integers(n)] = 1e4
+    layer = nn.Linear(n, out)
+    layer.weight.data = torch.from_numpy(w.copy())
+    return x, w, layer
+
+
+@settings(deadline=None, max_examples=80)
+@given(shapes)
+def test_equal_to_numpy_integers(shape):
+    x, w, layer = example(shape)
+    quantised = int8.Int8Linear.from_linear(layer)
+    with torch.no_grad():
+        out = quantised(torch.from_numpy(x)).numpy()
+    assert quantised.weight.dtype == torch.int8 and out.dtype == np.float32
+    np.testing.assert_array_equal(out, by_numpy(x, w, layer.bias.detach().numpy()))
+
+
+@settings(deadline=None, max_examples=80)
+@given(shapes)
+def test_error_is_within_the_bound(shape):
+    x, w, layer = example(shape)
+    quantised = int8.Int8Linear(*int8.quantise(torch.from_numpy(w)), None)
+    with torch.no_grad():
+        out = quantised(torch.from_numpy(x)).double().numpy()
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    x_max, w_max = np.abs(x).max(1)[:, None], np.abs(w).max(1)[None]
+    bound = x_max * np.abs(w).sum(1)[None] / 254 + w_max * np.abs(x).sum(1)[:, None] / 254
+    bound += x.shape[1] * x_max * w_max / 254**2
+    assert (np.abs(out - x @ w.T) <= bound * (1 + 1e-5) + 1e-30).all()
+
+
+def test_the_bound_is_not_idle():
+    """Seven bits instead of eight break it: a test of the test."""
+    rng = torch.Generator().manual_seed(0)
+    x, w = torch.randn(64, 48, generator=rng), torch.randn(64, 48, generator=rng)
+    q, s = int8.quantise(w)
+    coarse = (q.float() / 16).round() * 16 * s
+    bound = x.abs().amax(1)[:, None] * w.abs().sum(1) / 254 + w.abs().amax(1) * x.abs().sum(1)[:, None] / 254
+    assert ((x @ coarse.t() - x @ w.t()).abs() > bound + 48 * x.abs().max() * w.abs().max() / 254**2).any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 20), st.integers(1, 200), st.integers(1, 20), st.integers(0, 2**31), st.booleans())
+def test_matmul_is_exact_with_and_without_the_kernel(m, k, n, seed, kernel):
+    rng = np.random.default_rng(seed)
+    a, b = rng.choice([-127, 127, 5, 0], (m, k)), rng.choice([-127, 127, 1], (n, k))
+    with pytest.MonkeyPatch.context() as patch:
+        if not kernel:
+            patch.setattr(int8, "_kernel_allows", lambda a, b: False)
+        got = int8.int8_matmul(torch.tensor(a, dtype=torch.int8), torch.tensor(b, dtype=torch.int8))
+    assert got.dtype == torch.int32
+    np.testing.assert_array_equal(got.numpy(), a @ b.T)
+
+
+def test_matmul_beyond_what_float32_holds(monkeypatch):
+    monkeypatch.setattr(int8, "_kernel_allows", lambda a, b: False)
+    a = torch.full((2, 5001), 127, dtype=torch.int8)
+    a[1, 0] = 126
+    full = 5001 * 127**2
+    assert int8.int8_matmul(a, a).tolist() == [[full, full - 127], [full - 127, full - 253]]
+
+
+def test_a_saturating_kernel_is_found_out(monkeypatch):
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()).clamp(-(2**15), 2**15 - 1))
+    assert not int8._kernel_is_exact.__wrapped__()
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: a.int() @ b.int())
+    assert int8._kernel_is_exact.__wrapped__()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_bad_activations_spoil_their_own_token_only(value):
+    layer = int8.Int8Linear.from_linear(nn.Linear(8, 5))
+    x = torch.randn(3, 8)
+    clean = layer(x)
+    x[1, 2] = value
+    out = layer(x)
+    assert out[1].isnan().all() and torch.equal(out[[0, 2]], clean[[0, 2]])
+
+
+def test_bad_weights_are_refused_by_name():
+    model = bert()
+    model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = float("nan")
+    with pytest.raises(UsageError, match="layer.1.output.dense"):
+        int8.apply(model)
+
+
+def test_zero_rows_and_empty_input():
+    layer = nn.Linear(4, 3)
+    layer.weight.data.zero_()
+    quantised = int8.Int8Linear.from_linear(layer)
+    assert torch.equal(quantised(torch.randn(2, 4)), layer.bias.expand(2, 3))
+    assert quantised(torch.randn(0, 7, 4)).shape == (0, 7, 3)
+
+
+def test_bert_comes_out_nearly_the_same_and_a_quarter_the_size():
+    model = bert(vocab_size=1500, hidden_size=64, intermediate_size=128)
+    reference, weights, size = logits(model), measure.parameters(model), measure.bytes_on_disk(model)
+    assert int8.apply(model) is model
+    out = logits(model)
+    assert 0 < (out - reference).abs().max() < 0.05 * reference.abs().max()
+    assert measure.parameters(model) == weights
+    assert measure.bytes_on_disk(model) < 0.35 * size  # ¼, plus scales, biases, LayerNorms and names
+
+
+def test_tied_weights_stay_tied():
+    model = int8.apply(bert())
+    decoder, table = model.cls.predictions.decoder, model.bert.embeddings.word_embeddings
+    assert isinstance(decoder, int8.Int8Linear) and decoder.weight is table.weight and decoder.scale is table.scale
+    model = int8.apply(bert(), embeddings=False)  # one half alone would cost more than none
+    assert isinstance(model.cls.predictions.decoder, nn.Linear)
+    assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+    model = int8.apply(bert(), skip=("cls.predictions.decoder",))
+    assert isinstance(model.bert.embeddings.word_embeddings, nn.Embedding)
+
+
+def test_keys():
+    model = int8.apply(bert(), skip=("attention.self.query", r"re:layer\.1\."))
+    first, second = model.bert.encoder.layer
+    assert type(first.attention.self.query) is nn.Linear and type(first.attention.self.key) is int8.Int8Linear
+    assert type(second.output.dense) is nn.Linear
+    with pytest.raises(UsageError, match="did you mean"):
+        int8.apply(bert(), skip=("attention.self.quary",))
+    with pytest.raises(UsageError, match="regular expression"):
+        int8.apply(bert(), skip=("re:(",))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_undo(keep):
+    model = bert()
+    reference, before = logits(model), copy.deepcopy(model.state_dict())
+    changed = logits(int8.apply(model, keep=keep))
+    assert int8.undo(model) is model
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+    assert model.cls.predictions.decoder.bias is model.cls.predictions.bias
+    if keep:
+        assert all(torch.equal(after[key], before[key]) for key in before)
+        assert torch.equal(logits(model), reference)
+    else:
+        assert not torch.equal(logits(model), reference)
+        again = int8.apply(model)  # what an integer stands for rounds to that integer
+        torch.testing.assert_close(logits(again), changed, rtol=1e-4, atol=1e-4)
+
+
+def test_kept_layers_are_neither_saved_nor_counted():
+    plain, kept = int8.apply(bert()), int8.apply(bert(), keep=True)
+    assert list(plain.state_dict()) == list(kept.state_dict())
+    assert measure.trainable(plain) == measure.trainable(kept)
+
+
+@pytest.mark.parametrize("options", [{}, {"embeddings": False}, {"skip": ("re:layer.0",)}])
+def test_save_and_load(tmp_path, options):
+    model = int8.apply(bert(), **options)
+    int8.save(model, tmp_path / "model.safetensors")
+    other = int8.load(bert(seed=1), tmp_path / "model.safetensors")
+    assert torch.equal(logits(other), logits(model))
+    assert other.cls.predictions.decoder.weight is other.bert.embeddings.word_embeddings.weight
+    other = int8.apply(bert(seed=1), **options)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(logits(other), logits(model))
+
+
+def test_load_refuses(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(CheckpointError):
+        int8.load(bert(), path)
+    int8.save(int8.apply(bert()), path)
+    for other in (bert(hidden_size=64), bert(num_hidden_layers=3), bert(num_hidden_layers=1)):
+        with pytest.raises(CheckpointError, match="model.safetensors"):
+            int8.load(other, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="model.safetensors"):
+        int8.load(bert(), path)
+    bert().save_pretrained(tmp_path / "plain")
+    with pytest.raises(CheckpointError, match="not written by"):
+        int8.load(bert(), tmp_path / "plain" / "model.safetensors")
+
+
+def test_gradients_pass_straight_through():
+    linear = nn.Linear(6, 4)
+    layer = int8.Int8Linear.from_linear(linear)
+    x = torch.randn(5, 6, requires_grad=True)
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer.dequantised().sum(0).expand(5, 6))
+    assert torch.equal(linear.bias.grad, torch.full((4,), 5.0))
+
+
+def test_a_model_in_half_precision_keeps_its_type():
+    model = int8.apply(bert().to(torch.bfloat16))
+    assert logits(model).dtype == torch.bfloat16
+
+
+def test_shared_and_single_layers():
+    layer = nn.Linear(3, 3)
+    model = int8.apply(nn.Sequential(layer, nn.ReLU(), layer))
+    assert model[0] is model[2] and isinstance(model[0], int8.Int8Linear)
+    assert isinstance(int8.apply(layer), int8.Int8Linear)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_closer_to_float_than_torch_s_dynamic_quantisation():
+    quantize = pytest.importorskip("torch.ao.quantization")
+    torch.manual_seed(0)
+    layer, x = nn.Sequential(nn.Linear(96, 64)), torch.randn(40, 96) * torch.logspace(-2, 1, 40)[:, None]
+    theirs = quantize.quantize_dynamic(copy.deepcopy(layer), {nn.Linear}, dtype=torch.qint8)
+    with torch.no_grad():
+        reference, got, ours = layer(x), theirs(x), int8.apply(copy.deepcopy(layer))(x)
+    error = ((ours - reference).norm(dim=1) / reference.norm(dim=1)).mean()
+    their_error = ((got - reference).norm(dim=1) / reference.norm(dim=1)).mean()
+    assert error < 0.02 and error < their_error  # a scale a token against one for all

@@ -1,0 +1,304 @@
+"""The command line: what it prints where, what it offers for a mistyped name, how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from labkit import cli
+from labkit.errors import DataError, LabkitError
+
+
+def commands(parser, path=()):
+    """Every command and sub-command: (path, parser)."""
+    yield path, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from commands(child, (*path, name))
+
+
+ALL = dict(commands(cli.build_parser()))
+
+
+def start(*arguments, **settings):
+    command = [sys.executable, "-m", "labkit", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+
+
+@pytest.fixture
+def handler(monkeypatch):
+    """Make `labkit doctor` do what the test says."""
+
+    def plant(action):
+        monkeypatch.setattr(cli, "_doctor", action)
+
+    return plant
+
+
+def raising(error):
+    def action(_):
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_teaches(path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*path, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: {' '.join(('labkit', *path))}")
+    for action in ALL[path]._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), action
+    if path in [(), ("pipeline",), ("serve",), ("predict",), ("zoo",), ("world",)]:
+        assert "labkit " in ALL[path].epilog
+
+
+def test_no_command_shows_the_help_and_fails(capsys):
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "examples:" in err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == "labkit 0.1.0\n"
+
+
+def test_python_m_is_the_same_command():
+    program = start("--version")
+    assert program.communicate()[0] == "labkit 0.1.0\n"
+    assert program.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("pipelin", "did you mean 'pipeline'?"),
+        ("zoo biuld", "did you mean 'build'?"),
+        ("pipeline --shot 3", "did you mean '--shots'?"),
+        ("pipeline --shot=3", "did you mean '--shots'?"),
+        ("serve DIR --prot 1", "did you mean '--port'?"),
+        ("--versoin doctor", "did you mean '--version'?"),
+        ("world sample reviews --language zn", "did you mean 'zh'?"),
+        ("world sample revews", "did you mean 'reviews'?"),
+        ("zoo path micro-bert-em", "did you mean 'micro-bert-en'?"),
+        ("doctor now", "unexpected argument 'now'"),
+        ("predict DIR --input x.tsv", "--output"),
+        ("serve DIR --port x", "invalid int value: 'x'"),
+        ("serve", "required: DIR; see labkit serve --help"),
+        ("world sample reviews -n 0", "--count must be at least 1"),
+    ],
+)
+def test_asked_wrongly_is_one_line_and_exit_2(line, offered, capsys):
+    assert cli.main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("labkit: ")
+    assert offered in err
+    assert err.count("\n") == 1
+
+
+def test_options_are_not_guessed_from_their_beginning(capsys):
+    assert cli.main(["world", "sample", "reviews", "--lang", "zh"]) == 2
+    assert "--language" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(DataError("a.tsv: line 3"), 1), (LabkitError("no"), 1)])
+def test_failure_is_one_line_and_exit_1(error, code, handler, capsys):
+    handler(raising(error))
+    assert cli.main(["doctor"]) == code
+    assert capsys.readouterr().err == f"labkit: {error}\n"
+
+
+def test_ctrl_c_is_130(handler, capsys):
+    handler(raising(KeyboardInterrupt()))
+    assert cli.main(["doctor"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(handler):
+    handler(raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["doctor"])
+
+
+def test_sigterm_runs_the_finally_blocks_and_exits_143(handler):
+    closed = []
+
+    def action(_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            closed.append(True)
+
+    handler(action)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor"])
+    assert stop.value.code == 143
+    assert closed
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_leaves_is_no_error():
+    program = start("world", "sample", "reviews", "-n", "20000")
+    program.stdout.readline()
+    program.stdout.close()
+    assert program.stderr.read() == ""
+    assert program.wait(30) == 1
+
+
+def test_progress_only_for_a_person(monkeypatch):
+    assert cli._progress() is False  # pytest's stderr is no terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli._progress() is True
+
+
+# Commands that print
+
+
+@pytest.mark.parametrize("line", ["doctor", "tasks list", "zoo list", "world sample reviews -n 2"])
+def test_json_is_json_and_the_table_is_not(line, capsys):
+    assert cli.main([*line.split(), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows
+    assert cli.main(line.split()) == 0
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(capsys.readouterr().out)
+
+
+def test_world_sample_is_in_the_language_asked_for(capsys):
+    cli.main("world sample reviews --language zh -n 3".split())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(any("一" <= character <= "鿿" for character in line) for line in lines)
+    cli.main("world sample reviews --language zh -n 3 --seed 1".split())
+    assert capsys.readouterr().out.splitlines() != lines
+
+
+def test_tasks_list_states_chance_and_ceiling(capsys):
+    cli.main(["tasks", "list", "--json"])
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    reviews = rows["world/reviews"]
+    assert 0 < reviews["chance"] < reviews["ceiling"] <= 1
+    assert reviews["test"] > 0
+
+
+def test_doctor_names_what_is_missing(monkeypatch):
+    from importlib import metadata
+
+    from labkit import doctor
+
+    real = metadata.version
+
+    def version(name):
+        if name == "gradio":
+            raise metadata.PackageNotFoundError(name)
+        return "1.0" if name == "nbval" else real(name)
+
+    monkeypatch.setattr(
+        doctor, "requirements", lambda: {"": [], "demos": [_r("gradio>=6.20")], "dev": [_r("nbval>=1.5")]}
+    )
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    rows = {row["what"]: row for row in doctor.examine()}
+    assert rows["extra demos"]["value"] == "gradio is missing"
+    assert "'.[demos]'" in rows["extra demos"]["advice"]
+    assert rows["extra dev"]["value"] == "nbval is 1.0, needs >=1.5"
+
+
+def _r(line):
+    from packaging.requirements import Requirement
+
+    return Requirement(line)
+
+
+# labkit pipeline: how the command line becomes settings
+
+
+class Reported:
+    def table(self):
+        return "the table"
+
+    def to_dict(self):
+        return {"rows": []}
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    """The settings that `labkit pipeline` would run with."""
+    from labkit import pipeline as module
+
+    seen = {}
+
+    def run(settings, *, progress, command):
+        seen.update(settings=settings, progress=progress, command=command)
+        return Reported()
+
+    monkeypatch.setattr(module, "run", run)
+    return seen
+
+
+def test_every_pipeline_setting_has_its_option():
+    from labkit import pipeline as module
+
+    fields = {field.name.replace("_", "-") for field in dataclasses.fields(module.PipelineSettings)}
+    assert fields == {name[2:] for name in ALL[("pipeline",)].options} - {"help", "json", "settings"}
+
+
+def test_pipeline_defaults_are_those_of_the_dataclass(pipeline, capsys):
+    from labkit.pipeline import PipelineSettings
+
+    assert cli.main(["pipeline"]) == 0
+    assert capsys.readouterr().out == "the table\n"
+    assert pipeline == {"settings": PipelineSettings(), "progress": False, "command": "labkit pipeline"}
+    for option, text in cli.PIPELINE_NUMBERS.items():
+        assert f"(default: {getattr(PipelineSettings(), option.replace('-', '_'))})" in text
+
+
+def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
+    file = tmp_path / "mine.json"
+    file.write_text('{"shots": 4, "seeds": 2, "splits": ["a", "b"]}')
+    assert cli.main(["pipeline", "--settings", str(file), "--shots", "1", "--json"]) == 0
+    settings = pipeline["settings"]
+    assert (settings.shots, settings.seeds, settings.splits) == (1, 2, ("a", "b"))
+    assert json.loads(capsys.readouterr().out) == {"rows": []}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"shot": 4}', "did you mean 'shots'?"),
+        (b'{"shots": "4"}', "'shots' must be int"),
+        (b"[1]", "one JSON object"),
+        (b'{"shots": ', "not a JSON file"),
+        (b'{"task": "\xff"}', "not a JSON file"),
+    ],
+)
+def test_a_wrong_settings_file_is_named(pipeline, tmp_path, capsys, content, message):
+    file = tmp_path / "mine.json"
+    file.write_bytes(content)
+    assert cli.main(["pipeline", "--settings", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert str(file) in err
+    assert message in err
+    assert not pipeline
+
+
+def test_a_missing_settings_file_is_named(pipeline, tmp_path, capsys):
+    assert cli.main(["pipeline", "--settings", str(tmp_path / "no.json")]) == 2
+    assert "no.json" in capsys.readouterr().err

