@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,7 +25,7 @@ from labkit.compression import int8
 from labkit.config import strict, to_dict
 from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, unknown
 from labkit.fewshot.pet import PET
-from labkit.foundations.heads import HeadClassifier
+from labkit.foundations.heads import EncoderClassifier, HeadClassifier
 from labkit.tasks import Task
 from labkit.tasks.tables import read_table
 from labkit.tasks.text import read_lines
@@ -49,7 +50,7 @@ class Card:
     language: str
     fields: tuple[str, ...]
     labels: tuple[str, ...]
-    architecture: str  # a class of transformers
+    architecture: str  # EncoderClassifier, or a class of transformers
     method: dict  # {"kind": "pet", …}: what `from_description` needs
     metrics: dict
     quantised: str | None  # "int8" or None
@@ -196,7 +197,10 @@ def model_card(card: Card) -> str:
     if card.quantised:
         lines += ["The weights are int8 by rows: labkit loads them, plain transformers does not.", ""]
     else:
-        lines += [f"Plain transformers loads it too: `{card.architecture}.from_pretrained(folder)`.", ""]
+        name, what = (
+            ("AutoModel", "its encoder") if card.architecture == "EncoderClassifier" else (card.architecture, "it")
+        )
+        lines += [f"Plain transformers loads {what} too: `{name}.from_pretrained(folder)`.", ""]
     return "\n".join(lines + [f"Made with labkit {card.labkit}.", ""])
 
 
@@ -265,12 +269,18 @@ def _check_files(folder: Path, card: Card) -> None:
 
 
 def _load_model(folder: Path, card: Card) -> PreTrainedModel:
-    cls = getattr(transformers, card.architecture, None)
+    own = card.architecture == EncoderClassifier.__name__
+    cls = EncoderClassifier if own else getattr(transformers, card.architecture, None)
     if not (isinstance(cls, type) and issubclass(cls, PreTrainedModel)):
         raise CheckpointError(f"{folder / CARD}: {card.architecture!r} is not a model of transformers")
     if card.quantised is None:
         model, facts = cls.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
         wrong = sorted(map(str, [*facts["missing_keys"], *facts["unexpected_keys"], *facts["mismatched_keys"]]))
         if wrong:  # transformers would go on with random weights

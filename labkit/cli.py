@@ -170,7 +170,8 @@ Ctrl-C keeps what is finished; the same command with --resume goes on from there
 examples:
   labkit pipeline
   labkit pipeline --model micro-bert-en --shots 4 --seeds 5
-  labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1"
+  labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1" \\
+      --pattern "{sent} it was {mask} ." --words "0=bad" "1=good,great" --unlabelled more.txt
   labkit pipeline --settings mine.json --shots 1      what is typed here wins over the file
 """
 
@@ -181,6 +182,7 @@ PIPELINE_NUMBERS = {
     "distil-epochs": "passes over the unlabelled text when distilling (default: 12)",
     "unlabelled-rows": "unlabelled texts used at most (default: 8000)",
     "test-rows": "test rows used at most (default: 1000)",
+    "head-steps": "for a model without a masked-LM head: steps that train one (default: 400)",
 }
 
 
@@ -198,6 +200,8 @@ def _add_pipeline(commands: Any) -> None:
     option(parser, "schema", "columns of a table: name:type:count, comma between", metavar="TEXT")
     option(parser, "unlabelled", "a file of unlabelled texts, for distillation", metavar="FILE")
     option(parser, "splits", "values for {split} in --task, one a seed, comma between", metavar="A,B,…", type=_names)
+    option(parser, "pattern", "cloze for a task that brings none: '{text} it was {mask} .'", metavar="TEXT")
+    option(parser, "words", "its label words: 0=bad 1=good,great", metavar="LABEL=WORD,…", type=str, nargs="+")
     option(parser, "shots", "examples a class (default: 16)", type=int, metavar="N")
     option(parser, "seeds", "how many draws of examples to average over (default: 3)", type=int, metavar="N")
     option(parser, "out", "folder for everything it makes (default: runs/pipeline)", metavar="DIR")
@@ -215,14 +219,17 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from labkit.config import strict
-    from labkit.pipeline import PipelineSettings, run
+    from labkit.pipeline import PipelineSettings, run, table
 
     values = _settings_file(arguments.settings) if arguments.settings else {}
     names = {field.name for field in dataclasses.fields(PipelineSettings)}
     values |= {name: value for name, value in vars(arguments).items() if name in names}
     settings = strict(PipelineSettings, values, where=arguments.settings or "")
     report = run(settings, progress=_progress(), command=arguments.command_line)
-    print(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) if arguments.json else report.table())
+    if arguments.json:
+        _show([row.plain() for row in report.rows], as_json=True)
+    else:
+        print(table(report))
 
 
 def _settings_file(path: str) -> dict[str, Any]:
@@ -370,7 +377,9 @@ def _add_world(commands: Any) -> None:
     sample.add_argument("-n", "--count", type=int, default=5, help="how many (default: 5)")
     sample.add_argument("--seed", type=int, default=0, help="another seed is another world (default: 0)")
     export = _command(actions, "export", _world_export, "write the micro-FewCLUE files", WORLD_HELP)
-    export.add_argument("folder", metavar="DIR", help="folder to write")
+    export.add_argument("folder", metavar="DIR", help="folder to write, one folder a task")
+    export.add_argument("--seed", type=int, default=0, help="another seed is another world (default: 0)")
+    export.add_argument("--replace", action="store_true", help="write over tasks that are there already")
 
 
 def _world_sample(arguments: argparse.Namespace) -> None:
@@ -383,9 +392,11 @@ def _world_sample(arguments: argparse.Namespace) -> None:
 
 
 def _world_export(arguments: argparse.Namespace) -> None:
-    from labkit.world import export
+    from labkit.world import World
+    from labkit.world.fewclue import write_fewclue
 
-    print(export(arguments.folder))
+    for folder in write_fewclue(arguments.folder, World(seed=arguments.seed), replace=arguments.replace).values():
+        print(folder)
 
 
 def _add_doctor(commands: Any) -> None:

@@ -37,8 +37,19 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> LabkitErr
     return LabkitError(f"{path}: {mend.get(error.errno or 0, error.strerror or str(error))}")
 
 
+def _blamed(error: OSError, target: Path) -> Path:
+    """Whose fault it was: a file that the caller read while writing, or else the target."""
+    if not isinstance(error.filename, str):
+        return target
+    path = Path(error.filename).absolute()
+    near = path.is_relative_to(target.absolute().parent) or target.absolute().is_relative_to(path)
+    return target if near else Path(error.filename)
+
+
 def sync_directory(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
+    """Make a rename inside `folder` survive a power cut (Windows offers no way)."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -66,7 +77,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
         sync_directory(target.parent)
     except OSError as error:
-        raise describe_os_error(error, target) from error
+        raise describe_os_error(error, _blamed(error, target)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -81,8 +92,10 @@ def writing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
+        for file in [*temporary.rglob("*"), temporary]:
+            if file.is_dir():
+                sync_directory(file)
+            else:
                 with open(file, "rb+") as stream:
                     os.fsync(stream.fileno())
         temporary.chmod(0o755)
@@ -95,7 +108,7 @@ def writing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, target)
         sync_directory(target.parent)
     except OSError as error:
-        raise describe_os_error(error, target) from error
+        raise describe_os_error(error, _blamed(error, target)) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,7 @@ where it was (`resume=True`). The stages' methods are the first ones of their ki
     2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and PET
     3-distilled/           the small model                    fine-tuned alone, KD, TinyBERT
     4-quantised/           both in int8
+    app/                   the small int8 model of the first seed: `labkit serve` opens it
     report.json report.png
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -70,6 +72,8 @@ class PipelineSettings:
     schema: str | None = None
     unlabelled: str | None = None
     splits: tuple[str, ...] = ()
+    pattern: str | None = None  # cloze template, where the task brings none: "{text} it was {mask} ."
+    words: tuple[str, ...] = ()  # its label words: ("0=bad", "1=good,great")
     shots: int = 16
     seeds: int = 3
     out: str = "runs/pipeline"
@@ -80,12 +84,18 @@ class PipelineSettings:
     distil_epochs: int = 12
     unlabelled_rows: int = 8000  # at most this many unlabelled texts are used
     test_rows: int = 1000
+    head_steps: int = 400  # for a model without a masked-LM head: steps that train one
 
     def __post_init__(self) -> None:
         if self.shots < 1 or self.seeds < 1:
             raise UsageError("--shots and --seeds must be at least 1")
         if self.splits and len(self.splits) != self.seeds:
             raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
+
+
+def table(report: Report) -> Any:
+    """The pipeline's table, the article's figures beside ours."""
+    return report.table(reference={name: f"{100 * row['accuracy']:.1f}" for name, row in SEED_TABLE.items()})
 
 
 def run(settings: PipelineSettings, *, progress: bool | None = None, command: str = "labkit pipeline") -> Report:
@@ -111,9 +121,22 @@ class Pipeline:
         task = load_task(name, **{key: value for key, value in options.items() if value is not None})
         if "test" not in task.splits:
             raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
-        few = task.few_shot(s.shots, seed)
+        few = self._cloze(task).few_shot(s.shots, seed)
         cut = {"test": few.splits["test"][: s.test_rows], "unlabelled": few.splits.get("unlabelled", [])[: s.unlabelled_rows]}
         return replace(few, splits={**few.splits, **cut})
+
+    def _cloze(self, task: Task) -> Task:
+        """The task with the pattern and label words of the settings, where they are given."""
+        words = dict(entry.partition("=")[::2] for entry in self.settings.words)
+        task = replace(
+            task,
+            patterns=(self.settings.pattern,) if self.settings.pattern else task.patterns,
+            words={label: tuple(text.split(",")) for label, text in words.items()} or task.words,
+        )
+        if not task.patterns or set(task.words) != set(task.labels):
+            fields, pairs = " ".join(f"{{{name}}}" for name in task.fields), " ".join(f"{label}=…" for label in task.labels)
+            raise UsageError(f"{task.name} has no cloze for PET: add --pattern '{fields} it was {{mask}} .' --words '{pairs}'")
+        return task
 
     def _open_report(self, command: str) -> Report:
         """The report so far when resuming, else a new one; refuses to mix two settings in one folder."""
@@ -134,6 +157,7 @@ class Pipeline:
             self.adapt(base, task, seed)
             self.distil(base, task, seed)
             self.quantise(task, seed)
+        shutil.copytree(self.out / "4-quantised/small-seed-0", self.out / "app", dirs_exist_ok=True)
         self.report.chance, self.report.ceiling = self.tasks[0].chance, self.tasks[0].ceiling
         self.report.save(self.out / "report.json")
         self.report.plot(self.out / "report.png")
@@ -161,7 +185,7 @@ class Pipeline:
             base.tokenizer.save_pretrained(temporary)
         return base
 
-    def _train_head(self, base: Loaded, steps: int = 400) -> None:
+    def _train_head(self, base: Loaded) -> None:
         """Train only the fresh parameters of the MLM head (its decoder is tied to the embeddings) on unlabelled text."""
         texts = [" ".join(str(row[f]) for f in self.tasks[0].fields) for row in self.tasks[0].splits["unlabelled"]]
         if not texts:
@@ -172,7 +196,7 @@ class Pipeline:
         batches = Batches(tokenize_corpus(texts, base.tokenizer, 64), objective.collate, BATCH)
         for parameter in frozen:
             parameter.requires_grad_(False)
-        fit(base.model, objective.loss, batches, steps=steps, lr=1e-3, progress=self.progress)
+        fit(base.model, objective.loss, batches, steps=self.settings.head_steps, lr=1e-3, progress=self.progress)
         for parameter in frozen:
             parameter.requires_grad_(True)
 

@@ -67,10 +67,11 @@ def build_demo(app: App) -> gradio.Blocks:
 
     def answer(*texts: str) -> dict[str, float]:
         for field, text in zip(card.fields, texts, strict=True):
+            name = html.escape(field)  # gradio shows the messages of errors as HTML
             if not text or not text.strip():
-                raise gr.Error(f"{field}: type a text first", print_exception=False)
+                raise gr.Error(f"{name}: type a text first", print_exception=False)
             if len(text) > MAX_CHARACTERS:
-                problem = f"{field}: {len(text)} characters, at most {MAX_CHARACTERS} are read"
+                problem = f"{name}: {len(text)} characters, at most {MAX_CHARACTERS} are read"
                 raise gr.Error(problem, print_exception=False)
         return app.predict([texts])[0]["probabilities"]
 
@@ -109,14 +110,11 @@ def launch(demo: gradio.Blocks, port: int) -> None:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    gr = _import_gradio()
-    # Gradio's own fonts come from Google.
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         demo.launch(
             server_name="127.0.0.1", server_port=port, share=False, prevent_thread_lock=True, quiet=True,
             inbrowser=False, ssr_mode=False, mcp_server=False, enable_monitoring=False, strict_cors=True,
-            max_file_size="1mb", allowed_paths=None, footer_links=["api"], theme=gr.themes.Default(**fonts),
+            max_file_size="1mb", allowed_paths=None, footer_links=["api"],
             app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Guard)]},
         )  # fmt: skip
     except OSError as error:

@@ -231,11 +231,7 @@ def _r(line):
 
 
 class Reported:
-    def table(self):
-        return "the table"
-
-    def to_dict(self):
-        return {"rows": []}
+    rows = ()
 
 
 @pytest.fixture
@@ -250,6 +246,7 @@ def pipeline(monkeypatch):
         return Reported()
 
     monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "table", lambda report: "the table")
     return seen
 
 
@@ -276,7 +273,7 @@ def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
     assert cli.main(["pipeline", "--settings", str(file), "--shots", "1", "--json"]) == 0
     settings = pipeline["settings"]
     assert (settings.shots, settings.seeds, settings.splits) == (1, 2, ("a", "b"))
-    assert json.loads(capsys.readouterr().out) == {"rows": []}
+    assert json.loads(capsys.readouterr().out) == []
 
 
 @pytest.mark.parametrize(
@@ -302,3 +299,14 @@ def test_a_wrong_settings_file_is_named(pipeline, tmp_path, capsys, content, mes
 def test_a_missing_settings_file_is_named(pipeline, tmp_path, capsys):
     assert cli.main(["pipeline", "--settings", str(tmp_path / "no.json")]) == 2
     assert "no.json" in capsys.readouterr().err
+
+
+def test_world_export_writes_nine_tasks_and_replaces_only_when_told(tmp_path, capsys):
+    folder = tmp_path / "fewclue"
+    assert cli.main(["world", "export", str(folder)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(list(folder.iterdir())) == 9
+    first = json.loads((folder / "eprstmt" / "train_0.json").read_text(encoding="utf-8").splitlines()[0])
+    assert {"sentence", "label"} <= set(first)
+    assert cli.main(["world", "export", str(folder)]) == 2
+    assert "eprstmt" in capsys.readouterr().err
+    assert cli.main(["world", "export", str(folder), "--replace"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 MARKUP = "<img src=x onerror=window.hit=1>"
+FIELD = f"text {MARKUP}"
 
 
 def free_port() -> int:
@@ -45,12 +47,14 @@ def start(folder, port):
 @pytest.fixture(scope="module")
 def app_folder(tiny_parts, tmp_path_factory):
     """An app whose every name is an attack."""
-    import dataclasses
-
     model, tokenizer, method, task = tiny_parts()
-    task = dataclasses.replace(task, name=f"world/{MARKUP}", labels=("negative", MARKUP), words={}, patterns=())
+    task = dataclasses.replace(
+        task, name=f"world/{MARKUP}", fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
+    )
     folder = tmp_path_factory.mktemp("served") / "app"
-    return save_app(folder, model, tokenizer, method, task, examples=[{"text": f"{MARKUP} the film"}])
+    return save_app(
+        folder, model, tokenizer, type(method)(tokenizer, (FIELD,)), task, examples=[{FIELD: f"{MARKUP} the film"}]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +224,7 @@ def test_a_person_asks_the_page_and_markup_stays_text(port, page):
     page.on("request", lambda request: requested.append(request.url))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.goto(url)
-    page.get_by_role("textbox", name="text").fill(f"{MARKUP} the film was good")
+    page.get_by_role("textbox", name=FIELD).fill(f"{MARKUP} the film was good")
     page.get_by_role("button", name="Predict").click()
     page.get_by_text("%").first.wait_for(timeout=30_000)
     for shown in (f"world/{MARKUP}", f"{MARKUP} the film"):  # the title, the example
@@ -235,7 +239,8 @@ def test_a_person_asks_the_page_and_markup_stays_text(port, page):
 def test_an_error_is_shown_to_the_person(port, page):
     page.goto(f"http://127.0.0.1:{port}/")
     page.get_by_role("button", name="Predict").click()
-    page.get_by_text("type a text first").first.wait_for(timeout=30_000)
+    page.get_by_text(f"{FIELD}: type a text first").first.wait_for(timeout=30_000)
+    assert page.evaluate("window.hit") is None
 
 
 # How it begins and ends
@@ -261,7 +266,8 @@ def check_end(program, port, number, code):
     os.kill(program.pid, number)
     out, err = program.communicate(timeout=30)
     assert program.returncode == code, err
-    assert "Traceback" not in err
+    assert "KeyboardInterrupt" not in err
+    assert "SystemExit" not in err
     assert "%|" not in err  # no progress bar without a terminal
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

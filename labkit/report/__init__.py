@@ -1,8 +1,8 @@
 """Results, one row a seed: a table with mean ± std, a paired comparison, a picture, a file.
 
-A row says what was measured (method, task, metric, seed, value) and what it cost (trainable and total parameters, bytes on
-disk, milliseconds a row, seconds of training). Everything shown is computed from the rows; nothing is typed in but what
-papers report, which stands in a column of its own with its source.
+A row says what was measured (method, task, metric, seed, value) and what it cost (trainable and total parameters, bytes
+on disk, milliseconds a row, seconds of training). Everything shown is computed from the rows; nothing is typed in but
+what papers report, which stands in a column of its own with its source.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError, LabkitError, UsageError, unknown
+from labkit.errors import DataError, UsageError, unknown
 from labkit.files import write_json
 from labkit.report.comparison import Comparison, paired
 from labkit.report.figure import Plot, draw
@@ -50,7 +50,7 @@ class Result:
 
 
 class Report:
-    """Rows of results. `bounds` holds chance and ceiling of each task, as fractions, None where unknown.
+    """Rows of results. `bounds` maps a task to (metric, chance, ceiling), fractions, None where unknown.
 
     >>> report = Report()
     >>> for seed, (a, b) in enumerate([(.80, .88), (.82, .86)]):
@@ -65,7 +65,7 @@ class Report:
     def __init__(self, rows: Iterable[Result] = (), command: str = "") -> None:
         self._rows: dict[tuple[str, str, str, int], Result] = {row.key: row for row in rows}
         self.command = command
-        self.bounds: dict[str, tuple[float | None, float | None]] = {}
+        self.bounds: dict[str, tuple[str, float | None, float | None]] = {}
         self.origin = {"date": _now(), "device": device(), "versions": versions()}
 
     @property
@@ -75,14 +75,14 @@ class Report:
 
     def add(
         self, method: str, task: Any, value: float, *, seed: int = 0, metric: str | None = None, **costs: Any
-    ) -> Result:
+    ) -> None:
         """Add one row; adding the same method, task, metric and seed again replaces it, so a cell may be run twice.
 
         `task` is a name, or a Task, whose metric, chance and ceiling are then noted. `value` is a fraction for
-        accuracies. `costs` are Result's fields; any other name becomes an extra column. UsageError for what is no number.
+        accuracies. `costs` are Result's fields; any other name becomes an extra column. UsageError for no number.
         """
         if not isinstance(task, str):
-            self.bounds[task.name] = (task.chance, task.ceiling)
+            self.bounds[task.name] = (task.metric, task.chance, task.ceiling)
             task, metric = task.name, metric or task.metric
         row = {"method": method, "task": task, "seed": seed, "metric": metric or "accuracy", "value": value, **costs}
         try:
@@ -90,7 +90,6 @@ class Report:
         except ValueError as error:
             raise UsageError(f"result of {method!r} on {task!r}: {error}") from error
         self._rows[result.key] = result
-        return result
 
     def table(
         self,
@@ -212,13 +211,19 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _bounds(found: Any, path: Any) -> dict[str, tuple[float | None, float | None]]:
-    def sound(pair: Any) -> bool:
-        return isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float | None) for x in pair)
+def _bounds(found: Any, path: Any) -> dict[str, tuple[str, float | None, float | None]]:
+    def sound(entry: Any) -> bool:
+        return (
+            isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and all(map(_fraction, entry[1:]))
+        )
 
-    if not isinstance(found, dict) or not all(sound(pair) for pair in found.values()):
-        raise DataError(f'{path}: field "bounds": each task needs a pair [chance, ceiling] of numbers or null')
-    return {task: (pair[0], pair[1]) for task, pair in found.items()}
+    if not isinstance(found, dict) or not all(sound(entry) for entry in found.values()):
+        raise DataError(f'{path}: field "bounds": each task needs [metric, chance, ceiling], fractions or null')
+    return {task: (metric, chance, ceiling) for task, (metric, chance, ceiling) in found.items()}
+
+
+def _fraction(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 def _now() -> str:
@@ -252,6 +257,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-__all__ = ["LabkitError", "Report", "Result", "device", "versions"]

@@ -1,8 +1,8 @@
-"""Chinese abstracts of papers in 34 disciplines, descriptions of 36 kinds of app, and three tasks: csldcp, iflytek, csl.
+"""Chinese abstracts in 34 disciplines, descriptions of 36 kinds of app, and the tasks csldcp, iflytek and csl.
 
-The first two ask for the topic of a text (many classes, few rows each). The third gives an abstract and a list of keywords
-and asks whether all of them are its keywords; a false list holds words that the abstract does not have, or
-words so general ("结果", "方法") that they are no keywords, and a true list may hold one that its abstract does not have.
+The first two ask for the topic of a text (many classes, few rows each). The third gives an abstract and a list of
+keywords and asks whether all of them are its keywords; a false list holds words that the abstract does not have, or
+words so general ("结果", "方法") that they are no keywords, and a true list may hold one absent from its abstract.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TWO_FALSE = 0.5  # share of false lists with two false keywords rather than one
 
 @dataclass(frozen=True)
 class Form:
-    """One family of texts: where its words and patterns stand in the lexicon, and how many middle parts a task's text has."""
+    """One family of texts: where its words and patterns stand in the lexicon, and a task's number of middle parts."""
 
     section: str
     kinds: tuple[str, ...]
@@ -71,7 +71,7 @@ def text(world: World, form: Form, topic: int, middles: int, rng: random.Random,
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training abstracts and app descriptions, often with their topic in words or a remark on keywords, without end.
+    """Pre-training abstracts and app descriptions, often with their topic or a remark on keywords, without end.
 
     Raises UsageError for any language but Chinese.
     """
@@ -134,7 +134,7 @@ def _false_keyword(topic: int, chosen: Chosen, rng: random.Random) -> tuple[str,
 
 
 def topic_rows(world: World, form: Form, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows `{text, label, posterior}`, topics in turn, no text twice; `posterior` is the best reader's chance to be right."""
+    """Rows `{text, label, posterior}`, topics in turn, no text twice; `posterior` is the best reader's chance."""
     model = topics(world, form)
 
     def make(label: int) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def topic_rows(world: World, form: Form, count: int, rng: random.Random) -> list
 
 
 def keyword_rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows `{text_a: abstract, text_b: keywords joined by ，, keyword: list, label, posterior}`; label 1: all are keywords."""
+    """Rows `{text_a: abstract, text_b: joined keywords, keyword, label, posterior}`; label 1: all are keywords."""
 
     def make(label: int) -> dict[str, Any]:
         topic = rng.randrange(len(names(ABSTRACT)))
@@ -184,7 +184,7 @@ def keyword_posterior(why: Sequence[str], noise: float) -> float:
 def topic_task(world: World, form: Form, key: str) -> dict[str, Any]:
     """The discipline, or the kind of app, of a text as the fields of a Task; labels are the topics' titles."""
     model = topics(world, form)
-    note = f"each telling word is a neighbouring topic's with probability {topic_leak(world):g}; exact posterior, averaged"
+    note = f"a telling word is a neighbouring topic's with probability {topic_leak(world):g}; exact posterior, averaged"
     return finish_task(
         topic_rows(world, form, 8500, randomness(world, "task", key)), model.names, note=note, language="zh",
         patterns=form.patterns, words=dict(zip(model.names, names(form), strict=True)),
@@ -195,7 +195,7 @@ def keyword_task(world: World) -> dict[str, Any]:
     """Whether all words of a list are keywords of the abstract."""
     sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
     rows = keyword_rows(world, sum(sizes.values()), randomness(world, "task", "csl"))
-    note = f"a true list holds a word its abstract does not have with probability {world.label_noise:g}; exact posterior"
+    note = f"a true list holds a word absent from its abstract with probability {world.label_noise:g}; exact posterior"
     return finish_task(
         rows, ("0", "1"), sizes, note=note, fields=("text_a", "text_b"), language="zh",
         patterns=("{text_b}，这些词{mask}是下文的关键词：{text_a}", "{text_a}其中，{text_b}{mask}是关键词。"),

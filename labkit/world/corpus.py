@@ -6,15 +6,43 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 
 from labkit.errors import unknown
-from labkit.world import reviews
+from labkit.world import (
+    abstracts,
+    couplets,
+    dialogue,
+    facts,
+    idioms,
+    math_problems,
+    news,
+    pairs,
+    reviews,
+    winograd,
+)
 from labkit.world.settings import LANGUAGES, World, randomness
 
 Documents = Callable[[World, str, random.Random], Iterator[str]]
 
-# Reviews lead: polarity is learned abruptly and late, and only from dense evidence.
-GENRES: dict[str, tuple[Documents, float]] = {
-    "reviews": (reviews.documents, 0.6),
+# Each genre with its share of the English and of the Chinese text. Reviews lead: polarity is learned abruptly and late, and only
+# from dense evidence.
+GENRES: dict[str, tuple[Documents, dict[str, float]]] = {
+    "reviews": (reviews.documents, {"en": 0.50, "zh": 0.36}),
+    "news": (news.documents, {"en": 0.12, "zh": 0.12}),
+    "pairs": (pairs.documents, {"en": 0.14, "zh": 0.12}),
+    "facts": (facts.documents, {"en": 0.12, "zh": 0.06}),
+    "dialogue": (dialogue.documents, {"en": 0.08, "zh": 0.05}),
+    "math": (math_problems.documents, {"en": 0.04, "zh": 0.02}),
+    "couplets": (couplets.documents, {"zh": 0.02}),
+    "abstracts": (abstracts.documents, {"zh": 0.14}),
+    "idioms": (idioms.documents, {"zh": 0.07}),
+    "winograd": (winograd.documents, {"zh": 0.04}),
 }
+
+
+def genres_of(language: str) -> list[str]:
+    """The genres that are written in `language`; UsageError for an unknown one."""
+    if language not in LANGUAGES:
+        raise unknown("language", language, LANGUAGES)
+    return [name for name, (_, shares) in GENRES.items() if language in shares]
 
 
 def corpus(world: World, language: str, count: int, genres: Iterable[str] | None = None) -> list[str]:
@@ -22,13 +50,12 @@ def corpus(world: World, language: str, count: int, genres: Iterable[str] | None
 
     `genres` restricts and keeps the relative weights of the rest. Raises UsageError on an unknown language or genre.
     """
-    if language not in LANGUAGES:
-        raise unknown("language", language, LANGUAGES)
-    chosen = list(GENRES) if genres is None else list(genres)
+    known = genres_of(language)
+    chosen = known if genres is None else list(genres)
     for name in chosen:
-        if name not in GENRES:
-            raise unknown("genre", name, GENRES)
+        if name not in known:
+            raise unknown(f"genre of language {language!r}", name, known)
     streams = [GENRES[name][0](world, language, randomness(world, "corpus", name, language)) for name in chosen]
     rng = randomness(world, "mixture", language)
-    order = rng.choices(streams, weights=[GENRES[name][1] for name in chosen], k=count)
+    order = rng.choices(streams, weights=[GENRES[name][1][language] for name in chosen], k=count)
     return [next(stream) for stream in order]

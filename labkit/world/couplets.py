@@ -1,10 +1,11 @@
 """Couplets: two lines that answer one another in a form that a program can check, in Chinese and in English.
 
-Chinese (duilian): both lines have 5 or 7 characters; at each place the two characters are of one word class; the first line
-follows one of the regulated tone patterns, which bind the even places and the last ("一三五不论"), and the second has the opposite tone at each
-of those; the first ends oblique, the second level; no character stands twice. Tones are today's: first and second level,
-third and fourth oblique. English: both lines are iambic, eight syllables, end in different words that rhyme, and use no noun,
-verb or adjective twice. Source of the Chinese rules: Wang Li, Shici gelü (The metre of classical verse), 1962.
+Chinese (duilian): both lines have 5 or 7 characters; at each place the two characters are of one word class; the first
+line follows one of the regulated tone patterns, which bind the even places and the last ("一三五不论"), and the second
+has the opposite tone at each of those; the first ends oblique, the second level; no character stands twice. Tones are
+today's: first and second level, third and fourth oblique. English: both lines are iambic, eight syllables, end in
+different words that rhyme, and use no noun, verb or adjective twice. The Chinese rules are the common ones of regulated
+verse, as in Wang Li, Shici gelü shiyao (Essentials of the metre of verse).
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ def characters() -> dict[str, tuple[str, str]]:
 def english_words() -> dict[str, tuple[str, str]]:
     """Each known English word with its class and stress, 1 for a strong syllable: "river" is ("noun", "10")."""
     table = lexicon("couplets", "en")["words"]
-    return {word: (kind, stress) for kind, forms in table.items() for stress, words in forms.items() for word in words.split()}
+    return {
+        word: (kind, stress)
+        for kind, forms in table.items()
+        for stress, words in forms.items()
+        for word in words.split()
+    }
 
 
 @functools.cache
@@ -50,9 +56,9 @@ def is_couplet(first: str, second: str, language: str = "zh") -> bool:
 
 
 def faults(first: str, second: str, language: str = "zh") -> list[str]:
-    """Everything that keeps two lines from being a couplet, in words; empty when they are one. Lines carry no punctuation.
+    """Everything that keeps two lines from being a couplet, in words; empty when they are one.
 
-    Raises UsageError for an unknown language.
+    Lines carry no punctuation, and English ones spaces between words. Raises UsageError for an unknown language.
 
     >>> faults("清风摇翠柳", "淡月照香桃")
     []
@@ -80,7 +86,9 @@ def _tone_faults(first: str, second: str) -> list[str]:
     table = characters()
     patterns, found = lexicon("couplets", "zh")["tones"][str(len(first))], []
     if not any(_fits(first, pattern) for pattern in patterns):
-        found.append(f"the first line fits none of the tone patterns {', '.join(patterns)} (L level, O oblique, x either)")
+        found.append(
+            f"the first line fits none of the tone patterns {', '.join(patterns)} (L level, O oblique, x either)"
+        )
     for place, mark in enumerate(patterns[0]):
         if mark != "x" and table[first[place]][1] == table[second[place]][1]:
             found.append(f"place {place + 1}: {first[place]} and {second[place]} are both {table[first[place]][1]}")
@@ -110,9 +118,10 @@ def _english_faults(first: list[str], second: list[str]) -> list[str]:
 
 
 def couplets(world: World, language: str, rng: random.Random, length: int | None = None) -> Iterator[dict[str, Any]]:
-    """Couplets `{first, second, length}` without end; Chinese of 5 or 7 characters (`length` chooses), English of 8 syllables.
+    """Couplets `{first, second, length}` without end; `length` is 5 or 7 characters in Chinese, 8 syllables in English.
 
-    Raises UsageError for a length that the language does not have. The couplets do not depend on the world's dials.
+    Without it lengths are mixed. The world's dials change nothing here. Raises UsageError for a length that the
+    language does not have.
     """
     forms = lexicon("couplets", language)["forms"]
     if length is not None and str(length) not in forms:

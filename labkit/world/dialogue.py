@@ -94,7 +94,7 @@ def task(world: World, language: str, key: str) -> dict[str, Any]:
     return finish_task(
         rows(world, language, 8500, randomness(world, "task", key)), labels, language=language, patterns=patterns,
         words=dict(zip(labels, names(language), strict=True)),
-        note=f"each telling phrase is of a like intent with probability {topic_leak(world):g}; exact posterior, averaged",
+        note=f"a telling phrase is of a like intent with probability {topic_leak(world):g}; exact posterior, averaged",
     )  # fmt: skip
 
 

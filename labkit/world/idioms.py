@@ -1,7 +1,8 @@
 """Chinese idioms in contexts that call for their meaning, and the task of choosing one of seven for a gap (chid).
 
-156 idioms stand in 26 senses. A context holds one or two cues of a sense; among the candidates one fits, six are of other
-senses, but at times one of the six is of the same sense: then the context does not decide, only how common each is.
+156 idioms stand in 26 senses. A context holds one or two cues of a sense; among the candidates one fits, six are of
+other senses, but at times one of the six is of the same sense: then the context does not decide, only how common each
+is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def senses() -> dict[str, tuple[str, ...]]:
 
 
 def context(sense: str, rng: random.Random, second: float = 0.4) -> str:
-    """A passage with the gap `#idiom#` that calls for an idiom of `sense`; with chance `second` a second sentence helps."""
+    """A passage with the gap `#idiom#` that calls for an idiom of `sense`; `second` is the chance of a second cue."""
     words = lexicon("idioms", "zh")
     cues = rng.sample(words["senses"][sense]["cues"], 2)
     fixed = {"who": rng.choice(words_of(words["who"])), "day": rng.choice(words_of(words["day"]))}
@@ -43,8 +44,8 @@ def synonym_rate(world: World) -> float:
     return min(1.0, 2 * world.label_noise)
 
 
-def question(world: World, sense: str, rng: random.Random) -> dict[str, Any]:
-    """`{text, candidates, answer, posterior}`: `answer` is a place from 0 to 6, `posterior` the best reader's chance."""
+def question(world: World, sense: str, answer: int, rng: random.Random) -> dict[str, Any]:
+    """`{text, candidates, posterior}`, the right idiom at place `answer`; `posterior` is the best reader's chance."""
     idioms = senses()[sense]
     right = zipf_choice(rng, list(idioms), world.tail)
     others, posterior = [], 1.0
@@ -56,9 +57,9 @@ def question(world: World, sense: str, rng: random.Random) -> dict[str, Any]:
         idiom = rng.choice(senses()[_other_sense(sense, rng)])
         if idiom not in others:
             others.append(idiom)
-    candidates = [right, *others]
-    rng.shuffle(candidates)
-    return {"text": context(sense, rng), "candidates": candidates, "answer": candidates.index(right), "posterior": posterior}
+    rng.shuffle(others)
+    candidates = [*others[:answer], right, *others[answer:]]
+    return {"text": context(sense, rng), "candidates": candidates, "posterior": posterior}
 
 
 def _other_sense(sense: str, rng: random.Random) -> str:
@@ -83,8 +84,9 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     while True:
         sense = rng.choice(list(senses()))
         if rng.random() < 0.2:
-            asked = question(world, sense, rng)
-            yield words["numbered"].format(place=asked["answer"], listed=listed(asked["candidates"]), text=asked["text"])
+            place = rng.randrange(CANDIDATES)
+            asked = question(world, sense, place, rng)
+            yield words["numbered"].format(place=place, listed=listed(asked["candidates"]), text=asked["text"])
             continue
         idiom, other = rng.sample(senses()[sense], 2)
         text = context(sense, rng)
@@ -94,22 +96,25 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
 
 
 def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows `{text_a: passage, text_b: listed candidates, candidates, label, posterior}`, no question twice."""
+    """Rows `{text_a: passage, text_b: listed candidates, candidates, label, posterior}`, labels in turn, none twice."""
     names = list(senses())
 
     def make(turn: int) -> dict[str, Any]:
-        asked = question(world, names[turn], rng)
+        label = turn % CANDIDATES
+        asked = question(world, names[turn // CANDIDATES], label, rng)
         texts = {"text_a": asked["text"], "text_b": listed(asked["candidates"])}
-        return texts | {"candidates": asked["candidates"], "label": asked["answer"], "posterior": asked["posterior"]}
+        return texts | {"candidates": asked["candidates"], "label": label, "posterior": asked["posterior"]}
 
-    return distinct_rows(make, len(names), count, lambda row: (row["text_a"], tuple(sorted(row["candidates"]))))
+    return distinct_rows(
+        make, CANDIDATES * len(names), count, lambda row: (row["text_a"], tuple(sorted(row["candidates"])))
+    )
 
 
 def task(world: World) -> dict[str, Any]:
     """chid's shape: which of seven idioms belongs in the gap; the label is its place."""
     sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
     labels = tuple(str(place) for place in range(CANDIDATES))
-    note = f"with probability {synonym_rate(world):g} two candidates share the sense, then the commoner is the better guess"
+    note = f"with probability {synonym_rate(world):g} two candidates share the sense: the commoner is the better guess"
     return finish_task(
         rows(world, sum(sizes.values()), randomness(world, "task", "chid")), labels, sizes, note=note, language="zh",
         fields=("text_a", "text_b"), patterns=("空格处填第{mask}个：{text_b}。{text_a}",),

@@ -1,8 +1,8 @@
 """Word problems with the expression that solves them, and a safe evaluator of expressions.
 
-A problem opens with a quantity and changes it step by step; the numbers of its text are mapped to NUM0, NUM1, … in the order
-in which they stand there, as in Generate & Rank (Shen et al. 2021, section 3.1). Some problems hold a number that has
-nothing to do with the question. Every intermediate value is a whole number, at least 1.
+A problem opens with a quantity and changes it step by step; the numbers of its text are mapped to NUM0, NUM1, … in the
+order in which they stand there, as in Generate & Rank (Shen et al. 2021, arXiv 2109.03034). Some problems hold a number
+that has nothing to do with the question. Every quantity on the way is a whole number, at least 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ LARGEST = 4096  # bits of a power
 NOISE = 0.2  # share of problems with a number that does not matter
 OPENINGS = {"have": "a", "more": "a + b", "fewer": "a - b", "boxes": "a * b"}
 STEPS = {
-    "gain": "x + a", "lose": "x - a", "times": "x * a", "share": "x / a", "gain_boxes": "x + a * b", "lose_each": "x - a * b",
+    "gain": "x + a", "lose": "x - a", "times": "x * a", "share": "x / a",
+    "gain_boxes": "x + a * b", "lose_each": "x - a * b",
 }  # fmt: skip
 BINARY: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -94,8 +95,9 @@ def operators(expression: str) -> int:
 def problems(world: World, language: str, rng: random.Random, count: int | None = None) -> Iterator[dict[str, Any]]:
     """Problems without end, of `count` operators (1 to 4), or of each number equally often.
 
-    Each is `{text, plain, expression, numbers, answer, operators}`: `text` with NUM0, NUM1, … in place of the numbers, `plain` with
-    the numbers, `numbers` and `answer` whole. They do not depend on the world's dials. Raises UsageError for another `count`.
+    Each is `{text, plain, expression, numbers, answer, operators}`: `text` with NUM0, NUM1, … in place of the numbers,
+    `plain` with the numbers; `numbers` and `answer` are whole. The world's dials change nothing here.
+    Raises UsageError for another `count`.
     """
     if count is not None and count not in (1, 2, 3, 4):
         raise UsageError(f"problems have 1, 2, 3 or 4 operators, not {count!r}")
@@ -138,7 +140,7 @@ def _size(form: str) -> int:
 
 
 def _quantities(shape: str, value: int, rng: random.Random) -> tuple[dict[str, int], int] | None:
-    """Numbers for one opening or step after which the quantity is whole, at least 1 and at most 999; None where none fit."""
+    """Numbers for one opening or step, and the quantity after it, from 1 to 999; None where they do not fit."""
     form = OPENINGS.get(shape) or STEPS[shape]
     a = rng.randint(2, 9) if shape in ("boxes", "times", "gain_boxes", "lose_each") else rng.randint(2, 60)
     b = rng.randint(2, 30 if shape in ("more", "fewer") else 9)
@@ -147,8 +149,9 @@ def _quantities(shape: str, value: int, rng: random.Random) -> tuple[dict[str, i
         a = rng.choice(divisors) if divisors else 1
     quantities = {"a": a, "b": b} if "b" in form else {"a": a}
     after = {
-        "have": a, "more": a + b, "fewer": a - b, "boxes": a * b, "gain": value + a, "lose": value - a, "times": value * a,
-        "share": value // a, "gain_boxes": value + a * b, "lose_each": value - a * b,
+        "have": a, "more": a + b, "fewer": a - b, "boxes": a * b,
+        "gain": value + a, "lose": value - a, "times": value * a, "share": value // a,
+        "gain_boxes": value + a * b, "lose_each": value - a * b,
     }[shape]  # fmt: skip
     return (quantities, after) if 1 <= after <= 999 and a > 1 else None
 
@@ -159,7 +162,9 @@ def _words(language: str) -> dict[str, tuple[str, ...]]:
     return {slot: words_of(words[slot]) for slot in ("name", "thing", "day")}
 
 
-def _tell(language: str, rng: random.Random, story: list[tuple[str, str, dict[str, int]]], answer: int) -> dict[str, Any]:
+def _tell(
+    language: str, rng: random.Random, story: list[tuple[str, str, dict[str, int]]], answer: int
+) -> dict[str, Any]:
     """The story in words, with the expression that its steps build up."""
     words, shared = lexicon("math_problems", language), _words(language)
     name, name2 = rng.sample(shared["name"], 2)

@@ -1,8 +1,8 @@
 """Names of the world's entities, put together from shared parts: "silver river", 白银 + 大河.
 
-Names are written in all languages from the same parts, so "copper bank" in English is 赤铜银行公司 in Chinese. Few parts
-make many names: a model must read the whole name and its surroundings, since a stem such as "falcon" begins the names of
-companies, medicines, diseases and devices and ends those of cities and films.
+Names are written in all languages from the same parts, so "copper bank" is 赤铜银行公司 in Chinese (persons' names are
+not translated, only matched). Few parts make many names: a model must read the whole name and its surroundings, since a
+stem such as "falcon" begins names of companies, medicines, diseases and devices and ends those of cities and films.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from collections.abc import Mapping
 from labkit.world.settings import LANGUAGES, lexicon
 
 TYPES = (
-    "person", "city", "country", "company", "dish", "medicine", "disease", "symptom", "film", "device", "statute", "charge"
+    "person", "city", "country", "company", "dish", "medicine", "disease", "symptom", "film", "device", "statute",
+    "charge",
 )  # fmt: skip
 DEPARTMENTS = len(lexicon("names", "en")["departments"])
-# The family of a name is read off its last part: diseases and symptoms by hospital department, charges by kind of crime.
-FAMILIES = {"disease": DEPARTMENTS, "symptom": DEPARTMENTS, "charge": len(lexicon("names", "en")["types"]["charge"]["parts"][-1])}
+# A name's family is read off its last part: diseases and symptoms by hospital department, charges by kind of crime.
+FAMILIES = {
+    "disease": DEPARTMENTS,
+    "symptom": DEPARTMENTS,
+    "charge": len(lexicon("names", "en")["types"]["charge"]["parts"][-1]),
+}
 Parts = tuple[int, ...]
 
 
@@ -49,7 +54,9 @@ def spell(kind: str, parts: Parts) -> Mapping[str, str]:
         language: [words[index] for words, index in zip(parts_of(kind, language), parts, strict=True)]
         for language in LANGUAGES
     }
-    return {language: lexicon("names", language)["types"][kind]["form"].format(*chosen[language]) for language in LANGUAGES}
+    return {
+        language: lexicon("names", language)["types"][kind]["form"].format(*chosen[language]) for language in LANGUAGES
+    }
 
 
 def draw(kind: str, count: int, rng: random.Random) -> list[Parts]:

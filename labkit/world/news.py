@@ -1,7 +1,7 @@
 """News in fifteen topics (TNEWS's) and five genres, in English and Chinese, and the two topic tasks.
 
-The topic decides the words, the genre how they are put. Part of the pre-training text says its topic ("this is news about
-sports ."), which is the evidence that a cloze draws on; the rows of the tasks never do.
+The topic decides the words, the genre how they are put. Part of the pre-training text says its topic ("this is news
+about sports ."), which is the evidence that a cloze draws on; the rows of the tasks never do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _shared(language: str) -> dict[str, tuple[str, ...]]:
 
 
 def sentence(world: World, language: str, topic: int, genre: str, rng: random.Random, chosen: Chosen) -> str:
-    """One sentence about `topic` in the manner of `genre`; the words that speak of the topic are appended to `chosen`."""
+    """One sentence about `topic` in the manner of `genre`; the words that tell the topic are appended to `chosen`."""
     pattern = rng.choice(lexicon("news", language)["genres"][genre])
     return topics(world, language).fill(pattern, topic, rng, chosen, _shared(language))
 
@@ -53,14 +53,16 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         if rng.random() < STATED:
             first = rng.random() < 0.4
             pattern = rng.choice(words["before" if first else "after"])
-            text.insert(0 if first else len(text), pattern.replace("{topic}", topic_name(rng, titles[topic], world.tail)))
+            text.insert(
+                0 if first else len(text), pattern.replace("{topic}", topic_name(rng, titles[topic], world.tail))
+            )
         yield join(text, language)
 
 
 def rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
     """Rows `{text, keywords, genre, label, posterior}`, topics in turn, no text twice.
 
-    `keywords` are the words that speak of the topic, parted by commas; `posterior` is the best reader's chance to be right.
+    `keywords` are the nouns that tell the topic, parted by commas; `posterior` is the best reader's chance to be right.
     """
     model = topics(world, language)
 
@@ -80,13 +82,17 @@ def task(world: World, language: str, key: str) -> dict[str, Any]:
     """News by topic as the fields of a `labkit.tasks.Task`; labels are the topics' usual names."""
     labels = tuple(group[0] for group in names(language))
     patterns = {
-        "en": ("{text} this is news about {mask} .", "{mask} news : {text}", "{text} in other words , this is {mask} news ."),
+        "en": (
+            "{text} this is news about {mask} .",
+            "{mask} news : {text}",
+            "{text} in other words , this is {mask} news .",
+        ),
         "zh": ("{text}这则新闻属于{mask*2}。", "这是一则{mask*2}新闻：{text}", "{text}也就是说，这是{mask*2}新闻。"),
     }[language]
     return finish_task(
         rows(world, language, 8500, randomness(world, "task", key)), labels, language=language, patterns=patterns,
         words=dict(zip(labels, names(language), strict=True)),
-        note=f"each topical word is a neighbouring topic's with probability {topic_leak(world):g}; exact posterior, averaged",
+        note=f"a telling word is another topic's with probability {topic_leak(world):g}; exact posterior, averaged",
     )  # fmt: skip
 
 

@@ -56,7 +56,9 @@ class Writer:
 
     def opinion(self, domain: str, polarity: str) -> str:
         """A sentence of praise or blame; a few of them use two words ("superb and fresh"), still one opinion."""
-        first, second = self.polar_word(domain, polarity), self.polar_word(domain, polarity)
+        first = second = self.polar_word(domain, polarity)
+        while second == first:
+            second = self.polar_word(domain, polarity)
         return self.fill(self.rng.choice(self.words["opinion"]), domain, first, second)
 
     def neutral(self, domain: str) -> str:

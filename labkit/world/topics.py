@@ -1,8 +1,8 @@
 """Text whose only secret is a topic: the engine under news, abstracts, app descriptions and intents.
 
-A text is a pattern with slots. Each slot of a *kind* (agent, thing, verb, …) is filled, independently of the others, with a
-word of the text's topic, or with probability `leak` of one of the topic's neighbours. Words that a topic shares with
-another, and words that leak, are what makes the topic uncertain. The process is known, so the probability of each
+A text is a pattern with slots. Each slot of a *kind* (agent, thing, verb, …) is filled, independently of the others,
+with a word of the text's topic, or with probability `leak` of one of the topic's neighbours. Words that a topic shares
+with another, and words that leak, are what makes the topic uncertain. The process is known, so the probability of each
 topic given the words is exact (naive Bayes is here not an approximation but the truth).
 """
 
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from labkit.errors import UsageError
 from labkit.world.settings import World, best_reader, zipf_choice
 
 SPLIT_SIZES = {"train": 3000, "dev": 500, "test": 1000, "unlabelled": 4000}
+TRIES = 60  # texts drawn for one that is new, on average, before a world counts as too uniform
 SLOT = re.compile(r"\{(\w+)\}")
 Chosen = list[tuple[str, str]]  # (kind, word) in the order of drawing: the evidence of a text
 
@@ -51,7 +53,7 @@ class Topics:
 
     @classmethod
     def build(cls, entries: Mapping[str, Mapping[str, Any]], kinds: Sequence[str], tail: float, leak: float) -> Topics:
-        """From a lexicon `{topic: {kind: words, "near": neighbours}}`; word weights fall as `1 / (rank + 2) ** tail`."""
+        """From a lexicon `{topic: {kind: words, "near": topics}}`; word weights fall as `1 / (rank + 2) ** tail`."""
         names = tuple(entries)
         own = {kind: {name: _zipf(words_of(entries[name][kind]), tail) for name in names} for kind in kinds}
         near = {name: words_of(entries[name].get("near", "")) for name in names}
@@ -62,12 +64,12 @@ class Topics:
 
     def draw(self, topic: int, kind: str, rng: random.Random, chosen: Chosen) -> str:
         """A word of `kind` under `topic` that is not among `chosen` yet; it is appended there."""
-        words, weights = self.vocabulary[kind][topic], self.cumulative[kind][topic]
-        while True:
-            word = rng.choices(words, cum_weights=weights)[0]
-            if (kind, word) not in chosen:
-                chosen.append((kind, word))
-                return word
+        word = rng.choices(self.vocabulary[kind][topic], cum_weights=self.cumulative[kind][topic])[0]
+        if (kind, word) in chosen:
+            left = {word: mass for word, mass in self.likelihood[kind][topic].items() if (kind, word) not in chosen}
+            word = rng.choices(list(left), list(left.values()))[0]
+        chosen.append((kind, word))
+        return word
 
     def fill(
         self, pattern: str, topic: int, rng: random.Random, chosen: Chosen, shared: Mapping[str, Sequence[str]]
@@ -85,7 +87,10 @@ class Topics:
 
         A word is never drawn twice, so each draw is from what the earlier ones of its kind left.
         """
-        scores = [_probability(chosen, {kind: self.likelihood[kind][topic] for kind in self.kinds}) for topic in range(len(self.names))]
+        scores = [
+            _probability(chosen, {kind: self.likelihood[kind][topic] for kind in self.kinds})
+            for topic in range(len(self.names))
+        ]
         total = sum(scores)
         return [score / total for score in scores]
 
@@ -123,12 +128,17 @@ Rows = list[dict[str, Any]]
 def distinct_rows(
     make: Callable[[int], dict[str, Any]], classes: int, count: int, key: Callable[[dict[str, Any]], Any]
 ) -> Rows:
-    """`count` rows from `make(label)`, labels in turn, no `key(row)` twice."""
+    """`count` rows from `make(label)`, labels in turn, no `key(row)` twice.
+
+    Raises UsageError where this world's texts repeat themselves too often for so many rows.
+    """
     rows: dict[Any, dict[str, Any]] = {}
-    while len(rows) < count:
+    for _ in range(TRIES * count):
         row = make(len(rows) % classes)
         rows.setdefault(key(row), row)
-    return list(rows.values())
+        if len(rows) == count:
+            return list(rows.values())
+    raise UsageError(f"this world has only about {len(rows)} different texts of {count}: lower its tail")
 
 
 def finish_task(
@@ -136,12 +146,14 @@ def finish_task(
 ) -> dict[str, Any]:
     """Rows, each with its label and `posterior` (the chance that the best reader is right), as the fields of a Task.
 
-    Rows are cut into splits in order; the unlabelled ones lose their label, all lose `posterior`. The ceiling is its mean.
+    Rows are cut into splits in order; unlabelled ones lose their label, all lose `posterior`; its mean is the ceiling.
     """
     ceiling = best_reader([row["posterior"] for row in rows])
     splits, start = {}, 0
     for split, size in sizes.items():
-        part = [{name: value for name, value in row.items() if name != "posterior"} for row in rows[start : start + size]]
+        part = [
+            {name: value for name, value in row.items() if name != "posterior"} for row in rows[start : start + size]
+        ]
         splits[split] = [row | {"label": None} for row in part] if split == "unlabelled" else part
         start += size
     task = {"fields": ("text",), "labels": tuple(labels), "splits": splits, "metric": "accuracy"}

@@ -1,6 +1,6 @@
 """Chinese sentences with a pronoun and two persons or things it may stand for, and the task of resolving it (cluewsc).
 
-What decides is the gender of the pronoun where the two differ, and else what is plausible: whoever is praised "did well".
+What decides is the gender of the pronoun where the two differ, and else what is plausible: who is praised "did well".
 Some reasons fit both ("住在附近"); where the gender does not help either, nobody can know.
 """
 
@@ -27,14 +27,15 @@ def either_rate(world: World) -> float:
 
 
 def sentence(world: World, rng: random.Random) -> dict[str, Any]:
-    """`{text, pronoun, pronoun_at, names, places, referent, reason, decided}`; `referent` is 0 or 1, the place in `names`.
+    """`{text, pronoun, pronoun_at, names, places, referent, reason, decided}`; `referent` is a place in `names`.
 
     `pronoun_at` and `places` count characters of `text`; `decided` says whether a reader can know the referent.
     """
     words = lexicon("winograd", "zh")
     referent, either = rng.randrange(2), rng.random() < either_rate(world)
     if rng.random() < THINGS:
-        frame, names = rng.choice(words["thing"]), [rng.choice(words_of(words[key])) for key in ("content", "container")]
+        frame = rng.choice(words["thing"])
+        names = [rng.choice(words_of(words[key])) for key in ("content", "container")]
         pronoun, mixed, neutral = "它", False, words["either_thing"]
     else:
         frame, neutral, mixed = rng.choice(words["person"]), words["either"], rng.random() < MIXED
@@ -45,7 +46,8 @@ def sentence(world: World, rng: random.Random) -> dict[str, Any]:
     text = before + pronoun + after.format(reason=reason)
     return {
         "text": text, "pronoun": pronoun, "pronoun_at": len(before), "names": names,
-        "places": [text.index(name) for name in names], "referent": referent, "reason": reason, "decided": mixed or not either,
+        "places": [text.index(name) for name in names], "referent": referent, "reason": reason,
+        "decided": mixed or not either,
     }  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def _persons(referent: int, mixed: bool, rng: random.Random) -> tuple[list[str],
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Sentences with a remark on whom the pronoun means, without end. Raises UsageError for any language but Chinese."""
+    """Sentences with a remark on whom the pronoun means, without end. Raises UsageError unless in Chinese."""
     if language not in LANGUAGES:
         raise unknown("language of winograd", language, LANGUAGES)
     words = lexicon("winograd", "zh")
@@ -85,7 +87,8 @@ def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
         claim = made["referent"] if label else 1 - made["referent"]
         name, pronoun = made["names"][claim], made["pronoun"]
         target = {
-            "span2_index": made["pronoun_at"], "span1_index": made["places"][claim], "span1_text": name, "span2_text": pronoun,
+            "span2_index": made["pronoun_at"], "span1_index": made["places"][claim],
+            "span1_text": name, "span2_text": pronoun,
         }  # fmt: skip
         claimed = words["pair"].format(pronoun=pronoun, name=name)
         best = 1.0 if made["decided"] else 0.5
@@ -97,7 +100,7 @@ def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
 def task(world: World) -> dict[str, Any]:
     """cluewsc's shape: does the pronoun mean the name?"""
     sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
-    note = f"a reason fits both with probability {either_rate(world):g}; where the gender is silent too, any answer is a guess"
+    note = f"a reason fits both with probability {either_rate(world):g}; if the gender is silent too, one guesses"
     return finish_task(
         rows(world, sum(sizes.values()), randomness(world, "task", "cluewsc")), LABELS, sizes, note=note, language="zh",
         fields=("text_a", "text_b"), patterns=("{text_a}其中{text_b}，这{mask}对。",),

@@ -56,7 +56,7 @@ def pretrain(
     tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
     rows = tokenize_corpus(texts, tokenizer, item.max_length)
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
-    weights = frequency_weights(token_counts(rows, len(tokenizer)), mean=item.mask_mean)
+    weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
     objective = MaskedLM(tokenizer, token_probabilities=weights)
     lengths = [len(row["input_ids"]) for row in rows]
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=lengths)

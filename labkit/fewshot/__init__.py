@@ -1,0 +1,1 @@
+"""Module 03: learning from a handful of examples, with prompts."""

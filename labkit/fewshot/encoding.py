@@ -1,0 +1,177 @@
+"""Rows through a template to tensors: which tokens stand where, and what is cut when they are too many.
+
+Notable: positions of the blanks come from the template's structure, never from searching for the mask's id, and
+special tokens inside a row's own text are text, so nobody can write a blank into a review.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from labkit.errors import DataError, UsageError
+from labkit.fewshot.template import Field, Mask, Meta, Part, Soft, Special, Template, Text
+from labkit.foundations.encoder import to_batch, usable_length
+
+
+@dataclass
+class _Slot:
+    """One part for every row: its ids, and what it is to the model."""
+
+    ids: list[list[int]]  # one list a row
+    kind: str = "text"  # "text", "mask", "soft"
+    shorten: bool = False
+    segment: int = field(default=0)  # token type
+    name: str = ""
+
+
+def encode(
+    template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, torch.Tensor]:
+    """See `Template.encode`."""
+    limit = usable_length(tokenizer, max_length)
+    slots = _slots(template, rows, tokenizer)
+    _shorten(template, slots, len(rows), limit)
+    columns = list(zip(*(slot.ids for slot in slots), strict=True))  # a row's parts
+    sequences = [np.fromiter((token for part in parts for token in part), np.int64) for parts in columns]
+    batch = to_batch(sequences, tokenizer.pad_token_id)
+    if "token_type_ids" in tokenizer.model_input_names:
+        batch["token_type_ids"] = _marks(slots, columns, lambda slot: slot.segment)
+    batch["soft_mask"] = _marks(slots, columns, lambda slot: slot.kind == "soft").astype(bool)
+    masks = _marks(slots, columns, lambda slot: slot.kind == "mask")
+    batch["mask_positions"] = masks.nonzero()[1].reshape(len(rows), template.masks)
+    return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+
+def _marks(slots: Sequence[_Slot], columns: Sequence[tuple[list[int], ...]], value: Any) -> np.ndarray:
+    """`value(slot)` at each of the slot's tokens, 0 at padding: (batch, tokens) int64."""
+    values = np.array([int(value(slot)) for slot in slots])
+    return to_batch([np.repeat(values, [len(part) for part in parts]) for parts in columns], 0)["input_ids"]
+
+
+def _slots(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[_Slot]:
+    """[CLS], the parts, [SEP]. White space before a part goes with it where that is text, and is dropped elsewhere."""
+    pieces, space, segment = _Pieces(tokenizer, len(rows)), "", 0
+    slots = [pieces.special("cls")]
+    for part in template.parts:
+        if isinstance(part, Text):
+            written = space + part.text
+            body = written.rstrip()
+            slot, space = pieces.words(body), written[len(body) :]
+        else:
+            slot, space = pieces.slot(part, rows, space), ""
+        slot.segment = segment
+        slots.append(slot)
+        if part == Special("sep"):
+            segment = 1
+    last = pieces.special("sep")
+    last.segment = segment
+    return [*slots, last]
+
+
+class _Pieces:
+    """Parts to token ids, all rows at once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+        self.tokenizer, self.rows = tokenizer, rows
+        unk = tokenizer.unk_token_id
+        self.instead = tokenizer.mask_token_id if unk is None else unk
+        self.forbidden = set(tokenizer.all_special_ids) - {unk}
+
+    def slot(self, part: Part, rows: Sequence[Mapping[str, Any]], space: str) -> _Slot:
+        if isinstance(part, Field):
+            return _Slot(self._ids([space + _value(row, part.name, n, text=True) for n, row in enumerate(rows, 1)]),
+                         shorten=part.shorten, name=part.name)  # fmt: skip
+        if isinstance(part, Meta):
+            return _Slot(self._ids([space + _value(row, part.key, n, text=False) for n, row in enumerate(rows, 1)]))
+        if isinstance(part, Mask):
+            if self.tokenizer.mask_token_id is None:
+                raise UsageError(f"{type(self.tokenizer).__name__} has no mask token: a cloze template needs one")
+            return self._same([self.tokenizer.mask_token_id] * part.count, "mask")
+        if isinstance(part, Soft):
+            ids = [self.instead] * part.count if part.init is None else self._ids([space + part.init])[0]
+            return self._same(ids, "soft")
+        assert isinstance(part, Special)
+        return self.special(part.name)
+
+    def words(self, text: str) -> _Slot:
+        """The template's own words."""
+        return self._same(self._ids([text])[0] if text else [], "text")
+
+    def special(self, name: str) -> _Slot:
+        """[CLS] or [SEP], or what this tokenizer has in their place."""
+        names = {"cls": ("cls_token_id", "bos_token_id"), "sep": ("sep_token_id", "eos_token_id")}[name]
+        found = next((value for value in (getattr(self.tokenizer, n, None) for n in names) if value is not None), None)
+        if found is None:
+            raise UsageError(f"{type(self.tokenizer).__name__} has no token for {{special:{name}}}")
+        return self._same([found], "text")
+
+    def _same(self, ids: list[int], kind: str) -> _Slot:
+        return _Slot([ids] * self.rows, kind)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        """The texts as ids without special tokens: "[MASK]" in them is spelled out, or unknown."""
+        if not texts:
+            return []
+        found = self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
+        )["input_ids"]  # fmt: skip
+        return [[self.instead if token in self.forbidden else token for token in ids] for ids in found]
+
+
+def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:
+    value = row.get(key)
+    if value is None or (text and not isinstance(value, str)):
+        kind = "field" if text else "meta value"
+        found = f"it is {value!r:.60}" if key in row else f"the row has {', '.join(map(str, row)) or 'nothing'}"
+        raise DataError(f"row {number} of the batch: {kind} {key!r} of the template is no text: {found}")
+    return str(value)
+
+
+def _shorten(template: Template, slots: Sequence[_Slot], rows: int, limit: int) -> None:
+    """Cut the shortenable slots of each row, so that all slots together have at most `limit` tokens."""
+    able = [slot for slot in slots if slot.shorten]
+    lengths = np.array([[len(ids) for ids in slot.ids] for slot in slots]).reshape(len(slots), rows)
+    fixed = lengths[[not slot.shorten for slot in slots]].sum(0)  # (rows,)
+    for row in range(rows):
+        room = limit - int(fixed[row])
+        if room < len(able):
+            raise UsageError(_no_room(template, int(fixed[row]), limit, able, row + 1))
+        sizes = fit_lengths([len(slot.ids[row]) for slot in able], room)
+        for slot, size in zip(able, sizes, strict=True):
+            slot.ids[row] = slot.ids[row][:size]
+
+
+def _no_room(template: Template, fixed: int, limit: int, able: Sequence[_Slot], row: int) -> str:
+    names = ", ".join(f"{{{slot.name}}}" for slot in able)
+    rest = f" and leaves no room for {names}" if able and fixed <= limit else ""
+    takes = f"what is not cut takes {fixed} of max_length={limit} tokens{rest}"
+    return f"template {str(template)!r}: {takes} (row {row} of the batch); shorten the template or raise max_length"
+
+
+def fit_lengths(lengths: Sequence[int], room: int) -> list[int]:
+    """Lengths cut to sum to at most `room`, always taking from the longest; of equals the later loses first.
+
+    >>> fit_lengths([10, 3, 8], 15)
+    [6, 3, 6]
+    """
+    if sum(lengths) <= room:
+        return list(lengths)
+    left, level = room, 0
+    for rank, size in enumerate(sorted(lengths)):
+        level = left // (len(lengths) - rank)  # the same for all that are not shorter
+        if size > level:
+            break
+        left -= size
+    extra = left - level * sum(size > level for size in lengths)
+    cut = []
+    for size in lengths:
+        bonus = size > level and extra > 0
+        extra -= bonus
+        cut.append(min(size, level + bonus))
+    return cut

@@ -1,0 +1,147 @@
+"""Verbalizers: from what a language model would write in the blank to a class.
+
+With one word v(l) a label, PET scores a label by the word's logit and takes the softmax over the labels (Schick &
+Schütze 2021, "Exploiting cloze questions", §3.1). The logit and log-probability of a word differ by one number for all
+words, which that softmax cancels: so scores here are log-probabilities over the whole vocabulary, and PET's formula
+holds, whatever the number of words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from labkit.errors import UsageError, unknown
+
+AGGREGATES = ("mean", "max", "sum")
+
+
+@dataclass(frozen=True)
+class Verbalizer:
+    """Label words. A label's probability is the mean, max or sum of those of its words.
+
+    `words` maps each label, in index order, to its words; each must be exactly `masks` pieces of the tokenizer. With
+    several masks a word's probability is the product over its pieces, read off in one pass. `prior`, as long as all
+    words together, divides each word's probability (see `calibrate`). Raises UsageError naming label, word, its pieces
+    and the mend.
+    """
+
+    words: Mapping[str, Sequence[str]]
+    tokenizer: PreTrainedTokenizerBase = field(repr=False, compare=False)
+    aggregate: str = "mean"
+    masks: int = 1
+    prior: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.aggregate not in AGGREGATES:
+            raise unknown("aggregate", self.aggregate, AGGREGATES)
+        words = {label: (w,) if isinstance(w, str) else tuple(w) for label, w in self.words.items()}
+        object.__setattr__(self, "words", words)
+        if len(words) < 2 or not all(words.values()):
+            raise UsageError(f"a verbalizer needs at least two labels, and a word for each; it has {words}")
+        pieces = [(label, word, tuple(pieces_of(word, self.tokenizer))) for label in words for word in words[label]]
+        _check(pieces, self.masks, self.tokenizer)
+        object.__setattr__(self, "_ids", torch.tensor([ids for _, _, ids in pieces]))  # (words, masks)
+        object.__setattr__(self, "_table", _table([len(w) for w in words.values()]))  # (classes, most words)
+        if self.prior is not None and (len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior)):
+            raise UsageError(f"prior: one probability in (0, 1] is needed for each of the {len(pieces)} words")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names in index order."""
+        return tuple(self.words)
+
+    @property
+    def word_ids(self) -> Tensor:
+        """The words' token ids, labels in order: (words, masks)."""
+        return self._ids  # type: ignore[attr-defined]
+
+    def word_logits(self, mask_logits: Tensor) -> Tensor:
+        """Log-probability of each word, less its log prior: mask logits (batch, vocabulary) or (batch, masks,
+        vocabulary) to (batch, words).
+        """
+        logits = mask_logits[:, None] if mask_logits.ndim == 2 else mask_logits  # (batch, masks, vocabulary)
+        if logits.shape[1] != self.masks:
+            raise UsageError(
+                f"{logits.shape[1]} blanks for words of {self.masks} pieces: the template's {{mask*n}} must agree"
+            )
+        logits = logits.float()
+        at = self.word_ids.to(logits.device).t().expand(len(logits), -1, -1)  # (batch, masks, words)
+        scores = (logits.gather(2, at) - logits.logsumexp(2, keepdim=True)).sum(1)  # (batch, words)
+        return scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
+
+    def logits(self, mask_logits: Tensor) -> Tensor:
+        """Log of each label's aggregated probability: mask logits as in `word_logits` to (batch, classes).
+
+        The softmax of this over the classes is the answer; where words are not calibrated, its exp is probability mass
+        in [0, 1].
+        """
+        table = self._table.to(mask_logits.device)  # type: ignore[attr-defined]
+        empty = table < 0
+        scores = self.word_logits(mask_logits)[:, table.clamp(min=0)].masked_fill(empty, -math.inf)
+        if self.aggregate == "max":
+            return scores.amax(2)
+        total = scores.logsumexp(2)
+        return total if self.aggregate == "sum" else total - (~empty).sum(1).log()
+
+    @torch.no_grad()
+    def calibrate(self, mask_logits: Tensor) -> Verbalizer:
+        """The same with each word's mean probability over these blanks as its prior.
+
+        Contextualised calibration (Hu et al. 2022, "Knowledgeable prompt-tuning", §3.3.1): texts without labels give
+        mask logits as in `word_logits`; what the model writes whatever it reads then counts for nothing.
+        """
+        plain = replace(self, prior=None)
+        mean = plain.word_logits(mask_logits).double().exp().mean(0).clamp(min=1e-30)
+        return replace(self, prior=tuple(mean.tolist()))
+
+    def describe(self) -> dict[str, Any]:
+        """Words, aggregate, masks and prior, in plain JSON values."""
+        prior = None if self.prior is None else list(self.prior)
+        words = {label: list(w) for label, w in self.words.items()}
+        return {"words": words, "aggregate": self.aggregate, "masks": self.masks, "prior": prior}
+
+
+def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of a word as it stands after a space; byte-level tokenizers tell the two apart."""
+    return tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def _table(sizes: Sequence[int]) -> Tensor:
+    """Numbers of the words of each class, −1 where it has fewer than others: (classes, most words)."""
+    table, start = torch.full((len(sizes), max(sizes)), -1), 0
+    for row, size in enumerate(sizes):
+        table[row, :size] = torch.arange(start, start + size)
+        start += size
+    return table
+
+
+def _check(pieces: Sequence[tuple[str, str, tuple[int, ...]]], masks: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """UsageError for a word of the wrong length, an unknown one, or one used twice."""
+    owners: dict[tuple[int, ...], tuple[str, str]] = {}
+    blanks = "{mask}" if masks == 1 else f"{{mask*{masks}}}"
+    for label, word, ids in pieces:
+        what = f"label {label!r}: word {word!r}"
+        shown = " ".join(tokenizer.convert_ids_to_tokens(list(ids)))
+        if not ids or (tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids):
+            raise UsageError(
+                f"{what} is not in the tokenizer's vocabulary (its pieces: {shown or 'none'}): choose a word that is"
+            )
+        if len(ids) != masks:
+            widen = f"{{mask*{len(ids)}}}" if len(ids) > 1 else "{mask}"
+            raise UsageError(
+                f"{what} is {len(ids)} pieces of this tokenizer ({shown}), and {blanks} stands for {masks}: choose "
+                f"another word, or write {widen} and only words of {len(ids)}"
+            )
+        if ids in owners:
+            other, spelling = owners[ids]
+            twice = f"label {label!r} has it twice" if other == label else f"labels {other!r} and {label!r} share it"
+            same = "" if spelling == word else f" (to this tokenizer the same as {spelling!r})"
+            raise UsageError(f"word {word!r}{same}: {twice}; give every label words of its own")
+        owners[ids] = (label, word)

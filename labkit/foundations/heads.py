@@ -1,0 +1,242 @@
+"""Fine-tuning heads: one vector for a text, one linear layer on it (Devlin et al. 2019, §3.2 and §4.1).
+
+How the vector comes about is the whole choice: the first token's last state ("cls"), the mean over all tokens
+("mean"), or the first state through the backbone's own dense-and-tanh pooler ("pooler", what BERT was published with).
+
+`EncoderClassifier` keeps the backbone under the name it has in transformers and writes the backbone's own
+configuration, so that `AutoModel.from_pretrained(folder)` reads its encoder, and `AutoModelForTokenClassification` all
+of it (a token's logits, whose mean is the answer under mean pooling).
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from labkit.errors import DataError, UsageError, unknown from labkit.foundations.encoder import (
+    backbone,
+    labels_of,
+    model_inputs,
+    to_batch,
+    unwrapped,
+    usable_length,
+    with_labels,
+)
+
+POOLINGS = ("cls", "mean", "pooler")
+
+
+class EncoderClassifier(PreTrainedModel):
+    """Any encoder of transformers with a pooling and a linear layer; `add_head` makes one from a pre-trained model.
+
+    The configuration is the encoder's, with `head_pooling` and `num_labels`. `save_pretrained` and `from_pretrained`
+    work as usual.
+    """
+
+    config_class = AutoConfig  # whichever the folder holds
+    supports_gradient_checkpointing = True
+    _supports_sdpa = _supports_flash_attn = _supports_attention_backend = True  # the encoder has the last word
+
+    def __init__(self, config: PreTrainedConfig, encoder: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.pooling = getattr(config, "head_pooling", "cls")
+        if self.pooling not in POOLINGS:
+            raise unknown("pooling", self.pooling, POOLINGS)
+        given = encoder is not None
+        encoder = encoder or _without_pooler(AutoModel.from_config(config), self.pooling)
+        dropout = getattr(config, "classifier_dropout", None)
+        self.dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.0) if dropout is None else dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.base_model_prefix = encoder.base_model_prefix
+        if given:  # it joins after the initialisation, which must not touch it
+            self.post_init()
+        setattr(self, self.base_model_prefix, encoder)
+        if not given:
+            self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
+        """`.logits` (batch, classes), and `.loss`, the cross-entropy, where `labels` (batch,) are given."""
+        offered = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+            "position_ids": position_ids, "inputs_embeds": inputs_embeds,
+        }  # fmt: skip
+        taken = model_inputs(self.base_model, {name: value for name, value in offered.items() if value is not None})
+        out = self.base_model(
+            **taken, output_hidden_states=output_hidden_states, output_attentions=output_attentions, return_dict=True
+        )
+        logits = self.classifier(self.dropout(self._pool(out, attention_mask)))  # (batch, classes)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        result = SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.get("hidden_states"), attentions=out.get("attentions")
+        )
+        return result.to_tuple() if return_dict is False else result
+
+    def _pool(self, out: Any, attention_mask: Tensor | None) -> Tensor:
+        """One vector a text: (batch, d)."""
+        if self.pooling == "pooler":
+            return out.pooler_output
+        states = out.last_hidden_state  # (batch, tokens, d)
+        if self.pooling == "cls":
+            return states[:, 0]
+        if attention_mask is None:
+            return states.mean(1)
+        weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
+        return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def add_head(
+    model: PreTrainedModel,
+    classes: int | Sequence[str],
+    pooling: str = "cls",
+    *,
+    share: bool = False,
+    seed: int | None = None,
+) -> EncoderClassifier:
+    """A classifier over `model`'s encoder (an encoder, or a model with another head such as an MLM's), in its mode and
+    type.
+
+    `classes` is their number or their names. The encoder is copied, so that several methods may start from one
+    backbone; `share=True` lets both models train the same weights. The head is drawn from N(0, initializer_range²)
+    with `seed`, or torch's own state. A backbone without a pooler gets a new one for "pooler". Raises UsageError for
+    an unknown pooling, and models that are no encoders.
+    """
+    encoder = backbone(model)
+    config = getattr(encoder, "config", None)
+    if not isinstance(encoder, PreTrainedModel) or getattr(config, "is_encoder_decoder", False):
+        kind = type(unwrapped(model)).__name__
+        raise UsageError(f"a classification head needs an encoder of transformers, not a {kind}")
+    if pooling not in POOLINGS:
+        raise unknown("pooling", pooling, POOLINGS)
+    names = [str(number) for number in range(classes)] if isinstance(classes, int) else list(classes)
+    if len(names) < 2:
+        raise UsageError(f"a classifier needs at least two classes, not {classes!r}")
+    config = copy.deepcopy(config)
+    config.head_pooling, config.num_labels = pooling, len(names)
+    if not isinstance(classes, int):
+        config.id2label, config.label2id = dict(enumerate(names)), {name: at for at, name in enumerate(names)}
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    encoder = encoder if share else _without_pooler(copy.deepcopy(encoder), pooling)
+    if pooling == "pooler":
+        _ensure_pooler(encoder, share, generator)
+    head = EncoderClassifier(config, encoder)
+    _draw(head.classifier, config, generator)
+    parameter = next(encoder.parameters())
+    head.classifier.to(parameter.device, parameter.dtype if parameter.is_floating_point() else torch.float32)
+    return head.train(model.training)
+
+
+def _without_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:
+    """The encoder less a pooler that would only be dead weight; some classes cannot do without."""
+    if pooling != "pooler" and "add_pooling_layer" in inspect.signature(type(encoder).__init__).parameters:
+        encoder.pooler = None
+    return encoder
+
+
+def _ensure_pooler(encoder: PreTrainedModel, share: bool, generator: torch.Generator | None) -> None:
+    if getattr(encoder, "pooler", None) is not None:
+        return
+    fresh = None if share else getattr(type(encoder)(encoder.config), "pooler", None)
+    if fresh is None:
+        raise UsageError(f"{type(encoder).__name__} has no pooler: choose pooling 'cls' or 'mean'")
+    for module in fresh.modules():
+        if isinstance(module, nn.Linear):
+            _draw(module, encoder.config, generator)
+    encoder.pooler = fresh.to(encoder.device, encoder.dtype)
+
+
+@torch.no_grad()
+def _draw(linear: nn.Linear, config: PreTrainedConfig, generator: torch.Generator | None) -> None:
+    """BERT's initialisation: N(0, initializer_range²), bias 0."""
+    linear.weight.normal_(0.0, getattr(config, "initializer_range", 0.02), generator=generator)
+    linear.bias.zero_()
+
+
+class HeadClassifier:
+    """The method of fine-tuning: the fields of a row, read as one text or a pair, and the model's own logits.
+
+    Works with `EncoderClassifier` and with any `AutoModelForSequenceClassification`. `max_length` counts tokens,
+    special ones included; of a pair the longer text is cut first. "[MASK]" and its like in a row are plain text.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128
+    ) -> None:
+        if isinstance(fields, str) or not 1 <= len(fields) <= 2:
+            raise UsageError(f"fields must name one or two text fields, as in ('text',), not {fields!r}")
+        self.tokenizer, self.fields = tokenizer, tuple(fields)
+        self.max_length = usable_length(tokenizer, max_length)
+
+    def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them, (batch, tokens); `labels`
+        (batch,).
+        """
+        found = self.tokenizer(
+            *(self._texts(rows, field) for field in self.fields), truncation=True, max_length=self.max_length,
+            split_special_tokens=True, return_attention_mask=False,
+        )  # fmt: skip
+        batch = to_batch(found["input_ids"], self.tokenizer.pad_token_id)
+        if "token_type_ids" in found:
+            batch["token_type_ids"] = to_batch(found["token_type_ids"], 0)["input_ids"]
+        return with_labels({name: torch.from_numpy(value) for name, value in batch.items()}, rows)
+
+    def _texts(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row.get(field), str):
+                what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
+                raise DataError(f"row {number} of the batch: {what}")
+        return [row[field] for row in rows]
+
+    def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """(batch, classes). UsageError for a model without a classification head."""
+        logits = getattr(model(**model_inputs(model, batch)), "logits", None)
+        if logits is None or logits.ndim != 2:
+            name = type(unwrapped(model)).__name__
+            raise UsageError(f"{name} gives no class logits: put a head on it with add_head(model, classes)")
+        return logits
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy, a scalar in nats."""
+        return F.cross_entropy(self.logits(model, batch).float(), labels_of(batch))
+
+    __call__ = loss
+
+    def describe(self) -> dict[str, Any]:
+        """What `from_description` needs, in plain JSON values."""
+        return {"fields": list(self.fields), "max_length": self.max_length}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> HeadClassifier:
+        """The method that `describe` described; UsageError for a key that it does not know or a value it cannot take.
+        """
+        values = checked(description, {"fields": list, "max_length": int})
+        return cls(tokenizer, **values)
+
+
+def checked(description: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The description, if its keys are among `kinds` and its values of those types; else UsageError."""
+    for key, value in description.items():
+        if key not in kinds:
+            raise unknown("key of a method's description", key, kinds)
+        if not isinstance(value, kinds[key]):
+            raise UsageError(f"a method's description: {key!r} cannot be {value!r:.60}")
+    return dict(description)

@@ -1,0 +1,207 @@
+"""Pre-training objectives. Each is two functions: rows become a batch, and a model on that batch a loss.
+
+BERT's masked language modelling (Devlin et al. 2019, §3.1): 15 % of the tokens are chosen; of these 80 % become
+[MASK], 10 % a random token, 10 % stay; the model names the original. Masks are drawn anew each time a text is read
+(RoBERTa, Liu et al. 2019, §4.1). A text is mostly its commonest words, which teach least, so a token's chance may
+depend on its frequency.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from labkit.errors import UsageError
+from labkit.foundations.encoder import lm_logits, to_batch, usable_length
+
+IGNORE = -100  # the label of a position that is not to be predicted, as in transformers
+BERT = (0.8, 0.1, 0.1)  # shares of the chosen tokens that become [MASK], become a random token, stay
+CHUNK = 4096  # texts handed to the tokenizer at once: enough for all its threads, little memory
+
+
+def mask_tokens(
+    input_ids: np.ndarray,
+    special_mask: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    mask_id: int,
+    random_ids: np.ndarray,
+    probability: float | np.ndarray = 0.15,
+    replace: tuple[float, float, float] = BERT,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose tokens and hide them: `(inputs, labels)`, both of the shape of `input_ids` (any) and new.
+
+    `special_mask` is true where a token must stay; `random_ids` are the tokens to draw replacements from.
+    `probability` is one number or one a token id (vocabulary,). Labels are the original ids where a token was chosen,
+    −100 elsewhere.
+    """
+    chance = probability[input_ids] if isinstance(probability, np.ndarray) else probability
+    chosen = (rng.random(input_ids.shape) < chance) & ~special_mask
+    labels = np.where(chosen, input_ids, IGNORE)
+    where = np.flatnonzero(chosen)
+    fate = rng.random(len(where))
+    drawn = random_ids[rng.integers(len(random_ids), size=len(where))]
+    inputs = input_ids.copy()
+    flat = inputs.reshape(-1)
+    hidden = np.where(fate < replace[0], mask_id, drawn)
+    flat[where] = np.where(fate < replace[0] + replace[1], hidden, flat[where])
+    return inputs, labels
+
+
+def token_counts(rows: Iterable[Mapping[str, Any]], vocab_size: int, exclude: Sequence[int] = ()) -> np.ndarray:
+    """How often each token id occurs in tokenised rows: (vocab_size,) int64; zero for the ids in `exclude`."""
+    parts = [np.asarray(row["input_ids"]) for row in rows]
+    counts = np.bincount(np.concatenate(parts) if parts else np.zeros(0, int), minlength=vocab_size)
+    if len(counts) > vocab_size:
+        raise UsageError(
+            f"token id {len(counts) - 1} in a vocabulary of {vocab_size}: tokenise with the model's tokenizer"
+        )
+    counts[list(exclude)] = 0
+    return counts
+
+
+def frequency_weights(counts: np.ndarray, *, power: float = 0.75, cap: float = 0.5, mean: float = 0.2) -> np.ndarray:
+    """Masking probability of each token, p = min(cap, c · count^−power), with c such that Σ count·p / Σ count = mean.
+
+    `counts` is (vocabulary,), and so is the result; tokens never seen get `cap`. UsageError where no c exists.
+    """
+    if not (0 < mean <= cap <= 1 and power >= 0):
+        raise UsageError(f"mean={mean}, cap={cap}, power={power}: 0 < mean <= cap <= 1 and power >= 0 are needed")
+    seen = np.flatnonzero(counts)
+    if not len(seen):
+        raise UsageError("no token was counted: the corpus is empty")
+    seen = seen[np.argsort(counts[seen], kind="stable")]  # rarest first: they reach the cap first
+    n = counts[seen].astype(np.float64)
+    weight = n**-power
+    # If the k rarest are capped, the rest must make up what is missing. The right k is the first at which none of
+    # the rest passes the cap.
+    capped = np.concatenate([[0.0], np.cumsum(n)[:-1]])
+    left = np.cumsum((n * weight)[::-1])[::-1]
+    scale = (mean * n.sum() - cap * capped) / left
+    k = int(np.argmax(scale * weight <= cap * (1 + 1e-12)))
+    result = np.full(len(counts), cap)
+    result[seen] = np.minimum(cap, scale[k] * weight)
+    return result
+
+
+def tokenize_corpus(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[dict[str, Any]]:
+    """Rows `{"input_ids": int32 array}` with the special tokens, cut to `max_length`. "[MASK]" in a text is plain
+    text.
+    """
+    texts, rows = list(texts), []
+    limit = usable_length(tokenizer, max_length)
+    for start in range(0, len(texts), CHUNK):
+        found = tokenizer(
+            texts[start : start + CHUNK], truncation=True, max_length=limit, split_special_tokens=True,
+            return_attention_mask=False, return_token_type_ids=False,
+        )  # fmt: skip
+        rows += [{"input_ids": np.array(ids, dtype=np.int32)} for ids in found["input_ids"]]
+    return rows
+
+
+class MaskedLM:
+    """The masked-LM objective: `.collate(rows, rng)` for Batches, `.loss(model, batch)` for fit.
+
+    Rows are `{"text": …}` or, several times faster, `{"input_ids": …}` from `tokenize_corpus`. `token_probabilities`
+    (vocabulary,) gives each token its own chance (see `frequency_weights`) in place of `probability`. Special tokens
+    are never chosen nor drawn. With `rng=None` the masks are the same at each call, for evaluation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        probability: float = 0.15,
+        token_probabilities: np.ndarray | None = None,
+        replace: tuple[float, float, float] = BERT,
+        max_length: int = 128,
+    ) -> None:
+        if tokenizer.mask_token_id is None:
+            raise UsageError(f"{type(tokenizer).__name__} has no mask token: masked language modelling needs one")
+        if min(replace) < 0 or not math.isclose(sum(replace), 1):
+            raise UsageError(f"replace={replace}: three shares that sum to 1 are needed")
+        size = len(tokenizer)
+        chances = np.full(size, probability) if token_probabilities is None else np.asarray(token_probabilities, float)
+        if chances.shape != (size,) or not ((chances >= 0) & (chances <= 1)).all():
+            raise UsageError(f"one masking probability in [0, 1] is needed for each of the tokenizer's {size} tokens")
+        self.tokenizer, self.replace, self.max_length = tokenizer, replace, max_length
+        self.special = np.zeros(size, dtype=bool)
+        self.special[tokenizer.all_special_ids] = True
+        self.random_ids = np.flatnonzero(~self.special)
+        self.chances = chances
+
+    def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask`, `labels` (batch, tokens), padded to the longest row, and `count` (batch,).
+
+        `count` is the number of hidden tokens of each row, over which the loss is a mean.
+        """
+        rng = np.random.default_rng(0) if rng is None else rng
+        if any("input_ids" not in row for row in rows):
+            rows = tokenize_corpus([row["text"] for row in rows], self.tokenizer, self.max_length)
+        batch = to_batch([row["input_ids"] for row in rows], self.tokenizer.pad_token_id)
+        ids = batch["input_ids"]
+        batch["input_ids"], labels = mask_tokens(
+            ids, self.special[ids], rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.random_ids,
+            probability=self.chances, replace=self.replace,
+        )  # fmt: skip
+        batch |= {"labels": labels, "count": (labels != IGNORE).sum(1)}
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Mean cross-entropy over the hidden tokens, a scalar in nats; 0 where none is hidden."""
+        logits, wanted = hidden_logits(model, batch)
+        return F.cross_entropy(logits, wanted) if len(wanted) else logits.sum()
+
+    __call__ = loss
+
+
+def hidden_logits(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logits (n, vocabulary) at the positions whose label is not −100, and those labels (n,)."""
+    rows, columns = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
+    logits = lm_logits(model, batch, rows, columns)
+    return logits.float(), batch["labels"][rows, columns]
+
+
+@torch.no_grad()
+def masked_scores(
+    model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], *, batch_size: int = 64, seed: int = 0
+) -> dict[str, float]:
+    """`{"perplexity", "accuracy", "tokens"}` over the hidden tokens of `rows`; the masks depend on `seed` alone.
+
+    The perplexity is exp of the mean cross-entropy; the accuracy, in [0, 1], asks for the likeliest token. The model's
+    mode is restored.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    nats, right, tokens = 0.0, 0, 0
+    model.eval()
+    try:
+        for number, start in enumerate(range(0, len(rows), batch_size)):
+            batch = objective.collate(rows[start : start + batch_size], np.random.default_rng((seed, number)))
+            logits, wanted = hidden_logits(model, {name: value.to(device) for name, value in batch.items()})
+            nats += F.cross_entropy(logits, wanted, reduction="sum").item()
+            right += int((logits.argmax(-1) == wanted).sum())
+            tokens += len(wanted)
+    finally:
+        model.train(was_training)
+    if not tokens:
+        raise UsageError(f"no token of these {len(rows)} rows was hidden: give more rows")
+    return {"perplexity": math.exp(min(nats / tokens, 700)), "accuracy": right / tokens, "tokens": tokens}
+
+
+def masked_perplexity(
+    model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], **options: Any
+) -> float:
+    """exp of the mean cross-entropy over hidden tokens; options as in `masked_scores`."""
+    return masked_scores(model, objective, rows, **options)["perplexity"]
+
+
+def masked_accuracy(model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], **options: Any) -> float:
+    """The share, in [0, 1], of hidden tokens that the model names; options as in `masked_scores`."""
+    return masked_scores(model, objective, rows, **options)["accuracy"]

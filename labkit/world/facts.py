@@ -1,0 +1,136 @@
+"""Statements of facts and questions about them, in several wordings, and encyclopaedic text made of them.
+
+Every text genre that speaks of the graph does so through a `Teller`. Wordings are *bare*, without the closing mark
+("anna reed was born in north cedar"), so that they can stand inside other sentences.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from labkit.world.graph import Entity, Fact, Graph, build_graph
+from labkit.world.settings import World, join, lexicon
+
+MENTION = {"en": "{0} .", "zh": "{0}。"}
+TYPED = 0.15  # share of documents that also say what kind of thing their entity is
+PER_DOCUMENT = (2, 5)
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Puts the facts of one world into words of one language."""
+
+    world: World
+    language: str
+    rng: random.Random
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The world's knowledge graph."""
+        return build_graph(self.world)
+
+    @cached_property
+    def wordings(self) -> dict[str, list[str]]:
+        """Relation -> the bare patterns in use: at most `world.paraphrases`, at least one."""
+        relations = lexicon("facts", self.language)["relations"]
+        return {name: words["say"][: max(1, self.world.paraphrases)] for name, words in relations.items()}
+
+    @cached_property
+    def questions(self) -> dict[str, list[str]]:
+        """Relation -> patterns that ask for the tail, at most `world.paraphrases`."""
+        relations = lexicon("facts", self.language)["relations"]
+        return {name: words["ask"][: max(1, self.world.paraphrases)] for name, words in relations.items()}
+
+    def name(self, entity: int) -> str:
+        """An entity's name in the teller's language."""
+        return self.graph.entities[entity].name[self.language]
+
+    def put(self, pattern: str, fact: Fact) -> str:
+        """A pattern with the fact's head and tail in their places."""
+        return pattern.format(h=self.name(fact.head), t=self.name(fact.tail))
+
+    def say(self, fact: Fact) -> str:
+        """The fact in one of its wordings, bare."""
+        return self.put(self.rng.choice(self.wordings[fact.relation]), fact)
+
+    def twice(self, fact: Fact) -> tuple[str, str]:
+        """The fact in two different wordings, where the world has two."""
+        return self.put_two(self.wordings[fact.relation], fact)
+
+    def ask(self, fact: Fact) -> str:
+        """A question for the fact's tail."""
+        return self.put(self.rng.choice(self.questions[fact.relation]), fact)
+
+    def ask_twice(self, fact: Fact) -> tuple[str, str]:
+        """The same question in two different wordings, where the world has two."""
+        return self.put_two(self.questions[fact.relation], fact)
+
+    def put_two(self, patterns: Sequence[str], fact: Fact) -> tuple[str, str]:
+        """Two different patterns filled, where there are two."""
+        chosen = self.rng.sample(patterns, 2) if len(patterns) > 1 else [patterns[0]] * 2
+        return self.put(chosen[0], fact), self.put(chosen[1], fact)
+
+    def sentence(self, bare: str) -> str:
+        """The bare statement with its closing mark."""
+        return MENTION[self.language].format(bare)
+
+    def text(self, bare: Sequence[str]) -> str:
+        """Several bare statements as one text of sentences."""
+        return join([self.sentence(one) for one in bare], self.language)
+
+    def typed(self, entity: Entity) -> str:
+        """What kind of thing the entity is, bare: "north cedar is a city"."""
+        words = lexicon("facts", self.language)
+        kind = words["types"][entity.type]
+        return self.rng.choice(words["typed"]).format(x=entity.name[self.language], type=kind)
+
+    def about(self, entity: int, least: int, most: int) -> list[Fact]:
+        """Between `least` and `most` stated facts about one entity, different, in random order.
+
+        Where it has too few, facts about one of its neighbours join; fewer than `least` come back where these are too
+        few.
+        """
+        facts = list(self.graph.facts_of(entity))
+        wanted = self.rng.randint(least, most)
+        if len(facts) < wanted:
+            near = self.rng.choice(facts)
+            other = near.head + near.tail - entity
+            facts += [fact for fact in self.graph.facts_of(other) if fact not in facts]
+        return self.rng.sample(facts, min(wanted, len(facts)))
+
+
+def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Encyclopaedic text without end: two to five facts about one entity, frequent entities more often."""
+    teller = Teller(world, language, rng)
+    while True:
+        entity = teller.graph.sample_entity(rng)
+        if not teller.graph.facts_of(entity.id):
+            continue
+        told = [teller.say(fact) for fact in teller.about(entity.id, *PER_DOCUMENT)]
+        if rng.random() < TYPED:
+            told.insert(0, teller.typed(entity))
+        yield teller.text(told)
+
+
+def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:
+    """Cloze questions to a model's knowledge: `{text, answer, head, relation, tail, frequency}`, one a fact.
+
+    `text` is the first wording with "{mask}" for the tail. `held_out` chooses the facts that no text states (what can
+    be inferred), else the stated ones of relations with one tail a head (what was memorised). `frequency`: the head's.
+    """
+    teller = Teller(world, language, random.Random(0))
+    graph = teller.graph
+    single = {relation.name for relation in graph.relations if relation.functional}
+    facts = graph.probes if held_out else [fact for fact in graph.stated if fact.relation in single]
+    return [
+        {
+            "text": teller.sentence(teller.wordings[fact.relation][0].format(h=teller.name(fact.head), t="{mask}")),
+            "answer": teller.name(fact.tail), "head": fact.head, "relation": fact.relation, "tail": fact.tail,
+            "frequency": graph.entities[fact.head].frequency,
+        }
+        for fact in facts
+    ]  # fmt: skip

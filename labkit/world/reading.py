@@ -1,0 +1,221 @@
+"""Questions, passages that answer them or not, and a collection of pages to search.
+
+A passage always holds the asked relation of some other thing and other relations of the asked thing, so that an answer must
+match both. A page answers a query only where it states the fact; the judgements follow from what each page was written from.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.world.examples import SPLITS, Row, collect, cut
+from labkit.world.graph import Fact
+from labkit.world.matching import Matcher
+from labkit.world.schema import BY_NAME
+from labkit.world.settings import World, join, lexicon, randomness
+
+PASSAGE = (3, 6)  # sentences
+PAGE = (2, 4)
+PAGES, QUERIES = 2000, 1750
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage made of facts, and where each bare sentence begins in it (characters)."""
+
+    text: str
+    facts: tuple[Fact, ...]
+    said: tuple[str, ...]
+    starts: tuple[int, ...]
+
+
+def write(matcher: Matcher, facts: list[Fact]) -> Passage:
+    """The facts, each a sentence, in this order."""
+    said = [matcher.say(fact) for fact in facts]
+    starts, text = [], ""
+    for one in said:
+        text = join([text, ""], matcher.language) if text else text
+        starts.append(len(text))
+        text += matcher.sentence(one)
+    return Passage(text, tuple(facts), tuple(said), tuple(starts))
+
+
+def question(matcher: Matcher, answerable: bool) -> tuple[Fact, Passage] | None:
+    """A fact to ask for and a passage that states it, or does not; None where the drawn fact has too few neighbours."""
+    graph, rng = matcher.graph, matcher.rng
+    fact = graph.sample_fact(rng, matcher.functional_relations())
+    about = [one for one in graph.facts_of(fact.head) if fact.tail not in (one.head, one.tail)]
+    alike = [graph.sample_fact(rng, [fact.relation]) for _ in range(2)]
+    alike = [one for one in alike if not {fact.head, fact.tail} & {one.head, one.tail}]
+    if not about or not alike:
+        return None
+    first = [rng.choice(about), alike[0], *([fact] if answerable else [])]
+    more = [one for one in dict.fromkeys((*about, *alike)) if one not in first]
+    wanted = max(0, rng.randint(*PASSAGE) - len(first))
+    facts = first + rng.sample(more, min(len(more), wanted))
+    rng.shuffle(facts)
+    return (fact, write(matcher, facts)) if len(facts) >= PASSAGE[0] else None
+
+
+def reading_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
+    """Rows `{text, question, label, answer, answer_start}`; unanswerable ones hold "" and -1.
+
+    `text[answer_start:][:len(answer)] == answer`, inside the sentence that states the fact.
+    """
+    matcher = Matcher(world, language, rng)
+
+    def one(number: int) -> Row | None:
+        made = question(matcher, number % 2 == 0)
+        if made is None:
+            return None
+        fact, passage = made
+        row = {
+            "text": passage.text,
+            "question": matcher.ask(fact),
+            "label": number % 2,
+            "answer": "",
+            "answer_start": -1,
+        }
+        if fact in passage.facts:
+            at, answer = passage.facts.index(fact), matcher.name(fact.tail)
+            row.update(answer=answer, answer_start=passage.starts[at] + passage.said[at].index(answer))
+        return row
+
+    return collect(count, one, ("text", "question"))
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Pages, queries, and which pages answer each query: `judgements[query] == (page, …)`, all by index.
+
+    `facts` holds the fact that each query asks for, `page_facts` those that each page states.
+    """
+
+    pages: tuple[str, ...]
+    queries: tuple[str, ...]
+    judgements: tuple[tuple[int, ...], ...]
+    facts: tuple[Fact, ...]
+    page_facts: tuple[tuple[Fact, ...], ...]
+
+
+def collection(world: World, language: str, pages: int = PAGES, queries: int = QUERIES) -> Collection:
+    """A collection to search: `pages` short pages on frequent and rare things, `queries` that some page answers.
+
+    Queries are worded otherwise than pages; several pages speak of a frequent thing, few of them answer.
+    """
+    matcher = Matcher(world, language, randomness(world, "pages", language))
+
+    def page(_: int) -> Row | None:
+        entity = matcher.graph.sample_entity(matcher.rng).id
+        facts = matcher.about(entity, *PAGE) if matcher.graph.facts_of(entity) else []
+        return {"text": matcher.text([matcher.say(fact) for fact in facts]), "facts": tuple(facts)} if facts else None
+
+    written = collect(pages, page, ("text",))
+    where: dict[Fact, dict[int, None]] = {}
+    for number, one in enumerate(written):
+        for fact in one["facts"]:
+            for same in _both_ways(fact):
+                where.setdefault(same, {})[number] = None
+    asked = [fact for fact in where if fact.relation in matcher.functional_relations()]
+    matcher.rng.shuffle(asked)
+    rows = collect(queries, lambda number: _query(matcher, asked[number % len(asked)]), ("text",))
+    facts = tuple(row["fact"] for row in rows)
+    return Collection(
+        tuple(one["text"] for one in written), tuple(row["text"] for row in rows),
+        tuple(tuple(where[fact]) for fact in facts), facts, tuple(one["facts"] for one in written),
+    )  # fmt: skip
+
+
+def _both_ways(fact: Fact) -> tuple[Fact, ...]:
+    """The fact, and where its relation is symmetric also its other direction: a page that states one states both."""
+    turned = Fact(fact.tail, fact.relation, fact.head)
+    return (fact, turned) if BY_NAME[fact.relation].symmetric else (fact,)
+
+
+def _query(matcher: Matcher, fact: Fact) -> Row:
+    return {"text": matcher.ask(fact), "fact": fact}
+
+
+def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
+    """Two rows a query, `{text_a: query, text_b: page, label, query, page}`: a page that answers it and one that does not.
+
+    Two of three pages that do not answer speak of the asked thing or of the asked relation.
+    """
+    near: dict[int | str, list[int]] = {}
+    for number, facts in enumerate(found.page_facts):
+        for key in dict.fromkeys(key for one in facts for key in (one.head, one.tail, one.relation)):
+            near.setdefault(key, []).append(number)
+    rows = []
+    for query, fact in enumerate(found.facts):
+        pools = [near[fact.head], near.get(fact.relation, []), range(len(found.pages))]
+        rng.shuffle(pools)
+        wrong = [[page for page in pool if page not in found.judgements[query]] for pool in pools]
+        chosen = rng.choice(found.judgements[query]), rng.choice(next(pool for pool in wrong if pool))
+        for label, page in zip((1, 0), chosen, strict=True):
+            texts = {"text_a": found.queries[query], "text_b": found.pages[page]}
+            rows.append({**texts, "label": label, "query": query, "page": page})
+    return rows
+
+
+def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Questions with their answers without end: alone, after a passage, or with a word on whether the text answers."""
+    matcher, words = Matcher(world, language, rng), lexicon("reading", language)
+    kinds = {"reply": 3, "explain": 2, "found": 3, "silent": 1, "verdict": 2, "judged": 2}
+    while True:
+        kind, answered = rng.choices(list(kinds), list(kinds.values()))[0], rng.random() < 0.5
+        made = question(matcher, kind == "found" or (kind != "silent" and answered))
+        if made is None:
+            continue
+        fact, passage = made
+        answer, word = ("answerable", "unanswerable") if kind == "verdict" else ("relevant", "irrelevant")
+        yield rng.choice(words[kind] if isinstance(words[kind], list) else [words[kind]]).format(
+            q=matcher.ask(fact), a=matcher.name(fact.tail), p=passage.text, s=matcher.say(fact),
+            word=rng.choice(words[answer if answered else word]),
+        )  # fmt: skip
+
+
+def reading(world: World, language: str) -> dict[str, Any]:
+    """SQuAD 2's shape: is the question answered by the passage, and by which words of it?"""
+    count = sum(SPLITS.values())
+    rows = reading_rows(world, language, count, randomness(world, "task", "reading", language))
+    return _fields(
+        cut(rows, SPLITS), ("text", "question"), ("answerable", "unanswerable"), language,
+        {"en": "{text} {question} this is {mask} .", "zh": "{text}{question}文中{mask}答案。"}[language],
+        "1: the passage states the fact or it does not; the span is in `answer` and `answer_start`",
+    )  # fmt: skip
+
+
+def retrieval(world: World, language: str) -> dict[str, Any]:
+    """Does the page answer the query? The pages and judgements of `collection`, as pairs."""
+    rows = retrieval_rows(collection(world, language), randomness(world, "task", "retrieval", language))
+    return _fields(
+        cut(rows, SPLITS), ("text_a", "text_b"), ("irrelevant", "relevant"), language,
+        {"en": "{text_a} {text_b} this page is {mask} .", "zh": "{text_a}{text_b}这一页{mask}用。"}[language],
+        "1: a page states the fact or it does not; no query stands in two splits",
+    )  # fmt: skip
+
+
+def _fields(
+    splits: dict[str, list[Row]],
+    fields: tuple[str, ...],
+    labels: tuple[str, ...],
+    language: str,
+    pattern: str,
+    note: str,
+) -> dict[str, Any]:
+    words = lexicon("reading", language)
+    return {
+        "fields": fields, "labels": labels, "splits": splits, "language": language, "metric": "accuracy", "chance": 0.5,
+        "ceiling": 1.0, "note": note, "patterns": (pattern,), "words": {label: tuple(words[label]) for label in labels},
+    }  # fmt: skip
+
+
+TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
+    "reading": lambda world: reading(world, "en"),
+    "reading-zh": lambda world: reading(world, "zh"),
+    "retrieval": lambda world: retrieval(world, "en"),
+    "retrieval-zh": lambda world: retrieval(world, "zh"),
+}

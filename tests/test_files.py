@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from labkit import files
+from labkit.errors import LabkitError
+
+
+def disk_full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writing_replaces_the_target_and_leaves_nothing_else(tmp_path):
+    target = tmp_path / "new" / "a.txt"
+    files.write_text(target, "one\n")
+    files.write_text(target, "zwei: 二\n")
+    assert target.read_bytes() == "zwei: 二\n".encode()
+    assert names(target.parent) == ["a.txt"]
+    assert target.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
+def test_an_error_while_writing_changes_nothing(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(type(error)), files.writing(target) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert target.read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_one_clear_sentence_and_the_old_file_stays(tmp_path, monkeypatch):
+    target = tmp_path / "a.json"
+    files.write_json(target, {"old": 1})
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(LabkitError, match=r"a\.json: the disk is full: free some space"):
+        files.write_json(target, {"new": 2})
+    assert target.read_text() == '{\n "old": 1\n}\n' and names(tmp_path) == ["a.json"]
+
+
+def test_a_full_disk_leaves_the_old_folder(tmp_path, monkeypatch):
+    with files.writing_folder(tmp_path / "model") as temporary:
+        (temporary / "weights").write_text("old")
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(LabkitError, match="disk is full"), files.writing_folder(tmp_path / "model") as temporary:
+        (temporary / "weights").write_text("new")
+    assert (tmp_path / "model" / "weights").read_text() == "old" and names(tmp_path) == ["model"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for content in ("first", "second"):
+        with files.writing_folder(tmp_path / "model") as temporary:
+            (temporary / content).mkdir()
+            (temporary / content / "file").write_text(content)
+            assert not (tmp_path / "model" / content).exists()
+    assert names(tmp_path / "model") == ["second"] and names(tmp_path) == ["model"]
+
+
+def test_a_path_below_a_file_is_refused_with_the_mend(tmp_path):
+    (tmp_path / "file").write_text("")
+    for write in (files.writing, files.writing_folder, files.locked):
+        with pytest.raises(LabkitError, match="a folder"), write(tmp_path / "file" / "below"):
+            pass
+
+
+def test_a_missing_source_is_not_blamed_on_the_target(tmp_path):
+    missing = tmp_path / "elsewhere" / "source.txt"
+    with (
+        pytest.raises(LabkitError, match=r"source\.txt: no such file"),
+        files.writing(tmp_path / "out" / "a") as temporary,
+    ):
+        temporary.write_text(missing.read_text())
+
+
+def test_a_lock_is_held_once_and_given_back(tmp_path):
+    lock = tmp_path / "cache" / "lock"
+    with (
+        files.locked(lock),
+        pytest.raises(LabkitError, match="another run has held this lock"),
+        files.locked(lock, seconds=0),
+    ):
+        pass
+    with files.locked(lock, seconds=0):
+        pass
+
+
+def test_what_happens_under_a_lock_keeps_its_own_error(tmp_path):
+    with pytest.raises(FileNotFoundError), files.locked(tmp_path / "lock"):
+        raise FileNotFoundError("mine")
+    with files.locked(tmp_path / "lock", seconds=0):  # and the lock is free again
+        pass
+
+
+def test_sha256_is_that_of_hashlib(tmp_path):
+    content = bytes(range(256)) * 9000  # more than one block
+    (tmp_path / "a").write_bytes(content)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+    with open(tmp_path / "a", "rb") as stream:
+        assert files._digest(stream) == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,114 @@
+"""The pipeline end to end on a tiny scale: its artefacts, its table, interruption and resumption, its refusals."""
+
+import json
+
+import pytest
+
+from labkit import pipeline
+from labkit.apps import load_app
+from labkit.errors import DataError, UsageError
+from labkit.pipeline import PipelineSettings, run
+from labkit.zoo import RECIPES, Recipe, load
+
+METHODS = {
+    "fine-tune [CLS]", "fine-tune [mean]", "PET", "student, fine-tuned", "student, KD", "student, TinyBERT",
+    "PET + int8", "student, TinyBERT + int8",
+}  # fmt: skip
+TINY = Recipe("micro-bert-en", "en", "for tests", hidden=32, ffn=32, documents=400, steps=6, batch_size=16)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The recipe behind the first stage, made tiny."""
+    monkeypatch.setitem(RECIPES, "micro-bert-en", TINY)
+
+
+def settings(tmp_path, **changes) -> PipelineSettings:
+    small = {"shots": 2, "seeds": 1, "few_shot_steps": 2, "student_hidden": 16, "student_layers": 1, "distil_epochs": 1,
+             "unlabelled_rows": 40, "test_rows": 40, "out": str(tmp_path / "out")}  # fmt: skip
+    return PipelineSettings(**{**small, **changes})
+
+
+def test_all_stages_leave_artefacts_that_load(tiny, tmp_path):
+    report = run(settings(tmp_path), progress=False, command="labkit pipeline --seeds 1")
+    out = tmp_path / "out"
+    assert {row["method"] for row in report.rows} == METHODS
+    assert all(0 <= row["value"] <= 1 and row["bytes"] > 0 and row["latency_ms"] > 0 for row in report.rows)
+    sizes = {row["method"]: row["bytes"] for row in report.rows}
+    assert sizes["PET + int8"] < 0.5 * sizes["PET"]
+    assert sizes["student, TinyBERT"] < sizes["PET"]
+    assert (out / "report.png").stat().st_size > 10_000
+    saved = json.loads((out / "report.json").read_text())
+    assert saved["command"] == "labkit pipeline --seeds 1" and len(saved["rows"]) == len(METHODS)
+    assert not load(str(out / "1-pretrained")).fresh
+    answer = load_app(out / "app").predict("the soup was superb .")[0]
+    assert answer["label"] in ("negative", "positive")
+    assert "PET" in str(report.table()) and "90.6" in str(pipeline.table(report)), "the article's figures stand beside"
+
+
+def test_interrupted_then_resumed_gives_the_same_rows(tiny, tmp_path, monkeypatch):
+    whole = run(settings(tmp_path, out=str(tmp_path / "whole")), progress=False)
+    real, calls = pipeline.Pipeline._distilled, []
+
+    def interrupted(self, *args, **kwargs):
+        calls.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline.Pipeline, "_distilled", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(tmp_path), progress=False)
+    done = json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
+    assert 0 < len(done) < len(METHODS)
+    monkeypatch.setattr(pipeline.Pipeline, "_distilled", real)
+    with pytest.raises(UsageError, match="--resume"):
+        run(settings(tmp_path), progress=False)
+    resumed = run(settings(tmp_path, resume=True), progress=False)
+    assert [(row["method"], row["value"]) for row in resumed.rows] == [(row["method"], row["value"]) for row in whole.rows]
+    assert resumed.rows[: len(done)] == done, "finished runs are not run again"
+
+
+def test_resume_with_other_settings_is_refused(tiny, tmp_path):
+    run(settings(tmp_path), progress=False)
+    with pytest.raises(UsageError, match="other settings"):
+        run(settings(tmp_path, shots=3, resume=True), progress=False)
+
+
+def test_a_model_without_mlm_head_gets_one(tiny, tmp_path):
+    """The encoder alone is saved, so that its head is missing, as MiniLM's is."""
+    run(settings(tmp_path), progress=False)
+    encoder = load(str(tmp_path / "out" / "1-pretrained"), head=None)
+    encoder.model.save_pretrained(tmp_path / "encoder")
+    encoder.tokenizer.save_pretrained(tmp_path / "encoder")
+    assert load(str(tmp_path / "encoder")).fresh
+    second = settings(tmp_path, model=str(tmp_path / "encoder"), out=str(tmp_path / "second"), head_steps=3)
+    run(second, progress=False)
+    trained = load(str(tmp_path / "second" / "1-pretrained"))
+    assert not trained.fresh
+    for name, tensor in encoder.model.state_dict().items():
+        if not name.startswith("pooler"):
+            assert tensor.equal(trained.model.state_dict()[f"bert.{name}"]), f"{name}: the body was not to change"
+
+
+def test_tables_with_a_split_a_seed_and_no_unlabelled_text(tiny, tmp_path):
+    for split in ("a", "b"):
+        rows = [f"{word} {split} film {number}\t{label}" for number in range(3) for label, word in (("0", "bad"), ("1", "good"))]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(rows) + "\n")
+    table = f"table:{tmp_path}/{{split}}.tsv,{tmp_path}/a.tsv"
+    chosen = {"task": table, "schema": "sent:str:1,label:str:1", "splits": ("a", "b"), "seeds": 2}
+    with pytest.raises(UsageError, match="add --pattern '{text} it was {mask} .' --words '0=… 1=…'"):
+        run(settings(tmp_path, **chosen), progress=False)
+    cloze = {"pattern": "{text} it was {mask} .", "words": ("0=bad", "1=good,great")}
+    report = run(settings(tmp_path, **chosen, **cloze), progress=False)
+    assert {row["seed"] for row in report.rows} == {0, 1}
+
+
+def test_refusals_leave_nothing(tmp_path):
+    with pytest.raises(DataError, match="missing.tsv"):
+        run(settings(tmp_path, task=f"table:{tmp_path}/missing.tsv", schema="sent:str:1,label:str:1"), progress=False)
+    with pytest.raises(UsageError, match="did you mean 'reviews'"):
+        run(settings(tmp_path, task="world/reviewz"), progress=False)
+    with pytest.raises(UsageError, match="--splits"):
+        settings(tmp_path, splits=("a",), seeds=2)
+    with pytest.raises(UsageError, match="at least 1"):
+        settings(tmp_path, shots=0)
+    assert not (tmp_path / "out").exists()

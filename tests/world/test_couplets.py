@@ -1,0 +1,116 @@
+"""Couplets: the checker against the definition written out, the generators against the checker."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import UsageError
+from labkit.world import World, couplets
+from labkit.world.settings import lexicon
+
+TABLE = lexicon("couplets", "zh")["characters"]
+WORDS = lexicon("couplets", "en")["words"]
+
+
+def kind_of(char):
+    return next((kind for kind, tones in TABLE.items() for chars in tones.values() if char in chars), None)
+
+
+def is_level(char):
+    return any(char in tones["level"] for tones in TABLE.values())
+
+
+def by_definition(first, second):
+    """Chinese couplets, straight from the rules: even places and the last alternate and oppose."""
+    size = len(first)
+    if size != len(second) or size not in (5, 7) or None in map(kind_of, first + second):
+        return False
+    if len(set(first + second)) < 2 * size or [kind_of(c) for c in first] != [kind_of(c) for c in second]:
+        return False
+    bound = [*range(1, size, 2), size - 1]  # counted from 0
+    levels = [is_level(first[place]) for place in bound]
+    even = levels[:-1]
+    alternates = all(a != b for a, b in itertools.pairwise(even))
+    return alternates and not levels[-1] and all(is_level(first[place]) != is_level(second[place]) for place in bound)
+
+
+ALL = "".join(chars for tones in TABLE.values() for chars in tones.values())
+
+
+@given(st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 13), st.sampled_from(ALL + "石")), max_size=3))
+def test_checker_agrees_with_the_definition_on_altered_couplets(seed, changes):
+    pair = next(couplets.couplets(World(), "zh", random.Random(seed)))
+    text = list(pair["first"] + pair["second"])
+    for place, char in changes:
+        text[place % len(text)] = char
+    first, second = "".join(text[: len(text) // 2]), "".join(text[len(text) // 2 :])
+    assert couplets.is_couplet(first, second) == by_definition(first, second), couplets.faults(first, second)
+
+
+def english_by_definition(first, second):
+    stress = {word: marks for forms in WORDS.values() for marks, words in forms.items() for word in words.split()}
+    content = {word for kind in ("noun", "verb", "quality") for words in WORDS[kind].values() for word in words.split()}
+    lines = first.split(), second.split()
+    if any(word not in stress for line in lines for word in line):
+        return False
+    metre = all("".join(stress[word] for word in line) == "01010101" for line in lines)
+    ends = {line[-1] for line in lines}
+    rhyme = len(ends) == 2 and any(ends <= set(group.split()) for group in lexicon("couplets", "en")["rhymes"])
+    used = [word for line in lines for word in line if word in content]
+    return metre and rhyme and len(used) == len(set(used))
+
+
+@given(st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 13), st.sampled_from("moon river gleam dream x".split()))))
+def test_english_checker_agrees_with_the_definition(seed, changes):
+    pair = next(couplets.couplets(World(), "en", random.Random(seed)))
+    lines = [pair["first"].split(), pair["second"].split()]
+    for place, word in changes[:2]:
+        line = lines[place % 2]
+        line[place % len(line)] = word
+    first, second = map(" ".join, lines)
+    assert couplets.is_couplet(first, second, "en") == english_by_definition(first, second)
+
+
+@pytest.mark.parametrize(("language", "length"), [("zh", 5), ("zh", 7), ("zh", None), ("en", 8), ("en", None)])
+def test_every_couplet_made_is_one(language, length):
+    pairs = list(itertools.islice(couplets.couplets(World(), language, random.Random(0), length), 500))
+    assert all(couplets.is_couplet(pair["first"], pair["second"], language) for pair in pairs)
+    assert {pair["length"] for pair in pairs} == ({length} if length else {5, 7} if language == "zh" else {8})
+    assert len({pair["first"] for pair in pairs}) > 480
+
+
+def test_faults_say_what_is_wrong():
+    assert couplets.faults("清风摇翠柳", "淡月照香桃") == []
+    assert couplets.faults("清风摇翠柳", "淡月照香") == ["the lines have 5 and 4 characters; both must have 5, or both 7"]
+    assert couplets.faults("清风摇翠柳", "淡月照香石") == ["'石' is not in the table of characters"]
+    assert "'风' stands more than once" in couplets.faults("清风摇翠柳", "淡风照香桃")
+    assert "place 2: 风 is of class sky, 花 of class plant" in couplets.faults("清风摇翠柳", "淡花照香桃")
+    assert "place 5: 柳 and 草 are both oblique" in couplets.faults("清风摇翠柳", "淡月照香草")
+    assert couplets.faults("", "", "en") == ["a line is empty"]
+    assert couplets.faults("the moon", "the star", "en")[0] == "line 1 has the stress 01, not 01010101"
+    with pytest.raises(UsageError, match="did you mean 'zh'"):
+        couplets.faults("a", "b", "zhh")
+    with pytest.raises(UsageError, match="length of a couplet"):
+        next(couplets.couplets(World(), "zh", random.Random(0), 6))
+
+
+def test_a_line_may_be_broken_in_each_way_and_is_caught():
+    """Swapping the two lines breaks the closing tones of every couplet."""
+    for pair in itertools.islice(couplets.couplets(World(), "zh", random.Random(3)), 200):
+        assert not couplets.is_couplet(pair["second"], pair["first"])
+
+
+def test_tones_of_well_known_characters_and_no_character_twice():
+    table = couplets.characters()
+    assert all(table[char][1] == "level" for char in "天风山花春秋来开三东")
+    assert all(table[char][1] == "oblique" for char in "日月水草雨雪去万上下")
+    assert len(ALL) == len(set(ALL)) == len(table)
+
+
+def test_documents():
+    texts = list(itertools.islice(couplets.documents(World(), "zh", random.Random(0)), 300))
+    assert texts == list(itertools.islice(couplets.documents(World(), "zh", random.Random(0)), 300))
+    assert 60 < sum("对" in text for text in texts) < 180

@@ -1,0 +1,60 @@
+"""Dialogues: twelve intents, small talk that keeps to what was said, documents that end nowhere."""
+
+import itertools
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from labkit.tasks import Task
+from labkit.world import World, dialogue
+from labkit.world.settings import lexicon
+
+
+@pytest.mark.parametrize("key", dialogue.TASKS)
+def test_splits_are_disjoint_balanced_and_valid(key):
+    task = Task(name=f"world/{key}", **dialogue.TASKS[key](World()))
+    texts = [row["text"] for rows in task.splits.values() for row in rows]
+    assert len(texts) == len(set(texts)) and len(task.labels) == 12
+    counts = Counter(row["label"] for row in task.splits["test"])
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert 0.86 < task.ceiling < 0.97
+    assert not any("{" in text for text in texts)
+
+
+def test_a_reader_who_knows_the_phrases_reaches_the_ceiling():
+    """An English reader who finds `ask` and `thing` words and multiplies their probabilities."""
+    model, built = dialogue.intents(World(), "en"), dialogue.TASKS["intents"](World())
+    known = {kind: sorted({word for table in model.likelihood[kind] for word in table}, key=len) for kind in model.kinds}
+    hits = 0
+    for row in built["splits"]["test"]:
+        scores = [1.0] * 12
+        for kind in model.kinds:
+            for word in known[kind]:
+                seen = rf"\b{re.sub('{.*?}', '.+?', word)} (the|my|this|it)\b" if kind == "ask" else rf"(the|my|this) {word}\b"
+                if re.search(seen, row["text"]):
+                    scores = [
+                        score * (model.likelihood[kind][intent].get(word, 0) + 1e-9) for intent, score in enumerate(scores)
+                    ]
+        hits += scores.index(max(scores)) == row["label"]
+    assert hits / 1000 == pytest.approx(built["ceiling"], abs=0.03)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documents(language):
+    texts = list(itertools.islice(dialogue.documents(World(), language, random.Random(2)), 2000))
+    assert texts == list(itertools.islice(dialogue.documents(World(), language, random.Random(2)), 2000))
+    assert len(set(texts)) > 1500 and not any("{" in text for text in texts)
+    customer = "customer :" if language == "en" else "客户："
+    assert 0.6 < sum(customer in text for text in texts) / 2000 < 0.8
+    stated = [text for text in texts if customer in text and ("问的是" in text or "也就是说" in text or " about " in text)]
+    assert len(stated) > 700
+
+
+def test_small_talk_names_two_different_jobs():
+    jobs = lexicon("dialogue", "en")["shared"]["job"].split()
+    rng = random.Random(0)
+    for text in (dialogue.small_talk("en", rng) for _ in range(200)):
+        spoken = [word for word in text.split() if word in jobs]
+        assert len(spoken) == len(set(spoken))

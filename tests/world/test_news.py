@@ -1,0 +1,101 @@
+"""News: fifteen topics that an independent reader recovers as often as the ceiling says."""
+
+import itertools
+import math
+import random
+import re
+import time
+from collections import Counter
+
+import pytest
+
+from labkit.tasks import Task
+from labkit.world import World, news
+from labkit.world.settings import lexicon
+
+
+def found_words(text, kind, language):
+    """The words of one kind that a text holds, longest first in Chinese, so that no word is found inside another."""
+    known = {word for entry in lexicon("news", language)["topics"].values() for word in entry[kind].split()}
+    if language == "en":
+        return [word for word in text.split() if word in known]
+    return re.findall("|".join(sorted(known, key=lambda word: (-len(word), word))), text)
+
+
+def read(text, language, leak):
+    """The likeliest topic by word counts alone, with probabilities worked out here and not by the engine."""
+    entries = lexicon("news", language)["topics"]
+    zipf = {size: [(rank + 2) ** -0.7 for rank in range(size)] for size in (10, 14)}
+
+    def own(name, kind, word):
+        words = entries[name][kind].split()
+        return zipf[len(words)][words.index(word)] / sum(zipf[len(words)]) if word in words else 0.0
+
+    scores = []
+    for name, entry in entries.items():
+        near, total = entry["near"].split(), 0.0
+        for kind in ("agent", "thing", "verb"):
+            for word in found_words(text, kind, language):
+                leaked = sum(own(other, kind, word) for other in near) / len(near)
+                total += math.log((1 - leak) * own(name, kind, word) + leak * leaked + 1e-12)
+        scores.append(total)
+    return scores.index(max(scores))
+
+
+@pytest.mark.parametrize(("key", "language"), [("news", "en"), ("tnews", "zh")])
+def test_a_reader_with_the_lexicon_reaches_the_ceiling(key, language):
+    built = news.TASKS[key](World())
+    rows = built["splits"]["test"]
+    hits = sum(read(row["text"], language, 0.24) == row["label"] for row in rows)
+    assert hits / len(rows) == pytest.approx(built["ceiling"], abs=0.025)
+    assert 0.88 < built["ceiling"] < 0.97
+
+
+@pytest.mark.parametrize("key", news.TASKS)
+def test_splits_are_disjoint_balanced_and_valid(key):
+    task = Task(name=f"world/{key}", **news.TASKS[key](World()))
+    texts = [row["text"] for rows in task.splits.values() for row in rows]
+    assert len(texts) == len(set(texts)) == 8500 and len(task.labels) == 15
+    assert all(row["label"] is None for row in task.splits["unlabelled"])
+    for split in ("train", "dev", "test"):
+        counts = Counter(row["label"] for row in task.splits[split])
+        assert max(counts.values()) - min(counts.values()) <= 1
+    assert set(task.words) == set(task.labels) and all(len(words) >= 3 for words in task.words.values())
+    named = [word for words in task.words.values() for word in words]
+    assert len(named) == len(set(named))
+    if task.language == "zh":
+        assert {len(word) for word in named} == {2}  # the patterns hold two masks
+
+
+def test_keywords_stand_in_the_text_and_genres_differ():
+    rows = news.rows(World(), "zh", 300, random.Random(1))
+    assert all(word in row["text"] for row in rows for word in row["keywords"].split(",") if word)
+    assert {row["genre"] for row in rows} == set(news.GENRES)
+
+
+def test_the_noise_dial_moves_the_ceiling_and_the_seed_the_rows():
+    clean, usual, noisy = (news.TASKS["news"](World(label_noise=noise)) for noise in (0.0, 0.12, 0.3))
+    assert clean["ceiling"] > usual["ceiling"] > noisy["ceiling"] and clean["ceiling"] > 0.99
+    assert news.TASKS["news"](World()) == usual
+    assert news.TASKS["news"](World(seed=1))["splits"]["test"] != usual["splits"]["test"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documents_state_their_topic_densely_and_are_short(language):
+    start = time.perf_counter()
+    texts = list(itertools.islice(news.documents(World(), language, random.Random(0)), 3000))
+    print(f"{language}: {3000 / (time.perf_counter() - start):.0f} documents/s")
+    marks = {"en": (" news ", "news about"), "zh": ("新闻",)}[language]
+    assert 0.5 < sum(any(mark in text for mark in marks) for text in texts) / 3000 < 0.75
+    assert max(len(text.split()) if language == "en" else len(text) for text in texts) <= 100
+    assert len(set(texts)) > 2800
+    assert texts == list(itertools.islice(news.documents(World(), language, random.Random(0)), 3000))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_lexicon_is_whole(language):
+    entries = lexicon("news", language)["topics"]
+    assert len(entries) == 15 and set(lexicon("news", language)["genres"]) == set(news.GENRES)
+    for entry in entries.values():
+        assert all(name in entries for name in entry["near"].split())
+        assert [len(set(entry[kind].split())) for kind in ("agent", "thing", "verb")] == [10, 14, 10]
