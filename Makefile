@@ -28,7 +28,7 @@ help:
 $(BIN)/python:
 	@echo "labkit: making the environment $(VENV) with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "labkit needs Python 3.10 or later; try make PYTHON=python3.11")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "labkit: installing what the pipeline needs into $(VENV) (once; 1 to 5 minutes)"

@@ -6,8 +6,6 @@ import copy
 import time
 from typing import Any
 
-import torch
-
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
 from labkit.foundations.heads import HeadClassifier, add_head
@@ -23,18 +21,22 @@ METHODS = (*HEADS, "PET")
 
 def adapt(base: Loaded, task: Task, method: str, seed: int, *, steps: int, lr: float = 3e-4) -> tuple[Any, Any]:
     """The model and method after `steps` steps of batch 16 on the task's train split."""
-    torch.manual_seed(seed)
     if method == "PET":
         model, how = copy.deepcopy(base.model), PET.for_task(task, base.tokenizer)
     else:
-        model, how = add_head(base.model, len(task.labels), pooling=HEADS[method]), HeadClassifier(base.tokenizer, task.fields)
+        model, how = (
+            add_head(base.model, task.labels, pooling=HEADS[method], seed=seed),
+            HeadClassifier(base.tokenizer, task.fields),
+        )
     rows = task.splits["train"]
     batches = Batches(rows, how.collate, min(16, len(rows)), seed=seed)
     fit(model, how.loss, batches, steps=steps, lr=lr, seed=seed, progress=False)
     return model, how
 
 
-def record(report: Report, base: Loaded, task: Task, name: str, method: str, seed: int, *, steps: int, **extra: Any) -> float:
+def record(
+    report: Report, base: Loaded, task: Task, name: str, method: str, seed: int, *, steps: int, **extra: Any
+) -> float:
     """Adapt, evaluate on the test split, add a row called `name`; returns the score."""
     began = time.perf_counter()
     model, how = adapt(base, task, method, seed, steps=steps)

@@ -3,7 +3,8 @@
     python benchmarks/pet.py [--task world/reviews] [--seeds 5] [--model micro-bert-en]
 
 Every method takes 60 steps of batch 16 at 3e-4 from the same backbone on the same examples. Rows go to
-`labkit/results/pet_reviews.json`; the printed table adds chance, ceiling, the zero-shot cloze and the paired differences.
+`labkit/results/pet_reviews.json`; the printed table adds chance, ceiling, the zero-shot cloze and the paired
+differences.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/world.py [TASK …]
 
-Head fine-tuning is the better of [CLS] and mean pooling; 16-shot figures are means over three seeds. No prompt method is run here:
-the world is frozen before any is. Rows go to `labkit/results/world.json`.
+Head fine-tuning is the better of [CLS] and mean pooling; 16-shot figures are means over three seeds. No prompt
+method is run here: the world is frozen before any is. Rows go to `labkit/results/world.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("labkit/results/world.json"))
     options = parser.parse_args()
     models = {language: load(f"micro-bert-{language}") for language in ("en", "zh")}
-    report = Report(command=" ".join(["python benchmarks/world.py", *options.tasks]), title="difficulty of the world's tasks")
+    report = Report(
+        command=" ".join(["python benchmarks/world.py", *options.tasks]), title="difficulty of the world's tasks"
+    )
     print(f"{'task':<22} {'labels':>6} {'chance':>7} {'16-shot':>14} {'full':>7} {'ceiling':>8}")
     for name in options.tasks or TASKS:
         task = load_task(f"world/{name}")
@@ -43,7 +45,8 @@ def main() -> None:
         best = max(few.values(), key=np.mean)
         ceiling = "—" if task.ceiling is None else f"{100 * task.ceiling:.1f}"
         shots = f"{100 * np.mean(best):.1f} ± {100 * np.std(best, ddof=1):.1f}"
-        print(f"{name:<22} {len(task.labels):>6} {100 * (task.chance or 0):>7.1f} {shots:>14} {100 * max(full):>7.1f} {ceiling:>8}", flush=True)
+        line = f"{name:<22} {len(task.labels):>6} {100 * (task.chance or 0):>7.1f} {shots:>14}"
+        print(f"{line} {100 * max(full):>7.1f} {ceiling:>8}", flush=True)
         report.save(options.out)
 
 

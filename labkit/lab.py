@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,3 +64,19 @@ def best_precision(device: torch.device) -> str:
 def wants_progress(progress: bool | None) -> bool:
     """`progress` where it is given; else whether standard error is a terminal."""
     return sys.stderr.isatty() if progress is None else progress
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without transformers' bars and reports on loading and saving: a micro model is there before they are read."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

@@ -1,7 +1,8 @@
 """The pipeline of the course, end to end: pre-train → adapt → distil → quantise → measure → serve.
 
-Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, so an interrupted pipeline goes on
-where it was (`resume=True`). The stages' methods are the first ones of their kind; stronger ones take the same places.
+Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, so an interrupted
+pipeline goes on where it was (`resume=True`). The stages' methods are the first ones of their kind; stronger ones
+take the same places.
 
     1-pretrained/          a masked language model            (or the model named by `model`)
     2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and PET
@@ -24,26 +25,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from labkit import files, measure
 from labkit.apps import load_app, save_app
 from labkit.compression import distill, int8
+from labkit.compression.shrink import shrink
+from labkit.compression.tinybert import TinyBert
 from labkit.config import to_dict
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
+from labkit.lab import quietly
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load, recipe
 from labkit.zoo.building import pretrain
 
-# The article whose experiment this pipeline repeats: EasyNLP, "landing" a large model on a small task (accuracy on the dev set,
-# parameters, seconds a batch).
+# The article whose experiment this pipeline repeats: EasyNLP, "landing" a large model on a small task (accuracy on
+# the dev set, parameters, seconds a batch).
 SEED_TABLE = {
     "fine-tune [CLS]": {"accuracy": 0.8375, "parameters": "325 M", "batch": "0.54 s", "model": "macbert-large-zh"},
     "PET": {"accuracy": 0.90625, "parameters": "325 M", "batch": "0.53 s", "model": "macbert-large-zh"},
@@ -65,7 +68,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """What to run. `model=None` pre-trains a micro BERT from scratch; `splits` fills `{split}` in the task's name, a seed each."""
+    """What to run. `model=None` pre-trains a micro BERT from scratch; `splits` fills `{split}` in the task's name, a
+    seed each.
+    """
 
     model: str | None = None
     task: str = "world/reviews"
@@ -122,7 +127,10 @@ class Pipeline:
         if "test" not in task.splits:
             raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
         few = self._cloze(task).few_shot(s.shots, seed)
-        cut = {"test": few.splits["test"][: s.test_rows], "unlabelled": few.splits.get("unlabelled", [])[: s.unlabelled_rows]}
+        cut = {
+            "test": few.splits["test"][: s.test_rows],
+            "unlabelled": few.splits.get("unlabelled", [])[: s.unlabelled_rows],
+        }
         return replace(few, splits={**few.splits, **cut})
 
     def _cloze(self, task: Task) -> Task:
@@ -134,8 +142,13 @@ class Pipeline:
             words={label: tuple(text.split(",")) for label, text in words.items()} or task.words,
         )
         if not task.patterns or set(task.words) != set(task.labels):
-            fields, pairs = " ".join(f"{{{name}}}" for name in task.fields), " ".join(f"{label}=…" for label in task.labels)
-            raise UsageError(f"{task.name} has no cloze for PET: add --pattern '{fields} it was {{mask}} .' --words '{pairs}'")
+            fields, pairs = (
+                " ".join(f"{{{name}}}" for name in task.fields),
+                " ".join(f"{label}=…" for label in task.labels),
+            )
+            raise UsageError(
+                f"{task.name} has no cloze for PET: add --pattern '{fields} it was {{mask}} .' --words '{pairs}'"
+            )
         return task
 
     def _open_report(self, command: str) -> Report:
@@ -143,12 +156,14 @@ class Pipeline:
         record, wanted = self.out / "settings.json", to_dict(replace(self.settings, resume=False))
         if record.is_file():
             if not self.settings.resume:
-                raise UsageError(f"{self.out} holds a run already: add --resume to go on with it, or choose another --out")
+                raise UsageError(
+                    f"{self.out} holds a run already: add --resume to go on with it, or choose another --out"
+                )
             if json.loads(record.read_text(encoding="utf-8")) != wanted:
                 raise UsageError(f"{self.out} was begun with other settings ({record}): choose another --out")
         files.write_json(record, wanted)
         saved = self.out / "report.json"
-        return Report.load(saved) if saved.is_file() else Report(command=command, title=self.settings.task)
+        return Report.load(saved) if saved.is_file() else Report(command=command)
 
     def run(self) -> Report:
         """All stages, seed by seed; the report is on disk after every run."""
@@ -158,7 +173,6 @@ class Pipeline:
             self.distil(base, task, seed)
             self.quantise(task, seed)
         shutil.copytree(self.out / "4-quantised/small-seed-0", self.out / "app", dirs_exist_ok=True)
-        self.report.chance, self.report.ceiling = self.tasks[0].chance, self.tasks[0].ceiling
         self.report.save(self.out / "report.json")
         self.report.plot(self.out / "report.png")
         return self.report
@@ -180,16 +194,20 @@ class Pipeline:
             base = load(self.settings.model, progress=self.progress)
             if base.fresh:
                 self._train_head(base)
-        with files.writing_folder(folder) as temporary:
+        with quietly(), files.writing_folder(folder) as temporary:
             base.model.save_pretrained(temporary)
             base.tokenizer.save_pretrained(temporary)
         return base
 
     def _train_head(self, base: Loaded) -> None:
-        """Train only the fresh parameters of the MLM head (its decoder is tied to the embeddings) on unlabelled text."""
+        """Train only the fresh parameters of the MLM head (its decoder is tied to the embeddings) on unlabelled
+        text.
+        """
         texts = [" ".join(str(row[f]) for f in self.tasks[0].fields) for row in self.tasks[0].splits["unlabelled"]]
         if not texts:
-            raise DataError("this model has no masked-LM head, and the task no unlabelled text to train one: add --unlabelled")
+            raise DataError(
+                "this model has no masked-LM head, and the task no unlabelled text to train one: add --unlabelled"
+            )
         self._say(f"    it has no masked-LM head: training one on {len(texts)} unlabelled texts, body frozen")
         frozen = [p for name, p in base.model.named_parameters() if name not in base.fresh and p.requires_grad]
         objective = MaskedLM(base.tokenizer)
@@ -209,14 +227,24 @@ class Pipeline:
             name = f"fine-tune [{'CLS' if pooling == 'cls' else 'mean'}]"
             self._once(name, seed, lambda pooling=pooling: self._fit_head(base, base.model, task, seed, pooling))
         folder = self._teacher(seed)
-        self._once("PET", seed, lambda: self._fit(base.tokenizer, copy.deepcopy(base.model), PET.for_task(task, base.tokenizer), task, seed), folder)
+        self._once(
+            "PET",
+            seed,
+            lambda: self._fit(
+                base.tokenizer, copy.deepcopy(base.model), PET.for_task(task, base.tokenizer), task, seed
+            ),
+            folder,
+        )
 
-    def _fit_head(self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, pooling: str, lr: float = 0) -> Trained:
-        torch.manual_seed(seed)
-        model = add_head(body, len(task.labels), pooling=pooling)
+    def _fit_head(
+        self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, pooling: str, lr: float = 0
+    ) -> Trained:
+        model = add_head(body, task.labels, pooling=pooling, seed=seed)
         return self._fit(base.tokenizer, model, HeadClassifier(base.tokenizer, task.fields), task, seed, lr)
 
-    def _fit(self, tokenizer: Any, model: PreTrainedModel, method: Any, task: Task, seed: int, lr: float = 0) -> Trained:
+    def _fit(
+        self, tokenizer: Any, model: PreTrainedModel, method: Any, task: Task, seed: int, lr: float = 0
+    ) -> Trained:
         batches = Batches(task.splits["train"], method.collate, min(BATCH // 2, len(task.splits["train"])), seed=seed)
         rate = lr or (3e-4 if model.config.hidden_size <= 256 else 5e-5)
         fit(model, method.loss, batches, steps=self.settings.few_shot_steps, lr=rate, seed=seed, progress=self.progress)
@@ -226,7 +254,9 @@ class Pipeline:
 
     def distil(self, base: Loaded, task: Task, seed: int) -> None:
         """The small model: fine-tuned on the same few examples, distilled by KD, distilled by TinyBERT."""
-        self._say(f"3/5 distil into {self.settings.student_layers} layers x {self.settings.student_hidden}, seed {seed}")
+        self._say(
+            f"3/5 distil into {self.settings.student_layers} layers x {self.settings.student_hidden}, seed {seed}"
+        )
 
         def fine_tuned() -> Trained:
             return self._fit_head(base, self._student(base, seed), task, seed, "mean", lr=1e-3)
@@ -235,22 +265,26 @@ class Pipeline:
         if not task.splits["unlabelled"]:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
         self._once("student, KD", seed, lambda: self._distilled(base, task, seed, inner=False))
-        self._once("student, TinyBERT", seed, lambda: self._distilled(base, task, seed, inner=True), self.out / f"3-distilled/seed-{seed}")
+        self._once(
+            "student, TinyBERT",
+            seed,
+            lambda: self._distilled(base, task, seed, inner=True),
+            self.out / f"3-distilled/seed-{seed}",
+        )
 
     def _student(self, base: Loaded, seed: int) -> PreTrainedModel:
-        return distill.shrink(base.model, layers=self.settings.student_layers, hidden=self.settings.student_hidden, seed=seed)
+        return shrink(base.model, layers=self.settings.student_layers, hidden=self.settings.student_hidden, seed=seed)
 
     def _distilled(self, base: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
         """KD from the adapted teacher on all text there is; `inner` adds TinyBERT's losses inside the network first."""
         teacher = load_app(self._teacher(seed))
         rows = [*task.splits["train"], *task.splits["unlabelled"]]
-        torch.manual_seed(seed)
-        student = add_head(self._student(base, seed), len(task.labels), pooling="mean")
+        student = add_head(self._student(base, seed), task.labels, pooling="mean", seed=seed)
         method = HeadClassifier(base.tokenizer, task.fields)
         epochs = self.settings.distil_epochs
         if inner:
-            tiny = distill.TinyBert(method, teacher.model)
-            batches = Batches(rows, tiny.collate, BATCH, seed=seed)
+            tiny = TinyBert(method, teacher.model, prediction=0)
+            batches = Batches(rows, method.collate, BATCH, seed=seed)
             with tiny.attached(student):
                 fit(student, tiny, batches, epochs=max(epochs // 4, 1), lr=1e-3, seed=seed, progress=self.progress)
         taught = self._taught(teacher, rows, seed)
@@ -266,17 +300,22 @@ class Pipeline:
             logits = distill.teacher_logits(teacher.model, teacher.method, rows)
             with files.writing(saved) as temporary, open(temporary, "wb") as stream:
                 np.save(stream, logits, allow_pickle=False)
-        return [{**row, "teacher_logits": z} for row, z in zip(rows, np.load(saved, allow_pickle=False), strict=True)]
+        return distill.join_teacher(rows, np.load(saved, allow_pickle=False))
 
     # Stage 4
 
     def quantise(self, task: Task, seed: int) -> None:
         """Both models in row-wise int8."""
         self._say(f"4/5 quantise to int8, seed {seed}")
-        for name, folder in (("PET + int8", self._teacher(seed)), ("student, TinyBERT + int8", self.out / f"3-distilled/seed-{seed}")):
+        for name, folder in (
+            ("PET + int8", self._teacher(seed)),
+            ("student, TinyBERT + int8", self.out / f"3-distilled/seed-{seed}"),
+        ):
+
             def make(folder: Path = folder) -> Trained:
                 app = load_app(folder)
                 return Trained(int8.apply(app.model), app.tokenizer, app.method, quantised="int8")
+
             place = "large" if name.startswith("PET") else "small"
             self._once(name, seed, make, self.out / f"4-quantised/{place}-seed-{seed}")
 
@@ -284,7 +323,7 @@ class Pipeline:
 
     def _once(self, method: str, seed: int, make: Callable[[], Trained], folder: Path | None = None) -> None:
         """Run, measure and record one (method, seed), unless an earlier run of this pipeline has."""
-        if any(row["method"] == method and row["seed"] == seed for row in self.report.rows):
+        if any(row.method == method and row.seed == seed for row in self.report.rows):
             return
         began, task = time.perf_counter(), self.tasks[seed]
         trained = make()
@@ -296,7 +335,15 @@ class Pipeline:
             bytes=measure.bytes_on_disk(trained.model), latency_ms=self._latency(trained, task),
         )  # fmt: skip
         if folder is not None:
-            save_app(folder, trained.model, trained.tokenizer, trained.method, task, quantised=trained.quantised, metrics={task.metric: value})
+            save_app(
+                folder,
+                trained.model,
+                trained.tokenizer,
+                trained.method,
+                task,
+                quantised=trained.quantised,
+                metrics={task.metric: value},
+            )
         self.report.save(self.out / "report.json")
         self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")
 

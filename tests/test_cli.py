@@ -14,19 +14,21 @@ import time
 import pytest
 
 from labkit import cli
+from labkit.cli import commands, parser
+from labkit.cli.pipeline import PIPELINE_NUMBERS
 from labkit.errors import DataError, LabkitError
 
 
-def commands(parser, path=()):
+def walk(found, path=()):
     """Every command and sub-command: (path, parser)."""
-    yield path, parser
-    for action in parser._actions:
+    yield path, found
+    for action in found._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, child in action.choices.items():
-                yield from commands(child, (*path, name))
+                yield from walk(child, (*path, name))
 
 
-ALL = dict(commands(cli.build_parser()))
+ALL = dict(walk(cli.build_parser()))
 
 
 def start(*arguments, **settings):
@@ -39,7 +41,7 @@ def handler(monkeypatch):
     """Make `labkit doctor` do what the test says."""
 
     def plant(action):
-        monkeypatch.setattr(cli, "_doctor", action)
+        monkeypatch.setattr(commands, "_doctor", action)
 
     return plant
 
@@ -164,9 +166,9 @@ def test_a_reader_that_leaves_is_no_error():
 
 
 def test_progress_only_for_a_person(monkeypatch):
-    assert cli._progress() is False  # pytest's stderr is no terminal
+    assert parser.progress() is False  # pytest's stderr is no terminal
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert cli._progress() is True
+    assert parser.progress() is True
 
 
 # Commands that print
@@ -263,7 +265,7 @@ def test_pipeline_defaults_are_those_of_the_dataclass(pipeline, capsys):
     assert cli.main(["pipeline"]) == 0
     assert capsys.readouterr().out == "the table\n"
     assert pipeline == {"settings": PipelineSettings(), "progress": False, "command": "labkit pipeline"}
-    for option, text in cli.PIPELINE_NUMBERS.items():
+    for option, text in PIPELINE_NUMBERS.items():
         assert f"(default: {getattr(PipelineSettings(), option.replace('-', '_'))})" in text
 
 

@@ -63,7 +63,9 @@ def test_interrupted_then_resumed_gives_the_same_rows(tiny, tmp_path, monkeypatc
     with pytest.raises(UsageError, match="--resume"):
         run(settings(tmp_path), progress=False)
     resumed = run(settings(tmp_path, resume=True), progress=False)
-    assert [(row["method"], row["value"]) for row in resumed.rows] == [(row["method"], row["value"]) for row in whole.rows]
+    assert [(row["method"], row["value"]) for row in resumed.rows] == [
+        (row["method"], row["value"]) for row in whole.rows
+    ]
     assert resumed.rows[: len(done)] == done, "finished runs are not run again"
 
 
@@ -91,7 +93,11 @@ def test_a_model_without_mlm_head_gets_one(tiny, tmp_path):
 
 def test_tables_with_a_split_a_seed_and_no_unlabelled_text(tiny, tmp_path):
     for split in ("a", "b"):
-        rows = [f"{word} {split} film {number}\t{label}" for number in range(3) for label, word in (("0", "bad"), ("1", "good"))]
+        rows = [
+            f"{word} {split} film {number}\t{label}"
+            for number in range(3)
+            for label, word in (("0", "bad"), ("1", "good"))
+        ]
         (tmp_path / f"{split}.tsv").write_text("\n".join(rows) + "\n")
     table = f"table:{tmp_path}/{{split}}.tsv,{tmp_path}/a.tsv"
     chosen = {"task": table, "schema": "sent:str:1,label:str:1", "splits": ("a", "b"), "seeds": 2}

@@ -32,6 +32,7 @@ from labkit.files import writing
 from labkit.measure import saved_tensors
 
 LEVELS = 127  # symmetric: −128 is never used, so that −q is as exact as q
+TINY = torch.finfo(torch.float32).tiny  # smaller divisors are subnormal and would push quotients past 127
 _METADATA = "labkit.int8"
 
 
@@ -42,8 +43,8 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
     scale, so that what it multiplies is NaN rather than a wrong number.
     """
     x = x.float()
-    scale = x.abs().amax(-1, keepdim=True) / LEVELS  # (…, 1)
-    q = torch.round(x / scale.masked_fill(scale == 0, 1.0)).clamp_(-LEVELS, LEVELS)
+    scale = x.abs().amax(-1, keepdim=True).div_(LEVELS)  # (…, 1)
+    q = x.div(scale.clamp(min=TINY)).round_()  # within ±127 without clamping: |x| ≤ 127 · scale up to one rounding
     return q.nan_to_num_(0.0).to(torch.int8), scale
 
 
@@ -82,15 +83,19 @@ def _kernel_is_exact() -> bool:
     return True
 
 
+def _product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x (tokens, in) times the transpose of weight · scale (out, in): rounded, multiplied as integers, scaled back."""
+    q, s = quantise(x)  # (tokens, in), (tokens, 1)
+    return int8_matmul(q, weight).float().mul_(scale.float().t()).mul_(s).to(x.dtype)
+
+
 class _Int8Product(torch.autograd.Function):
     """Forward in integers; backward as if the de-quantised weight had been used (straight-through)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        q, s = quantise(x)  # (tokens, in), (tokens, 1)
-        out = int8_matmul(q, weight).float()  # (tokens, out)
-        return out.mul_(scale.float().t()).mul_(s).to(x.dtype)
+        return _product(x, weight, scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -138,7 +143,8 @@ class Int8Linear(_Int8Weight):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) to (…, out) in x's type; a token that holds NaN or infinity comes out as NaN."""
-        out = _Int8Product.apply(x.reshape(-1, self.in_features), self.weight, self.scale)
+        product = _Int8Product.apply if torch.is_grad_enabled() and x.requires_grad else _product
+        out = product(x.reshape(-1, self.in_features), self.weight, self.scale)
         out = out.view(*x.shape[:-1], self.out_features)
         return out if self.bias is None else out + self.bias
 

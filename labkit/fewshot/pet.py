@@ -51,8 +51,8 @@ class PET:
         self.max_length, self.mlm_weight, self.unlabelled = usable_length(tokenizer, max_length), mlm_weight, unlabelled
         if self.template.masks != verbalizer.masks:
             raise UsageError(
-                f"template {str(self.template)!r} has {self.template.masks} blanks, the words of the verbalizer "
-                f"{verbalizer.masks} pieces: write {{mask*{verbalizer.masks}}} or choose other words"
+                f"template {str(self.template)!r}: blanks: {self.template.masks}, pieces of a label word: "
+                f"{verbalizer.masks}; write {{mask*{verbalizer.masks}}}, or choose other words"
             )
         if not 0 <= mlm_weight <= 1 or (mlm_weight and not len(unlabelled)):
             raise UsageError(

@@ -94,11 +94,11 @@ class Verbalizer:
     def calibrate(self, mask_logits: Tensor) -> Verbalizer:
         """The same with each word's mean probability over these blanks as its prior.
 
-        Contextualised calibration (Hu et al. 2022, "Knowledgeable prompt-tuning", §3.3.1): texts without labels give
+        Contextualised calibration (Hu et al. 2022, "Knowledgeable prompt-tuning"): texts without labels give
         mask logits as in `word_logits`; what the model writes whatever it reads then counts for nothing.
         """
         plain = replace(self, prior=None)
-        mean = plain.word_logits(mask_logits).double().exp().mean(0).clamp(min=1e-30)
+        mean = plain.word_logits(mask_logits).double().exp().mean(0).clamp(1e-30, 1.0)
         return replace(self, prior=tuple(mean.tolist()))
 
     def describe(self) -> dict[str, Any]:
@@ -134,10 +134,10 @@ def _check(pieces: Sequence[tuple[str, str, tuple[int, ...]]], masks: int, token
                 f"{what} is not in the tokenizer's vocabulary (its pieces: {shown or 'none'}): choose a word that is"
             )
         if len(ids) != masks:
-            widen = f"{{mask*{len(ids)}}}" if len(ids) > 1 else "{mask}"
+            widen, n = ("{mask}", "1 piece") if len(ids) == 1 else (f"{{mask*{len(ids)}}}", f"{len(ids)} pieces")
             raise UsageError(
-                f"{what} is {len(ids)} pieces of this tokenizer ({shown}), and {blanks} stands for {masks}: choose "
-                f"another word, or write {widen} and only words of {len(ids)}"
+                f"{what} is {n} of this tokenizer ({shown}), and {blanks} stands for {masks}: choose another word, "
+                f"or write {widen} and only words of {n}"
             )
         if ids in owners:
             other, spelling = owners[ids]

@@ -10,9 +10,10 @@ of it (a token's logits, whose mean is the answer under mean pooling).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from labkit.errors import DataError, UsageError, unknown from labkit.foundations.encoder import (
+from labkit.errors import DataError, UsageError, unknown
+from labkit.foundations.encoder import (
     backbone,
     labels_of,
     model_inputs,
@@ -47,16 +49,17 @@ class EncoderClassifier(PreTrainedModel):
     _supports_sdpa = _supports_flash_attn = _supports_attention_backend = True  # the encoder has the last word
 
     def __init__(self, config: PreTrainedConfig, encoder: PreTrainedModel | None = None) -> None:
-        super().__init__(config)
-        self.pooling = getattr(config, "head_pooling", "cls")
-        if self.pooling not in POOLINGS:
-            raise unknown("pooling", self.pooling, POOLINGS)
+        pooling = getattr(config, "head_pooling", "cls")
+        if pooling not in POOLINGS:
+            raise unknown("pooling", pooling, POOLINGS)
         given = encoder is not None
-        encoder = encoder or _without_pooler(AutoModel.from_config(config), self.pooling)
+        encoder = encoder if given else _without_pooler(AutoModel.from_config(config), pooling)
+        config._attn_implementation = encoder.config._attn_implementation
+        super().__init__(config)
+        self.pooling, self.base_model_prefix = pooling, encoder.base_model_prefix
         dropout = getattr(config, "classifier_dropout", None)
         self.dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.0) if dropout is None else dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.base_model_prefix = encoder.base_model_prefix
         if given:  # it joins after the initialisation, which must not touch it
             self.post_init()
         setattr(self, self.base_model_prefix, encoder)
@@ -112,8 +115,8 @@ def add_head(
     share: bool = False,
     seed: int | None = None,
 ) -> EncoderClassifier:
-    """A classifier over `model`'s encoder (an encoder, or a model with another head such as an MLM's), in its mode and
-    type.
+    """A classifier over `model`'s encoder (an encoder, or a model with another head such as an MLM's), in its mode
+    and type.
 
     `classes` is their number or their names. The encoder is copied, so that several methods may start from one
     backbone; `share=True` lets both models train the same weights. The head is drawn from N(0, initializer_range²)
@@ -134,15 +137,25 @@ def add_head(
     config.head_pooling, config.num_labels = pooling, len(names)
     if not isinstance(classes, int):
         config.id2label, config.label2id = dict(enumerate(names)), {name: at for at, name in enumerate(names)}
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
     encoder = encoder if share else _without_pooler(copy.deepcopy(encoder), pooling)
-    if pooling == "pooler":
-        _ensure_pooler(encoder, share, generator)
-    head = EncoderClassifier(config, encoder)
-    _draw(head.classifier, config, generator)
+    with _seeded(seed):
+        if pooling == "pooler":
+            _ensure_pooler(encoder, share)
+        head = EncoderClassifier(config, encoder)
     parameter = next(encoder.parameters())
     head.classifier.to(parameter.device, parameter.dtype if parameter.is_floating_point() else torch.float32)
     return head.train(model.training)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Inside, the CPU's random numbers follow `seed`; outside, nothing was drawn. None changes nothing."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _without_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:
@@ -152,23 +165,14 @@ def _without_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:
     return encoder
 
 
-def _ensure_pooler(encoder: PreTrainedModel, share: bool, generator: torch.Generator | None) -> None:
+def _ensure_pooler(encoder: PreTrainedModel, share: bool) -> None:
+    """A new pooler where the encoder has none; UsageError where its class knows none, or it is not ours to change."""
     if getattr(encoder, "pooler", None) is not None:
         return
     fresh = None if share else getattr(type(encoder)(encoder.config), "pooler", None)
     if fresh is None:
         raise UsageError(f"{type(encoder).__name__} has no pooler: choose pooling 'cls' or 'mean'")
-    for module in fresh.modules():
-        if isinstance(module, nn.Linear):
-            _draw(module, encoder.config, generator)
     encoder.pooler = fresh.to(encoder.device, encoder.dtype)
-
-
-@torch.no_grad()
-def _draw(linear: nn.Linear, config: PreTrainedConfig, generator: torch.Generator | None) -> None:
-    """BERT's initialisation: N(0, initializer_range²), bias 0."""
-    linear.weight.normal_(0.0, getattr(config, "initializer_range", 0.02), generator=generator)
-    linear.bias.zero_()
 
 
 class HeadClassifier:
@@ -226,8 +230,7 @@ class HeadClassifier:
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> HeadClassifier:
-        """The method that `describe` described; UsageError for a key that it does not know or a value it cannot take.
-        """
+        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
         values = checked(description, {"fields": list, "max_length": int})
         return cls(tokenizer, **values)
 

@@ -148,6 +148,7 @@ class _Run:
                     if self._after(step + 1) is True:
                         break
                 self._finish(began)
+                self._show(bar, began, 0)
                 signals.leave(caught.received)
             except (KeyboardInterrupt, SystemExit):
                 self._rescue(began)
@@ -230,12 +231,14 @@ class _Run:
             self.save()
         return verdict
 
-    def _show(self, bar: tqdm, began: float) -> None:
-        if not bar.disable and bar.update():
-            recent = self.history.losses[-20:]
-            self.history.seconds = self.earlier + time.perf_counter() - began
-            loss = sum(recent) / len(recent) if recent else float("nan")
-            bar.set_postfix_str(f"loss {loss:.3f}, {self.history.tokens_per_second:,.0f} tokens/s", refresh=False)
+    def _show(self, bar: tqdm, began: float, more: int = 1) -> None:
+        """Loss and speed on the bar, as often as it is drawn anew, and at the end."""
+        if bar.disable or not (bar.update(more) or not more):
+            return
+        recent = self.history.losses[-20:]
+        self.history.seconds = self.earlier + time.perf_counter() - began
+        loss = sum(recent) / len(recent) if recent else float("nan")
+        bar.set_postfix_str(f"loss {loss:.3f}, {self.history.tokens_per_second:,.0f} tokens/s", refresh=False)
 
     def _finish(self, began: float) -> None:
         self.losses.settle()

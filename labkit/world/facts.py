@@ -82,6 +82,11 @@ class Teller:
         """Several bare statements as one text of sentences."""
         return join([self.sentence(one) for one in bare], self.language)
 
+    def triple(self, fact: Fact) -> tuple[str, str, str]:
+        """Head, relation and tail, as data: ("anna reed", "born in", "north cedar")."""
+        label = lexicon("facts", self.language)["labels"][fact.relation]
+        return self.name(fact.head), label, self.name(fact.tail)
+
     def typed(self, entity: Entity) -> str:
         """What kind of thing the entity is, bare: "north cedar is a city"."""
         words = lexicon("facts", self.language)

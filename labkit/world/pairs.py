@@ -1,4 +1,4 @@
-"""Pairs of sentences about facts: paraphrases, duplicate questions, answers, entailment; and text that teaches matching.
+"""Pairs of sentences about facts: paraphrases, duplicate questions, answers, entailment; and text for matching.
 
 What decides is whether two wordings name the same entities in the same relation. Half of the non-matches keep the words
 and change one name, the others keep the names and change the relation, so overlap alone does not tell. A share

@@ -1,7 +1,8 @@
 """Questions, passages that answer them or not, and a collection of pages to search.
 
-A passage always holds the asked relation of some other thing and other relations of the asked thing, so that an answer must
-match both. A page answers a query only where it states the fact; the judgements follow from what each page was written from.
+A passage always holds the asked relation of some other thing and other relations of the asked thing, so that an answer
+must match both. A page answers a query only where it states the fact: the judgements follow from the facts it was
+written from.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from labkit.world.matching import Matcher
 from labkit.world.schema import BY_NAME
 from labkit.world.settings import World, join, lexicon, randomness
 
-PASSAGE = (3, 6)  # sentences
+PASSAGE = (3, 6)  # sentences in a task
+SHORT = (3, 3)  # in pre-training text
 PAGE = (2, 4)
 PAGES, QUERIES = 2000, 1750
 
@@ -43,7 +45,7 @@ def write(matcher: Matcher, facts: list[Fact]) -> Passage:
     return Passage(text, tuple(facts), tuple(said), tuple(starts))
 
 
-def question(matcher: Matcher, answerable: bool) -> tuple[Fact, Passage] | None:
+def question(matcher: Matcher, answerable: bool, length: tuple[int, int] = PASSAGE) -> tuple[Fact, Passage] | None:
     """A fact to ask for and a passage that states it, or does not; None where the drawn fact has too few neighbours."""
     graph, rng = matcher.graph, matcher.rng
     fact = graph.sample_fact(rng, matcher.functional_relations())
@@ -54,10 +56,10 @@ def question(matcher: Matcher, answerable: bool) -> tuple[Fact, Passage] | None:
         return None
     first = [rng.choice(about), alike[0], *([fact] if answerable else [])]
     more = [one for one in dict.fromkeys((*about, *alike)) if one not in first]
-    wanted = max(0, rng.randint(*PASSAGE) - len(first))
+    wanted = max(0, rng.randint(*length) - len(first))
     facts = first + rng.sample(more, min(len(more), wanted))
     rng.shuffle(facts)
-    return (fact, write(matcher, facts)) if len(facts) >= PASSAGE[0] else None
+    return (fact, write(matcher, facts)) if len(facts) >= length[0] else None
 
 
 def reading_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
@@ -140,7 +142,7 @@ def _query(matcher: Matcher, fact: Fact) -> Row:
 
 
 def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
-    """Two rows a query, `{text_a: query, text_b: page, label, query, page}`: a page that answers it and one that does not.
+    """Two rows a query, `{text_a: query, text_b: page, label, query, page}`: a page that answers it, one that does not.
 
     Two of three pages that do not answer speak of the asked thing or of the asked relation.
     """
@@ -166,7 +168,7 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     kinds = {"reply": 3, "explain": 2, "found": 3, "silent": 1, "verdict": 2, "judged": 2}
     while True:
         kind, answered = rng.choices(list(kinds), list(kinds.values()))[0], rng.random() < 0.5
-        made = question(matcher, kind == "found" or (kind != "silent" and answered))
+        made = question(matcher, kind == "found" or (kind != "silent" and answered), SHORT)
         if made is None:
             continue
         fact, passage = made

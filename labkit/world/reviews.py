@@ -1,10 +1,11 @@
 """Reviews in twelve domains: the text in which polarity is learned, and the sentiment and subjectivity tasks.
 
 A review is a few *opinions* about parts of a thing ("the soup was superb ."), some *neutral* sentences, and in
-pre-training text often a closing *verdict* ("all in all it was great ."). Pre-training reviews are dense: all their opinions agree. A
-task's review is not: it holds few opinions, each of which contradicts the label with probability `label_noise`, among
-neutral sentences and without a verdict. The label is therefore never the loudest thing in the text, and the best
-possible reader is known exactly: with `a` opinions for a label and `b` against it, the odds are `((1-ε)/ε)^(a-b)`.
+pre-training text often a closing *verdict* ("all in all it was great ."). Pre-training reviews are dense: all their
+opinions agree. A task's review is not: it holds few opinions, each of which contradicts the label with probability
+`label_noise`, among neutral sentences and without a verdict. The label is therefore never the loudest thing in the
+text, and the best possible reader is known exactly: with `a` opinions for a label and `b` against it, the odds are
+`((1-ε)/ε)^(a-b)`.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ class ReviewTask:
         rows: dict[str, dict[str, Any]] = {}
         while len(rows) < count:
             label, domain = len(rows) % 2, rng.choice(places)
-            flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))]
+            flips = [
+                rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))
+            ]
             polarities = [POLARITY[label ^ flip] for flip in flips]
             text = writer.review(domain, polarities, rng.randint(*(self.neutral or world.task_neutral)))
             best = posterior(len(flips) - sum(flips), sum(flips), world.label_noise)

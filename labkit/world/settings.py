@@ -21,7 +21,8 @@ VERSION = 1
 class World:
     """One setting of the world. Two equal settings give the same graph, text and tasks, byte for byte.
 
-    Each dial turns one phenomenon that a lesson studies: `tail` and `entity_tail` the long tail of words and of entities,
+    Each dial turns one phenomenon that a lesson studies: `tail` and `entity_tail` the long tail of words and of
+    entities,
     `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave another's,
     `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense evidence is in
     pre-training text and in tasks, `held_out` the share of facts that no text states, `bias` a planted unfairness.
@@ -75,5 +76,7 @@ def join(sentences: list[str], language: str) -> str:
 
 
 def best_reader(posteriors: list[float]) -> float:
-    """The ceiling of a task: the mean probability of the likeliest label under the process that made the text, in [0, 1]."""
+    """The ceiling of a task: the mean probability of the likeliest label under the process that made the text, in
+    [0, 1].
+    """
     return sum(posteriors) / len(posteriors)

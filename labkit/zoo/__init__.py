@@ -1,6 +1,6 @@
 """Named models: the course's own micro models, and the doors to MiniLM, the hub and folders.
 
-    model, tokenizer = load("micro-bert-en", head="mlm")
+model, tokenizer = load("micro-bert-en", head="mlm")
 """
 
 from __future__ import annotations

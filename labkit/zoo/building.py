@@ -1,4 +1,6 @@
-"""Follow a recipe: corpus → tokenizer → model → masked language modelling → a folder that plain `transformers` loads."""
+"""Follow a recipe: corpus → tokenizer → model → masked language modelling → a folder that plain `transformers`
+loads.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from labkit import files
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
 from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
+from labkit.lab import quietly
 from labkit.tasks import load_task
 from labkit.training import Batches, History, fit
 from labkit.world import corpus
@@ -36,7 +39,9 @@ def new_model(item: Recipe, tokenizer: BertTokenizer) -> BertForMaskedLM:
 
 
 def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
-    """A deeper model whose layer `i` starts as the parent's layer `i mod depth` (Gong et al. 2019, progressive stacking)."""
+    """A deeper model whose layer `i` starts as the parent's layer `i mod depth` (Gong et al. 2019, progressive
+    stacking).
+    """
     config = BertConfig.from_dict({**parent.config.to_dict(), "num_hidden_layers": layers})
     model, depth = BertForMaskedLM(config), parent.config.num_hidden_layers
     state = {key: value for key, value in parent.state_dict().items() if ".encoder.layer." not in key}
@@ -76,8 +81,10 @@ def probe(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer) -> flo
 
 
 def save(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
-    """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, all or nothing."""
-    with files.writing_folder(folder) as temporary:
+    """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, all or
+    nothing.
+    """
+    with quietly(), files.writing_folder(folder) as temporary:
         # A copy: the caller goes on with full precision.
         half = BertForMaskedLM(model.config)
         half.load_state_dict(model.state_dict())
@@ -98,9 +105,10 @@ def train(
     half_rounded = {key: value.half().float() for key, value in model.state_dict().items()}
     model.load_state_dict(half_rounded)
     facts = {
-        "loss": round(float(np.mean(history.losses[-50:])), 4), "reviews_zero_shot": round(probe(item, model, tokenizer), 4),
-        "seconds": round(time.perf_counter() - began, 1), "tokens_per_second": round(history.tokens_per_second),
-        "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in model.parameters()),
+        "loss": round(float(np.mean(history.losses[-50:])), 4), "reviews_zero_shot": round(probe(item, model,
+        tokenizer), 4), "seconds": round(time.perf_counter() - began, 1), "tokens_per_second":
+        round(history.tokens_per_second), "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in
+        model.parameters()),
     }  # fmt: skip
     save(item, model, tokenizer, folder, facts)
     return facts

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 
 from labkit.errors import LabkitError, UsageError, unknown
 from labkit.foundations.heads import add_head
+from labkit.lab import quietly
 from labkit.zoo import store
 from labkit.zoo.recipes import RECIPES
 
@@ -74,25 +75,29 @@ def _bundled_minilm() -> str | None:
 
 
 def load(
-    name: str, head: Head | None = "mlm", *, labels: int = 2, pooling: str = "cls", progress: bool | None = None
-) -> Loaded:
+    name: str, head: Head | None = "mlm", *, labels: int = 2, pooling: str = "cls", seed: int = 0,
+    progress: bool | None = None,
+) -> Loaded:  # fmt: skip
     """A model in float32 on the CPU, in evaluation mode, with its tokenizer.
 
-    `head`: "mlm" a masked-language-model head, "classify" a fresh classifier of `labels` classes over `pooling`, None the bare
-    encoder. Only safetensors are read and no code that comes with a model is run. Raises UsageError for unknown names and
-    LabkitError where a hub model cannot be fetched.
+    `head`: "mlm" a masked-language-model head, "classify" a fresh classifier of `labels` classes over `pooling`,
+    None the bare encoder. What the source does not hold is drawn from `seed`. Only safetensors are read and no code
+    that comes with a model is run. Raises UsageError for unknown names and LabkitError where a hub model cannot be
+    fetched.
     """
     if head not in ("mlm", "classify", None):
         raise unknown("head", head, ["mlm", "classify"])
     where = source(name, progress=progress)
     kind = AutoModelForMaskedLM if head == "mlm" else AutoModel
     try:
-        model, facts = kind.from_pretrained(
-            where, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        with quietly(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, facts = kind.from_pretrained(
+                where, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise LabkitError(f"model {name!r} cannot be loaded from {where}: {str(error).splitlines()[0]}") from error
     if head == "classify":
-        model = add_head(model, labels, pooling=pooling)
+        model = add_head(model, labels, pooling=pooling, seed=seed)
     return Loaded(model.eval(), tokenizer, tuple(sorted(facts["missing_keys"])))

@@ -1,7 +1,7 @@
 """The micro models of the course, each a recipe that two cores follow in at most four minutes.
 
-A recipe is data: corpus, architecture, schedule. Its fingerprint covers the recipe, the world and the parent's fingerprint, so a
-model on disk is known to be the one the recipe makes, or not.
+A recipe is data: corpus, architecture, schedule. Its fingerprint covers the recipe, the world and the parent's
+fingerprint, so a model on disk is known to be the one the recipe makes, or not.
 """
 
 from __future__ import annotations

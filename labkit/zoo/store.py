@@ -1,7 +1,8 @@
-"""Where trained micro models live: shipped with the package, or in the cache; each with its recipe's hash and checksums.
+"""Where trained micro models live: shipped with the package, or in the cache; each with its recipe's hash and
+checksums.
 
-A model is used only if its hash is the recipe's and its files are those that were written. Otherwise it is trained anew, once,
-under a lock that other processes wait for.
+A model is used only if its hash is the recipe's and its files are those that were written. Otherwise it is trained
+anew, once, under a lock that other processes wait for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Tokenizers of the micro models: whole words in English, characters in Chinese, with single letters to fall back on.
 
-The vocabulary is counted, not learned by merges: in a world of a few hundred words the words themselves are the right pieces.
+The vocabulary is counted, not learned by merges: in a world of a few hundred words the words themselves are the
+right pieces.
 """
 
 from __future__ import annotations

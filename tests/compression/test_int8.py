@@ -263,3 +263,9 @@ def test_closer_to_float_than_torch_s_dynamic_quantisation():
     error = ((ours - reference).norm(dim=1) / reference.norm(dim=1)).mean()
     their_error = ((got - reference).norm(dim=1) / reference.norm(dim=1)).mean()
     assert error < 0.02 and error < their_error  # a scale a token against one for all
+
+
+def test_subnormal_rows_do_not_wrap_around():
+    x = torch.full((1, 4), 190 * 2.0**-149)  # its scale would round from 1.496 to 1 unit, and 190 does not fit in int8
+    q, scale = int8.quantise(x)
+    assert (q >= 0).all() and (q.float() * scale - x).abs().max() <= torch.finfo(torch.float32).tiny

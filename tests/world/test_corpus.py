@@ -1,4 +1,6 @@
-"""The corpus: the same bytes for the same dials, whatever the hash seed; quick enough; every genre and task reachable."""
+"""The corpus: the same bytes for the same dials, whatever the hash seed; quick enough; every genre and task
+reachable.
+"""
 
 import hashlib
 import os
@@ -22,7 +24,11 @@ def test_corpus_does_not_depend_on_the_hash_seed(language):
     code = DIGEST.format(language)
     digests = {
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }
@@ -48,7 +54,9 @@ def test_dials_change_the_text():
 
 
 def test_one_hundred_thousand_sentences(record_property):
-    """Prints the time; DESIGN asks for under 20 s, which only a broken generator would miss by the factor allowed here."""
+    """Prints the time; DESIGN asks for under 20 s, which only a broken generator would miss by the factor allowed
+    here.
+    """
     began, sentences = time.perf_counter(), 0
     texts = corpus(World(), "en", 25_000)
     sentences = sum(text.count(" .") + text.count(" ?") for text in texts)

@@ -63,7 +63,9 @@ def english_by_definition(first, second):
     return metre and rhyme and len(used) == len(set(used))
 
 
-@given(st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 13), st.sampled_from("moon river gleam dream x".split()))))
+@given(
+    st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 13), st.sampled_from("moon river gleam dream x".split())))
+)
 def test_english_checker_agrees_with_the_definition(seed, changes):
     pair = next(couplets.couplets(World(), "en", random.Random(seed)))
     lines = [pair["first"].split(), pair["second"].split()]
@@ -84,12 +86,16 @@ def test_every_couplet_made_is_one(language, length):
 
 def test_faults_say_what_is_wrong():
     assert couplets.faults("清风摇翠柳", "淡月照香桃") == []
-    assert couplets.faults("清风摇翠柳", "淡月照香") == ["the lines have 5 and 4 characters; both must have 5, or both 7"]
+    assert couplets.faults("清风摇翠柳", "淡月照香") == [
+        "the lines have 5 and 4 characters; both must have 5, or both 7"
+    ]
     assert couplets.faults("清风摇翠柳", "淡月照香石") == ["'石' is not in the table of characters"]
     assert "'风' stands more than once" in couplets.faults("清风摇翠柳", "淡风照香桃")
     assert "place 2: 风 is of class sky, 花 of class plant" in couplets.faults("清风摇翠柳", "淡花照香桃")
     assert "place 5: 柳 and 草 are both oblique" in couplets.faults("清风摇翠柳", "淡月照香草")
     assert couplets.faults("", "", "en") == ["a line is empty"]
+    same = couplets.faults("the silver moon above the stream", "my quiet evening keeps our stream", "en")
+    assert "'stream' and 'stream' do not rhyme" in same
     assert couplets.faults("the moon", "the star", "en")[0] == "line 1 has the stress 01, not 01010101"
     with pytest.raises(UsageError, match="did you mean 'zh'"):
         couplets.faults("a", "b", "zhh")

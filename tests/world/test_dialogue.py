@@ -26,16 +26,23 @@ def test_splits_are_disjoint_balanced_and_valid(key):
 def test_a_reader_who_knows_the_phrases_reaches_the_ceiling():
     """An English reader who finds `ask` and `thing` words and multiplies their probabilities."""
     model, built = dialogue.intents(World(), "en"), dialogue.TASKS["intents"](World())
-    known = {kind: sorted({word for table in model.likelihood[kind] for word in table}, key=len) for kind in model.kinds}
+    known = {
+        kind: sorted({word for table in model.likelihood[kind] for word in table}, key=len) for kind in model.kinds
+    }
     hits = 0
     for row in built["splits"]["test"]:
         scores = [1.0] * 12
         for kind in model.kinds:
             for word in known[kind]:
-                seen = rf"\b{re.sub('{.*?}', '.+?', word)} (the|my|this|it)\b" if kind == "ask" else rf"(the|my|this) {word}\b"
+                seen = (
+                    rf"\b{re.sub('{.*?}', '.+?', word)} (the|my|this|it)\b"
+                    if kind == "ask"
+                    else rf"(the|my|this) {word}\b"
+                )
                 if re.search(seen, row["text"]):
                     scores = [
-                        score * (model.likelihood[kind][intent].get(word, 0) + 1e-9) for intent, score in enumerate(scores)
+                        score * (model.likelihood[kind][intent].get(word, 0) + 1e-9)
+                        for intent, score in enumerate(scores)
                     ]
         hits += scores.index(max(scores)) == row["label"]
     assert hits / 1000 == pytest.approx(built["ceiling"], abs=0.03)
@@ -48,7 +55,9 @@ def test_documents(language):
     assert len(set(texts)) > 1500 and not any("{" in text for text in texts)
     customer = "customer :" if language == "en" else "客户："
     assert 0.6 < sum(customer in text for text in texts) / 2000 < 0.8
-    stated = [text for text in texts if customer in text and ("问的是" in text or "也就是说" in text or " about " in text)]
+    stated = [
+        text for text in texts if customer in text and ("问的是" in text or "也就是说" in text or " about " in text)
+    ]
     assert len(stated) > 700
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
 from labkit.world import World
-from labkit.world.math_problems import evaluate, operators, problems
 from labkit.world.math_problems import documents as write
+from labkit.world.math_problems import evaluate, operators, problems
 
 SIGNS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 NUMBERS = [3, 7, Fraction(1, 2), 12, 0.25]
@@ -57,9 +57,10 @@ def test_powers_agree_with_python(base, exponent):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "NUM0 +", "__import__('os')", "NUM0.real", "[1]", "1 if 1 else 2", "NUM2", "NUM01", "NUM", "x + 1", "9**9**9", "2**0.5",
-        "(" * 300, "-" * 399 + "x", "1 " * 300, "True", "1j", "'a' * 3", "1 // 2", "1 % 2", "1 << 9", "1e999", "lambda: 1", "(1, 2)", "1\0",
-        "(((9**99)**99)**99)**99", "+1", "f'{1}'", "(y := 3)", "1 = 1", "1; 2", "NUM0\n+NUM1",
+        "", "NUM0 +", "__import__('os')", "NUM0.real", "[1]", "1 if 1 else 2", "NUM2", "NUM01", "NUM", "x + 1",
+        "9**9**9", "2**0.5", "(" * 300, "-" * 399 + "x", "1 " * 300, "True", "1j", "'a' * 3", "1 // 2", "1 % 2",
+        "1 << 9", "1e999", "lambda: 1", "(1, 2)", "1\0", "(((9**99)**99)**99)**99", "+1", "f'{1}'", "(y := 3)",
+        "1 = 1", "1; 2", "NUM0\n+NUM1",
     ],
 )  # fmt: skip
 def test_hostile_expressions_are_refused(text):

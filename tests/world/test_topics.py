@@ -55,7 +55,12 @@ def test_words_are_drawn_as_often_as_their_probability_says():
 def test_no_leak_keeps_every_topic_to_its_own_words():
     topics = Topics.build(ENTRIES, ("noun", "verb"), 0.7, 0.0)
     assert set(topics.likelihood["noun"][1]) == {"hill", "salt"}
-    assert set(Topics.build(ENTRIES, ("noun", "verb"), 0.7, 0.1).likelihood["noun"][0]) == {"ship", "wave", "salt", "hill"}
+    assert set(Topics.build(ENTRIES, ("noun", "verb"), 0.7, 0.1).likelihood["noun"][0]) == {
+        "ship",
+        "wave",
+        "salt",
+        "hill",
+    }
 
 
 def test_patterns_are_cut_at_their_slots():

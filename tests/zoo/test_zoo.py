@@ -22,7 +22,9 @@ TINY = Recipe("tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps
 SCRIPT = """
 import sys
 from labkit.zoo import building, recipes, store
-recipes.RECIPES["tiny"] = recipes.Recipe("tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps=4, batch_size=8)
+recipes.RECIPES["tiny"] = recipes.Recipe(
+    "tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps=4, batch_size=8
+)
 train = building.train
 building.train = lambda *a, **k: (print("TRAINED"), train(*a, **k))[1]
 print(store.path("tiny", progress=False))
@@ -52,7 +54,8 @@ def test_build_once_then_found_and_loaded(tiny):
 def test_two_processes_build_one_model_once(tmp_path):
     environment = {**os.environ, "LABKIT_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
     both = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
     ]
     outputs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -115,7 +118,9 @@ def test_stacking_keeps_the_parent_where_depth_is_equal():
     ids = torch.tensor([tokenizer("a small world .")["input_ids"]])
     same, deeper = stack(parent, 2).eval(), stack(parent, 4)
     assert torch.equal(parent(ids).logits, same(ids).logits)
-    for one, two in zip(deeper.bert.encoder.layer[1].parameters(), deeper.bert.encoder.layer[3].parameters(), strict=True):
+    for one, two in zip(
+        deeper.bert.encoder.layer[1].parameters(), deeper.bert.encoder.layer[3].parameters(), strict=True
+    ):
         assert torch.equal(one, two)
 
 

@@ -1,0 +1,181 @@
+"""Every command but the pipeline: its options and its handler. Heavy imports stay inside the handlers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from labkit.cli.parser import command, group, progress, show
+from labkit.errors import UsageError
+
+SERVE_HELP = """\
+example:
+  labkit serve runs/pipeline/4-quantised/small-seed-0 --port 8000
+
+It listens on 127.0.0.1 only. Ctrl-C stops it.
+"""
+PREDICT_HELP = """\
+example:
+  labkit predict runs/pipeline/4-quantised/small-seed-0 --input new.tsv --output labelled.tsv
+
+A .tsv or .csv file names its columns in the first line; a .txt file holds one text a line.
+"""
+
+
+def add_serve(commands: Any) -> None:
+    """`labkit serve`."""
+    about = "open a saved model as a page with an API on this machine"
+    parser = command(commands, "serve", _serve, about, SERVE_HELP)
+    parser.add_argument("folder", metavar="DIR", help="a folder that `labkit pipeline` saved")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from labkit.serving import serve
+
+    serve(arguments.folder, port=arguments.port)
+
+
+def add_predict(commands: Any) -> None:
+    """`labkit predict`."""
+    about = "label every row of a file with a saved model"
+    parser = command(commands, "predict", _predict, about, PREDICT_HELP, as_json=True)
+    parser.add_argument("folder", metavar="DIR", help="a folder that `labkit pipeline` saved")
+    parser.add_argument("--input", required=True, metavar="FILE", help="a .tsv, .csv or .txt file")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="the same rows with the label and its probability"
+    )
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from labkit.apps import batch_predict, load_app
+
+    count = batch_predict(load_app(arguments.folder), arguments.input, arguments.output, progress=progress())
+    show([{"rows": count, "output": arguments.output}], arguments.json)
+
+
+ZOO_HELP = """\
+examples:
+  labkit zoo list                      names, where they are, what they are for
+  labkit zoo build micro-bert-en       train it into the cache, unless it is there
+  labkit zoo path micro-bert-en        its folder
+  labkit zoo verify micro-bert-zh      train it again and compare (minutes)
+  labkit zoo clean                     empty the cache
+
+Models built here are kept in $LABKIT_CACHE.
+"""
+
+
+def add_zoo(commands: Any) -> None:
+    """`labkit zoo list | build | path | verify | clean`."""
+    actions = group(commands, "zoo", "list, build and check the course's models", ZOO_HELP)
+    command(actions, "list", _zoo_list, "list the models, and where they are", as_json=True)
+    for name, about, several in (
+        ("build", "train the named models into the cache, or all that are missing", "*"),
+        ("path", "print the folder of a model", None),
+        ("verify", "train models again and compare the metrics", "+"),
+        ("clean", "remove the named models from the cache, or all", "*"),
+    ):
+        parser = command(actions, name, _zoo_action, about, as_json=name == "verify")
+        argument = "names" if several else "name"
+        parser.add_argument(argument, nargs=several, metavar="NAME", help="a name from `labkit zoo list`")
+
+
+def _zoo_list(arguments: argparse.Namespace) -> None:
+    from labkit import zoo
+
+    show(zoo.list_models(), arguments.json)
+
+
+def _zoo_action(arguments: argparse.Namespace) -> None:
+    from labkit import zoo
+
+    if arguments.action == "path":
+        print(zoo.path(arguments.name, progress=progress()))
+    elif arguments.action == "verify":
+        show([zoo.verify(name, progress=progress()) for name in arguments.names], arguments.json)
+    elif arguments.action == "clean":
+        for name in arguments.names or [None]:
+            for folder in zoo.clean(name):
+                print(f"removed {folder}")
+    else:
+        for name in arguments.names or zoo.RECIPES:
+            print(f"{name}: {zoo.build(name, progress=progress())}")
+
+
+TASKS_HELP = """\
+A task is named by its source:
+  world/reviews                        generated, with known chance and ceiling (these are listed)
+  table:train.tsv,dev.tsv,test.tsv     your own tables, .tsv or .csv
+  fewclue:FOLDER/eprstmt               files in FewCLUE's format
+  hub:stanfordnlp/sst2                 a data set of the Hugging Face hub
+"""
+
+
+def add_tasks(commands: Any) -> None:
+    """`labkit tasks list`."""
+    actions = group(commands, "tasks", "list what there is to learn", TASKS_HELP)
+    command(actions, "list", _tasks_list, "list the tasks, with chance and ceiling", as_json=True)
+
+
+def _tasks_list(arguments: argparse.Namespace) -> None:
+    from labkit.tasks import load_task
+    from labkit.world import TASKS
+
+    rows = []
+    for task in (load_task(f"world/{name}") for name in TASKS):
+        sizes = {split: len(found) for split, found in task.splits.items()}
+        rows.append({"name": task.name, "language": task.language, "labels": len(task.labels), "metric": task.metric,
+                     "chance": task.chance, "ceiling": task.ceiling, **sizes})  # fmt: skip
+    columns = dict.fromkeys(key for row in rows for key in row)
+    show([{key: row.get(key) for key in columns} for row in rows], arguments.json)
+
+
+WORLD_HELP = """\
+examples:
+  labkit world sample reviews --language zh -n 5
+  labkit world export data/fewclue          nine small tasks in FewCLUE's own file format
+"""
+
+
+def add_world(commands: Any) -> None:
+    """`labkit world sample | export`."""
+    actions = group(commands, "world", "read the generated teaching world", WORLD_HELP)
+    sample = command(actions, "sample", _world_sample, "print texts of the world", WORLD_HELP, as_json=True)
+    sample.add_argument("genre", metavar="GENRE", help="reviews, news, …")
+    sample.add_argument("--language", default="en", choices=["en", "zh"], help="en or zh (default: en)")
+    sample.add_argument("-n", "--count", type=int, default=5, help="how many (default: 5)")
+    sample.add_argument("--seed", type=int, default=0, help="another seed is another world (default: 0)")
+    export = command(actions, "export", _world_export, "write the micro-FewCLUE files", WORLD_HELP)
+    export.add_argument("folder", metavar="DIR", help="folder to write, one folder a task")
+    export.add_argument("--seed", type=int, default=0, help="another seed is another world (default: 0)")
+    export.add_argument("--replace", action="store_true", help="write over tasks that are there already")
+
+
+def _world_sample(arguments: argparse.Namespace) -> None:
+    from labkit.world import World, corpus
+
+    if arguments.count < 1:
+        raise UsageError(f"--count must be at least 1, not {arguments.count}")
+    texts = corpus(World(seed=arguments.seed), arguments.language, arguments.count, [arguments.genre])
+    print(json.dumps(texts, ensure_ascii=False, indent=1) if arguments.json else "\n".join(texts))
+
+
+def _world_export(arguments: argparse.Namespace) -> None:
+    from labkit.world import World
+    from labkit.world.fewclue import write_fewclue
+
+    for folder in write_fewclue(arguments.folder, World(seed=arguments.seed), replace=arguments.replace).values():
+        print(folder)
+
+
+def add_doctor(commands: Any) -> None:
+    """`labkit doctor`."""
+    command(commands, "doctor", _doctor, "show versions, device, cache and missing extras", as_json=True)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from labkit.doctor import examine
+
+    show(examine(), arguments.json)

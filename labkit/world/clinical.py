@@ -1,0 +1,167 @@
+"""Clinical notes: complaints that follow from a disease of the graph, its ward, its diagnosis, its medicine.
+
+The triage task shows complaints only. Each is one of the disease's symptoms, or any symptom at all with chance
+`label_noise`, and most but not all symptoms of a disease belong to its own ward: the best possible reader weighs every
+disease, and its accuracy is computed from the graph by Bayes' rule.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+from labkit.errors import UsageError
+from labkit.world.examples import SPLITS, UNLABELLED, Row, collect, cut, pop_ceiling
+from labkit.world.facts import Teller
+from labkit.world.graph import Entity
+from labkit.world.settings import World, join, lexicon, randomness
+
+COMPLAINTS = (2, 4)
+SHORT = (2, 3)  # in pre-training text
+NEUTRAL = (1, 3)
+
+
+class Doctor(Teller):
+    """Writes notes, and knows how probable every complaint is in every disease."""
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The lexicon of notes."""
+        return lexicon("clinical", self.language)
+
+    @cached_property
+    def wards(self) -> tuple[str, ...]:
+        """The departments by name; a disease's is `wards[disease.family]`."""
+        return tuple(lexicon("names", self.language)["departments"])
+
+    @cached_property
+    def symptoms(self) -> dict[int, tuple[int, ...]]:
+        """Disease -> its symptoms that texts may name; diseases without any are left out."""
+        found = {one.id: self.related(one.id, "has_symptom") for one in self.graph.of_type("disease")}
+        return {disease: symptoms for disease, symptoms in found.items() if symptoms}
+
+    @cached_property
+    def by_ward(self) -> list[list[Entity]]:
+        """The diseases of each ward, frequent first."""
+        diseases = [self.graph.entities[disease] for disease in self.symptoms]
+        return [[one for one in diseases if one.family == ward] for ward in range(len(self.wards))]
+
+    def related(self, head: int, relation: str) -> tuple[int, ...]:
+        """The tails that texts may state."""
+        return tuple(fact.tail for fact in self.graph.facts_of(head) if (fact.head, fact.relation) == (head, relation))
+
+    def disease(self, ward: int) -> Entity:
+        """A disease of the ward, by frequency."""
+        group = self.by_ward[ward]
+        return self.rng.choices(group, [one.frequency for one in group])[0]
+
+    def complaint(self, disease: int, noise: float) -> int:
+        """A symptom: one of the disease's, or with chance `noise` any at all."""
+        anything = self.rng.random() < noise
+        return (
+            self.rng.choice(self.graph.of_type("symptom")).id if anything else self.rng.choice(self.symptoms[disease])
+        )
+
+    def fill(self, kind: str, **values: str) -> str:
+        """A sentence of this kind."""
+        words, rng = self.words, self.rng
+        day, number = rng.choice(words["days"]), rng.choice(words["numbers"])
+        return rng.choice(words[kind]).format(day=day, n=number, **values)
+
+    def opening(self) -> str:
+        """Who came, and when."""
+        name = self.rng.choice(self.graph.of_type("person")).name[self.language]
+        return self.fill("patient", name=name, age=self.rng.choice(self.words["ages"]))
+
+    def note(self, complaints: Sequence[int], neutral: int) -> str:
+        """Patient, complaints and other remarks; a symptom drawn twice is mentioned twice."""
+        day = self.rng.choice(self.words["days"])
+        remarks = [self.fill("complaint", s=self.name(symptom)) for symptom in complaints]
+        remarks += [remark.format(day=day) for remark in self.rng.sample(self.words["neutral"], neutral)]
+        self.rng.shuffle(remarks)
+        return join([self.opening(), *remarks], self.language)
+
+    @cached_property
+    def suspects(self) -> dict[int, list[tuple[Entity, float]]]:
+        """Symptom -> the diseases that have it, each with its share of its ward's patients."""
+        found: dict[int, list[tuple[Entity, float]]] = {}
+        for group in self.by_ward:
+            total = sum(one.frequency for one in group)
+            for one in group:
+                for symptom in self.symptoms[one.id]:
+                    found.setdefault(symptom, []).append((one, one.frequency / total))
+        return found
+
+    def posterior(self, complaints: Sequence[int], noise: float) -> list[float]:
+        """The probability of each ward given the complaints, all wards equally likely before; sums to 1.
+
+        A disease with none of the symptoms explains them as noise alone; only the others need a closer look.
+        """
+        anywhere = noise / len(self.graph.of_type("symptom"))
+        chance = anywhere ** len(complaints)
+        weights = [chance] * len(self.wards)
+        near = {one.id: (one, share) for symptom in complaints for one, share in self.suspects.get(symptom, ())}
+        for one, share in near.values():
+            own = self.symptoms[one.id]
+            likelihood = math.prod((symptom in own) * (1 - noise) / len(own) + anywhere for symptom in complaints)
+            weights[one.family] += share * (likelihood - chance)
+        return [weight / sum(weights) for weight in weights]
+
+
+def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Notes without end: patient, two or three complaints, then some of ward, diagnosis and medicine."""
+    doctor = Doctor(world, language, rng)
+    while True:
+        disease = doctor.graph.sample_entity(rng, "disease")
+        if disease.id not in doctor.symptoms:
+            continue
+        text = doctor.note([doctor.complaint(disease.id, 0) for _ in range(rng.randint(*SHORT))], rng.randint(0, 1))
+        medicines = doctor.related(disease.id, "treated_by")
+        closing = [doctor.fill("ward", ward=doctor.wards[disease.family])] if rng.random() < 0.7 else []
+        closing += [doctor.fill("diagnosis", d=disease.name[language])] if rng.random() < 0.5 else []
+        closing += (
+            [doctor.fill("medicine", m=doctor.name(rng.choice(medicines)))] if medicines and rng.random() < 0.4 else []
+        )
+        yield join([text, *closing], language)
+
+
+def triage_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
+    """Rows `{text, label, disease, symptoms, posterior}`: notes without diagnosis; `label` is the ward, all in turn.
+
+    `symptoms` are entity ids, one a complaint. Raises UsageError where a ward has no disease.
+    """
+    doctor = Doctor(world, language, rng)
+    empty = [ward for ward, group in zip(doctor.wards, doctor.by_ward, strict=True) if not group]
+    if empty:
+        raise UsageError(f"this world has no disease for the ward {', '.join(empty)}: raise its entities")
+
+    def one(number: int) -> Row:
+        label = number % len(doctor.wards)
+        disease = doctor.disease(label)
+        drawn = [doctor.complaint(disease.id, world.label_noise) for _ in range(rng.randint(*COMPLAINTS))]
+        row = {"text": doctor.note(drawn, rng.randint(*NEUTRAL)), "label": label, "disease": disease.name[language]}
+        return {**row, "symptoms": tuple(drawn), "posterior": max(doctor.posterior(drawn, world.label_noise))}
+
+    return collect(count, one, ("text",))
+
+
+def triage(world: World, language: str) -> dict[str, Any]:
+    """Which ward should see the patient?"""
+    sizes, words = {**SPLITS, **UNLABELLED}, lexicon("clinical", language)
+    rows = triage_rows(world, language, sum(sizes.values()), randomness(world, "task", "triage", language))
+    wards = tuple(lexicon("names", language)["departments"])
+    note = f"a complaint is any symptom at all with probability {world.label_noise:g}; exact posterior over diseases"
+    return {
+        "fields": ("text",), "labels": wards, "ceiling": pop_ceiling(rows), "splits": cut(rows, sizes),
+        "language": language, "metric": "accuracy", "chance": 1 / len(wards), "note": note,
+        "patterns": tuple(words["patterns"]), "words": {ward: (ward,) for ward in wards},
+    }  # fmt: skip
+
+
+TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
+    "triage": partial(triage, language="en"),
+    "triage-zh": partial(triage, language="zh"),
+}

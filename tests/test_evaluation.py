@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import labkit
+from labkit.errors import DataError, UsageError
+from labkit.evaluation import evaluate, predict
+from labkit.lab import best_precision, setup
+from labkit.tasks import Task
+
+
+class Counting:
+    """A method whose answer is the number of letters a, b and c, and which writes down what it was given."""
+
+    def __init__(self):
+        self.seen: list[list[str]] = []
+
+    def collate(self, rows, rng):
+        assert rng is None
+        self.seen.append([row["text"] for row in rows])
+        return {"counts": torch.tensor([[row["text"].count(c) for c in "abc"] for row in rows]).float(), "count": 3}
+
+    def logits(self, model, batch):
+        assert not model.training and torch.is_inference_mode_enabled() and "count" not in batch
+        return model(batch["counts"])
+
+
+def new_model() -> nn.Module:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Dropout(0.9))
+    nn.init.eye_(model[0].weight)
+    return model
+
+
+def rows_of(texts) -> list[dict]:
+    return [{"text": text, "label": int(np.argmax([text.count(c) for c in "abc"]))} for text in texts]
+
+
+@given(st.lists(st.text("abc", max_size=12), max_size=30), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_probabilities_come_in_the_order_of_the_rows(texts, size):
+    method, rows = Counting(), rows_of(texts)
+    found = predict(new_model(), method, rows, batch_size=size)
+    if not texts:
+        assert found.shape == (0, 0)
+        return
+    counts = torch.tensor([[text.count(c) for c in "abc"] for text in texts]).float()
+    np.testing.assert_allclose(found, counts.softmax(-1), rtol=1e-5)
+    assert found.dtype == np.float32 and all(len(texts) <= size for texts in method.seen)
+    lengths = [len(text) for batch in method.seen for text in batch]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_models_modes_are_left_as_they_were(mode):
+    model = new_model().train(mode)
+    model[1].train(not mode)
+    predict(model, Counting(), rows_of(["ab", "c"]))
+    assert [module.training for module in model.modules()] == [mode, mode, not mode]
+
+    class Broken(Counting):
+        def logits(self, model, batch):
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        predict(model, Broken(), rows_of(["ab", "c"]))
+    assert [module.training for module in model.modules()] == [mode, mode, not mode]
+
+
+def test_rows_may_be_a_dataset_and_several_texts_and_lists():
+    datasets = pytest.importorskip("datasets")
+    rows = rows_of(["a", "bbb", "cc"])
+    plain = predict(new_model(), Counting(), rows, batch_size=2)
+    np.testing.assert_array_equal(
+        predict(new_model(), Counting(), datasets.Dataset.from_list(rows), batch_size=2), plain
+    )
+
+
+def test_logits_of_another_shape_are_explained():
+    class Flat(Counting):
+        def logits(self, model, batch):
+            return batch["counts"].sum(1)
+
+    with pytest.raises(UsageError, match=r"logits must be \(2, classes\), the method gave \(2,\)"):
+        predict(new_model(), Flat(), rows_of(["a", "b"]))
+    with pytest.raises(UsageError, match="batch_size"):
+        predict(new_model(), Counting(), rows_of(["a"]), batch_size=0)
+
+
+def task_of(texts, metric="accuracy", **splits) -> Task:
+    return Task("toy/letters", ("text",), ("a", "b", "c"), {"test": rows_of(texts), **splits}, metric=metric)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_the_score_is_that_of_scikit_learn(metric):
+    from sklearn import metrics
+
+    task = task_of(["aab", "bbc", "cca", "abb", "c"], metric)
+    for row in task.splits["test"][:2]:
+        row["label"] = 2
+    want = {"accuracy": metrics.accuracy_score([2, 2, 2, 1, 2], [0, 1, 2, 1, 2]),
+            "macro_f1": metrics.f1_score([2, 2, 2, 1, 2], [0, 1, 2, 1, 2], average="macro")}  # fmt: skip
+    assert evaluate(new_model(), Counting(), task, batch_size=2) == pytest.approx({metric: want[metric], "n": 5})
+
+
+def test_what_cannot_be_scored_names_split_and_row():
+    task = task_of(["a", "b"], empty=[], unlabelled=[{"text": "a", "label": 0}, {"text": "b", "label": None}])
+    for split, error, message in (
+        ("tset", UsageError, "unknown split 'tset': did you mean 'test'"),
+        ("empty", DataError, "'empty' has no rows"),
+        ("unlabelled", DataError, "split 'unlabelled', row 2: no label"),
+    ):
+        with pytest.raises(error, match=message):
+            evaluate(new_model(), Counting(), task, split)
+
+
+def test_progress_only_when_asked(capsys):
+    predict(new_model(), Counting(), rows_of(["a"]))
+    assert capsys.readouterr() == ("", "")
+    predict(new_model(), Counting(), rows_of(["a"]), progress=True)
+    assert "1/1" in capsys.readouterr().err
+
+
+# The lab
+
+
+def test_setup_seeds_and_says_where_a_lesson_runs(monkeypatch):
+    lab = labkit.setup(lesson="03/04", seed=7, progress=False)
+    first = torch.rand(2), np.random.rand(2)
+    again = setup(seed=7)
+    torch.testing.assert_close(torch.rand(2), first[0])
+    np.testing.assert_array_equal(np.random.rand(2), first[1])
+    assert (lab.lesson, lab.seed, lab.progress) == ("03/04", 7, False) and again.progress is sys.stderr.isatty()
+    assert lab.precision == best_precision(lab.device)
+    for wrong in ({"lesson": "3/4"}, {"seed": -1}, {"seed": True}, {"seed": 1.5}):
+        with pytest.raises(UsageError):
+            setup(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16"), ((6, 1), "fp32")]
+)
+def test_precision_is_what_the_device_computes_in(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert best_precision(torch.device("cuda")) == precision
+    assert best_precision(torch.device("cpu")) == "fp32"

@@ -1,0 +1,112 @@
+import random
+import time
+from itertools import islice
+
+import pytest
+
+from labkit.world import World, cases, clinical, extraction, facts, pairs, reading
+from labkit.world.graph import build_graph
+from labkit.world.settings import lexicon
+
+GENRES = (facts, pairs, reading, extraction, clinical, cases)
+ENDS = {"en": " .", "zh": "。"}
+
+
+def stream(module, language, count, seed=0, world=None):
+    return list(islice(module.documents(world or World(), language, random.Random(seed)), count))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_text_states_a_held_out_fact(language):
+    graph, patterns = build_graph(World()), lexicon("facts", language)["relations"]
+    held = {}
+    for fact in graph.probes:
+        head, tail = graph.name(fact.head, language), graph.name(fact.tail, language)
+        held.update({pattern.format(h=head, t=tail): fact for pattern in patterns[fact.relation]["say"]})
+    texts = [text for module in GENRES for text in stream(module, language, 5000 if module is facts else 1500)]
+    for build in (*pairs.TASKS.values(), *reading.TASKS.values(), *extraction.TASKS.values()):
+        task = build(World())
+        if task["language"] == language:
+            texts += [row[name] for rows in task["splits"].values() for row in rows[:300] for name in task["fields"]]
+    everything = "\n".join(texts)
+    assert [statement for statement in held if statement in everything] == []
+    stated = [patterns[fact.relation]["say"][0] for fact in graph.stated[:1]]
+    assert stated, "the world states nothing at all"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documents_state_two_to_five_true_facts(language):
+    graph, patterns = build_graph(World()), lexicon("facts", language)["relations"]
+    true = {
+        pattern.format(h=graph.name(fact.head, language), t=graph.name(fact.tail, language))
+        for fact in graph.stated for pattern in patterns[fact.relation]["say"]
+    }  # fmt: skip
+    for text in stream(facts, language, 300):
+        sentences = [one.strip() for one in text.split(ENDS[language].strip()) if one.strip()]
+        told = sum(one in true for one in sentences)
+        assert 2 <= told <= 5 and len(sentences) - told <= 1, text
+
+
+def test_paraphrases_are_a_dial():
+    def wordings(count):
+        texts = stream(facts, "en", 3000, world=World(paraphrases=count))
+        patterns = lexicon("facts", "en")["relations"]["directed_by"]["say"]
+        keys = [pattern.format(h="", t="").strip() for pattern in patterns]
+        return sum(any(f" {key} " in text for text in texts) for key in keys)
+
+    assert wordings(1) == 1
+    assert wordings(4) == 4
+
+
+def test_frequent_entities_are_spoken_of_more():
+    graph = build_graph(World())
+    text = "\n".join(stream(facts, "en", 5000))
+    people = graph.of_type("person")
+    often = [sum(text.count(person.name["en"]) for person in group) for group in (people[:50], people[-50:])]
+    assert often[0] > 4 * often[1] > 0
+
+
+@pytest.mark.parametrize("module", GENRES, ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documents_are_well_formed(module, language):
+    start = time.perf_counter()
+    texts = stream(module, language, 2000)
+    marks = sum(text.count(mark) for text in texts for mark in (".", "?", "。", "？"))
+    print(f"{module.__name__} {language}: {marks / (time.perf_counter() - start):.0f} sentences/s")
+    for text in texts:
+        assert text == text.strip().lower() and "{" not in text and "  " not in text, text
+        assert text.endswith(("。", "？") if language == "zh" else (".", "?")), text
+        assert len(text.split() if language == "en" else text) <= 128, text
+    if language == "en":
+        assert all(word.isalpha() or word in (".", ",", "?", ":", ";", "|") for text in texts for word in text.split())
+    else:
+        assert not any(character.isascii() or character.isspace() for text in texts for character in text)
+
+
+def test_documents_depend_on_the_generator_alone():
+    for module in GENRES:
+        assert stream(module, "en", 30, seed=1) == stream(module, "en", 30, seed=1) != stream(module, "en", 30, seed=2)
+
+
+def test_probes():
+    graph = build_graph(World())
+    held, known = facts.probes(World(), "en"), facts.probes(World(), "en", held_out=False)
+    assert len(held) == len(graph.probes)
+    assert all(one["text"].count("{mask}") == 1 and one["text"].endswith(" .") for one in held + known)
+    assert all(graph.has(one["head"], one["relation"], one["tail"]) for one in held + known)
+    stated = {(fact.head, fact.relation, fact.tail) for fact in graph.stated}
+    assert all((one["head"], one["relation"], one["tail"]) not in stated for one in held)
+    text = "\n".join(stream(facts, "en", 5000, world=World(paraphrases=1)))
+    answered = [one["text"].replace("{mask}", one["answer"]) in text for one in known]
+    assert sum(answered) > 0.5 * len(known)
+    assert not any(one["text"].replace("{mask}", one["answer"]) in text for one in held)
+
+
+def test_a_lexicon_has_the_same_keys_in_both_languages():
+    def shape(value):
+        if isinstance(value, dict):
+            return {key: shape(one) for key, one in value.items()}
+        return None if isinstance(value, str | list) else value
+
+    for name in ("names", "facts", "pairs", "reading", "extraction", "clinical", "cases"):
+        assert shape(lexicon(name, "en")) == shape(lexicon(name, "zh")), name

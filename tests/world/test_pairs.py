@@ -1,0 +1,153 @@
+import random
+from collections import Counter, defaultdict
+from itertools import islice
+
+import pytest
+
+from labkit.errors import UsageError
+from labkit.tasks import Task
+from labkit.world import World, pairs
+from labkit.world.graph import build_graph
+from labkit.world.settings import lexicon
+
+CLEAN = World(label_noise=0.0)
+
+
+def statements(language):
+    """Bare statement -> the fact it says, for every pair of names that the patterns allow; found by matching patterns."""
+    graph = build_graph(World())
+    names = sorted((entity.name[language] for entity in graph.entities), key=len, reverse=True)
+    patterns = [
+        (relation, pattern) for relation, words in lexicon("facts", language)["relations"].items() for pattern in words["say"]
+    ]  # fmt: skip
+
+    def read(text):
+        found = sorted((text.find(name), name) for name in names if name in text)
+        found = [name for at, name in found if not any(name != other and name in other for _, other in found)]
+        if len(found) == 1:
+            found *= 2
+        for relation, pattern in patterns:
+            for head, tail in (found[:2], found[1::-1]):
+                if pattern.format(h=head, t=tail) == text:
+                    return head, relation, tail
+        return None
+
+    return read
+
+
+@pytest.mark.parametrize("key", list(pairs.TASKS))
+def test_tasks_are_balanced_and_their_splits_disjoint(key):
+    task = Task(key, **pairs.TASKS[key](World()))
+    sizes = {name: len(rows) for name, rows in task.splits.items()}
+    assert sizes == {"train": 2000, "dev": 500, "test": 1000, "unlabelled": 4000}
+    texts = [(row["text_a"], row["text_b"]) for rows in task.splits.values() for row in rows]
+    assert len(set(texts)) == len(texts)
+    for name in ("train", "dev", "test"):
+        counts = Counter(row["label"] for row in task.splits[name])
+        assert max(counts.values()) - min(counts.values()) <= 1
+    assert all(row["label"] is None for row in task.splits["unlabelled"])
+    assert task.chance == pytest.approx(1 / len(task.labels))
+    assert set(task.words) == set(task.labels)
+    assert all("{mask}" in pattern and "{text_a}" in pattern and "{text_b}" in pattern for pattern in task.patterns)
+
+
+@pytest.mark.parametrize("key", list(pairs.TASKS))
+def test_the_ceiling_is_what_the_truth_scores(key):
+    task = pairs.PAIR_TASKS[key]
+    rows = task.rows(World(label_noise=0.4), 4000, random.Random(0))
+    by_kind = defaultdict(Counter)  # what was done to make the pair decides its true label, but for its noise
+    for row in rows:
+        by_kind[row["kind"]][row["label"]] += 1
+    if key in ("genres", "genres-zh", "ocnli"):
+        by_kind = {kind: counts for kind, counts in by_kind.items() if kind in ("same", "tail", "relation")}
+    right = sum(max(counts.values()) for counts in by_kind.values()) / sum(map(Counter.total, by_kind.values()))
+    assert right == pytest.approx(0.8, abs=0.02)
+    assert {row["posterior"] for row in rows} == {0.8}
+
+
+@pytest.mark.parametrize(("key", "language"), [("mrpc", "en"), ("mrpc-zh", "zh")])
+def test_paraphrases_state_one_fact_and_other_pairs_two(key, language):
+    read, graph = statements(language), build_graph(World())
+    for row in pairs.pair_rows(key, CLEAN, 150, random.Random(0)):
+        first, second = read(row["text_a"]), read(row["text_b"])
+        assert first and second, row
+        same = (
+            first == second
+            or (first[1] == second[1] == "married_to" or first[1] == second[1] == "borders")
+            and (first[::-1][0] == second[0] and first[0] == second[2])
+        )
+        assert same == (row["label"] == 1), row
+        assert row["text_a"] != row["text_b"]
+        ends = [graph.find(name, language).id for name in (first[0], first[2])]
+        assert graph.has(ends[0], first[1], ends[1])
+
+
+def test_three_way_pairs_mean_what_their_labels_say():
+    read = statements("en")
+    opens = {one.split("{s}")[0] for style in lexicon("pairs", "en")["genres"].values() for one in style["open"]}
+    for row in pairs.pair_rows("genres", CLEAN, 150, random.Random(1)):
+        premise = next(row["text_a"].removeprefix(start) for start in opens if row["text_a"].startswith(start))
+        first, second = read(premise), read(row["text_b"])
+        one_head = first[1] == second[1] and (first[0] == second[0])
+        mirrored = first[1] == second[1] == "married_to" and {first[0], first[2]} & {second[0], second[2]}
+        if row["label"] == 0:
+            assert first == second or mirrored
+        elif row["label"] == 2:
+            assert (one_head and first[2] != second[2]) or mirrored
+        else:
+            assert not one_head and {first[0], first[2]} & {second[0], second[2]}
+
+
+def test_genres_speak_differently():
+    task = pairs.TASKS["genres"](World())
+    relations = defaultdict(set)
+    for row in task["splits"]["train"]:
+        relations[row["genre"]].add(row["text_a"].split()[0])
+    assert set(relations) == set(pairs.GENRES)
+    assert not relations["telephone"] & relations["travel"]
+
+
+def test_two_facts_are_needed_for_a_chain():
+    rows = [row for row in pairs.pair_rows("rte", CLEAN, 600, random.Random(0)) if row["kind"] == "chain"]
+    graph = build_graph(World())
+    assert len(rows) > 40
+    countries = [country.name["en"] for country in graph.of_type("country")]
+    for row in rows:
+        country = next(name for name in countries if name in row["text_b"])
+        assert country in row["text_a"] and row["label"] == 0
+
+
+def test_answers_hold_the_asked_name_and_relation():
+    for row in pairs.pair_rows("qnli", CLEAN, 300, random.Random(0)):
+        assert (row["kind"] == "same") == (row["label"] == 0)
+    hard = [row for row in pairs.pair_rows("qnli", CLEAN, 300, random.Random(0)) if row["kind"] == "relation"]
+    graph = build_graph(World())
+    for row in hard:  # the asked thing is named, and still the question is open
+        assert any(e.name["en"] in row["text_a"] and e.name["en"] in row["text_b"] for e in graph.entities)
+
+
+def test_overlap_alone_does_not_solve_the_task():
+    rows = pairs.pair_rows("mrpc", CLEAN, 1500, random.Random(0))
+    overlap = [len({*row["text_a"].split()} & {*row["text_b"].split()}) / len({*row["text_b"].split()}) for row in rows]
+    best = max(
+        sum((value >= cut) == row["label"] for value, row in zip(overlap, rows, strict=True)) / len(rows)
+        for cut in sorted(set(overlap))
+    )
+    assert best < 0.85
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documents_are_dense_in_the_clozes_of_the_tasks(language):
+    texts = list(islice(pairs.documents(World(), language, random.Random(0)), 3000))
+    words = lexicon("pairs", language)
+    asked = "？{}，" if language == "zh" else " ? {} , "
+    for kind in ("entailment", "neutral", "contradiction"):
+        found = sum(any(asked.format(word) in text for word in words[kind]) for text in texts)
+        assert found > 300, kind
+    alike = {"en": " the same question ? ", "zh": "这两句话意思相同"}[language]
+    assert sum(alike in text for text in texts) > 100
+
+
+def test_a_world_too_small_for_a_task_says_so():
+    with pytest.raises(UsageError, match="different examples of 7500: raise its entities and facts"):
+        pairs.TASKS["qqp"](World(entities=60, facts=60))

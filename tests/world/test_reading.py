@@ -1,0 +1,72 @@
+import random
+from collections import Counter
+
+import pytest
+
+from labkit.tasks import Task
+from labkit.world import World, reading
+from labkit.world.graph import build_graph
+
+
+@pytest.mark.parametrize("key", list(reading.TASKS))
+def test_tasks_are_balanced_and_their_splits_disjoint(key):
+    task = Task(key, **reading.TASKS[key](World()))
+    assert {name: len(rows) for name, rows in task.splits.items()} == {"train": 2000, "dev": 500, "test": 1000}
+    texts = [tuple(row[name] for name in task.fields) for rows in task.splits.values() for row in rows]
+    assert len(set(texts)) == len(texts)
+    for rows in task.splits.values():
+        assert Counter(row["label"] for row in rows) == {0: len(rows) / 2, 1: len(rows) / 2}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_spans_are_the_answers(language):
+    graph, mark = build_graph(World()), {"en": " .", "zh": "。"}[language]
+    for row in reading.reading_rows(World(), language, 400, random.Random(0)):
+        sentences = row["text"].count(mark)
+        assert 3 <= sentences <= 6
+        asked = [e for e in graph.entities if e.name[language] in row["question"]]
+        asked = [e for e in asked if not any(e is not o and e.name[language] in o.name[language] for o in asked)]
+        assert len(asked) == 1
+        true = {fact.tail for fact in graph.facts if fact.head == asked[0].id}
+        if row["label"] == 0:
+            span = row["text"][row["answer_start"] :][: len(row["answer"])]
+            assert span == row["answer"] and graph.find(span, language).id in true
+            start = row["text"].rfind(mark, 0, row["answer_start"]) + 1
+            sentence = row["text"][start : row["text"].index(mark, row["answer_start"])]
+            assert asked[0].name[language] in sentence
+        else:
+            assert (row["answer"], row["answer_start"]) == ("", -1)
+            assert asked[0].name[language] in row["text"], "nothing about the asked thing: too easy"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_judgements_are_what_the_pages_state(language):
+    found = reading.collection(World(), language, pages=400, queries=200)
+    graph = build_graph(World())
+    assert (len(found.pages), len(set(found.pages)), len(set(found.queries))) == (400, 400, 200)
+    for query, fact, right in zip(found.queries, found.facts, found.judgements, strict=True):
+        head, tail = graph.name(fact.head, language), graph.name(fact.tail, language)
+        assert head in query and tail not in query and right
+        stating = []
+        for page, facts in enumerate(found.page_facts):
+            ends = [(one.relation, {one.head, one.tail}) for one in facts]
+            if (fact.relation, {fact.head, fact.tail}) in ends:
+                stating.append(page)
+                assert head in found.pages[page] and tail in found.pages[page]
+        assert list(right) == stating
+
+
+def test_pairs_of_the_retrieval_task_agree_with_the_judgements():
+    found = reading.collection(World(), "en", pages=400, queries=150)
+    rows = reading.retrieval_rows(found, random.Random(0))
+    assert all((row["page"] in found.judgements[row["query"]]) == row["label"] for row in rows)
+    graph = build_graph(World())
+    wrong = [row for row in rows if row["label"] == 0]
+    named = sum(graph.name(found.facts[row["query"]].head, "en") in row["text_b"] for row in wrong)
+    assert named > 0.2 * len(wrong), "pages that do not answer should often name the asked thing"
+
+
+def test_no_query_stands_in_two_splits():
+    splits = reading.TASKS["retrieval"](World())["splits"]
+    queries = [{row["text_a"] for row in rows} for rows in splits.values()]
+    assert not queries[0] & queries[1] and not queries[0] & queries[2] and not queries[1] & queries[2]
