@@ -43,7 +43,6 @@ def record(
     seconds = time.perf_counter() - began
     value = evaluate(model, how, task, "test", progress=False)[task.metric]
     report.add(
-        method=name, task=task.name, seed=seed, metric=task.metric, value=value, seconds=seconds,
-        trainable=trainable(model), parameters=parameters(model), **extra,
-    )  # fmt: skip
+        name, task, value, seed=seed, seconds=seconds, trainable=trainable(model), parameters=parameters(model), **extra
+    )
     return value

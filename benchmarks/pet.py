@@ -33,9 +33,9 @@ def main() -> None:
     options = parser.parse_args()
     base, task = load(options.model), load_task(options.task)
     command = f"python benchmarks/pet.py --task {options.task} --model {options.model} --seeds {options.seeds}"
-    report = Report(command=command, title=f"{options.task}, {options.model}", chance=task.chance, ceiling=task.ceiling)
+    report = Report(command=command)
     zero = evaluate(base.model, PET.for_task(task, base.tokenizer), task, "test")[task.metric]
-    report.add(method="PET, zero-shot", task=task.name, seed=0, metric=task.metric, value=zero, shots=0)
+    report.add("PET, zero-shot", task, zero, shots=0)
     for shots in SHOTS:
         for seed in range(options.seeds):
             few = task.few_shot(shots, seed)
@@ -53,7 +53,7 @@ def main() -> None:
 def best_head(report: Report, shots: int) -> str:
     """The head fine-tuning with the higher mean at this number of shots."""
     names = [f"{method}, {shots}-shot" for method in METHODS if method != "PET"]
-    return max(names, key=lambda name: np.mean([row["value"] for row in report.rows if row["method"] == name]))
+    return max(names, key=lambda name: np.mean([row.value for row in report.rows if row.method == name]))
 
 
 if __name__ == "__main__":

@@ -30,9 +30,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("labkit/results/world.json"))
     options = parser.parse_args()
     models = {language: load(f"micro-bert-{language}") for language in ("en", "zh")}
-    report = Report(
-        command=" ".join(["python benchmarks/world.py", *options.tasks]), title="difficulty of the world's tasks"
-    )
+    report = Report(command=" ".join(["python benchmarks/world.py", *options.tasks]))
     print(f"{'task':<22} {'labels':>6} {'chance':>7} {'16-shot':>14} {'full':>7} {'ceiling':>8}")
     for name in options.tasks or TASKS:
         task = load_task(f"world/{name}")

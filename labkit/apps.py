@@ -135,9 +135,6 @@ def _read_rows(card: Card, source: Path) -> tuple[list[str], list[dict[str, Any]
     return columns, [dict(row) for row in table.rows]
 
 
-# ------------------------------------------------------------------------------------------------------------- saving
-
-
 def save_app(
     folder: str | os.PathLike[str],
     model: PreTrainedModel,
@@ -210,9 +207,6 @@ def _plain(text: object) -> str:
     for character in "\\`*_[]|<>#":
         shown = shown.replace(character, f"&#{ord(character)};")
     return shown
-
-
-# ------------------------------------------------------------------------------------------------------------ loading
 
 
 def load_app(folder: str | os.PathLike[str]) -> App:

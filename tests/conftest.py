@@ -74,10 +74,10 @@ def tiny_parts():
 def _tiny_parts(kind: str = "head", fields: tuple[str, ...] = ("text",)):
     """(model, tokenizer, method, task) of a random app; `kind` is "head" or "pet"."""
     import torch
-    from labkit.fewshot.pet import PET
-    from labkit.foundations.heads import HeadClassifier, add_head
     from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
+    from labkit.fewshot.pet import PET
+    from labkit.foundations.heads import HeadClassifier, add_head
     from labkit.tasks import Task
 
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] a the film was good bad fine it dull great . <b> &".split()

@@ -32,9 +32,9 @@ def settings(tmp_path, **changes) -> PipelineSettings:
 def test_all_stages_leave_artefacts_that_load(tiny, tmp_path):
     report = run(settings(tmp_path), progress=False, command="labkit pipeline --seeds 1")
     out = tmp_path / "out"
-    assert {row["method"] for row in report.rows} == METHODS
-    assert all(0 <= row["value"] <= 1 and row["bytes"] > 0 and row["latency_ms"] > 0 for row in report.rows)
-    sizes = {row["method"]: row["bytes"] for row in report.rows}
+    assert {row.method for row in report.rows} == METHODS
+    assert all(0 <= row.value <= 1 and row.bytes > 0 and row.latency_ms > 0 for row in report.rows)
+    sizes = {row.method: row.bytes for row in report.rows}
     assert sizes["PET + int8"] < 0.5 * sizes["PET"]
     assert sizes["student, TinyBERT"] < sizes["PET"]
     assert (out / "report.png").stat().st_size > 10_000
@@ -63,10 +63,8 @@ def test_interrupted_then_resumed_gives_the_same_rows(tiny, tmp_path, monkeypatc
     with pytest.raises(UsageError, match="--resume"):
         run(settings(tmp_path), progress=False)
     resumed = run(settings(tmp_path, resume=True), progress=False)
-    assert [(row["method"], row["value"]) for row in resumed.rows] == [
-        (row["method"], row["value"]) for row in whole.rows
-    ]
-    assert resumed.rows[: len(done)] == done, "finished runs are not run again"
+    assert [(row.method, row.value) for row in resumed.rows] == [(row.method, row.value) for row in whole.rows]
+    assert [row.plain() for row in resumed.rows[: len(done)]] == done, "finished runs are not run again"
 
 
 def test_resume_with_other_settings_is_refused(tiny, tmp_path):
@@ -95,7 +93,7 @@ def test_tables_with_a_split_a_seed_and_no_unlabelled_text(tiny, tmp_path):
     for split in ("a", "b"):
         rows = [
             f"{word} {split} film {number}\t{label}"
-            for number in range(3)
+            for number in range(6)
             for label, word in (("0", "bad"), ("1", "good"))
         ]
         (tmp_path / f"{split}.tsv").write_text("\n".join(rows) + "\n")
@@ -105,7 +103,7 @@ def test_tables_with_a_split_a_seed_and_no_unlabelled_text(tiny, tmp_path):
         run(settings(tmp_path, **chosen), progress=False)
     cloze = {"pattern": "{text} it was {mask} .", "words": ("0=bad", "1=good,great")}
     report = run(settings(tmp_path, **chosen, **cloze), progress=False)
-    assert {row["seed"] for row in report.rows} == {0, 1}
+    assert {row.seed for row in report.rows} == {0, 1}
 
 
 def test_refusals_leave_nothing(tmp_path):

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import stats
 
 from labkit.errors import DataError, UsageError
-from labkit.report import Report, figure
+from labkit.report import Report, fonts
 from labkit.report.table import short
 
 TASK = SimpleNamespace(name="world/reviews", metric="accuracy", chance=0.5, ceiling=0.903)
@@ -78,6 +78,34 @@ def test_chance_belongs_to_its_metric():
     made.add("PET", "world/reviews", 0.8, metric="macro_f1")
     lines = made.table().lines
     assert lines[0][:3] == ("chance", "50.0", "")
+
+
+def test_chance_and_ceiling_of_all_tasks():
+    made = Report(title="A title", chance=0.25, ceiling=0.9)
+    made.add("a", "x", 0.5)
+    made.add("a", "x", 0.4, metric="macro_f1")
+    made.add("a", TASK, 0.5)
+    lines = made.table().lines
+    assert made.table().header[1:4] == ("x accuracy", "world/reviews accuracy", "mean accuracy")
+    assert lines == (("chance", "25.0", "50.0", "37.5", "", ""), ("ceiling", "90.0", "90.3", "90.1", "", ""))
+    assert made.plot(task="x").alt.startswith("A title. ") and "Chance 25. Ceiling 90." in made.plot(task="x").alt
+
+
+def test_fields_and_extras_by_name():
+    row = report().rows[0]
+    assert (row["method"], row["value"], row["seconds"], row["shots"], row["other"]) == (
+        "fine-tune",
+        0.71,
+        None,
+        16,
+        None,
+    )
+
+
+def test_a_paper_s_figure_may_be_a_text():
+    table = report().table({"PET": "86.9", "fine-tune": ("≈ 74", "somewhere")})
+    assert [row[table.header.index("paper")] for row in table.rows] == ["≈ 74", "86.9"]
+    assert "paper 86.9" in report().plot(reference={"PET": "86.9", "fine-tune": "≈ 74"}).alt
 
 
 def test_adding_again_replaces():
@@ -200,8 +228,10 @@ def test_short(value, text):
 def test_saved_and_loaded_reports_are_the_same(tmp_path):
     path = tmp_path / "folder" / "pet.json"
     made = report()
+    made.title, made.chance = "A title", 0.5
     made.save(path)
     again = Report.load(path)
+    assert (again.title, again.chance, again.ceiling) == ("A title", 0.5, None)
     assert again.rows == made.rows and again.bounds == made.bounds and again.origin == made.origin
     assert str(again.table()) == str(made.table())
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -243,6 +273,7 @@ def damaged(change) -> bytes:
         (damaged(lambda plain: plain["rows"][2].update(value=float("nan"))), "row 3: value must be"),
         (damaged(lambda plain: plain["rows"][3].update(seed="one")), "row 4: seed must be"),
         (damaged(lambda plain: plain.update(bounds={"x": [1, 2]})), "bounds"),
+        (damaged(lambda plain: plain.update(ceiling="high")), "ceiling"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, content, message):
@@ -268,8 +299,8 @@ def test_the_picture_says_in_words_what_it_shows(tmp_path):
 
 
 def test_no_empty_boxes_where_there_is_no_chinese_font(monkeypatch):
-    full = figure._fonts()
-    monkeypatch.setattr(figure, "_fonts", lambda: full[:1])
+    full = fonts._fonts()
+    monkeypatch.setattr(fonts, "_fonts", lambda: full[:1])
     made = Report()
     for number, name in enumerate(("两层学生", "KD 学生", "KD 老师", "$x_1^2$ \\frac{", "😀")):
         made.add(name, "情感", 0.5 + number / 10, bytes=10 ** (4 + number))
@@ -283,7 +314,7 @@ def test_no_empty_boxes_where_there_is_no_chinese_font(monkeypatch):
 
 
 def test_chinese_is_drawn_where_there_is_a_font():
-    if len(figure._fonts()) < 2:
+    if len(fonts._fonts()) < 2:
         pytest.skip("no Chinese font on this machine")
     made = Report()
     made.add("两层学生", "x", 0.5)

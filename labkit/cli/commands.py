@@ -11,13 +11,13 @@ from labkit.errors import UsageError
 
 SERVE_HELP = """\
 example:
-  labkit serve runs/pipeline/4-quantised/small-seed-0 --port 8000
+  labkit serve runs/pipeline/app --port 8000
 
 It listens on 127.0.0.1 only. Ctrl-C stops it.
 """
 PREDICT_HELP = """\
 example:
-  labkit predict runs/pipeline/4-quantised/small-seed-0 --input new.tsv --output labelled.tsv
+  labkit predict runs/pipeline/app --input new.tsv --output labelled.tsv
 
 A .tsv or .csv file names its columns in the first line; a .txt file holds one text a line.
 """

@@ -20,9 +20,8 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
 
-# Where the LM head begins: attribute -> the model types whose forward calls it on the last hidden states, position
-# by position.
-# Any other model works too, by its full logits.
+# Where the LM head begins: attribute -> the model types whose forward calls it on the last hidden states, with nothing
+# that mixes positions after it. Any other model works too, by its full logits.
 HEADS = {
     "cls": ("bert", "ernie", "megatron-bert", "mobilebert", "rembert", "roformer", "deberta", "deberta-v2"),
     "lm_head": ("roberta", "xlm-roberta", "camembert", "mpnet", "esm", "data2vec-text", "roberta-prelayernorm"),
@@ -43,9 +42,7 @@ def unwrapped(model: nn.Module) -> Any:
 
 
 def backbone(model: nn.Module) -> Any:
-    """The encoder below any head: a `PreTrainedModel` that maps tokens to hidden states; the model itself if it has no
-    head.
-    """
+    """The encoder below any head: a `PreTrainedModel` from tokens to hidden states; the model itself if it has none."""
     bare = unwrapped(model)
     return getattr(bare, "base_model", bare)
 

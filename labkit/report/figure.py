@@ -8,7 +8,6 @@ alternative text always has it.
 from __future__ import annotations
 
 import base64
-import functools
 import html
 import io
 import os
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.files import writing
 from labkit.report.comparison import by_seed, in_percent
-from labkit.report.table import Bounds, Reference
+from labkit.report.fonts import drawable, family
+from labkit.report.table import Bounds, Reference, printed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKS = "os^DvPX"
-CJK_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP"),
-    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC", "Heiti SC", "SimHei", "SimSun"),
-    *("Arial Unicode MS", "Droid Sans Fallback", "Unifont"),
-)
-LONGEST_NAME = 34
 
 
 @dataclass(frozen=True)
@@ -105,8 +99,8 @@ def draw(rows: Sequence[Result], bounds: Bounds, reference: Reference, title: st
     _dots(panels[0], points, ends, axis)
     if wide:
         _scatter(panels[1], points, ends, axis, what)
-    if shown := _drawable(title, ""):
-        figure.suptitle(shown, parse_math=False, fontfamily=_family(shown))
+    if shown := drawable(title, ""):
+        figure.suptitle(shown, parse_math=False, fontfamily=family(shown))
     if wide:
         _label(figure, panels[1], [point for point in points if point.size is not None])
     return Plot(figure, _alt(rows, points, ends, scale, what if wide else "", title))
@@ -125,7 +119,7 @@ def _points(
     points = []
     for number, (method, scores) in enumerate(by_seed(rows).items()):
         sizes = [size for row in rows if row.method == method and (size := size_of(row))]
-        paper, label = reference.get(method), _drawable(method, f"method {number + 1}")
+        label = drawable(method, f"method {number + 1}")
         twin = any(point.label == label for point in points)  # two names may differ only in what cannot be written
         points.append(
             _Point(
@@ -135,10 +129,17 @@ def _points(
                 mark=MARKS[number % len(MARKS)],
                 values=tuple(value * scale for value in scores.values()),
                 size=statistics.fmean(sizes) if sizes else None,
-                paper=paper[0] if isinstance(paper, tuple) else paper,
+                paper=_figure(printed(reference.get(method))),
             )
         )
     return [point for point in points if point.values]
+
+
+def _figure(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None  # no number, nothing to draw
 
 
 def _ends(rows: Sequence[Result], bounds: Bounds, scale: int) -> dict[str, float]:
@@ -159,7 +160,7 @@ def _dots(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axis: 
         if point.paper is not None:
             axes.scatter([point.paper], [place], s=70, marker="d", facecolors="none", edgecolors="#444444", zorder=4)
     names = [point.label for point in points]
-    axes.set_yticks(range(len(points)), names, parse_math=False, fontfamily=_family("".join(names)))
+    axes.set_yticks(range(len(points)), names, parse_math=False, fontfamily=family("".join(names)))
     axes.set_ylim(len(points) - 0.4, -0.6)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(points)), [_shown(point, axis) for point in points])
@@ -224,7 +225,7 @@ def _label(figure: Figure, axes: Any, points: Sequence[_Point]) -> None:
     inside = axes.get_window_extent(renderer)
     for point in points:
         note = axes.annotate(point.label, (point.size, point.mean), (0, 0), textcoords="offset points", fontsize=9)
-        note.set(parse_math=False, fontfamily=_family(point.label), color="#222222")
+        note.set(parse_math=False, fontfamily=family(point.label), color="#222222")
         for x, y, ha, va in _places():
             note.set(position=(x, y), ha=ha, va=va)
             box = note.get_window_extent(renderer)
@@ -270,30 +271,3 @@ def _alt(
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-@functools.cache
-def _fonts() -> tuple[tuple[str, frozenset[int]], ...]:
-    """The default font, then a Chinese one if there is any: name and the characters it has."""
-    from matplotlib import font_manager
-
-    names = {font.name for font in font_manager.fontManager.ttflist}
-    found = []
-    for name in ("DejaVu Sans", *[name for name in CJK_FONTS if name in names][:1]):
-        face = font_manager.get_font(font_manager.findfont(name))
-        found.append((name, frozenset(face.get_charmap())))
-    return tuple(found)
-
-
-def _family(text: str) -> list[str]:
-    """The fonts that `text` needs, the default first."""
-    first, *others = _fonts()
-    return [first[0], *(name for name, has in others if any(ord(c) not in first[1] for c in text))]
-
-
-def _drawable(text: str, otherwise: str) -> str:
-    """`text` on one line without what no font can write, cut to a legible length; `otherwise` if nothing is left."""
-    known = frozenset().union(*(has for _, has in _fonts()))
-    kept = " ".join("".join(c if ord(c) in known or c.isspace() else "" for c in text).split())
-    kept = kept if any(c.isalnum() for c in kept) or not text else otherwise
-    return kept if len(kept) <= LONGEST_NAME else kept[: LONGEST_NAME - 1] + "…"

@@ -43,6 +43,10 @@ class Result:
         """What makes two rows the same measurement."""
         return self.method, self.task, self.metric, self.seed
 
+    def __getitem__(self, name: str) -> Any:
+        """A field or an extra by name; None for a cost or an extra that the row has not."""
+        return getattr(self, name) if name in _KINDS else self.extra.get(name)
+
     def plain(self) -> dict[str, Any]:
         """The row as JSON keeps it: unknown costs left out, extras beside the fields."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
@@ -50,7 +54,8 @@ class Result:
 
 
 class Report:
-    """Rows of results. `bounds` maps a task to (metric, chance, ceiling), fractions, None where unknown.
+    """Rows of results. `bounds` maps a task to (metric, chance, ceiling), fractions, None where unknown; `chance` and
+    `ceiling` hold for the tasks that are not in it, on the metric that they were first measured by.
 
     >>> report = Report()
     >>> for seed, (a, b) in enumerate([(.80, .88), (.82, .86)]):
@@ -62,9 +67,17 @@ class Report:
     PET        87.0 ± 1.4  2
     """
 
-    def __init__(self, rows: Iterable[Result] = (), command: str = "") -> None:
+    def __init__(
+        self,
+        rows: Iterable[Result] = (),
+        *,
+        command: str = "",
+        title: str = "",
+        chance: float | None = None,
+        ceiling: float | None = None,
+    ) -> None:
         self._rows: dict[tuple[str, str, str, int], Result] = {row.key: row for row in rows}
-        self.command = command
+        self.command, self.title, self.chance, self.ceiling = command, title, chance, ceiling
         self.bounds: dict[str, tuple[str, float | None, float | None]] = {}
         self.origin = {"date": _now(), "device": device(), "versions": versions()}
 
@@ -102,9 +115,9 @@ class Report:
         """Methods by rows: mean ± standard deviation over seeds, number of seeds, mean costs, chance and ceiling.
 
         `reference` maps methods to what a paper reports, as printed there, alone or with its source: `{"PET": 86.9}` or
-        `{"PET": (86.9, "Schick & Schütze 2021, Table 1")}`; `source` names one source for all.
+        `{"PET": (86.9, "Schick & Schütze 2021, Table 1")}`, a number or a text ("≈ 9.4×"); `source` is one for all.
         """
-        return build(self._chosen(task, metric), self.bounds, reference or {}, source)
+        return build(self._chosen(task, metric), self._limits(), reference or {}, source)
 
     def markdown(self, reference: Reference | None = None, **options: Any) -> str:
         """`table`, as a Markdown table."""
@@ -127,21 +140,24 @@ class Report:
         title: str = "",
     ) -> Plot:
         """Score of each method with its spread, and score against size; saved to `path` where given. See `Plot.alt`."""
-        plot = draw(self._chosen(task, metric or self._metrics()[0]), self.bounds, reference or {}, title)
+        rows = self._chosen(task, metric or self._metrics()[0])
+        plot = draw(rows, self._limits(), reference or {}, title or self.title)
         if path is not None:
             plot.save(path)
         return plot
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write command, date, device, versions, bounds and rows as JSON, whole or not at all."""
-        head = {"command": self.command, **self.origin, "bounds": {k: list(v) for k, v in self.bounds.items()}}
-        write_json(path, {**head, "rows": [row.plain() for row in self.rows]})
+        head = {"command": self.command, "title": self.title, **self.origin}
+        ends = {"chance": self.chance, "ceiling": self.ceiling, "bounds": {k: list(v) for k, v in self.bounds.items()}}
+        write_json(path, {**head, **ends, "rows": [row.plain() for row in self.rows]})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
         """Read what `save` wrote; DataError naming file, row and field where it is anything else."""
         found = _read(Path(path))
-        report = cls(command=str(found.get("command", "")))
+        report = cls(command=str(found.get("command", "")), title=str(found.get("title", "")))
+        report.chance, report.ceiling = (_bound(found.get(name), name, path) for name in ("chance", "ceiling"))
         report.origin = {name: found.get(name, "") for name in report.origin}
         report.bounds = _bounds(found.get("bounds", {}), path)
         for number, row in enumerate(found["rows"], start=1):
@@ -151,6 +167,10 @@ class Report:
                 raise DataError(f"{path}: row {number}: {error}") from error
             report._rows[result.key] = result
         return report
+
+    def _limits(self) -> dict[str, tuple[str, float | None, float | None]]:
+        first = {row.task: row.metric for row in reversed(self.rows)}
+        return {**{task: (metric, self.chance, self.ceiling) for task, metric in first.items()}, **self.bounds}
 
     def _metrics(self) -> list[str]:
         if not self._rows:
@@ -220,6 +240,12 @@ def _bounds(found: Any, path: Any) -> dict[str, tuple[str, float | None, float |
     if not isinstance(found, dict) or not all(sound(entry) for entry in found.values()):
         raise DataError(f'{path}: field "bounds": each task needs [metric, chance, ceiling], fractions or null')
     return {task: (metric, chance, ceiling) for task, (metric, chance, ceiling) in found.items()}
+
+
+def _bound(value: Any, name: str, path: Any) -> float | None:
+    if not _fraction(value):
+        raise DataError(f'{path}: field "{name}" must be a fraction or null, not {value!r}')
+    return value
 
 
 def _fraction(value: Any) -> bool:

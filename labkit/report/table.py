@@ -14,7 +14,7 @@ from labkit.report.comparison import in_percent
 if TYPE_CHECKING:
     from labkit.report.rows import Result
 
-Reference = Mapping[str, "float | tuple[float, str]"]
+Reference = Mapping[str, "float | str | tuple[float | str, str]"]
 Bounds = Mapping[str, "tuple[str, float | None, float | None]"]
 
 
@@ -65,7 +65,7 @@ def build(rows: Sequence[Result], bounds: Bounds, reference: Reference, source: 
     scores, n = _score_columns(rows, bounds), ("n", lambda method: _seeds(rows, method), ("", ""))
     columns += [*scores, n]
     if reference:
-        columns.append(("paper", lambda method: _printed(reference.get(method)), ("", "")))
+        columns.append(("paper", lambda method: printed(reference.get(method)), ("", "")))
     columns += [(heading, cell, ("", "")) for heading, cell in _cost_columns(rows)]
     lines = []
     for place, name in enumerate(("chance", "ceiling")):
@@ -164,8 +164,10 @@ def short(value: float) -> str:
     return f"{value:.3g} "
 
 
-def _printed(figure: float | tuple[float, str] | None) -> str:
-    return "" if figure is None else f"{figure[0] if isinstance(figure, tuple) else figure:g}"
+def printed(figure: float | str | tuple[float | str, str] | None) -> str:
+    """What the paper prints, without its source; empty for None."""
+    figure = figure[0] if isinstance(figure, tuple) else figure
+    return "" if figure is None else figure if isinstance(figure, str) else f"{figure:g}"
 
 
 def _notes(reference: Reference, source: str) -> tuple[str, ...]:

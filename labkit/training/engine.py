@@ -61,7 +61,7 @@ class _Loss(nn.Module):
         return self.objective[0](self.model, batch)
 
 
-def carrier(objective: Objective) -> nn.Module | None:
+def carrier(objective: Objective | None) -> nn.Module | None:
     """The module that an objective is, or is a method of; None for a plain function."""
     owner = objective if isinstance(objective, nn.Module) else getattr(objective, "__self__", None)
     return owner if isinstance(owner, nn.Module) else None

@@ -37,7 +37,7 @@ OnStep = Callable[[int, float], Any]
 
 def fit(
     model: nn.Module,
-    objective: Objective,
+    objective: Objective | None,
     batches: Batches | list[Batch],
     *,
     folder: str | os.PathLike[str] | None = None,

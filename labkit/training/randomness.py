@@ -26,8 +26,8 @@ class RandomState(NamedTuple):
 
 
 def capture(device: torch.device) -> RandomState:
-    """The generators as they are now; costs some 20 µs and waits for no device."""
-    accelerator = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
+    """The generators as they are now; costs some 80 µs and waits for no device."""
+    accelerator = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(*_which(device))
     return RandomState(torch.get_rng_state(), accelerator, np.random.get_state(), random.getstate())
 
 
@@ -35,9 +35,14 @@ def restore(state: RandomState, device: torch.device) -> None:
     """Put the generators back."""
     torch.set_rng_state(state.cpu)
     if state.device is not None and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(state.device, device)
+        torch.get_device_module(device).set_rng_state(state.device, *_which(device))
     np.random.set_state(state.numpy)
     random.setstate(state.python)
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    """The argument that names a device; Apple's has none, being the only one."""
+    return () if device.type == "mps" else (device,)
 
 
 def seed_all(seed: int, device: torch.device) -> None:

@@ -96,15 +96,16 @@ class Teller:
     def about(self, entity: int, least: int, most: int) -> list[Fact]:
         """Between `least` and `most` stated facts about one entity, different, in random order.
 
-        Where it has too few, facts about one of its neighbours join; fewer than `least` come back where these are too
-        few.
+        Where it has too few, facts about one of its neighbours join, and then any facts.
         """
         facts = list(self.graph.facts_of(entity))
         wanted = self.rng.randint(least, most)
-        if len(facts) < wanted:
+        if facts and len(facts) < wanted:
             near = self.rng.choice(facts)
             other = near.head + near.tail - entity
             facts += [fact for fact in self.graph.facts_of(other) if fact not in facts]
+        while len(facts) < min(least, len(self.graph.stated)):
+            facts = list(dict.fromkeys([*facts, self.graph.sample_fact(self.rng)]))
         return self.rng.sample(facts, min(wanted, len(facts)))
 
 

@@ -8,7 +8,10 @@ from functools import cached_property
 from labkit.world.facts import Teller
 from labkit.world.graph import RELATIONS, Fact, Relation
 from labkit.world.schema import BY_NAME
+from labkit.world.settings import lexicon
 
+NAMED = 0.35  # share of non-matches that change a name; the rest change the relation
+WRAPPED = 0.6  # share of hypotheses that say "it is true that …" or "it is false that …"
 IMPLIED = {("capital", "located_in")}  # the second, with head and tail changed, follows from the first
 
 
@@ -69,26 +72,30 @@ class Matcher(Teller):
 
     def unlike(self, fact: Fact) -> tuple[Fact, str]:
         """A statement that is not a paraphrase, and what was changed: "tail", "head" or "relation"."""
-        change = self.rng.choice(("tail", "head", "relation"))
-        if change == "relation":
-            other = self.other_relation(fact) or self.aside(fact)
-            if other is not None:
-                return other, change
-            change = "tail"
+        other = None if self.rng.random() < NAMED else self.other_relation(fact) or self.aside(fact)
+        if other is not None:
+            return other, "relation"
+        change = self.rng.choice(("tail", "head"))
         return self.other_end(fact, change), change
 
-    def judged(self, fact: Fact, label: str, functional: bool = True) -> Fact | None:
-        """A hypothesis that stands to the fact as `label` says; its relation has one tail a head where `functional`.
+    def judged(self, fact: Fact, label: str, wrapped: bool) -> tuple[Fact, str] | None:
+        """What a hypothesis says that stands to the fact as `label` says: a fact, and "affirm", "deny" or "" around it.
 
-        "contradiction" needs such a relation itself: only there does another tail rule out the first.
+        All in relations with one tail a head, the fact's too: only there does another tail contradict. A plain
+        contradiction names another tail, a wrapped one denies; an open question may be wrapped either way.
         """
+        if label == "neutral":
+            makers = [self.other_relation, self.aside]
+            self.rng.shuffle(makers)
+            other = makers[0](fact, functional=True) or makers[1](fact, functional=True)
+            return other and (other, self.rng.choice(("affirm", "deny")) if wrapped else "")
         if label == "entailment":
-            return fact
-        if label == "contradiction":
-            return self.other_end(fact, "tail")
-        makers = [self.other_relation, self.aside]
-        self.rng.shuffle(makers)
-        return makers[0](fact, functional) or makers[1](fact, functional)
+            return fact, "affirm" if wrapped else ""
+        return (fact, "deny") if wrapped else (self.other_end(fact, "tail"), "")
+
+    def wrap(self, bare: str, how: str) -> str:
+        """The bare statement affirmed ("it is true that …"), denied, or as it is."""
+        return self.rng.choice(lexicon("pairs", self.language)[how]).format(s=bare) if how else bare
 
     def functional_relations(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """Relations with one tail a head that texts may state, out of `names` or all."""

@@ -1,8 +1,9 @@
 """Pairs of sentences about facts: paraphrases, duplicate questions, answers, entailment; and text for matching.
 
-What decides is whether two wordings name the same entities in the same relation. Half of the non-matches keep the words
-and change one name, the others keep the names and change the relation, so overlap alone does not tell. A share
-`label_noise / 2` of the labels is wrong, and the best possible reader therefore right with `1 - label_noise / 2`.
+What decides is whether two wordings name the same entities in the same relation. Most non-matches keep the names and
+change the relation, the others change a name: a micro model learns the first soon and the second late, so accuracy is
+graded and overlap alone does not tell. A share `label_noise / 2` of the labels is wrong, and the best possible reader
+therefore right with probability `1 - label_noise / 2`.
 
 Texts are bare (no closing mark), so that they fit the cloze "{text_a} ? {mask} , {text_b} ."; `documents` is dense in
 it: "amber fox was directed by anna reed ? yes , anna reed is the director of amber fox ."
@@ -17,12 +18,13 @@ from typing import Any
 
 from labkit.world.examples import SPLITS, UNLABELLED, Row, behind, collect, cut, kept, pop_ceiling
 from labkit.world.graph import Fact
-from labkit.world.matching import Matcher, follows
+from labkit.world.matching import NAMED, WRAPPED, Matcher, follows
 from labkit.world.settings import World, lexicon, randomness, zipf_choice
 
 NLI = ("entailment", "neutral", "contradiction")
 CHAINS = {"born_in": "located_in", "lives_in": "located_in", "based_in": "located_in", "set_in": "located_in"}
 CHAINED = 0.3  # share of entailment examples that need two facts together
+JUDGED = 0.5  # share of pre-training documents with three answers, yes, maybe and no
 STYLED = 0.3  # share of matching documents that open in the style of a genre
 Pair = tuple[str, str, str]  # text_a, text_b, what was done to make them
 
@@ -41,7 +43,7 @@ def duplicate(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     fact = matcher.graph.sample_fact(matcher.rng)
     if truth == 1:
         return *matcher.ask_twice(fact), "same"
-    if matcher.rng.random() < 0.5:
+    if matcher.rng.random() < NAMED:
         return matcher.ask(fact), matcher.ask(matcher.other_end(fact, "head")), "head"
     kinds = [r.name for r in matcher.graph.relations if r.head == matcher.graph.entities[fact.head].type]
     others = [name for name in kinds if name != fact.relation]
@@ -55,7 +57,7 @@ def answer(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     fact = matcher.graph.sample_fact(matcher.rng)
     if truth == 0:
         return matcher.ask(fact), matcher.say(fact), "same"
-    if matcher.rng.random() < 0.5:
+    if matcher.rng.random() > NAMED:
         other = matcher.aside(fact)
         return other and (matcher.ask(fact), matcher.say(other), "relation")
     other = matcher.graph.sample_fact(matcher.rng, [fact.relation])
@@ -108,14 +110,16 @@ def judgement(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     styles = lexicon("pairs", matcher.language)["genres"]
     relations = matcher.functional_relations(styles[genre]["relations"] if genre else None)
     fact = matcher.graph.sample_fact(matcher.rng, relations or matcher.functional_relations())
-    other = matcher.judged(fact, NLI[truth])
-    if other is None or truth > 0 and follows(fact, other):
+    wrapped = matcher.rng.random() < WRAPPED
+    judged = matcher.judged(fact, NLI[truth], wrapped)
+    if judged is None or not wrapped and truth > 0 and follows(fact, judged[0]):
         return None
-    premise, hypothesis = matcher.twice(fact) if truth == 0 else (matcher.say(fact), matcher.say(other))
+    other, how = judged
+    premise, hypothesis = matcher.twice(fact) if other == fact else (matcher.say(fact), matcher.say(other))
     if genre:
         premise = matcher.rng.choice(styles[genre]["open"]).format(s=premise)
-    kind = {0: "same", 2: "tail"}.get(truth, "relation" if other.relation != fact.relation else "head")
-    return premise, hypothesis, kind
+    kind = "same" if truth == 0 else "relation" if truth == 1 else "denied" if wrapped else "tail"
+    return premise, matcher.wrap(hypothesis, how), kind
 
 
 @dataclass(frozen=True)
@@ -167,14 +171,19 @@ def pair_rows(key: str, world: World, count: int, rng: random.Random) -> list[Ro
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """Small dialogues without end, in which one speaker asks and the other says whether it is so."""
     matcher, words = Matcher(world, language, rng), lexicon("pairs", language)
-    makers: list[Callable[[], str | None]] = [lambda: _match(matcher), lambda: _premises(matcher)]
-    makers += [
-        lambda: _compare(matcher, duplicate, words["equal"]),
-        lambda: _compare(matcher, paraphrase, words["alike"]),
-    ]
-    makers += [lambda: _answered(matcher)]
+    binary = ((paraphrase, "alike", 1), (duplicate, "equal", 1), (entailment, "follow", 0), (answer, "answer", 0))
     while True:
-        made = rng.choices(makers, (11, 3, 2, 2, 2))[0]()
+        if rng.random() < JUDGED:
+            made = _match(matcher)
+        else:
+            make, form, match = rng.choice(binary)
+            truth = rng.randrange(2)
+            pair = make(matcher, truth, "")
+            yes, no = ("equal_word", "different") if form in ("alike", "equal") else (NLI[0], NLI[2])
+            word = _word(matcher, yes if truth == match else no)
+            # Only Chinese drops the mark of a question that goes on; in English it is a word of its own.
+            texts = [text.rstrip("？") if form == "equal" else text for text in pair[:2]] if pair else []
+            made = rng.choice(words[form]).format(a=texts[0], b=texts[1], word=word) if pair else None
         if made is not None:
             yield made
 
@@ -184,65 +193,44 @@ def _word(matcher: Matcher, label: str) -> str:
 
 
 def _match(matcher: Matcher) -> str | None:
-    """What is asked may be false; what is replied is true, except in "maybe"."""
-    words, label = lexicon("pairs", matcher.language), matcher.rng.choice(NLI)
-    fact = matcher.graph.sample_fact(matcher.rng, matcher.functional_relations())
-    other = matcher.judged(fact, label)
-    if other is None:
+    """A question, a word, and the true statement that the word rests on; what is asked may be false."""
+    words, truth = lexicon("pairs", matcher.language), matcher.rng.randrange(3)
+    pair = judgement(matcher, truth, "")
+    if pair is None:
         return None
-    asked, reply = matcher.twice(fact) if label == NLI[0] else (matcher.say(other), matcher.say(fact))
-    if label == NLI[1] and matcher.rng.random() < 0.5:
-        asked, reply = reply, asked
+    asked, reply = pair[:2] if pair[2] != "tail" else pair[1::-1]
     form = matcher.rng.choice(words["match"])
     if form == words["match"][0] and matcher.rng.random() < STYLED:
-        style = words["genres"][matcher.rng.choice(list(words["genres"]))]
+        style = words["genres"][matcher.rng.choice(GENRES)]
         asked = matcher.rng.choice(style["open"]).format(s=asked)
-    return form.format(a=asked, b=reply, word=_word(matcher, label))
+    return form.format(a=asked, b=reply, word=_word(matcher, NLI[truth]))
 
 
-def _premises(matcher: Matcher) -> str | None:
-    truth = matcher.rng.randrange(2)
-    pair = entailment(matcher, truth, "")
-    label = NLI[0] if truth == 0 else NLI[1 if pair and pair[2] == "relation" else 2]
-    form = lexicon("pairs", matcher.language)["match"][0]
-    return pair and form.format(a=pair[0], b=pair[1], word=_word(matcher, label))
-
-
-def _compare(matcher: Matcher, make: Callable[[Matcher, int, str], Pair | None], forms: list[str]) -> str | None:
-    truth = matcher.rng.randrange(2)
-    pair = make(matcher, truth, "")
-    word = _word(matcher, "equal_word" if truth else "different")
-    return pair and matcher.rng.choice(forms).format(a=pair[0].rstrip("？"), b=pair[1].rstrip("？"), word=word)
-
-
-def _answered(matcher: Matcher) -> str | None:
-    truth = matcher.rng.randrange(2)
-    pair = answer(matcher, truth, "")
-    form = lexicon("pairs", matcher.language)["answer"][0]
-    return pair and form.format(a=pair[0], b=pair[1], word=_word(matcher, NLI[2] if truth else NLI[0]))
-
-
+GENRES = ("fiction", "government", "magazine", "telephone", "travel")
 SAME = {"entailment": "entailment", "not_entailment": "contradiction"}
 THREE = {label: label for label in NLI}
-GENRES = ("fiction", "government", "magazine", "telephone", "travel")
-MATCH = ("{text_a} ? {mask} , {text_b} .", "is it true that {text_a} ? {mask} , {text_b} .")
-ALIKE = "{text_a} . {text_b} . do they say the same ? {mask} ."
+MATCH = ("{text_a} ? {mask} , {text_b} .", "is it so that {text_a} ? {mask} , {text_b} .")
+ALIKE, ALIKE_ZH = (
+    ("{text_a} . {text_b} . do they say the same ? {mask} .",),
+    ("{text_a}，{text_b}，这两句话意思{mask}同。",),
+)
+FOLLOW, FOLLOW_ZH = ("{text_a} . does it follow that {text_b} ? {mask} .",), ("{text_a}。由此可知{text_b}吗？{mask}。",)
 MATCH_ZH = ("{text_a}？{mask}，{text_b}。", "{text_a}对吗？{mask}，{text_b}。")
 ANSWER, ANSWER_ZH = ("{text_a} {text_b} . does that answer it ? {mask} .",), ("{text_a}{text_b}，这算回答吗？{mask}。",)
 EQUAL = ("{text_a} {text_b} the same question ? {mask} .",)
 EQUAL_ZH = ("{text_a}，{text_b}，这两句话意思{mask}同。",)
-EQUIVALENT = {"not_equivalent": "contradiction", "equivalent": "entailment"}
+EQUIVALENT = {"not_equivalent": "different", "equivalent": "equal_word"}
 PAIR_TASKS = {
     task.key: task
     for task in (
-        PairTask("mrpc", paraphrase, EQUIVALENT, (*MATCH, ALIKE)),
-        PairTask("mrpc-zh", paraphrase, EQUIVALENT, MATCH_ZH, "zh"),
+        PairTask("mrpc", paraphrase, EQUIVALENT, (*ALIKE, *MATCH)),
+        PairTask("mrpc-zh", paraphrase, EQUIVALENT, ALIKE_ZH, "zh"),
         PairTask("qqp", duplicate, {"not_duplicate": "contradiction", "duplicate": "entailment"}, EQUAL),
         PairTask("bustm", duplicate, {"0": "different", "1": "equal_word"}, EQUAL_ZH, "zh", bare=True),
         PairTask("qnli", answer, SAME, ANSWER),
         PairTask("qnli-zh", answer, SAME, ANSWER_ZH, "zh"),
-        PairTask("rte", entailment, SAME, MATCH),
-        PairTask("rte-zh", entailment, SAME, MATCH_ZH, "zh"),
+        PairTask("rte", entailment, SAME, (*FOLLOW, *MATCH)),
+        PairTask("rte-zh", entailment, SAME, (*FOLLOW_ZH, *MATCH_ZH), "zh"),
         PairTask("genres", judgement, THREE, MATCH, genres=GENRES),
         PairTask("genres-zh", judgement, THREE, MATCH_ZH, "zh", GENRES),
         PairTask("ocnli", judgement, THREE, MATCH_ZH, "zh"),

@@ -144,7 +144,7 @@ def _query(matcher: Matcher, fact: Fact) -> Row:
 def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
     """Two rows a query, `{text_a: query, text_b: page, label, query, page}`: a page that answers it, one that does not.
 
-    Two of three pages that do not answer speak of the asked thing or of the asked relation.
+    The page that does not answer speaks of the asked thing where there is one, else of the asked relation.
     """
     near: dict[int | str, list[int]] = {}
     for number, facts in enumerate(found.page_facts):
@@ -152,9 +152,9 @@ def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
             near.setdefault(key, []).append(number)
     rows = []
     for query, fact in enumerate(found.facts):
-        pools = [near[fact.head], near.get(fact.relation, []), range(len(found.pages))]
-        rng.shuffle(pools)
-        wrong = [[page for page in pool if page not in found.judgements[query]] for pool in pools]
+        pools = [near[fact.head], near[fact.relation], range(len(found.pages))]
+        order = rng.choice(((0, 1, 2), (0, 1, 2), (1, 0, 2)))
+        wrong = [[page for page in pools[at] if page not in found.judgements[query]] for at in order]
         chosen = rng.choice(found.judgements[query]), rng.choice(next(pool for pool in wrong if pool))
         for label, page in zip((1, 0), chosen, strict=True):
             texts = {"text_a": found.queries[query], "text_b": found.pages[page]}

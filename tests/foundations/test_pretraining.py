@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -115,6 +116,20 @@ def test_a_model_is_left_without_hooks_and_without_a_head_is_named(tokenizer):
     for other in (model.bert, transformers.BertForTokenClassification(model.config)):
         with pytest.raises(UsageError, match=f"{type(other).__name__} has no masked-LM head"):
             objective(other, batch)
+
+
+def test_threads_that_share_a_model_do_not_meet():
+    model, batches = random_model("bert"), [random_batch(seed) for seed in range(8)]
+    places = [(batch["labels"] != IGNORE).nonzero(as_tuple=True) for batch in batches]
+
+    def answer(number: int):
+        with torch.no_grad():
+            return lm_logits(model, batches[number % 8], *places[number % 8])
+
+    alone = [answer(number) for number in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(answer, range(64))):
+            torch.testing.assert_close(found, alone[number % 8])
 
 
 def test_no_hidden_token_is_a_loss_of_zero_with_a_gradient(tokenizer):

@@ -50,7 +50,7 @@ def test_documents_state_two_to_five_true_facts(language):
 def test_paraphrases_are_a_dial():
     def wordings(count):
         texts = stream(facts, "en", 3000, world=World(paraphrases=count))
-        patterns = lexicon("facts", "en")["relations"]["directed_by"]["say"]
+        patterns = lexicon("facts", "en")["relations"]["founded_by"]["say"]
         keys = [pattern.format(h="", t="").strip() for pattern in patterns]
         return sum(any(f" {key} " in text for text in texts) for key in keys)
 

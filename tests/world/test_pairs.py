@@ -14,12 +14,11 @@ CLEAN = World(label_noise=0.0)
 
 
 def statements(language):
-    """Bare statement -> the fact it says, for every pair of names that the patterns allow; found by matching patterns."""
+    """Bare statement -> the fact it says, found by matching all patterns."""
     graph = build_graph(World())
     names = sorted((entity.name[language] for entity in graph.entities), key=len, reverse=True)
-    patterns = [
-        (relation, pattern) for relation, words in lexicon("facts", language)["relations"].items() for pattern in words["say"]
-    ]  # fmt: skip
+    relations = lexicon("facts", language)["relations"]
+    patterns = [(relation, pattern) for relation, words in relations.items() for pattern in words["say"]]
 
     def read(text):
         found = sorted((text.find(name), name) for name in names if name in text)

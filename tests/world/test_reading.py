@@ -57,13 +57,13 @@ def test_judgements_are_what_the_pages_state(language):
 
 
 def test_pairs_of_the_retrieval_task_agree_with_the_judgements():
-    found = reading.collection(World(), "en", pages=400, queries=150)
+    found = reading.collection(World(), "en")
     rows = reading.retrieval_rows(found, random.Random(0))
     assert all((row["page"] in found.judgements[row["query"]]) == row["label"] for row in rows)
     graph = build_graph(World())
     wrong = [row for row in rows if row["label"] == 0]
     named = sum(graph.name(found.facts[row["query"]].head, "en") in row["text_b"] for row in wrong)
-    assert named > 0.2 * len(wrong), "pages that do not answer should often name the asked thing"
+    assert 0.2 * len(wrong) < named < 0.8 * len(wrong), "pages that do not answer should often name the asked thing"
 
 
 def test_no_query_stands_in_two_splits():

@@ -1,16 +1,4 @@
-"""The pipeline of the course, end to end: pre-train → adapt → distil → quantise → measure → serve.
-
-Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, so an interrupted
-pipeline goes on where it was (`resume=True`). The stages' methods are the first ones of their kind; stronger ones
-take the same places.
-
-    1-pretrained/          a masked language model            (or the model named by `model`)
-    2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and PET
-    3-distilled/           the small model                    fine-tuned alone, KD, TinyBERT
-    4-quantised/           both in int8
-    app/                   the small int8 model of the first seed: `labkit serve` opens it
-    report.json report.png
-"""
+"""The stages, seed by seed. A *run* is one method with one seed: trained, measured, recorded, never done twice."""
 
 from __future__ import annotations
 
@@ -39,21 +27,15 @@ from labkit.fewshot.pet import PET
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
 from labkit.lab import quietly
+from labkit.pipeline.settings import PipelineSettings, few_shot_task
 from labkit.report import Report
-from labkit.tasks import Task, load_task
+from labkit.tasks import Task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load, recipe
 from labkit.zoo.building import pretrain
 
-# The article whose experiment this pipeline repeats: EasyNLP, "landing" a large model on a small task (accuracy on
-# the dev set, parameters, seconds a batch).
-SEED_TABLE = {
-    "fine-tune [CLS]": {"accuracy": 0.8375, "parameters": "325 M", "batch": "0.54 s", "model": "macbert-large-zh"},
-    "PET": {"accuracy": 0.90625, "parameters": "325 M", "batch": "0.53 s", "model": "macbert-large-zh"},
-    "student, fine-tuned": {"accuracy": 0.54375, "parameters": "3 M", "batch": "0.06 s", "model": "pai-bert-tiny-zh"},
-    "student, KD": {"accuracy": 0.7125, "parameters": "3 M", "batch": "0.06 s", "model": "pai-bert-tiny-zh"},
-}
-BATCH = 32  # sentences a batch, in training and where latency is measured
+BATCH = 32  # sentences a batch, where the small model is trained and where latency is measured
+FEW = 16  # sentences a batch of few-shot training
 
 
 @dataclass(frozen=True)
@@ -66,90 +48,13 @@ class Trained:
     quantised: str | None = None
 
 
-@dataclass(frozen=True)
-class PipelineSettings:
-    """What to run. `model=None` pre-trains a micro BERT from scratch; `splits` fills `{split}` in the task's name, a
-    seed each.
-    """
-
-    model: str | None = None
-    task: str = "world/reviews"
-    schema: str | None = None
-    unlabelled: str | None = None
-    splits: tuple[str, ...] = ()
-    pattern: str | None = None  # cloze template, where the task brings none: "{text} it was {mask} ."
-    words: tuple[str, ...] = ()  # its label words: ("0=bad", "1=good,great")
-    shots: int = 16
-    seeds: int = 3
-    out: str = "runs/pipeline"
-    resume: bool = False
-    few_shot_steps: int = 60
-    student_layers: int = 2
-    student_hidden: int = 32
-    distil_epochs: int = 12
-    unlabelled_rows: int = 8000  # at most this many unlabelled texts are used
-    test_rows: int = 1000
-    head_steps: int = 400  # for a model without a masked-LM head: steps that train one
-
-    def __post_init__(self) -> None:
-        if self.shots < 1 or self.seeds < 1:
-            raise UsageError("--shots and --seeds must be at least 1")
-        if self.splits and len(self.splits) != self.seeds:
-            raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
-
-
-def table(report: Report) -> Any:
-    """The pipeline's table, the article's figures beside ours."""
-    return report.table(reference={name: f"{100 * row['accuracy']:.1f}" for name, row in SEED_TABLE.items()})
-
-
-def run(settings: PipelineSettings, *, progress: bool | None = None, command: str = "labkit pipeline") -> Report:
-    """Run all stages and return the report; raises LabkitError with the mend where an input is at fault."""
-    return Pipeline(settings, progress, command).run()
-
-
 class Pipeline:
     """The state of one pipeline: settings, finished rows, and where things are."""
 
     def __init__(self, settings: PipelineSettings, progress: bool | None, command: str) -> None:
         self.settings, self.progress, self.out = settings, progress, Path(settings.out)
-        self.tasks = [self._task(seed) for seed in range(settings.seeds)]
+        self.tasks = [few_shot_task(settings, seed) for seed in range(settings.seeds)]
         self.report = self._open_report(command)
-
-    def _task(self, seed: int) -> Task:
-        """The few-shot task of one seed: `shots` examples a class, unlabelled text, and a bounded test split."""
-        s = self.settings
-        name = s.task.replace("{split}", s.splits[seed]) if s.splits else s.task
-        options: dict[str, Any] = {"schema": s.schema, "unlabelled": s.unlabelled}
-        if name.startswith("fewclue:"):
-            options["split"] = seed % 5
-        task = load_task(name, **{key: value for key, value in options.items() if value is not None})
-        if "test" not in task.splits:
-            raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
-        few = self._cloze(task).few_shot(s.shots, seed)
-        cut = {
-            "test": few.splits["test"][: s.test_rows],
-            "unlabelled": few.splits.get("unlabelled", [])[: s.unlabelled_rows],
-        }
-        return replace(few, splits={**few.splits, **cut})
-
-    def _cloze(self, task: Task) -> Task:
-        """The task with the pattern and label words of the settings, where they are given."""
-        words = dict(entry.partition("=")[::2] for entry in self.settings.words)
-        task = replace(
-            task,
-            patterns=(self.settings.pattern,) if self.settings.pattern else task.patterns,
-            words={label: tuple(text.split(",")) for label, text in words.items()} or task.words,
-        )
-        if not task.patterns or set(task.words) != set(task.labels):
-            fields, pairs = (
-                " ".join(f"{{{name}}}" for name in task.fields),
-                " ".join(f"{label}=…" for label in task.labels),
-            )
-            raise UsageError(
-                f"{task.name} has no cloze for PET: add --pattern '{fields} it was {{mask}} .' --words '{pairs}'"
-            )
-        return task
 
     def _open_report(self, command: str) -> Report:
         """The report so far when resuming, else a new one; refuses to mix two settings in one folder."""
@@ -245,7 +150,7 @@ class Pipeline:
     def _fit(
         self, tokenizer: Any, model: PreTrainedModel, method: Any, task: Task, seed: int, lr: float = 0
     ) -> Trained:
-        batches = Batches(task.splits["train"], method.collate, min(BATCH // 2, len(task.splits["train"])), seed=seed)
+        batches = Batches(task.splits["train"], method.collate, min(FEW, len(task.splits["train"])), seed=seed)
         rate = lr or (3e-4 if model.config.hidden_size <= 256 else 5e-5)
         fit(model, method.loss, batches, steps=self.settings.few_shot_steps, lr=rate, seed=seed, progress=self.progress)
         return Trained(model, tokenizer, method)
@@ -330,9 +235,9 @@ class Pipeline:
         seconds = time.perf_counter() - began
         value = evaluate(trained.model, trained.method, task, "test", progress=self.progress)[task.metric]
         self.report.add(
-            method=method, task=task.name, seed=seed, metric=task.metric, value=value, seconds=seconds,
-            trainable=measure.trainable(trained.model), parameters=measure.parameters(trained.model),
-            bytes=measure.bytes_on_disk(trained.model), latency_ms=self._latency(trained, task),
+            method, task, value, seed=seed, seconds=seconds, trainable=measure.trainable(trained.model),
+            parameters=measure.parameters(trained.model), bytes=measure.bytes_on_disk(trained.model),
+            latency_ms=self._latency(trained, task),
         )  # fmt: skip
         if folder is not None:
             save_app(

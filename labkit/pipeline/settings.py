@@ -1,0 +1,72 @@
+"""What a pipeline is to do: its settings, checked, and the few-shot task of each seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labkit.errors import DataError, UsageError
+from labkit.tasks import Task, load_task
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What to run. `model=None` pre-trains a micro BERT from scratch; `splits` fills `{split}` in the task's name, a
+    seed each.
+    """
+
+    model: str | None = None
+    task: str = "world/reviews"
+    schema: str | None = None
+    unlabelled: str | None = None
+    splits: tuple[str, ...] = ()
+    pattern: str | None = None  # cloze template, where the task brings none: "{text} it was {mask} ."
+    words: tuple[str, ...] = ()  # its label words: ("0=bad", "1=good,great")
+    shots: int = 16
+    seeds: int = 3
+    out: str = "runs/pipeline"
+    resume: bool = False
+    few_shot_steps: int = 60
+    student_layers: int = 2
+    student_hidden: int = 32
+    distil_epochs: int = 12
+    unlabelled_rows: int = 8000  # at most this many unlabelled texts are used
+    test_rows: int = 1000
+    head_steps: int = 400  # for a model without a masked-LM head: steps that train one
+
+    def __post_init__(self) -> None:
+        if self.shots < 1 or self.seeds < 1:
+            raise UsageError("--shots and --seeds must be at least 1")
+        if self.splits and len(self.splits) != self.seeds:
+            raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
+
+
+def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
+    """The task of one seed: `shots` examples a class, unlabelled text, a bounded test split, and a cloze."""
+    name = settings.task.replace("{split}", settings.splits[seed]) if settings.splits else settings.task
+    options: dict[str, Any] = {"schema": settings.schema, "unlabelled": settings.unlabelled}
+    if name.startswith("fewclue:"):
+        options["split"] = seed % 5
+    task = load_task(name, **{key: value for key, value in options.items() if value is not None})
+    if "test" not in task.splits:
+        raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
+    few = with_cloze(task, settings).few_shot(settings.shots, seed)
+    test, unlabelled = few.splits["test"][: settings.test_rows], few.splits["unlabelled"][: settings.unlabelled_rows]
+    return replace(few, splits={**few.splits, "test": test, "unlabelled": unlabelled})
+
+
+def with_cloze(task: Task, settings: PipelineSettings) -> Task:
+    """The task with the pattern and label words of the settings, where they are given; UsageError where none are."""
+    words = dict(entry.partition("=")[::2] for entry in settings.words)
+    task = replace(
+        task,
+        patterns=(settings.pattern,) if settings.pattern else task.patterns,
+        words={label: tuple(text.split(",")) for label, text in words.items()} or task.words,
+    )
+    if not task.patterns or set(task.words) != set(task.labels):
+        fields = " ".join(f"{{{name}}}" for name in task.fields)
+        pairs = " ".join(f"{label}=…" for label in task.labels)
+        raise UsageError(
+            f"{task.name} has no cloze for PET: add --pattern '{fields} it was {{mask}} .' --words '{pairs}'"
+        )
+    return task
