@@ -37,7 +37,7 @@ CARD = "labkit.json"
 INT8_WEIGHTS = "int8.safetensors"
 METHODS = {"head": HeadClassifier, "pet": PET}
 # What people leave beside a model and no loader reads; anything else must be in the manifest.
-HARMLESS = {".md", ".png", ".svg", ".html", ".log", ".npy"}
+HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 
 
 @dataclass(frozen=True)

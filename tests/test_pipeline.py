@@ -109,7 +109,7 @@ def test_tables_with_a_split_a_seed_and_no_unlabelled_text(tiny, tmp_path):
 def test_refusals_leave_nothing(tmp_path):
     with pytest.raises(DataError, match="missing.tsv"):
         run(settings(tmp_path, task=f"table:{tmp_path}/missing.tsv", schema="sent:str:1,label:str:1"), progress=False)
-    with pytest.raises(UsageError, match="did you mean 'reviews'"):
+    with pytest.raises(UsageError, match="did you mean 'world/reviews'"):
         run(settings(tmp_path, task="world/reviewz"), progress=False)
     with pytest.raises(UsageError, match="--splits"):
         settings(tmp_path, splits=("a",), seeds=2)

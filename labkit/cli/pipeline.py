@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from labkit.cli.parser import command, progress, show
+from labkit.cli.parser import command, show
 from labkit.errors import UsageError
 
 PIPELINE_HELP = """\
@@ -74,11 +74,14 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     names = {field.name for field in dataclasses.fields(PipelineSettings)}
     values |= {name: value for name, value in vars(arguments).items() if name in names}
     settings = strict(PipelineSettings, values, where=arguments.settings or "")
-    report = run(settings, progress=progress(), command=arguments.command_line)
+    # None: bars on a terminal only, but the stages' lines always, so that a log says where it is.
+    report = run(settings, progress=None, command=arguments.command_line)
     if arguments.json:
         show([row.plain() for row in report.rows], as_json=True)
     else:
         print(table(report))
+        print(f"\npicture: {settings.out}/report.png   rows: {settings.out}/report.json")
+        print(f"serve it: labkit serve {settings.out}/app")
 
 
 def _settings_file(path: str) -> dict[str, Any]:

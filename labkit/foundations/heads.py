@@ -53,8 +53,8 @@ class EncoderClassifier(PreTrainedModel):
         if pooling not in POOLINGS:
             raise unknown("pooling", pooling, POOLINGS)
         given = encoder is not None
+        # Before super().__init__, so that the encoder settles in `config` which attention it can run.
         encoder = encoder if given else _without_pooler(AutoModel.from_config(config), pooling)
-        config._attn_implementation = encoder.config._attn_implementation
         super().__init__(config)
         self.pooling, self.base_model_prefix = pooling, encoder.base_model_prefix
         dropout = getattr(config, "classifier_dropout", None)

@@ -199,8 +199,8 @@ class Pipeline:
         return Trained(student, base.tokenizer, method)
 
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-        """Rows with the teacher's logits, computed once a seed and kept beside the teacher."""
-        saved = self._teacher(seed) / "logits.npy"
+        """Rows with the teacher's logits, computed once a seed and kept for the second distillation."""
+        saved = self.out / f"2-adapted/logits-seed-{seed}.npy"
         if not saved.is_file():
             logits = distill.teacher_logits(teacher.model, teacher.method, rows)
             with files.writing(saved) as temporary, open(temporary, "wb") as stream:

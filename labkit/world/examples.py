@@ -12,7 +12,7 @@ from labkit.world.settings import best_reader
 Row = dict[str, Any]
 SPLITS = {"train": 2000, "dev": 500, "test": 1000}
 UNLABELLED = {"unlabelled": 4000}
-TRIES = 60  # rows drawn for one that is new, on average, before a world counts as too small
+PATIENCE = 3000  # rows drawn in vain, one after another, before a world counts as too small
 
 
 def collect(count: int, make: Callable[[int], Row | None], fields: Sequence[str]) -> list[Row]:
@@ -21,16 +21,16 @@ def collect(count: int, make: Callable[[int], Row | None], fields: Sequence[str]
     Raises UsageError where the world is too small to have so many.
     """
     rows: dict[tuple[str, ...], Row] = {}
-    for _ in range(TRIES * count):
-        if len(rows) == count:
-            break
-        row = make(len(rows))
+    vain = 0
+    while len(rows) < count:
+        row, before = make(len(rows)), len(rows)
         if row is not None:
             rows.setdefault(tuple(row[name] for name in fields), row)
-    if len(rows) < count:
-        raise UsageError(
-            f"this world has only about {len(rows)} different examples of {count}: raise its entities and facts"
-        )
+        vain = 0 if len(rows) > before else vain + 1
+        if vain > PATIENCE:
+            raise UsageError(
+                f"this world has only about {before} different examples of {count}: raise its entities and facts"
+            )
     return list(rows.values())
 
 

@@ -174,6 +174,8 @@ def test_a_saved_model_comes_back(tokenizer, tmp_path, kind, pooling):
     model = add_head(mlm(kind), ("a", "b", "c"), pooling)
     model.save_pretrained(tmp_path)
     again, facts = EncoderClassifier.from_pretrained(tmp_path, output_loading_info=True)
+    attention = {m.config._attn_implementation for m in (model.base_model, again, again.base_model)}
+    assert len(attention) == 1 and attention != {None}
     assert not facts["missing_keys"] and not facts["unexpected_keys"]
     assert again.pooling == pooling and again.config.id2label == {0: "a", 1: "b", 2: "c"}
     assert torch.equal(logits(again, tokenizer), logits(model, tokenizer))

@@ -31,13 +31,15 @@ def test_the_ward_s_posterior_equals_enumeration(language, noise):
     world = World(label_noise=noise)
     graph = build_graph(world)
     every = graph.of_type("symptom")
+    has = [(fact.head, fact.tail) for fact in graph.stated if fact.relation == "has_symptom"]
+    symptoms = {one.id: [tail for head, tail in has if head == one.id] for one in graph.of_type("disease")}
     for row in clinical.triage_rows(world, language, 60, random.Random(0)):
         told = [one.id for one in every for _ in range(row["text"].count(one.name[language]))]
         assert Counter(told) == Counter(row["symptoms"])
         weights = defaultdict(float)
         shares = Counter()
-        for disease in graph.of_type("disease"):
-            own = [f.tail for f in graph.stated if (f.head, f.relation) == (disease.id, "has_symptom")]
+        for number, own in symptoms.items():
+            disease = graph.entities[number]
             if own:
                 shares[disease.family] += disease.frequency
                 chances = [(one in own) * (1 - noise) / len(own) + noise / len(every) for one in told]
@@ -47,13 +49,13 @@ def test_the_ward_s_posterior_equals_enumeration(language, noise):
 
 
 def test_the_ceiling_of_triage_is_what_the_best_reader_scores():
-    rows = clinical.triage_rows(World(), "en", 4000, random.Random(1))
+    rows = clinical.triage_rows(World(), "en", 2500, random.Random(1))
     doctor = clinical.Doctor(World(), "en", random.Random(0))
     right = 0
     for row in rows:
         chances = doctor.posterior(row["symptoms"], World().label_noise)
         right += chances.index(max(chances)) == row["label"]
-    assert right / 4000 == pytest.approx(sum(row["posterior"] for row in rows) / 4000, abs=0.015)
+    assert right / 2500 == pytest.approx(sum(row["posterior"] for row in rows) / 2500, abs=0.02)
 
 
 def test_a_triage_note_does_not_name_its_disease_nor_ward():
@@ -113,7 +115,7 @@ def test_charges_follow_zipf():
 def test_the_planted_bias_is_in_the_terms(bias):
     clerk = cases.Clerk(World(bias=bias), "en", random.Random(0))
     harsh, seen = Counter(), Counter()
-    for _ in range(6000):
+    for _ in range(4000):
         case = clerk.case(0)
         grave = cases.CIRCUMSTANCES[case.charge.parts[0]] + cases.CRIMES[case.charge.parts[1]]
         fair = max(0, 1 + grave - case.confessed)

@@ -53,14 +53,12 @@ def test_tasks_are_balanced_and_their_splits_disjoint(key):
 @pytest.mark.parametrize("key", list(pairs.TASKS))
 def test_the_ceiling_is_what_the_truth_scores(key):
     task = pairs.PAIR_TASKS[key]
-    rows = task.rows(World(label_noise=0.4), 4000, random.Random(0))
+    rows = task.rows(World(label_noise=0.4), 1500, random.Random(0))
     by_kind = defaultdict(Counter)  # what was done to make the pair decides its true label, but for its noise
     for row in rows:
         by_kind[row["kind"]][row["label"]] += 1
-    if key in ("genres", "genres-zh", "ocnli"):
-        by_kind = {kind: counts for kind, counts in by_kind.items() if kind in ("same", "tail", "relation")}
     right = sum(max(counts.values()) for counts in by_kind.values()) / sum(map(Counter.total, by_kind.values()))
-    assert right == pytest.approx(0.8, abs=0.02)
+    assert right == pytest.approx(0.8, abs=0.03)
     assert {row["posterior"] for row in rows} == {0.8}
 
 
@@ -70,11 +68,8 @@ def test_paraphrases_state_one_fact_and_other_pairs_two(key, language):
     for row in pairs.pair_rows(key, CLEAN, 150, random.Random(0)):
         first, second = read(row["text_a"]), read(row["text_b"])
         assert first and second, row
-        same = (
-            first == second
-            or (first[1] == second[1] == "married_to" or first[1] == second[1] == "borders")
-            and (first[::-1][0] == second[0] and first[0] == second[2])
-        )
+        both_ways = first[1] == second[1] and first[1] in ("married_to", "borders")
+        same = first == second or (both_ways and first[::2] == second[2::-2])
         assert same == (row["label"] == 1), row
         assert row["text_a"] != row["text_b"]
         ends = [graph.find(name, language).id for name in (first[0], first[2])]
@@ -82,19 +77,26 @@ def test_paraphrases_state_one_fact_and_other_pairs_two(key, language):
 
 
 def test_three_way_pairs_mean_what_their_labels_say():
-    read = statements("en")
-    opens = {one.split("{s}")[0] for style in lexicon("pairs", "en")["genres"].values() for one in style["open"]}
-    for row in pairs.pair_rows("genres", CLEAN, 150, random.Random(1)):
+    read, words = statements("en"), lexicon("pairs", "en")
+    opens = {one.split("{s}")[0] for style in words["genres"].values() for one in style["open"]}
+    wrapped = set()
+    for row in pairs.pair_rows("genres", CLEAN, 200, random.Random(1)):
         premise = next(row["text_a"].removeprefix(start) for start in opens if row["text_a"].startswith(start))
-        first, second = read(premise), read(row["text_b"])
-        one_head = first[1] == second[1] and (first[0] == second[0])
-        mirrored = first[1] == second[1] == "married_to" and {first[0], first[2]} & {second[0], second[2]}
-        if row["label"] == 0:
-            assert first == second or mirrored
-        elif row["label"] == 2:
-            assert (one_head and first[2] != second[2]) or mirrored
+        hypothesis, how = row["text_b"], "plain"
+        for one in ("affirm", "deny"):
+            for start in (form.split("{s}")[0] for form in words[one]):
+                if hypothesis.startswith(start):
+                    hypothesis, how = hypothesis.removeprefix(start), one
+        first, second = read(premise), read(hypothesis)
+        wrapped.add((row["label"], how))
+        mirrored = first[1] == second[1] == "married_to" and first[::2] == second[2::-2]
+        if row["label"] == 1:
+            assert first[1] != second[1] and {first[0], first[2]} & {second[0], second[2]}
+        elif row["label"] == 0 or how == "deny":
+            assert (first == second or mirrored) and (how == "deny") == (row["label"] == 2)
         else:
-            assert not one_head and {first[0], first[2]} & {second[0], second[2]}
+            assert first[1] == second[1] and len({first[0], first[2], second[0], second[2]}) == 3 and how == "plain"
+    assert wrapped == {(0, "plain"), (0, "affirm"), (1, "plain"), (1, "affirm"), (1, "deny"), (2, "plain"), (2, "deny")}
 
 
 def test_genres_speak_differently():
