@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from labkit.cli.parser import command, group, progress, show
@@ -59,6 +60,7 @@ ZOO_HELP = """\
 examples:
   labkit zoo list                      names, where they are, what they are for
   labkit zoo build micro-bert-en       train it into the cache, unless it is there
+  labkit zoo build --into labkit/zoo/weights           after a change of recipes: train what the package ships
   labkit zoo path micro-bert-en        its folder
   labkit zoo verify micro-bert-zh      train it again and compare (minutes)
   labkit zoo clean                     empty the cache
@@ -80,6 +82,8 @@ def add_zoo(commands: Any) -> None:
         parser = command(actions, name, _zoo_action, about, as_json=name == "verify")
         argument = "names" if several else "name"
         parser.add_argument(argument, nargs=several, metavar="NAME", help="a name from `labkit zoo list`")
+        if name == "build":
+            parser.add_argument("--into", metavar="DIR", type=Path, help="train into this folder, whatever is there")
 
 
 def _zoo_list(arguments: argparse.Namespace) -> None:
@@ -101,7 +105,7 @@ def _zoo_action(arguments: argparse.Namespace) -> None:
                 print(f"removed {folder}")
     else:
         for name in arguments.names or zoo.RECIPES:
-            print(f"{name}: {zoo.build(name, progress=progress())}")
+            print(f"{name}: {zoo.build(name, into=arguments.into, progress=progress())}")
 
 
 TASKS_HELP = """\

@@ -6,11 +6,12 @@ fingerprint, so a model on disk is known to be the one the recipe makes, or not.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 from labkit.config import fingerprint
 from labkit.errors import unknown
-from labkit.world import VERSION, World
+from labkit.world import VERSION, World, corpus
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ def recipe(name: str) -> Recipe:
 
 
 def recipe_hash(item: Recipe) -> str:
-    """What the weights depend on, as 16 hexadecimal digits: the recipe, the world's version, the parents."""
+    """What the weights depend on, as 16 hexadecimal digits: the recipe, the world's text, the parent."""
     parent = recipe_hash(recipe(item.parent)) if item.parent else None
-    return fingerprint(item, VERSION, parent)
+    return fingerprint(item, VERSION, _sample(item.world, item.language), parent)
+
+
+@functools.cache
+def _sample(world: World, language: str) -> str:
+    """A fingerprint of some of the text, so that weights trained on other text are known even where the dials agree."""
+    return fingerprint(corpus(world, language, 300))

@@ -134,6 +134,22 @@ def test_shipped_weights_are_the_recipes(name):
     assert facts["reviews_zero_shot"] > 0.8
 
 
+@pytest.mark.skipif(not os.environ.get("CI"), reason="takes minutes: CI does it, as does `labkit zoo verify`")
+def test_a_retrained_model_has_the_shipped_figures(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    figures = store.verify("micro-bert-en-large", progress=False)
+    assert set(figures) == {"name", "loss", "reviews_zero_shot"}
+
+
+def test_verify_refuses_figures_that_differ(tiny):
+    folder = store.path("tiny", progress=False)
+    assert store.verify("tiny", progress=False)["name"] == "tiny"
+    facts = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**facts, "loss": facts["loss"] * 2}))
+    with pytest.raises(CheckpointError, match="differ"):
+        store.verify("tiny", progress=False)
+
+
 def test_unknown_names_and_folders_without_a_model(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'micro-bert-en'"):
         load("micro-bert-eng")
