@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 from PIL import Image
 from scipy import stats
 
@@ -330,7 +331,7 @@ def test_names_in_the_second_panel_overlap_nothing():
     plot.png()
     axes = plot.figure.axes[1]
     renderer = plot.figure.canvas.get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # of the words, without the lines to marks
     assert len(boxes) > 3
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     centres = [axes.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in axes.lines[:12]]

@@ -213,8 +213,9 @@ def _lines(axes: Any, ends: Mapping[str, float], upright: bool) -> None:
 
 
 def _label(figure: Figure, axes: Any, points: Sequence[_Point]) -> None:
-    """Names beside the marks, where they cover neither mark nor name; the left panel tells the others."""
+    """Names by the marks, covering neither mark nor name and nearest to their own; farther off, a line leads there."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -223,24 +224,41 @@ def _label(figure: Figure, axes: Any, points: Sequence[_Point]) -> None:
     reach = 7 * figure.dpi / 72 / 1.5  # a mark's half width in pixels, and a little air
     taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centres]
     inside = axes.get_window_extent(renderer)
-    for point in points:
-        note = axes.annotate(point.label, (point.size, point.mean), (0, 0), textcoords="offset points", fontsize=9)
+    for point, centre in zip(points, centres, strict=True):
+        line = {"arrowstyle": "-", "color": "#888888", "lw": 0.7, "shrinkA": 0, "shrinkB": 4}
+        note = axes.annotate(
+            point.label, (point.size, point.mean), (0, 0), textcoords="offset points", fontsize=9, arrowprops=line
+        )
         note.set(parse_math=False, fontfamily=family(point.label), color="#222222")
+        others = [other for other in centres if tuple(other) != tuple(centre)]
         for x, y, ha, va in _places():
             note.set(position=(x, y), ha=ha, va=va)
-            box = note.get_window_extent(renderer)
-            if inside.contains(*box.min) and inside.contains(*box.max) and not any(map(box.overlaps, taken)):
+            led = abs(y) > 10
+            note.arrow_patch.set_visible(led)
+            note.update_positions(renderer)
+            box = Text.get_window_extent(note, renderer)  # of the words alone, without the line
+            clear = led or all(_gap(box, centre) < 0.6 * _gap(box, other) for other in others)
+            whole = inside.contains(*box.min) and inside.contains(*box.max)
+            if whole and clear and not any(map(box.overlaps, taken)):
                 taken.append(box)
                 break
         else:
             note.remove()
 
 
+def _gap(box: Any, point: Sequence[float]) -> float:
+    """Pixels from a box to a point."""
+    across = max(box.x0 - point[0], 0, point[0] - box.x1)
+    along = max(box.y0 - point[1], 0, point[1] - box.y1)
+    return (across**2 + along**2) ** 0.5
+
+
 def _places() -> list[tuple[float, float, str, str]]:
-    """Offsets in points and the alignment that goes with them: beside the mark, above, below, at its corners."""
+    """Offsets in points and the alignment that goes with them: beside the mark, at its corners, then farther off."""
     near = [(8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top")]
     corners = [(5, 5, "left", "bottom"), (5, -5, "left", "top"), (-5, 5, "right", "bottom"), (-5, -5, "right", "top")]
-    return near + corners
+    far = [(x, y, "center", "center") for y in (-24, 24, -40, 40, -56, 56, -72, 72, -88) for x in (0, -30, 30)]
+    return near + corners + far
 
 
 def _shown(point: _Point, axis: str) -> str:

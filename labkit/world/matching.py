@@ -10,8 +10,9 @@ from labkit.world.graph import RELATIONS, Fact, Relation
 from labkit.world.schema import BY_NAME
 from labkit.world.settings import lexicon
 
-NAMED = 0.35  # share of non-matches that change a name; the rest change the relation
-WRAPPED = 0.6  # share of hypotheses that say "it is true that …" or "it is false that …"
+# What non-matches change, in shares: everything, the relation, one name. The first is easy to see, the last is hard.
+CHANGES = {"all": 0.4, "relation": 0.35, "name": 0.25}
+CUED = 0.5  # share of pairs with a phrase that gives their label away, as in real data (Gururangan et al. 2018)
 IMPLIED = {("capital", "located_in")}  # the second, with head and tail changed, follows from the first
 
 
@@ -70,32 +71,47 @@ class Matcher(Teller):
         ]  # fmt: skip
         return self.rng.choice(choices) if choices else None
 
+    def change(self) -> str:
+        """What a non-match changes: "all", "relation" or "name"."""
+        return self.rng.choices(list(CHANGES), list(CHANGES.values()))[0]
+
     def unlike(self, fact: Fact) -> tuple[Fact, str]:
-        """A statement that is not a paraphrase, and what was changed: "tail", "head" or "relation"."""
-        other = None if self.rng.random() < NAMED else self.other_relation(fact) or self.aside(fact)
+        """A statement that is not a paraphrase, and what was changed: "all", "relation", "head" or "tail"."""
+        change = self.change()
+        if change == "all":
+            return self.elsewhere(fact), change
+        other = (self.other_relation(fact) or self.aside(fact)) if change == "relation" else None
         if other is not None:
-            return other, "relation"
-        change = self.rng.choice(("tail", "head"))
-        return self.other_end(fact, change), change
+            return other, change
+        end = self.rng.choice(("tail", "head"))
+        return self.other_end(fact, end), end
 
-    def judged(self, fact: Fact, label: str, wrapped: bool) -> tuple[Fact, str] | None:
-        """What a hypothesis says that stands to the fact as `label` says: a fact, and "affirm", "deny" or "" around it.
+    def elsewhere(self, fact: Fact) -> Fact:
+        """A stated fact about other things in another relation, where the world has one."""
+        for _ in range(50):
+            other = self.graph.sample_fact(self.rng)
+            if other.relation != fact.relation and not {other.head, other.tail} & {fact.head, fact.tail}:
+                return other
+        return fact  # as in `other_end`
 
-        All in relations with one tail a head, the fact's too: only there does another tail contradict. A plain
-        contradiction names another tail, a wrapped one denies; an open question may be wrapped either way.
+    def judged(self, fact: Fact, label: str, cued: bool) -> tuple[Fact, str] | None:
+        """What a hypothesis says that stands to the fact as `label` says: a fact, and the cue that goes with it or "".
+
+        All in relations with one tail a head, the fact's too: only there does another tail contradict. A contradiction
+        names another tail, or with a cue denies the fact itself.
         """
         if label == "neutral":
             makers = [self.other_relation, self.aside]
             self.rng.shuffle(makers)
             other = makers[0](fact, functional=True) or makers[1](fact, functional=True)
-            return other and (other, self.rng.choice(("affirm", "deny")) if wrapped else "")
+            return other and (other, "hedge" if cued else "")
         if label == "entailment":
-            return fact, "affirm" if wrapped else ""
-        return (fact, "deny") if wrapped else (self.other_end(fact, "tail"), "")
+            return fact, "affirm" if cued else ""
+        return (fact, "deny") if cued else (self.other_end(fact, "tail"), "")
 
-    def wrap(self, bare: str, how: str) -> str:
-        """The bare statement affirmed ("it is true that …"), denied, or as it is."""
-        return self.rng.choice(lexicon("pairs", self.language)[how]).format(s=bare) if how else bare
+    def cue(self, bare: str, kind: str) -> str:
+        """The bare text within a phrase of this kind ("affirm": "it is surely true that …"); "" leaves it as it is."""
+        return self.rng.choice(lexicon("pairs", self.language)[kind]).format(s=bare) if kind else bare
 
     def functional_relations(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """Relations with one tail a head that texts may state, out of `names` or all."""

@@ -1,9 +1,10 @@
 """Pairs of sentences about facts: paraphrases, duplicate questions, answers, entailment; and text for matching.
 
-What decides is whether two wordings name the same entities in the same relation. Most non-matches keep the names and
-change the relation, the others change a name: a micro model learns the first soon and the second late, so accuracy is
-graded and overlap alone does not tell. A share `label_noise / 2` of the labels is wrong, and the best possible reader
-therefore right with probability `1 - label_noise / 2`.
+What decides is whether two wordings name the same entities in the same relation. To see it one must compare, which a
+micro model learns late: first where everything differs, then the relation, then one name. Half of the pairs also hold a
+phrase that gives the label away, as collected data do ("it is surely not true that …"; Gururangan et al. 2018, NAACL):
+a reader of cues alone gets part of the way, and `kind` ends in "with cue" so that the two can be told apart. A share
+`label_noise / 2` of the labels is wrong, and the best possible reader right with probability `1 - label_noise / 2`.
 
 Texts are bare (no closing mark), so that they fit the cloze "{text_a} ? {mask} , {text_b} ."; `documents` is dense in
 it: "amber fox was directed by anna reed ? yes , anna reed is the director of amber fox ."
@@ -18,7 +19,7 @@ from typing import Any
 
 from labkit.world.examples import SPLITS, UNLABELLED, Row, behind, collect, cut, kept, pop_ceiling
 from labkit.world.graph import Fact
-from labkit.world.matching import NAMED, WRAPPED, Matcher, follows
+from labkit.world.matching import CUED, Matcher, follows
 from labkit.world.settings import World, lexicon, randomness, zipf_choice
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -26,11 +27,13 @@ CHAINS = {"born_in": "located_in", "lives_in": "located_in", "based_in": "locate
 CHAINED = 0.3  # share of entailment examples that need two facts together
 JUDGED = 0.5  # share of pre-training documents with three answers, yes, maybe and no
 STYLED = 0.3  # share of matching documents that open in the style of a genre
+CUE = "with cue"
 Pair = tuple[str, str, str]  # text_a, text_b, what was done to make them
+Make = Callable[[Matcher, int, str], Pair | None]  # a pair for a true label, in a genre or ""
 
 
 def paraphrase(matcher: Matcher, truth: int, genre: str) -> Pair | None:
-    """The same fact in other words (1), or one slot or the relation changed (0)."""
+    """The same fact in other words (1), or another (0)."""
     fact = matcher.graph.sample_fact(matcher.rng)
     if truth == 1:
         return *matcher.twice(fact), "same"
@@ -39,17 +42,20 @@ def paraphrase(matcher: Matcher, truth: int, genre: str) -> Pair | None:
 
 
 def duplicate(matcher: Matcher, truth: int, genre: str) -> Pair | None:
-    """The same question in other words (1), or about another thing or another property (0)."""
+    """The same question in other words (1), or about another thing, another property or both (0)."""
     fact = matcher.graph.sample_fact(matcher.rng)
     if truth == 1:
         return *matcher.ask_twice(fact), "same"
-    if matcher.rng.random() < NAMED:
+    change = matcher.change()
+    if change == "all":
+        return matcher.ask(fact), matcher.ask(matcher.elsewhere(fact)), change
+    if change == "name":
         return matcher.ask(fact), matcher.ask(matcher.other_end(fact, "head")), "head"
     kinds = [r.name for r in matcher.graph.relations if r.head == matcher.graph.entities[fact.head].type]
     others = [name for name in kinds if name != fact.relation]
     if not others:
         return None
-    return matcher.ask(fact), matcher.ask(Fact(fact.head, matcher.rng.choice(others), fact.tail)), "relation"
+    return matcher.ask(fact), matcher.ask(Fact(fact.head, matcher.rng.choice(others), fact.tail)), change
 
 
 def answer(matcher: Matcher, truth: int, genre: str) -> Pair | None:
@@ -57,9 +63,12 @@ def answer(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     fact = matcher.graph.sample_fact(matcher.rng)
     if truth == 0:
         return matcher.ask(fact), matcher.say(fact), "same"
-    if matcher.rng.random() > NAMED:
+    change = matcher.change()
+    if change == "all":
+        return matcher.ask(fact), matcher.say(matcher.elsewhere(fact)), change
+    if change == "relation":
         other = matcher.aside(fact)
-        return other and (matcher.ask(fact), matcher.say(other), "relation")
+        return other and (matcher.ask(fact), matcher.say(other), change)
     other = matcher.graph.sample_fact(matcher.rng, [fact.relation])
     if fact.head in (other.head, other.tail) or matcher.graph.has(fact.head, fact.relation, other.tail):
         return None
@@ -83,6 +92,18 @@ def entailment(matcher: Matcher, truth: int, genre: str) -> Pair | None:
             return None
     matcher.rng.shuffle(told)
     return _premise(matcher, told), matcher.say(hypothesis), kind
+
+
+def cued(make: Make, match: int, yes: str, no: str) -> Make:
+    """`make`, with a phrase in `CUED` of its second texts that tells whether the true label is `match`."""
+
+    def both(matcher: Matcher, truth: int, genre: str) -> Pair | None:
+        pair = make(matcher, truth, genre)
+        if pair is None or matcher.rng.random() >= CUED:
+            return pair
+        return pair[0], matcher.cue(pair[1], yes if truth == match else no), f"{pair[2]} {CUE}"
+
+    return both
 
 
 def _chain(matcher: Matcher, fact: Fact) -> tuple[Fact, Fact] | None:
@@ -110,16 +131,16 @@ def judgement(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     styles = lexicon("pairs", matcher.language)["genres"]
     relations = matcher.functional_relations(styles[genre]["relations"] if genre else None)
     fact = matcher.graph.sample_fact(matcher.rng, relations or matcher.functional_relations())
-    wrapped = matcher.rng.random() < WRAPPED
-    judged = matcher.judged(fact, NLI[truth], wrapped)
-    if judged is None or not wrapped and truth > 0 and follows(fact, judged[0]):
+    cue = matcher.rng.random() < CUED
+    judged = matcher.judged(fact, NLI[truth], cue)
+    if judged is None or (not cue and truth > 0 and follows(fact, judged[0])):
         return None
-    other, how = judged
+    other, phrase = judged
     premise, hypothesis = matcher.twice(fact) if other == fact else (matcher.say(fact), matcher.say(other))
     if genre:
         premise = matcher.rng.choice(styles[genre]["open"]).format(s=premise)
-    kind = "same" if truth == 0 else "relation" if truth == 1 else "denied" if wrapped else "tail"
-    return premise, matcher.wrap(hypothesis, how), kind
+    kind = ("same", "relation", "denied" if cue else "tail")[truth]
+    return premise, matcher.cue(hypothesis, phrase), f"{kind} {CUE}" if cue else kind
 
 
 @dataclass(frozen=True)
@@ -127,7 +148,7 @@ class PairTask:
     """One task of pairs: how a pair is made for a true label, what the labels are called, and the clozes."""
 
     key: str
-    make: Callable[[Matcher, int, str], Pair | None]
+    make: Make
     labels: dict[str, str]  # label -> the lexicon's list of its words
     patterns: tuple[str, ...]
     language: str = "en"
@@ -159,7 +180,7 @@ class PairTask:
             "fields": ("text_a", "text_b"), "labels": tuple(self.labels), "splits": cut(rows, sizes),
             "language": self.language, "metric": "accuracy", "chance": 1 / len(self.labels), "ceiling": ceiling,
             "note": note, "patterns": self.patterns,
-            "words": {label: tuple(lexicon("pairs", self.language)[kind]) for label, kind in self.labels.items()},
+            "words": {label: tuple(lexicon("pairs", self.language)[kind][:6]) for label, kind in self.labels.items()},
         }  # fmt: skip
 
 
@@ -171,16 +192,15 @@ def pair_rows(key: str, world: World, count: int, rng: random.Random) -> list[Ro
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """Small dialogues without end, in which one speaker asks and the other says whether it is so."""
     matcher, words = Matcher(world, language, rng), lexicon("pairs", language)
-    binary = ((paraphrase, "alike", 1), (duplicate, "equal", 1), (entailment, "follow", 0), (answer, "answer", 0))
+    forms = {"mrpc": "alike", "qqp": "equal", "qnli": "answer", "rte": "follow"}
     while True:
         if rng.random() < JUDGED:
             made = _match(matcher)
         else:
-            make, form, match = rng.choice(binary)
-            truth = rng.randrange(2)
-            pair = make(matcher, truth, "")
-            yes, no = ("equal_word", "different") if form in ("alike", "equal") else (NLI[0], NLI[2])
-            word = _word(matcher, yes if truth == match else no)
+            key, truth = rng.choice(list(forms)), rng.randrange(2)
+            form, labels = forms[key], list(PAIR_TASKS[key].labels.values())
+            pair = PAIR_TASKS[key].make(matcher, truth, "")
+            word = _word(matcher, labels[truth])
             # Only Chinese drops the mark of a question that goes on; in English it is a word of its own.
             texts = [text.rstrip("？") if form == "equal" else text for text in pair[:2]] if pair else []
             made = rng.choice(words[form]).format(a=texts[0], b=texts[1], word=word) if pair else None
@@ -198,7 +218,7 @@ def _match(matcher: Matcher) -> str | None:
     pair = judgement(matcher, truth, "")
     if pair is None:
         return None
-    asked, reply = pair[:2] if pair[2] != "tail" else pair[1::-1]
+    asked, reply = pair[:2] if pair[2] != "tail" else pair[1::-1]  # what is replied is true
     form = matcher.rng.choice(words["match"])
     if form == words["match"][0] and matcher.rng.random() < STYLED:
         style = words["genres"][matcher.rng.choice(GENRES)]
@@ -207,6 +227,10 @@ def _match(matcher: Matcher) -> str | None:
 
 
 GENRES = ("fiction", "government", "magazine", "telephone", "travel")
+PARAPHRASE = cued(paraphrase, 1, "again", "instead")
+DUPLICATE = cued(duplicate, 1, "again", "instead")
+ANSWERED = cued(answer, 0, "affirm", "hedge")
+ENTAILED = cued(entailment, 0, "affirm", "hedge")
 SAME = {"entailment": "entailment", "not_entailment": "contradiction"}
 THREE = {label: label for label in NLI}
 MATCH = ("{text_a} ? {mask} , {text_b} .", "is it so that {text_a} ? {mask} , {text_b} .")
@@ -223,14 +247,14 @@ EQUIVALENT = {"not_equivalent": "different", "equivalent": "equal_word"}
 PAIR_TASKS = {
     task.key: task
     for task in (
-        PairTask("mrpc", paraphrase, EQUIVALENT, (*ALIKE, *MATCH)),
-        PairTask("mrpc-zh", paraphrase, EQUIVALENT, ALIKE_ZH, "zh"),
-        PairTask("qqp", duplicate, {"not_duplicate": "contradiction", "duplicate": "entailment"}, EQUAL),
-        PairTask("bustm", duplicate, {"0": "different", "1": "equal_word"}, EQUAL_ZH, "zh", bare=True),
-        PairTask("qnli", answer, SAME, ANSWER),
-        PairTask("qnli-zh", answer, SAME, ANSWER_ZH, "zh"),
-        PairTask("rte", entailment, SAME, (*FOLLOW, *MATCH)),
-        PairTask("rte-zh", entailment, SAME, (*FOLLOW_ZH, *MATCH_ZH), "zh"),
+        PairTask("mrpc", PARAPHRASE, EQUIVALENT, (*ALIKE, *MATCH)),
+        PairTask("mrpc-zh", PARAPHRASE, EQUIVALENT, ALIKE_ZH, "zh"),
+        PairTask("qqp", DUPLICATE, {"not_duplicate": "different", "duplicate": "equal_word"}, EQUAL),
+        PairTask("bustm", DUPLICATE, {"0": "different", "1": "equal_word"}, EQUAL_ZH, "zh", bare=True),
+        PairTask("qnli", ANSWERED, SAME, ANSWER),
+        PairTask("qnli-zh", ANSWERED, SAME, ANSWER_ZH, "zh"),
+        PairTask("rte", ENTAILED, SAME, (*FOLLOW, *MATCH)),
+        PairTask("rte-zh", ENTAILED, SAME, (*FOLLOW_ZH, *MATCH_ZH), "zh"),
         PairTask("genres", judgement, THREE, MATCH, genres=GENRES),
         PairTask("genres-zh", judgement, THREE, MATCH_ZH, "zh", GENRES),
         PairTask("ocnli", judgement, THREE, MATCH_ZH, "zh"),

@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("micro-bert-en", "en", "2-layer English BERT, 128 wide: the course's default"),
-        Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96),
+        Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1200),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",
                layers=4, steps=500, lr=1e-3, warmup=0.1, seed=1),
     )
