@@ -104,6 +104,7 @@ def test_tables_with_a_split_a_seed_and_no_unlabelled_text(tiny, tmp_path):
     cloze = {"pattern": "{text} it was {mask} .", "words": ("0=bad", "1=good,great")}
     report = run(settings(tmp_path, **chosen, **cloze), progress=False)
     assert {row.seed for row in report.rows} == {0, 1}
+    assert {row.task for row in report.rows} == {table}, "one task in the table, whichever split a seed reads"
 
 
 def test_refusals_leave_nothing(tmp_path):

@@ -52,7 +52,8 @@ def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
         raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
     few = with_cloze(task, settings).few_shot(settings.shots, seed)
     test, unlabelled = few.splits["test"][: settings.test_rows], few.splits["unlabelled"][: settings.unlabelled_rows]
-    return replace(few, splits={**few.splits, "test": test, "unlabelled": unlabelled})
+    # One name for all seeds, whichever split each reads: they are one task in the table.
+    return replace(few, name=settings.task, splits={**few.splits, "test": test, "unlabelled": unlabelled})
 
 
 def with_cloze(task: Task, settings: PipelineSettings) -> Task:

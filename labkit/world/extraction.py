@@ -174,12 +174,15 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
 
 
 def ner(world: World, language: str) -> dict[str, Any]:
-    """CoNLL's shape: which tokens name what type of entity. Score whole entities (`seqeval`)."""
+    """CoNLL's shape: which tokens name which type. Score whole entities (`seqeval`); chance: all O, by tokens."""
     rows = ner_rows(world, language, sum(SPLITS.values()), randomness(world, "task", "ner", language))
-    note = "1: names are unique, so a reader who knows them all errs nowhere; score entities, not tokens"
+    note = "ceiling 1: names are unique, so a reader who knows them all errs nowhere; score entities, not tokens"
+    splits = cut(rows, SPLITS)
+    tags = [tag for row in splits["test"] for tag in row["tags"]]
+    outside = tags.count(0) / len(tags)
     return {
-        "fields": ("text",), "labels": TAGS, "splits": cut(rows, SPLITS), "language": language, "metric": "macro_f1",
-        "ceiling": 1.0, "note": note,
+        "fields": ("text",), "labels": TAGS, "splits": splits, "language": language, "metric": "macro_f1",
+        "chance": 2 * outside / (1 + outside) / len(TAGS), "ceiling": 1.0, "note": note,
     }  # fmt: skip
 
 

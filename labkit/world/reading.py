@@ -186,7 +186,7 @@ def reading(world: World, language: str) -> dict[str, Any]:
     return _fields(
         cut(rows, SPLITS), ("text", "question"), ("answerable", "unanswerable"), language,
         {"en": "{text} {question} this is {mask} .", "zh": "{text}{question}文中{mask}答案。"}[language],
-        "1: the passage states the fact or it does not; the span is in `answer` and `answer_start`",
+        "ceiling 1: the passage states the fact or it does not; the span is in `answer` and `answer_start`",
     )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def retrieval(world: World, language: str) -> dict[str, Any]:
     return _fields(
         cut(rows, SPLITS), ("text_a", "text_b"), ("irrelevant", "relevant"), language,
         {"en": "{text_a} {text_b} this page is {mask} .", "zh": "{text_a}{text_b}这一页{mask}用。"}[language],
-        "1: a page states the fact or it does not; no query stands in two splits",
+        "ceiling 1: a page states the fact or it does not; no query stands in two splits",
     )  # fmt: skip
 
 
