@@ -48,6 +48,15 @@ class Trained:
     quantised: str | None = None
 
 
+def rate_for(model: PreTrainedModel, method: Any) -> float:
+    """The learning rate of few-shot training. Micro models: each method's best on another task (`benchmarks/pet.py
+    --tune`), since a fresh head must travel far and PET must not forget. Larger models: the usual 5e-5.
+    """
+    if model.config.hidden_size > 256:
+        return 5e-5
+    return 3e-5 if isinstance(method, PET) else 1e-3
+
+
 class Pipeline:
     """The state of one pipeline: settings, finished rows, and where things are."""
 
@@ -151,7 +160,7 @@ class Pipeline:
         self, tokenizer: Any, model: PreTrainedModel, method: Any, task: Task, seed: int, lr: float = 0
     ) -> Trained:
         batches = Batches(task.splits["train"], method.collate, min(FEW, len(task.splits["train"])), seed=seed)
-        rate = lr or (3e-4 if model.config.hidden_size <= 256 else 5e-5)
+        rate = lr or rate_for(model, method)
         fit(model, method.loss, batches, steps=self.settings.few_shot_steps, lr=rate, seed=seed, progress=self.progress)
         return Trained(model, tokenizer, method)
 
