@@ -86,6 +86,7 @@ class Pipeline:
             self.adapt(base, task, seed)
             self.distil(base, task, seed)
             self.quantise(task, seed)
+        self._say("5/5 table and picture")
         shutil.copytree(self.out / "4-quantised/small-seed-0", self.out / "app", dirs_exist_ok=True)
         self.report.save(self.out / "report.json")
         self.report.plot(self.out / "report.png")
@@ -114,9 +115,7 @@ class Pipeline:
         return base
 
     def _train_head(self, base: Loaded) -> None:
-        """Train only the fresh parameters of the MLM head (its decoder is tied to the embeddings) on unlabelled
-        text.
-        """
+        """Train the fresh parameters alone, on unlabelled text; the head's decoder is tied to the embeddings."""
         texts = [" ".join(str(row[f]) for f in self.tasks[0].fields) for row in self.tasks[0].splits["unlabelled"]]
         if not texts:
             raise DataError(
@@ -139,52 +138,39 @@ class Pipeline:
         self._say(f"2/5 adapt to {task.name} from {self.settings.shots} examples a class, seed {seed}")
         for pooling in ("cls", "mean"):
             name = f"fine-tune [{'CLS' if pooling == 'cls' else 'mean'}]"
-            self._once(name, seed, lambda pooling=pooling: self._fit_head(base, base.model, task, seed, pooling))
-        folder = self._teacher(seed)
-        self._once(
-            "PET",
-            seed,
-            lambda: self._fit(
-                base.tokenizer, copy.deepcopy(base.model), PET.for_task(task, base.tokenizer), task, seed
-            ),
-            folder,
+            self._once(name, seed, lambda pooling=pooling: self._head(base, base.model, task, seed, pooling))
+        self._once("PET", seed, lambda: self._pet(base, task, seed), self._teacher(seed))
+
+    def _head(self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, pooling: str) -> Trained:
+        """A fresh head over `body`, trained with it on the few examples."""
+        model = add_head(body, task.labels, pooling=pooling, seed=seed)
+        return self._fit(Trained(model, base.tokenizer, HeadClassifier(base.tokenizer, task.fields)), task, seed)
+
+    def _pet(self, base: Loaded, task: Task, seed: int) -> Trained:
+        """A copy of the language model, trained as a cloze on the few examples."""
+        return self._fit(
+            Trained(copy.deepcopy(base.model), base.tokenizer, PET.for_task(task, base.tokenizer)), task, seed
         )
 
-    def _fit_head(
-        self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, pooling: str, lr: float = 0
-    ) -> Trained:
-        model = add_head(body, task.labels, pooling=pooling, seed=seed)
-        return self._fit(base.tokenizer, model, HeadClassifier(base.tokenizer, task.fields), task, seed, lr)
-
-    def _fit(
-        self, tokenizer: Any, model: PreTrainedModel, method: Any, task: Task, seed: int, lr: float = 0
-    ) -> Trained:
-        batches = Batches(task.splits["train"], method.collate, min(FEW, len(task.splits["train"])), seed=seed)
-        rate = lr or rate_for(model, method)
-        fit(model, method.loss, batches, steps=self.settings.few_shot_steps, lr=rate, seed=seed, progress=self.progress)
-        return Trained(model, tokenizer, method)
+    def _fit(self, start: Trained, task: Task, seed: int) -> Trained:
+        rows, rate = task.splits["train"], rate_for(start.model, start.method)
+        batches = Batches(rows, start.method.collate, min(FEW, len(rows)), seed=seed)
+        steps = self.settings.few_shot_steps
+        fit(start.model, start.method.loss, batches, steps=steps, lr=rate, seed=seed, progress=self.progress)
+        return start
 
     # Stage 3
 
     def distil(self, base: Loaded, task: Task, seed: int) -> None:
         """The small model: fine-tuned on the same few examples, distilled by KD, distilled by TinyBERT."""
-        self._say(
-            f"3/5 distil into {self.settings.student_layers} layers x {self.settings.student_hidden}, seed {seed}"
-        )
-
-        def fine_tuned() -> Trained:
-            return self._fit_head(base, self._student(base, seed), task, seed, "mean", lr=1e-3)
-
-        self._once("student, fine-tuned", seed, fine_tuned)
+        layers, hidden = self.settings.student_layers, self.settings.student_hidden
+        self._say(f"3/5 distil into {layers} layers, {hidden} wide, seed {seed}")
+        self._once("student, fine-tuned", seed, lambda: self._head(base, self._student(base, seed), task, seed, "mean"))
         if not task.splits["unlabelled"]:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
         self._once("student, KD", seed, lambda: self._distilled(base, task, seed, inner=False))
-        self._once(
-            "student, TinyBERT",
-            seed,
-            lambda: self._distilled(base, task, seed, inner=True),
-            self.out / f"3-distilled/seed-{seed}",
-        )
+        small = self.out / f"3-distilled/seed-{seed}"
+        self._once("student, TinyBERT", seed, lambda: self._distilled(base, task, seed, inner=True), small)
 
     def _student(self, base: Loaded, seed: int) -> PreTrainedModel:
         return shrink(base.model, layers=self.settings.student_layers, hidden=self.settings.student_hidden, seed=seed)
@@ -195,16 +181,15 @@ class Pipeline:
         rows = [*task.splits["train"], *task.splits["unlabelled"]]
         student = add_head(self._student(base, seed), task.labels, pooling="mean", seed=seed)
         method = HeadClassifier(base.tokenizer, task.fields)
-        epochs = self.settings.distil_epochs
+        epochs, options = self.settings.distil_epochs, {"lr": 1e-3, "seed": seed, "progress": self.progress}
         if inner:
             tiny = TinyBert(method, teacher.model, prediction=0)
             batches = Batches(rows, method.collate, BATCH, seed=seed)
             with tiny.attached(student):
-                fit(student, tiny, batches, epochs=max(epochs // 4, 1), lr=1e-3, seed=seed, progress=self.progress)
-        taught = self._taught(teacher, rows, seed)
-        objective = distill.Distill(method, temperature=1.0, alpha=1.0)
-        batches = Batches(taught, objective.collate, BATCH, seed=seed)
-        fit(student, objective, batches, epochs=epochs, lr=1e-3, seed=seed, progress=self.progress)
+                fit(student, tiny, batches, epochs=max(epochs // 4, 1), **options)
+        objective = distill.Distill(method)
+        batches = Batches(self._taught(teacher, rows, seed), objective.collate, BATCH, seed=seed)
+        fit(student, objective, batches, epochs=epochs, **options)
         return Trained(student, base.tokenizer, method)
 
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -233,7 +218,7 @@ class Pipeline:
             place = "large" if name.startswith("PET") else "small"
             self._once(name, seed, make, self.out / f"4-quantised/{place}-seed-{seed}")
 
-    # Stage 5
+    # Stage 5 belongs to every run
 
     def _once(self, method: str, seed: int, make: Callable[[], Trained], folder: Path | None = None) -> None:
         """Run, measure and record one (method, seed), unless an earlier run of this pipeline has."""
@@ -244,25 +229,21 @@ class Pipeline:
         seconds = time.perf_counter() - began
         value = evaluate(trained.model, trained.method, task, "test", progress=self.progress)[task.metric]
         self.report.add(
-            method, task, value, seed=seed, seconds=seconds, trainable=measure.trainable(trained.model),
+            method, task, value, seed=seed, seconds=seconds,
+            trainable=None if trained.quantised else measure.trainable(trained.model),
             parameters=measure.parameters(trained.model), bytes=measure.bytes_on_disk(trained.model),
             latency_ms=self._latency(trained, task),
         )  # fmt: skip
         if folder is not None:
             save_app(
-                folder,
-                trained.model,
-                trained.tokenizer,
-                trained.method,
-                task,
-                quantised=trained.quantised,
+                folder, trained.model, trained.tokenizer, trained.method, task, quantised=trained.quantised,
                 metrics={task.metric: value},
-            )
+            )  # fmt: skip
         self.report.save(self.out / "report.json")
         self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")
 
     def _latency(self, trained: Trained, task: Task) -> float:
-        """Median milliseconds a sentence in batches of 32, measured on the first seed only (elsewhere not a number)."""
+        """Median milliseconds a sentence in batches of 32."""
         rows = task.splits["test"][: 4 * BATCH]
         return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)))
 
