@@ -237,7 +237,7 @@ class Pipeline:
         if folder is not None:
             save_app(
                 folder, trained.model, trained.tokenizer, trained.method, task, quantised=trained.quantised,
-                metrics={task.metric: value},
+                metrics={task.metric: value}, examples=task.splits["test"][:3],
             )  # fmt: skip
         self.report.save(self.out / "report.json")
         self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")

@@ -18,6 +18,7 @@ from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
 from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
 from labkit.lab import quietly
+from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, History, fit
 from labkit.world import corpus
@@ -81,9 +82,7 @@ def probe(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer) -> flo
 
 
 def save(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
-    """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, all or
-    nothing.
-    """
+    """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, or nothing."""
     with quietly(), files.writing_folder(folder) as temporary:
         # A copy: the caller goes on with full precision.
         half = BertForMaskedLM(model.config)
@@ -105,10 +104,12 @@ def train(
     half_rounded = {key: value.half().float() for key, value in model.state_dict().items()}
     model.load_state_dict(half_rounded)
     facts = {
-        "loss": round(float(np.mean(history.losses[-50:])), 4), "reviews_zero_shot": round(probe(item, model,
-        tokenizer), 4), "seconds": round(time.perf_counter() - began, 1), "tokens_per_second":
-        round(history.tokens_per_second), "threads": torch.get_num_threads(), "parameters": sum(p.numel() for p in
-        model.parameters()),
-    }  # fmt: skip
+        "loss": round(float(np.mean(history.losses[-50:])), 4),
+        "reviews_zero_shot": round(probe(item, model, tokenizer), 4),
+        "seconds": round(time.perf_counter() - began, 1),
+        "tokens_per_second": round(history.tokens_per_second),
+        "threads": torch.get_num_threads(),
+        "parameters": parameters(model),
+    }
     save(item, model, tokenizer, folder, facts)
     return facts
