@@ -24,7 +24,7 @@ def tiny(monkeypatch):
 
 
 def settings(tmp_path, **changes) -> PipelineSettings:
-    small = {"shots": 2, "seeds": 1, "few_shot_steps": 2, "student_hidden": 16, "student_layers": 1, "distil_epochs": 1,
+    small = {"shots": 2, "seeds": 1, "few_shot_steps": 2, "student_hidden": 15, "student_layers": 1, "distil_epochs": 1,
              "unlabelled_rows": 40, "test_rows": 40, "out": str(tmp_path / "out")}  # fmt: skip
     return PipelineSettings(**{**small, **changes})
 

@@ -19,14 +19,14 @@ examples:
   labkit pipeline
   labkit pipeline --model micro-bert-en --shots 4 --seeds 5
   labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1" \\
-      --pattern "{sent} it was {mask} ." --words "0=bad" "1=good,great" --unlabelled more.txt
+      --pattern "{text} it was {mask} ." --words 0=bad 1=good --student-hidden 96 --unlabelled more.txt
   labkit pipeline --settings mine.json --shots 1      what is typed here wins over the file
 """
 
 PIPELINE_NUMBERS = {
     "few-shot-steps": "training steps on the few examples (default: 60)",
     "student-layers": "layers of the small model (default: 2)",
-    "student-hidden": "width of the small model (default: 32)",
+    "student-hidden": "width of the small model, rounded up to suit its heads (default: 32)",
     "distil-epochs": "passes over the unlabelled text when distilling (default: 12)",
     "unlabelled-rows": "unlabelled texts used at most (default: 8000)",
     "test-rows": "test rows used at most (default: 1000)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 import sys
 import time
@@ -173,7 +174,9 @@ class Pipeline:
         self._once("student, TinyBERT", seed, lambda: self._distilled(base, task, seed, inner=True), small)
 
     def _student(self, base: Loaded, seed: int) -> PreTrainedModel:
-        return shrink(base.model, layers=self.settings.student_layers, hidden=self.settings.student_hidden, seed=seed)
+        heads = base.model.config.num_attention_heads
+        hidden = heads * math.ceil(self.settings.student_hidden / heads)  # the heads must divide the width
+        return shrink(base.model, layers=self.settings.student_layers, hidden=hidden, seed=seed)
 
     def _distilled(self, base: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
         """KD from the adapted teacher on all text there is; `inner` adds TinyBERT's losses inside the network first."""
