@@ -1,6 +1,7 @@
 """The four numbers by which the world's tasks are tuned: chance, ceiling, full-data accuracy, 16-shot head fine-tuning.
 
     python benchmarks/world.py --language en [TASK …]
+    python benchmarks/world.py --cues           pair tasks, on all data: rows with and without a telling phrase
 
 Head fine-tuning is the better of [CLS] and mean pooling; 16-shot figures are means over three seeds. No prompt method
 is run here: the world is frozen before any is. Rows go to `labkit/results/world_LANGUAGE.json`.
@@ -13,8 +14,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from few_shot_runs import HEADS, record
+from few_shot_runs import HEADS, adapt, record
 
+from labkit.evaluation import predict
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.world import LANGUAGES, TASKS
@@ -28,8 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*")
     parser.add_argument("--language", choices=LANGUAGES, default="en")
+    parser.add_argument("--cues", action="store_true")
     options = parser.parse_args()
     base = load(f"micro-bert-{options.language}")
+    if options.cues:
+        return by_cue(base, options.tasks or ["mrpc", "qnli", "rte"])
     report = Report(command=" ".join([f"python benchmarks/world.py --language {options.language}", *options.tasks]))
     print(f"{'task':<22} {'labels':>6} {'chance':>7} {'16-shot':>13} {'full':>6} {'ceiling':>8}")
     for name in options.tasks or TASKS:
@@ -56,6 +61,19 @@ def measure(report: Report, base: Loaded, task: Task) -> str:
     ceiling = "—" if task.ceiling is None else f"{100 * task.ceiling:.1f}"
     chance = 100 * (task.chance or 0)
     return f"{task.name:<22} {len(task.labels):>6} {chance:>7.1f} {shots:>13} {100 * full:>6.1f} {ceiling:>8}"
+
+
+def by_cue(base: Loaded, names: list[str]) -> None:
+    """Accuracy of the mean-pooled head, trained on all data, on test rows with and without a cue."""
+    for name in names:
+        task = load_task(f"world/{name}")
+        rows = task.splits["test"]
+        model, how = adapt(base, task, "fine-tune [mean]", 0, steps=FULL_STEPS)
+        right = predict(model, how, rows, progress=False).argmax(1) == np.array([row["label"] for row in rows])
+        cued = np.array([row["kind"].endswith("with cue") for row in rows])
+        print(
+            f"{name:<8} with a cue {100 * right[cued].mean():.1f}   without {100 * right[~cued].mean():.1f}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return ((student - teacher).square().mean(1) * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
 
 
-def backbone(model: nn.Module) -> Any:
+def bert_encoder(model: nn.Module) -> Any:
     """The encoder inside `model`: the first module with `embeddings` and `encoder.layer`, as in BERT's family."""
     for module in model.modules():
         layers = getattr(getattr(module, "encoder", None), "layer", None)
@@ -82,7 +82,7 @@ class Features:
 @contextlib.contextmanager
 def capture(model: nn.Module) -> Iterator[Features]:
     """Features of the forward pass that is run inside the `with`; the hooks are gone afterwards."""
-    encoder = backbone(model)
+    encoder = bert_encoder(model)
     features = Features(encoder.config.num_attention_heads)
 
     def keep(store: dict[int, Tensor], number: int) -> Callable[..., None]:
@@ -144,7 +144,7 @@ class TinyBert:
 
         UsageError where the two differ in vocabulary, or in heads while attention is distilled.
         """
-        mine, theirs = backbone(student), backbone(self.teacher)
+        mine, theirs = bert_encoder(student), bert_encoder(self.teacher)
         for name in ("vocab_size", *(["num_attention_heads"] if self.weights["attention"] else [])):
             pair = getattr(mine.config, name), getattr(theirs.config, name)
             if pair[0] != pair[1]:
@@ -188,10 +188,10 @@ class TinyBert:
         if self.weights["prediction"]:
             return method.logits(model, batch)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-        return backbone(model)(**inputs)[0]
+        return bert_encoder(model)(**inputs)[0]
 
     def _map(self, layers: int) -> tuple[int, ...]:
-        of = len(backbone(self.teacher).encoder.layer)
+        of = len(bert_encoder(self.teacher).encoder.layer)
         chosen = uniform_map(layers, of) if self.layer_map is None else tuple(self.layer_map)
         if len(chosen) != layers or not all(1 <= number <= of for number in chosen):
             raise UsageError(f"layer_map {chosen}: give {layers} numbers from 1 to {of}, one a layer of the student")
