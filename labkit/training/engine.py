@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
@@ -18,6 +20,9 @@ from labkit.training.batches import Batch, to_device
 from labkit.training.settings import Training
 
 Objective = Callable[[Any, Batch], Tensor]
+# gloo's worker thread drops a collective some time after its result is there. As the last to hold it, it needs the
+# interpreter to let the tensors go, and aborts a process that is on its way out. So the last few stay with us.
+DONE: deque[dist.Work] = deque(maxlen=64)
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -153,13 +158,17 @@ class AccelerateEngine:
         if self.world == 1:
             return values
         vector = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return self.accelerator.reduce(vector, reduction="sum").tolist()
+        _complete(dist.all_reduce(vector, async_op=True))
+        return vector.tolist()
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """The tensor of every rank, in rank order, on the CPU."""
         if self.world == 1:
             return [tensor]
-        return list(self.accelerator.gather(tensor.to(self.device)[None]).cpu())
+        own = tensor.to(self.device).contiguous()
+        everyone = [torch.empty_like(own) for _ in range(self.world)]
+        _complete(dist.all_gather(everyone, own, async_op=True))
+        return [one.cpu() for one in everyone]
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The optimizer's tensors by "slot:parameter", and the loss scaler's numbers (fp16)."""
@@ -188,6 +197,12 @@ class AccelerateEngine:
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, parameter) for name, parameter in self.bare.named_parameters() if parameter.requires_grad]
+
+
+def _complete(work: dist.Work) -> None:
+    """Wait for a collective, and keep it for now: see DONE."""
+    work.wait()
+    DONE.append(work)
 
 
 def _precision(settings: Training) -> tuple[str, bool]:
