@@ -153,7 +153,7 @@ def save_app(
     quantised as stated, LabkitError where the system refuses.
     """
     target = Path(folder)
-    kind = next((name for name, cls in METHODS.items() if type(method) is cls), None)
+    kind = next((name for name, cls in METHODS.items() if isinstance(method, cls)), None)
     if kind is None:
         raise UsageError(f"a {type(method).__name__} cannot be saved as an app; savable methods: {', '.join(METHODS)}")
     found = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from labkit import progress as learner
 from labkit.errors import UsageError
 
 
@@ -29,13 +30,15 @@ class Lab:
 def setup(lesson: str | None = None, seed: int = 0, progress: bool | None = None) -> Lab:
     """Choose the device, and seed Python's, NumPy's and torch's generators with `seed`.
 
-    `lesson` is "module/number", as "03/04". `progress` None shows bars on a terminal only.
+    `lesson` is "module/number", as "03/04", and is noted as opened. `progress` None shows bars on a terminal only.
     Raises UsageError for a lesson or a seed that is none.
     """
     if lesson is not None and not re.fullmatch(r"\d\d/\d\d", lesson):
         raise UsageError(f"lesson {lesson!r}: write module and number with two digits each, as '03/04'")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
+    if lesson is not None:
+        learner.opened(lesson)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -9,6 +9,7 @@ over label scores (§3.1), and, with weight α, masked language modelling on unl
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,10 @@ class PET:
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy over the label scores, plus the MLM term if there is one: a scalar in nats."""
-        loss = F.cross_entropy(self.logits(model, batch), labels_of(batch))
+        return self.with_mlm(F.cross_entropy(self.logits(model, batch), labels_of(batch)), model, batch)
+
+    def with_mlm(self, loss: Tensor, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """(1 − α)·loss + α·L_MLM where the batch has unlabelled rows, else the loss as it is."""
         if self.mlm is None or "mlm_labels" not in batch:
             return loss
         text = {name.removeprefix("mlm_"): value for name, value in batch.items() if name.startswith("mlm_")}
@@ -141,10 +145,9 @@ class PET:
                 parts.append(self.mask_logits(model, moved).cpu())
         finally:
             model.train(was_training)
-        return self._with(self.verbalizer.calibrate(torch.cat(parts)))
-
-    def _with(self, verbalizer: Verbalizer) -> PET:
-        return type(self)(self.template, verbalizer, self.tokenizer, self.max_length, self.mlm_weight, self.unlabelled)
+        calibrated = copy.copy(self)
+        calibrated.verbalizer = self.verbalizer.calibrate(torch.cat(parts))
+        return calibrated
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs to answer as this does, in plain JSON values; nothing of the training."""
@@ -168,7 +171,7 @@ class PET:
         template, length = Template.parse(values.pop("template")), values.pop("max_length", 128)
         if values.get("prior") is not None:
             values["prior"] = tuple(values["prior"])
-        return cls(template, Verbalizer(values.pop("words"), tokenizer, **values), tokenizer, length)
+        return PET(template, Verbalizer(values.pop("words"), tokenizer, **values), tokenizer, length)
 
 
 def _pattern(task: Task, pattern: int | str) -> str:

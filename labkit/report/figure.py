@@ -33,14 +33,23 @@ MARKS = "os^DvPX"
 
 @dataclass(frozen=True)
 class Plot:
-    """A matplotlib figure and what it shows in words (`alt`); a notebook shows it as a picture with that text."""
+    """A matplotlib figure and what it shows in words (`alt`); a notebook shows it as a picture with that text.
+
+    The picture is HTML rather than a bare PNG, because JupyterLab gives a bare one no alternative text.
+    """
 
     figure: Figure
     alt: str
 
     def png(self) -> bytes:
-        """The picture as PNG, on white, so that it reads on light and dark pages."""
-        return self._bytes("png", {"Description": self.alt})
+        """The picture as PNG: on white, to read on light and dark pages; in 256 colours, a third of the size."""
+        from PIL import Image, PngImagePlugin
+
+        full = Image.open(io.BytesIO(self._bytes("png", None))).convert("RGB")
+        stream, text = io.BytesIO(), PngImagePlugin.PngInfo()
+        text.add_itxt("Description", self.alt)
+        full.quantize(256, dither=Image.Dither.NONE).save(stream, "png", optimize=True, pnginfo=text)
+        return stream.getvalue()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture, whole or not at all, in the format of the path's ending (.png, .svg, .pdf)."""
@@ -58,8 +67,8 @@ class Plot:
         data = base64.b64encode(self.png()).decode()
         return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}" style="max-width:100%">'
 
-    def _repr_png_(self) -> bytes:
-        return self.png()
+    def __repr__(self) -> str:
+        return self.alt
 
 
 @dataclass(frozen=True)

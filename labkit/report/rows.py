@@ -8,7 +8,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from labkit.errors import DataError, UsageError, unknown
 from labkit.files import write_json
 from labkit.report.comparison import Comparison, paired
 from labkit.report.figure import Plot, draw
+from labkit.report.lines import lines
 from labkit.report.table import Reference, Table, build
 
 PACKAGES = ("labkit", "torch", "transformers", "numpy")
@@ -145,6 +146,23 @@ class Report:
         if path is not None:
             plot.save(path)
         return plot
+
+    def lines(
+        self,
+        x: str,
+        *,
+        label: str = "",
+        name: Callable[[Result], str] = lambda row: row.method.split(",")[0],
+        task: str | None = None,
+        metric: str | None = None,
+        title: str = "",
+    ) -> Plot:
+        """Mean score ± standard deviation over the column `x` ("shots", "parameters"), a line for each `name(row)`.
+
+        Unless given, a row's line is its method up to the first comma: "PET, 4-shot" belongs to "PET".
+        """
+        rows = self._chosen(task, metric or self._metrics()[0])
+        return lines(rows, self._limits(), x, label, name, title or self.title)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write command, date, device, versions, bounds and rows as JSON, whole or not at all."""

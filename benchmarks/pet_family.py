@@ -1,0 +1,232 @@
+"""PET and what was built on it: Fuzzy-PET, ensembles with soft labels, iPET, self-training; and the choice of words.
+
+    python benchmarks/pet_family.py methods   every method on three tasks, 4 shots       -> results/pet_family.json
+    python benchmarks/pet_family.py words     random choices of label words              -> results/pet_words.json
+    python benchmarks/pet_family.py tune      how the learning rates were chosen: dev split, other seeds
+
+Results are in labkit/; rows that are there already are kept, so an interrupted run goes on. All methods take the same
+number of steps a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labkit.evaluation import evaluate
+from labkit.fewshot.fuzzy import FuzzyPET
+from labkit.fewshot.pet import PET
+from labkit.fewshot.self_training import Member, SoftTargets, ipet, self_training, soft_labels, with_targets
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.report import Report
+from labkit.tasks import Task, load_task
+from labkit.training import Batches, fit
+from labkit.world.settings import lexicon
+from labkit.zoo import Loaded, load
+
+RESULTS = Path("labkit/results")
+STEPS, BATCH = 100, 16
+CLASSIFIER_STEPS, CLASSIFIER_RATE = 300, 1e-3  # a head on thousands of soft labels: as benchmarks/world.py on all data
+# task -> (model, learning rate of the head, learning rate of everything with a cloze), by `tune`.
+TASKS = {
+    "world/reviews": ("micro-bert-en", 3e-4, 3e-5),
+    "world/news": ("micro-bert-en", 1e-3, 1e-3),
+    "world/fewclue/eprstmt": ("micro-bert-zh", 3e-5, 3e-5),
+}
+SHOTS, RATES, TUNING_SEEDS = 4, (3e-5, 1e-4, 3e-4, 1e-3), (10, 11)
+WORD_TASK, WORD_SHOTS, CHOICES, SETS = "world/reviews", (4, 16), 8, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["methods", "words", "tune"])
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    {"methods": methods, "words": words, "tune": tune}[options.part](options.seeds)
+
+
+# Training, one way for all
+
+
+def cloze(base: Loaded, how: PET, rows: Any, seed: int, lr: float, steps: int = STEPS) -> Member:
+    """A copy of the language model, trained as a cloze on `rows`."""
+    model = copy.deepcopy(base.model)
+    batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=seed)
+    fit(model, how.loss, batches, steps=steps, lr=lr, seed=seed, progress=False)
+    return Member(model, how)
+
+
+def head(base: Loaded, task: Task, rows: Any, seed: int, lr: float, *, soft: bool = False) -> Member:
+    """A fresh head over a copy of the language model's body, mean-pooled, trained on labels or on soft labels."""
+    model, how = (
+        add_head(base.model, task.labels, pooling="mean", seed=seed),
+        HeadClassifier(base.tokenizer, task.fields),
+    )
+    how, steps, size = (SoftTargets(how), CLASSIFIER_STEPS, 2 * BATCH) if soft else (how, STEPS, BATCH)
+    fit(
+        model,
+        how.loss,
+        Batches(rows, how.collate, min(size, len(rows)), seed=seed),
+        steps=steps,
+        lr=lr,
+        seed=seed,
+        progress=False,
+    )
+    return Member(model, how)
+
+
+def accuracy(member: Member, task: Task, split: str = "test") -> float:
+    return evaluate(member.model, member.method, task, split, progress=False)[task.metric]
+
+
+def vote(members: list[Member], task: Task) -> float:
+    """Accuracy of an ensemble's mean score."""
+    rows = task.splits["test"]
+    answers = soft_labels(members, rows, temperature=1.0).argmax(1)
+    return float(np.mean(answers == [row["label"] for row in rows]))
+
+
+# Every method
+
+
+def methods(seeds: int) -> None:
+    report, save = opened(RESULTS / "pet_family.json", f"python benchmarks/pet_family.py methods --seeds {seeds}")
+    for name, (model, head_rate, rate) in TASKS.items():
+        base, whole = load(model), load_task(name)
+        for seed in range(seeds):
+            one_seed(report, base, whole.few_shot(SHOTS, seed), seed, head_rate, rate)
+            save()
+    print(report.table())
+
+
+def one_seed(report: Report, base: Loaded, task: Task, seed: int, head_rate: float, rate: float) -> None:
+    """Every method on one draw of examples; PET's models are the ensemble's."""
+    rows, unlabelled, classes = task.splits["train"], task.splits["unlabelled"], len(task.labels)
+
+    def add(method: str, run: Callable[[], float]) -> None:
+        if (method, task.name, task.metric, seed) in {row.key for row in report.rows}:
+            return
+        began = time.perf_counter()
+        value = run()
+        report.add(method, task, value, seed=seed, seconds=time.perf_counter() - began)
+        print(f"{task.name}  seed {seed}  {method:<24} {100 * value:.1f}", flush=True)
+
+    trainers = [
+        functools.partial(
+            lambda how, some: cloze(base, how, some, seed, rate), PET.for_task(task, base.tokenizer, number)
+        )
+        for number in range(len(task.patterns))
+    ]
+    ensemble = functools.cache(lambda: [train(rows) for train in trainers])
+    taught = functools.cache(lambda: ipet(trainers, rows, unlabelled, classes, seed=seed))
+
+    def classifier(members: list[Member]) -> float:
+        targets = with_targets(unlabelled, soft_labels(members, unlabelled))
+        return accuracy(head(base, task, targets, seed, CLASSIFIER_RATE, soft=True), task)
+
+    def fuzzy() -> float:
+        return accuracy(cloze(base, FuzzyPET.for_task(task, base.tokenizer, 0, SETS), rows, seed, rate), task)
+
+    add("fine-tune [mean]", lambda: accuracy(head(base, task, rows, seed, head_rate), task))
+    add("PET", lambda: accuracy(ensemble()[0], task))
+    add("Fuzzy-PET", fuzzy)
+    add("PET ensemble", lambda: vote(ensemble(), task))
+    add("ensemble → classifier", lambda: classifier(ensemble()))
+    add("self-training", lambda: accuracy(self_training(trainers[0], rows, unlabelled, classes), task))
+    add("iPET → classifier", lambda: classifier(taught()))
+
+
+# The choice of words
+
+
+def words(seeds: int) -> None:
+    """Random label words: PET with one word a class, PET with the sum of several, Fuzzy-PET with as many sets."""
+    report, save = opened(RESULTS / "pet_words.json", f"python benchmarks/pet_family.py words --seeds {seeds}")
+    model, _, rate = TASKS[WORD_TASK]
+    base, whole = load(model), load_task(WORD_TASK)
+    pools = lexicon("reviews", whole.language)  # 50 polar words a label, from common to rare
+    for shots in WORD_SHOTS:
+        for seed in range(seeds):
+            task = whole.few_shot(shots, seed)
+            for choice in range(CHOICES):
+                rng = random.Random(f"{seed}-{choice}")
+                drawn = {label: rng.sample(pools[label], SETS) for label in whole.labels}
+                one_choice(report, base, task, drawn, shots, seed, choice, rate)
+            save()
+    for shots in WORD_SHOTS:
+        print(report.table(task=f"{whole.name}, {shots}-shot"))
+
+
+def one_choice(
+    report: Report,
+    base: Loaded,
+    task: Task,
+    drawn: dict[str, list[str]],
+    shots: int,
+    seed: int,
+    choice: int,
+    rate: float,
+) -> None:
+    """The methods on one choice of words; a row's seed counts choices too, so that all are kept."""
+    sets = [{label: some[n] for label, some in drawn.items()} for n in range(SETS)]
+    task = replace(task, words=drawn)
+    label, number = f"{task.name}, {shots}-shot", seed * CHOICES + choice
+    report.bounds[label] = (task.metric, task.chance, task.ceiling)
+    ways = {
+        "PET, one word": PET.for_task(task, base.tokenizer),
+        f"PET, sum of {SETS} words": PET.for_task(task, base.tokenizer, words=SETS, aggregate="sum"),
+        f"Fuzzy-PET, {SETS} sets": FuzzyPET(task.patterns[0], sets, base.tokenizer),
+    }
+    for method, how in ways.items():
+        if (method, label, task.metric, number) not in {row.key for row in report.rows}:
+            value = accuracy(cloze(base, how, task.splits["train"], seed, rate), task)
+            report.add(
+                method,
+                label,
+                value,
+                seed=number,
+                metric=task.metric,
+                shots=shots,
+                draw=seed,
+                choice=choice,
+                words=str(drawn),
+            )
+            print(f"{label}  seed {seed}  choice {choice}  {method:<24} {100 * value:.1f}", flush=True)
+
+
+# Learning rates
+
+
+def tune(seeds: int) -> None:
+    """Mean accuracy on the dev split over other seeds, at every rate; the best of each method is in TASKS."""
+    for name, (model, _, _) in TASKS.items():
+        base, whole = load(model), load_task(name)
+        for rate in RATES:
+            heads, clozes = [], []
+            for seed in TUNING_SEEDS:
+                task = whole.few_shot(SHOTS, seed)
+                rows, how = task.splits["train"], PET.for_task(task, base.tokenizer)
+                heads.append(accuracy(head(base, task, rows, seed, rate), whole, "dev"))
+                clozes.append(accuracy(cloze(base, how, rows, seed, rate), whole, "dev"))
+            print(
+                f"{name:<24} {rate:g}  head {100 * np.mean(heads):.1f}  cloze {100 * np.mean(clozes):.1f}", flush=True
+            )
+
+
+def opened(path: Path, command: str) -> tuple[Report, Callable[[], None]]:
+    """The report in `path` so far, and the function that saves it there."""
+    report = Report.load(path) if path.is_file() else Report(command=command)
+    return report, lambda: report.save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Checks of lesson 03/02, PET: `from labkit.checks import pet as check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labkit.checks.exercise import Mistake, exercise, expect, tensor
+
+LESSON = "03/02"
+
+
+@exercise(LESSON)
+def label_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Blank logits (batch, vocabulary) and one word id a class (classes,) → label probabilities (batch, classes)."""
+    logits = torch.randn(5, 11, generator=torch.Generator().manual_seed(3)) * 2
+    words = torch.tensor([7, 2, 9])
+    found = tensor(function(logits.clone(), words.clone()), (5, 3))
+    picked = logits[:, words]
+    over_words, over_all = picked.softmax(1), logits.softmax(1)[:, words]
+    mistakes = [
+        (over_all, "the rows do not sum to 1: these are shares of the whole vocabulary. Take the label words' logits first, then the softmax over them alone"),
+        (picked.softmax(0), "each column sums to 1, not each row: your softmax runs over the batch (dim 0) instead of over the classes"),
+        (picked, "these are the words' logits themselves: a softmax over the classes is still missing"),
+        (picked.log_softmax(1), "these are log-probabilities: take the softmax, or exp of what you have"),
+        (picked.sigmoid(), "a sigmoid looks at one class at a time; classes exclude one another, so use a softmax over them"),
+        (logits[:, words.sort().values].softmax(1), "the columns come in the order of the word ids, not of the classes: do not sort"),
+    ]  # fmt: skip
+    expect(found, over_words, "each row sums to 1 as it should, but to other values: pick column words[c] for class c, nothing else"
+           if _sums_to_one(found) else "each row must sum to 1 over the classes", mistakes)  # fmt: skip
+    large = tensor(function(logits * 400, words), (5, 3))
+    expect(large, (picked * 400).softmax(1), "for large logits the answer breaks: do not take exp of the logits by hand, softmax guards against overflow")  # fmt: skip
+
+
+@exercise(LESSON)
+def fuzzy_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Blank logits (batch, vocabulary) and word ids (classes, words) → label probabilities (batch, classes)."""
+    logits = torch.randn(4, 13, generator=torch.Generator().manual_seed(5)) * 2
+    words = torch.tensor([[1, 4, 12], [3, 5, 0]])
+    found = tensor(function(logits.clone(), words.clone()), (4, 2))
+    every = logits.softmax(1)[:, words]  # (batch, classes, words)
+    mass = every.sum(2)
+    picked = logits[:, words]
+    mistakes = [
+        (mass, "the rows do not sum to 1: divide each class's sum by the sum over all classes"),
+        (picked.sum(2).softmax(1), "you added the words' logits, which multiplies their probabilities: add probabilities (softmax first), or use logsumexp"),
+        (picked.mean(2).softmax(1), "you averaged the words' logits: average or add probabilities, so that one likely word is enough"),
+        (picked.softmax(1).mean(2), "you answered with every set of words and averaged the answers: add the probabilities of a class's words first, normalise once"),
+        (picked.amax(2).softmax(1), "you took each class's likeliest word: Fuzzy-PET adds up all of them"),
+        (picked[:, :, 0].softmax(1), "only the first word of each class counts here: add up all of a class's words"),
+        (every.sum(1)[:, :2], "you summed over the classes (dim 1): words are in the last dimension of `logits.softmax(-1)[:, words]`"),
+        (mass.softmax(1), "a softmax of probabilities flattens them: divide by their sum instead"),
+    ]  # fmt: skip
+    expect(found, mass / mass.sum(1, keepdim=True), "p(class) should be the sum of its words' probabilities, divided by the sum over all classes", mistakes)  # fmt: skip
+    one = tensor(function(logits, words[:, :1]), (4, 2), "with one word a class, the result")
+    expect(one, logits[:, words[:, 0]].softmax(1), "with one word a class the answer must be PET's")
+
+
+@exercise(LESSON)
+def soft_labels(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
+    """Scores (models, batch, classes), weights (models,), a temperature → soft labels (batch, classes)."""
+    generator = torch.Generator().manual_seed(8)
+    scores, weights = torch.randn(3, 6, 4, generator=generator) * 3, torch.tensor([0.9, 0.5, 0.2])
+    found = tensor(function(scores.clone(), weights.clone(), 2.0), (6, 4))
+    share = (weights / weights.sum())[:, None, None]
+    mean = (share * scores).sum(0)
+    mistakes = [
+        ((weights[:, None, None] * scores).sum(0).div(2).softmax(1), "the weights do not sum to 1: divide by their sum, or three sure models make you surer than each of them"),
+        ((share * scores.softmax(2)).sum(0), "you averaged probabilities, and at T = 1: PET averages the scores, then takes softmax(score / T)"),
+        ((share * (scores / 2).softmax(2)).sum(0), "you averaged the models' probabilities: average their scores first, then take one softmax"),
+        ((mean * 2).softmax(1), "you multiplied by the temperature: dividing by T > 1 is what flattens"),
+        (mean.softmax(1), "the temperature is missing: softmax(mean score / T)"),
+        (scores.mean(0).div(2).softmax(1), "all models have the same say: use the weights"),
+        (mean.div(2).softmax(0), "your softmax runs over the rows of the batch: take it over the classes (last dimension)"),
+    ]  # fmt: skip
+    expect(found, (mean / 2).softmax(1), "wanted: softmax over the classes of (Σ w·score / Σ w) / T", mistakes)
+
+
+@exercise(LESSON)
+def most_confident(function: Callable[[Tensor, int], list[tuple[int, int]]]) -> None:
+    """Probabilities (rows, classes) and a number a class → [(row, class), …], the surest rows of each class."""
+    given = torch.tensor(
+        [[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.97, 0.02, 0.01], [0.1, 0.8, 0.1], [0.2, 0.45, 0.35], [0.99, 0.0, 0.01],
+         [0.34, 0.33, 0.33], [0.4, 0.2, 0.4]]
+    )  # fmt: skip
+    pairs = _pairs(function(given.clone(), 2), given)
+    found = set(pairs)
+    right = {(5, 0), (2, 0), (3, 1), (4, 1)}
+    answers, surest = given.argmax(1).tolist(), given.amax(1).argsort(descending=True)
+    by_column = {(int(row), label) for label in range(3) for row in given[:, label].argsort(descending=True)[:2]}
+    least = {(6, 0), (7, 0), (3, 1), (4, 1)}
+    if found == by_column:
+        raise Mistake(
+            "a row stands under a class that the models do not believe in: keep only rows whose argmax is that class"
+        )
+    if len({row for row, _ in pairs}) != len(pairs):
+        raise Mistake("a row stands in the result twice")
+    if found == {(int(row), answers[row]) for row in surest[:6]} or found == {
+        (int(row), answers[row]) for row in surest[:2]
+    }:
+        raise Mistake(
+            "you took the surest rows of all: then the easy class fills the training set. Take the surest of each class"
+        )
+    if found == least:
+        raise Mistake("you took the least sure rows: sort from high to low")
+    for row, label in found - right:
+        if answers[row] != label:
+            raise Mistake(f"row {row} is given class {label}, but its likeliest class is {answers[row]}")
+    if len(found) > 4:
+        raise Mistake(
+            "too many rows: at most `per_class` of each class (class 2 has no row of its own here, and gets none)"
+        )
+    if found != right:
+        raise Mistake(
+            f"of the rows whose likeliest class is c, the 2 with the highest probability are wanted; you gave {sorted(found)}"
+        )
+
+
+def _pairs(value: Any, given: Tensor) -> list[tuple[int, int]]:
+    """The learner's pairs as plain numbers; Mistake where they are none."""
+    if value is None:
+        raise Mistake("the result is None: did you forget `return`?")
+    try:
+        pairs = [(int(row), int(label)) for row, label in value]
+    except (TypeError, ValueError) as error:
+        raise Mistake("the result should be a list of pairs (row number, class number)") from error
+    if any(not (0 <= row < len(given) and 0 <= label < given.shape[1]) for row, label in pairs):
+        raise Mistake("a pair is (row number, class number), in this order; one of yours is out of range")
+    return pairs
+
+
+def _sums_to_one(value: Tensor) -> bool:
+    return bool(np.allclose(value.sum(1), 1, atol=1e-4))
