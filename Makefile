@@ -1,7 +1,7 @@
 # labkit: every target sets up .venv by itself, once, and again only when pyproject.toml or constraints.txt change.
 #
 #   make pipeline     pre-train, adapt, distil, quantise, measure; ends in a table      ARGS="--model minilm"
-#   make test         style, layers and tests                                           ARGS="-k world"
+#   make test         style, layers, tests, every lesson, demos, assignments            ARGS="-k world"
 #   make lab          JupyterLab on the course
 #   make zoo          build the micro models that are missing                           ARGS="micro-bert-en"
 #   make notebooks    run every lesson and compare its tagged outputs
@@ -44,25 +44,25 @@ pipeline: $(VENV)/.core
 	@echo "labkit: running the pipeline into runs/pipeline (Ctrl-C keeps what is done; ARGS=--resume goes on)"
 	@$(BIN)/labkit pipeline --out runs/pipeline $(ARGS)
 
+# Every cell of a lesson is a test: its tagged outputs are compared with the committed ones.
+NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=120
+
 test: $(VENV)/.full
-	@echo "labkit: checking style, then running the tests in $(WORKERS) processes"
+	@echo "labkit: checking style, then running tests and lessons in $(WORKERS) processes"
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(NBVAL) $(ARGS) tests notebooks
 
 lab: $(VENV)/.full
 	@echo "labkit: opening JupyterLab (Ctrl-C twice stops it)"
-	@mkdir -p notebooks
-	@if [ -e notebooks/index.ipynb ]; then $(BIN)/jupyter lab notebooks/index.ipynb $(ARGS); \
-	else $(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS); fi
+	@$(BIN)/jupyter lab notebooks/index.ipynb $(ARGS)
 
 zoo: $(VENV)/.core
 	@echo "labkit: building the zoo (models that are there already are kept)"
 	@$(BIN)/labkit zoo build $(ARGS)
 
 notebooks: $(VENV)/.full
-	@if [ -z "$$(find notebooks -name '*.ipynb' -print -quit 2>/dev/null)" ]; then echo "labkit: there are no notebooks yet"; \
-	else echo "labkit: running every notebook"; \
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n $(WORKERS) --dist loadscope notebooks $(ARGS); fi
+	@echo "labkit: running every lesson"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(NBVAL) $(ARGS) notebooks
 
 clean:
 	@echo "labkit: removing build products and caches; $(VENV) and runs/ stay"

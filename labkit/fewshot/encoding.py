@@ -20,7 +20,7 @@ from labkit.foundations.encoder import to_batch, usable_length
 
 
 @dataclass
-class _Slot:
+class Slot:
     """One part for every row: its ids, and what it is to the model."""
 
     ids: list[list[int]]  # one list a row
@@ -35,8 +35,8 @@ def encode(
 ) -> dict[str, torch.Tensor]:
     """See `Template.encode`."""
     limit = usable_length(tokenizer, max_length)
-    slots = _slots(template, rows, tokenizer)
-    _shorten(template, slots, len(rows), limit)
+    slots = slots_of(template, rows, tokenizer)
+    shorten(template, slots, len(rows), limit)
     columns = list(zip(*(slot.ids for slot in slots), strict=True))  # a row's parts
     sequences = [np.fromiter((token for part in parts for token in part), np.int64) for parts in columns]
     batch = to_batch(sequences, tokenizer.pad_token_id)
@@ -48,13 +48,13 @@ def encode(
     return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 
-def _marks(slots: Sequence[_Slot], columns: Sequence[tuple[list[int], ...]], value: Any) -> np.ndarray:
+def _marks(slots: Sequence[Slot], columns: Sequence[tuple[list[int], ...]], value: Any) -> np.ndarray:
     """`value(slot)` at each of the slot's tokens, 0 at padding: (batch, tokens) int64."""
     values = np.array([int(value(slot)) for slot in slots])
     return to_batch([np.repeat(values, [len(part) for part in parts]) for parts in columns], 0)["input_ids"]
 
 
-def _slots(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[_Slot]:
+def slots_of(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[Slot]:
     """[CLS], the parts, [SEP]. White space before a part goes with it where that is text, and is dropped elsewhere."""
     pieces, space, segment = _Pieces(tokenizer, len(rows)), "", 0
     slots = [pieces.special("cls")]
@@ -83,12 +83,12 @@ class _Pieces:
         self.instead = tokenizer.mask_token_id if unk is None else unk
         self.forbidden = set(tokenizer.all_special_ids) - {unk}
 
-    def slot(self, part: Part, rows: Sequence[Mapping[str, Any]], space: str) -> _Slot:
+    def slot(self, part: Part, rows: Sequence[Mapping[str, Any]], space: str) -> Slot:
         if isinstance(part, Field):
-            return _Slot(self._ids([space + _value(row, part.name, n, text=True) for n, row in enumerate(rows, 1)]),
+            return Slot(self._ids([space + _value(row, part.name, n, text=True) for n, row in enumerate(rows, 1)]),
                          shorten=part.shorten, name=part.name)  # fmt: skip
         if isinstance(part, Meta):
-            return _Slot(self._ids([space + _value(row, part.key, n, text=False) for n, row in enumerate(rows, 1)]))
+            return Slot(self._ids([space + _value(row, part.key, n, text=False) for n, row in enumerate(rows, 1)]))
         if isinstance(part, Mask):
             if self.tokenizer.mask_token_id is None:
                 raise UsageError(f"{type(self.tokenizer).__name__} has no mask token: a cloze template needs one")
@@ -99,11 +99,11 @@ class _Pieces:
         assert isinstance(part, Special)
         return self.special(part.name)
 
-    def words(self, text: str) -> _Slot:
+    def words(self, text: str) -> Slot:
         """The template's own words."""
         return self._same(self._ids([text])[0] if text else [], "text")
 
-    def special(self, name: str) -> _Slot:
+    def special(self, name: str) -> Slot:
         """[CLS] or [SEP], or what this tokenizer has in their place."""
         names = {"cls": ("cls_token_id", "bos_token_id"), "sep": ("sep_token_id", "eos_token_id")}[name]
         found = next((value for value in (getattr(self.tokenizer, n, None) for n in names) if value is not None), None)
@@ -111,8 +111,8 @@ class _Pieces:
             raise UsageError(f"{type(self.tokenizer).__name__} has no token for {{special:{name}}}")
         return self._same([found], "text")
 
-    def _same(self, ids: list[int], kind: str) -> _Slot:
-        return _Slot([ids] * self.rows, kind)
+    def _same(self, ids: list[int], kind: str) -> Slot:
+        return Slot([ids] * self.rows, kind)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """The texts as ids without special tokens: "[MASK]" in them is spelled out, or unknown."""
@@ -133,7 +133,7 @@ def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:
     return str(value)
 
 
-def _shorten(template: Template, slots: Sequence[_Slot], rows: int, limit: int) -> None:
+def shorten(template: Template, slots: Sequence[Slot], rows: int, limit: int) -> None:
     """Cut the shortenable slots of each row, so that all slots together have at most `limit` tokens."""
     able = [slot for slot in slots if slot.shorten]
     lengths = np.array([[len(ids) for ids in slot.ids] for slot in slots]).reshape(len(slots), rows)
@@ -147,7 +147,7 @@ def _shorten(template: Template, slots: Sequence[_Slot], rows: int, limit: int) 
             slot.ids[row] = slot.ids[row][:size]
 
 
-def _no_room(template: Template, fixed: int, limit: int, able: Sequence[_Slot], row: int) -> str:
+def _no_room(template: Template, fixed: int, limit: int, able: Sequence[Slot], row: int) -> str:
     names = ", ".join(f"{{{slot.name}}}" for slot in able)
     rest = f" and leaves no room for {names}" if able and fixed <= limit else ""
     takes = f"what is not cut takes {fixed} of max_length={limit} tokens{rest}"

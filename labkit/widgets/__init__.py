@@ -1,1 +1,55 @@
-"""The interactive figures of the lessons: one file a lesson, a pure compute() and draw() in a thin shell."""
+"""The interactive figures of the lessons: one file a figure, a pure compute() and draw() in a thin shell.
+
+A figure carries the name of its file, `labkit.widgets.model_tree`; it is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+# public name -> the module it lives in
+_EXPORTS = {
+    "Shown": "shown",
+    "course_map": "course_map",
+    "masking_explorer": "masking",
+    "model_tree": "model_tree",
+    "prompt_explorer": "prompt_explorer",
+    "training_curve": "training_curve",
+}
+
+__all__ = ["Shown", "course_map", "masking_explorer", "model_tree", "prompt_explorer", "training_curve"]
+
+if TYPE_CHECKING:  # the same table, for editors and type checkers
+    from labkit.widgets.course_map import course_map
+    from labkit.widgets.masking import masking_explorer
+    from labkit.widgets.model_tree import model_tree
+    from labkit.widgets.prompt_explorer import prompt_explorer
+    from labkit.widgets.shown import Shown
+    from labkit.widgets.training_curve import training_curve
+
+
+def __getattr__(name: str) -> Any:
+    """Import an export on first use; afterwards it is an ordinary attribute."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'labkit.widgets' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"labkit.widgets.{_EXPORTS[name]}"), name)
+    setattr(sys.modules[__name__], name, value)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
+
+
+class _Package(ModuleType):
+    """This package, in which a name is the figure's, although importing its file would make it the file's."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _EXPORTS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

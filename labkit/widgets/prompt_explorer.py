@@ -1,0 +1,298 @@
+"""A prompt to play with: a sentence and a template become a blank, the model fills it, a verbalizer reads the answer.
+
+Everything between text and class is in the picture: the tokens that the model reads and those that were cut off, the
+words it would write, each class's label words and how they add up. PET's arithmetic is not repeated here but asked of
+`labkit.fewshot`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout, Text
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from labkit.errors import UsageError
+from labkit.fewshot.encoding import shorten, slots_of
+from labkit.fewshot.pet import PET
+from labkit.fewshot.template import Template
+from labkit.fewshot.verbalizer import AGGREGATES, Verbalizer
+from labkit.foundations.encoder import usable_length
+from labkit.widgets import boxes
+from labkit.widgets.shown import Explorer, Picture, Shown, bounded
+
+MAX_WORDS, TOP = 12, 10
+KINDS = {  # kind of token -> its fill and what the legend says
+    "field": ("", "your text"),
+    "template": ("#56B4E9", "the template's words"),
+    "blank": ("#E69F00", "the blank"),
+    "soft": ("#CC79A7", "trainable tokens"),
+    "special": (boxes.GREY, "special tokens"),
+    "cut": ("", "cut off: no room"),
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token as it is written in the vocabulary, and what it is here: a key of KINDS."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What became of one sentence; all figures are probabilities in [0, 1].
+
+    `blanks` has the likeliest tokens of each blank, with the label whose word they belong to, or "". `words` has each
+    label's words, `scores` their aggregate, and `answer` the scores divided by their sum.
+    """
+
+    pieces: tuple[Piece, ...]
+    blanks: tuple[tuple[tuple[str, float, str], ...], ...]
+    words: Mapping[str, tuple[tuple[str, float], ...]]
+    scores: Mapping[str, float]
+    answer: Mapping[str, float]
+    aggregate: str
+    temperature: float
+
+    @property
+    def best(self) -> str:
+        """The label of the largest answer."""
+        return max(self.answer, key=self.answer.__getitem__)
+
+
+@torch.no_grad()
+def compute(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    row: Mapping[str, str],
+    template: str,
+    words: Mapping[str, Sequence[str]],
+    *,
+    aggregate: str = "mean",
+    max_length: int = 64,
+    temperature: float = 1.0,
+) -> Reading:
+    """Read `row` through the template and answer by the label words; the logits are divided by `temperature` (> 0).
+
+    UsageError for whatever the template, the words or the lengths do not allow. The model's mode is restored.
+    """
+    parsed = Template.parse(template, tuple(row))
+    method = PET(parsed, Verbalizer(words, tokenizer, aggregate, parsed.masks), tokenizer, max_length)
+    batch = parsed.encode([row], tokenizer, max_length)
+    device = next(model.parameters()).device
+    was_training = model.training
+    try:
+        logits = method.mask_logits(model.eval(), {name: value.to(device) for name, value in batch.items()})
+    finally:
+        model.train(was_training)
+    logits = logits.float().cpu() / temperature  # (1, masks, vocabulary)
+    chances = iter(method.verbalizer.word_logits(logits)[0].exp().tolist())
+    scores = method.verbalizer.logits(logits)[0]  # (classes,)
+    labels = method.verbalizer.labels
+    return Reading(
+        pieces=tuple(_pieces(parsed, row, tokenizer, max_length)),
+        blanks=tuple(_likeliest(logits[0].softmax(-1), method.verbalizer)),
+        words={label: tuple((word, next(chances)) for word in method.verbalizer.words[label]) for label in labels},
+        scores=dict(zip(labels, scores.exp().tolist(), strict=True)),
+        answer=dict(zip(labels, scores.softmax(0).tolist(), strict=True)),
+        aggregate=aggregate,
+        temperature=temperature,
+    )
+
+
+def _pieces(
+    template: Template, row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Iterator[Piece]:
+    """The tokens in order, those that are cut off too."""
+    slots = slots_of(template, [row], tokenizer)
+    before = [slot.ids[0] for slot in slots]
+    shorten(template, slots, 1, usable_length(tokenizer, max_length))
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    for slot, ids in zip(slots, before, strict=True):
+        for place, (number, text) in enumerate(zip(ids, _names(ids, tokenizer), strict=True)):
+            written = "field" if slot.name else "special" if number in special else "template"
+            kind = {"mask": "blank", "soft": "soft"}.get(slot.kind, written)
+            yield Piece(text, kind if place < len(slot.ids[0]) else "cut")
+
+
+def _names(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Tokens as the vocabulary writes them, a leading space as ␣."""
+    return [re.sub("^[Ġ▁]", "␣", token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
+
+
+def _likeliest(chances: torch.Tensor, verbalizer: Verbalizer) -> Iterator[tuple[tuple[str, float, str], ...]]:
+    """The TOP likeliest tokens of each blank, largest first: chances (masks, vocabulary)."""
+    owners = [label for label, words in verbalizer.words.items() for _ in words]
+    for place, blank in enumerate(chances):
+        owner = dict(zip(verbalizer.word_ids[:, place].tolist(), owners, strict=True))
+        top = blank[: len(verbalizer.tokenizer)].topk(min(TOP, len(blank)))
+        ids = top.indices.tolist()
+        labels = [owner.get(number, "") for number in ids]
+        yield tuple(zip(_names(ids, verbalizer.tokenizer), top.values.tolist(), labels, strict=True))
+
+
+def draw(reading: Reading) -> Picture:
+    """The reading as HTML: tokens, the words for each blank, the classes."""
+    blanks = [_blank(number, reading) for number in range(min(3, len(reading.blanks)))]
+    html = _tokens(reading) + boxes.side_by_side(*blanks, _classes(reading)) + _answer(reading)
+    return Picture(boxes.frame(html), _alt(reading))
+
+
+def _tokens(reading: Reading) -> str:
+    used = [kind for kind in KINDS if any(piece.kind == kind for piece in reading.pieces)]
+    legend = " ".join(_token(Piece(KINDS[kind][1], kind)) for kind in used)
+    kept = sum(piece.kind != "cut" for piece in reading.pieces)
+    cut = len(reading.pieces) - kept
+    count = f"{kept} tokens" + (f"; {cut} more cut off (struck through)" if cut else "; nothing cut off")
+    tokens = "".join(map(_token, reading.pieces))
+    return (
+        f"{boxes.heading('The model reads', count)}<div>{tokens}</div>"
+        f'<div style="font-size:11px;margin-top:4px">Boxes: {legend}</div>'
+    )
+
+
+def _token(piece: Piece) -> str:
+    fill, about = KINDS[piece.kind]
+    return boxes.chip(piece.text, fill, dashed=piece.kind == "cut", struck=piece.kind == "cut", title=about)
+
+
+def _blank(number: int, reading: Reading) -> str:
+    """The likeliest words of one blank as bars; label words in their class's colour and mark."""
+    words, order = reading.blanks[number], list(reading.words)
+    whole = boxes.whole_bar(words[0][1])
+    rows = []
+    for word, chance, label in words:
+        mark = boxes.shape(order.index(label)) if label else ""
+        fill = boxes.colour(order.index(label)) if label else boxes.GREY
+        rows.append((mark, boxes.escape(word), boxes.bar([(chance / whole, fill)]), boxes.percent(chance)))
+    rows.append(("", "", boxes.axis(f"{100 * whole:g}\u00a0%", "probability"), ""))
+    which = "the blank" if len(reading.blanks) == 1 else f"blank {number + 1} of {len(reading.blanks)}"
+    heat = "" if reading.temperature == 1 else f"(temperature {reading.temperature:g})"
+    return boxes.heading(f"It would write in {which}", heat) + boxes.table(("", "word", "", ""), rows)
+
+
+def _classes(reading: Reading) -> str:
+    """One bar a class, a segment a word, so that the segments together are the class's score."""
+    whole = boxes.whole_bar(max(reading.scores.values()))
+    rows = []
+    for number, (label, words) in enumerate(reading.words.items()):
+        parts = [(share / whole, boxes.colour(number)) for share in _shares(words, reading.aggregate)]
+        each = [f"{boxes.escape(word)} {boxes.percent(chance)}" for word, chance in words]
+        listed = "<br>".join(", ".join(each[at : at + 2]) for at in range(0, len(each), 2))
+        rows.append(
+            (boxes.shape(number), boxes.escape(label), boxes.bar(parts), boxes.percent(reading.scores[label]), listed)
+        )
+    rows.append(("", "", boxes.axis(f"{100 * whole:g}\u00a0%", "score"), "", ""))
+    return boxes.heading("The classes' scores") + boxes.table(
+        ("", "class", "one piece a word", f"score ({reading.aggregate})", "its words, in order"), rows
+    )
+
+
+def _shares(words: Sequence[tuple[str, float]], aggregate: str) -> list[float]:
+    """What each word contributes to the score of its class."""
+    chances = [chance for _, chance in words]
+    if aggregate == "max":
+        return [max(chances)]
+    return chances if aggregate == "sum" else [chance / len(chances) for chance in chances]
+
+
+def _answer(reading: Reading) -> str:
+    """The scores divided by their sum, as one bar from 0 to 100 %."""
+    parts = [(share, boxes.colour(number)) for number, share in enumerate(reading.answer.values())]
+    said = [f"{boxes.escape(label)} {boxes.percent(share)}" for label, share in reading.answer.items()]
+    best = list(reading.answer).index(reading.best)
+    said[best] = f"<b>{said[best]}</b>"
+    named = " &nbsp; ".join(f"{boxes.shape(number)} {text}" for number, text in enumerate(said))
+    return boxes.heading("The answer", "(scores divided by their sum)") + boxes.bar(parts, 420, 18) + named
+
+
+def _alt(reading: Reading) -> str:
+    text = " ".join(piece.text for piece in reading.pieces if piece.kind != "cut")
+    cut = sum(piece.kind == "cut" for piece in reading.pieces)
+    words = ", ".join(f"{word} {boxes.percent(chance)}" for word, chance, _ in reading.blanks[0])
+    labels = "; ".join(f"{label} {boxes.percent(share)}" for label, share in reading.answer.items())
+    lost = f" {cut} tokens were cut off." if cut else ""
+    return f"The model reads: {text}.{lost} Likeliest in the blank: {words}. Answer: {labels}."
+
+
+class PromptExplorer(Explorer):
+    """The shell around `compute` and `draw`; each control is an attribute."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        row: Mapping[str, str],
+        template: str,
+        words: Mapping[str, Sequence[str]],
+        aggregate: str,
+        max_length: int,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        style, wide = {"description_width": "130px"}, Layout(width="98%")
+        self.texts = {name: Text(text, description=name, style=style, layout=wide) for name, text in row.items()}
+        self.template = Text(template, description="template", style=style, layout=wide)
+        self.words = {
+            label: Text(", ".join(some), description=f"words: {label}", style=style, layout=wide)
+            for label, some in words.items()
+        }
+        limit = usable_length(tokenizer, 128)
+        half = {"style": style, "layout": Layout(width="430px")}
+        self.temperature = FloatSlider(1.0, min=0.1, max=5.0, step=0.1, description="temperature", **half)
+        self.room = IntSlider(min(max_length, limit), min=4, max=limit, description="room (tokens)", **half)
+        self.aggregate = Dropdown(value=aggregate, options=AGGREGATES, description="score of a class", **half)
+        typed = [*self.texts.values(), self.template, *self.words.values()]
+        controls = [*typed, self.temperature, self.room, self.aggregate]
+        beside = HBox([self.temperature, self.room, self.aggregate], layout=Layout(flex_flow="row wrap"))
+        super().__init__(controls, [*typed, beside])
+
+    def picture(self) -> Picture:
+        """The picture for what is typed and set."""
+        row = {name: bounded(box.value, name) for name, box in self.texts.items()}
+        words = {label: _split(bounded(box.value, f"words: {label}"), label) for label, box in self.words.items()}
+        return draw(
+            compute(
+                self.model,
+                self.tokenizer,
+                row,
+                bounded(self.template.value, "template"),
+                words,
+                aggregate=self.aggregate.value,
+                max_length=self.room.value,
+                temperature=round(self.temperature.value, 2),
+            )  # fmt: skip
+        )
+
+
+def _split(text: str, label: str) -> tuple[str, ...]:
+    """Label words as they are typed, between commas (also 、 ， ; ；)."""
+    words = tuple(word.strip() for word in re.split("[,，、;；]", text) if word.strip())
+    if not 1 <= len(words) <= MAX_WORDS:
+        raise UsageError(f"label {label!r}: write 1 to {MAX_WORDS} words with commas between them, not {len(words)}")
+    return words
+
+
+def prompt_explorer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str | Mapping[str, str] = "the soup was delicious and we loved the dessert .",
+    template: str = "{text} it was {mask} .",
+    words: Mapping[str, Sequence[str]] | None = None,
+    *,
+    aggregate: str = "mean",
+    max_length: int = 64,
+) -> Shown:
+    """A widget in which sentence, template and label words are edited and a masked language model answers at once.
+
+    `text` is the field {text}, or a row of several fields; `words` maps each label to its words, of which each label
+    has at most 12. Raises UsageError where the first picture cannot be drawn; later errors appear in the widget.
+    """
+    row = {"text": text} if isinstance(text, str) else dict(text)
+    words = {"negative": ("bad",), "positive": ("good",)} if words is None else words
+    given = {label: (some,) if isinstance(some, str) else tuple(some) for label, some in words.items()}
+    return PromptExplorer(model, tokenizer, row, str(template), given, aggregate, max_length)
