@@ -1,8 +1,9 @@
-"""An app behind a page and an API, on this machine only.
+"""An app behind a page and an API, on this machine only; the demos are served by the same `launch`.
 
 Who may ask: programs and browsers here (127.0.0.1), under the names this machine has for itself, so that no site on the
 net can reach the page through a name of its own (DNS rebinding). What leaves: nothing; the page may load only what this
-server gives, which the browser enforces (Content-Security-Policy), and Gradio's analytics are off.
+server gives, which the browser enforces (Content-Security-Policy), and Gradio's analytics and its record of what was
+asked, which can be sent elsewhere, are off.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import html
 import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.apps import App, load_app
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import UsageError
 
 if TYPE_CHECKING:
     import gradio
@@ -49,13 +50,20 @@ class Guard:
         await self.app(scope, receive, guarded)
 
 
-def _import_gradio() -> Any:
+def import_gradio() -> Any:
+    """The module gradio, with analytics and records off. UsageError with the mend where it is not installed."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # read when a page is launched
     try:
         import gradio
     except ImportError as error:
-        raise LabkitError("serving needs gradio: pip install 'gradio>=6.20'") from error
+        raise UsageError("a page needs gradio, of the extra labkit[demos]: pip install 'gradio>=6.20'") from error
     return gradio
+
+
+def refusal(message: object) -> Exception:
+    """What a handler raises to tell the person, in a sentence, why it does not do what was asked."""
+    return import_gradio().Error(html.escape(str(message)), print_exception=False)  # gradio shows it as HTML
 
 
 def build_demo(app: App) -> gradio.Blocks:
@@ -63,16 +71,14 @@ def build_demo(app: App) -> gradio.Blocks:
 
     Texts of more than MAX_CHARACTERS, and requests beyond MAX_WAITING in the queue, are refused.
     """
-    gr, card = _import_gradio(), app.card
+    gr, card = import_gradio(), app.card
 
     def answer(*texts: str) -> dict[str, float]:
         for field, text in zip(card.fields, texts, strict=True):
-            name = html.escape(field)  # gradio shows the messages of errors as HTML
             if not text or not text.strip():
-                raise gr.Error(f"{name}: type a text first", print_exception=False)
+                raise refusal(f"{field}: type a text first")
             if len(text) > MAX_CHARACTERS:
-                problem = f"{name}: {len(text)} characters, at most {MAX_CHARACTERS} are read"
-                raise gr.Error(problem, print_exception=False)
+                raise refusal(f"{field}: {len(text)} characters, at most {MAX_CHARACTERS} are read")
         return app.predict([texts])[0]["probabilities"]
 
     with gr.Blocks(title=f"labkit: {card.task}", analytics_enabled=False) as demo:
@@ -92,21 +98,34 @@ def serve(folder: str | os.PathLike[str], port: int = 7860) -> None:
 
     Raises CheckpointError for a folder that is no whole app, UsageError for a port that cannot be had.
     """
+    check_port(port)
+    app, url = load_app(folder), f"http://127.0.0.1:{port}/"
+    call = ", ".join('"a text"' for _ in app.card.fields)
+    client = f'  from Python: gradio_client.Client("{url}").predict({call}, api_name="/predict")'
+    run(build_demo(app), port, [f"labkit: serving {folder} on {url} (Ctrl-C stops it)", client])
+
+
+def check_port(port: int) -> None:
+    """UsageError for a number that is no port."""
     if not 1 <= port <= 65535:
         raise UsageError(f"--port must be 1 to 65535, not {port}")
-    app, url = load_app(folder), f"http://127.0.0.1:{port}/"
-    demo, call = build_demo(app), ", ".join('"a text"' for _ in app.card.fields)
+
+
+def run(demo: gradio.Blocks, port: int, greeting: Sequence[str], footer: Sequence[str] = ("api",)) -> None:
+    """Launch `demo`, print the greeting's lines once it answers, and serve until Ctrl-C or SIGTERM."""
     try:
-        launch(demo, port)
-        print(f"labkit: serving {folder} on {url} (Ctrl-C stops it)")
-        print(f'  from Python: gradio_client.Client("{url}").predict({call}, api_name="/predict")', flush=True)
+        launch(demo, port, footer)
+        print(*greeting, sep="\n", flush=True)
         threading.Event().wait()
     finally:
         demo.close(verbose=False)
 
 
-def launch(demo: gradio.Blocks, port: int) -> None:
-    """Start `demo` in the background, on 127.0.0.1 alone, with everything off that reaches out or lets files in."""
+def launch(demo: gradio.Blocks, port: int, footer: Sequence[str] = ("api",)) -> None:
+    """Start `demo` in the background, on 127.0.0.1 alone, with everything off that reaches out or lets files in.
+
+    `footer` names Gradio's own links below the page: "api", "settings". UsageError where the port cannot be had.
+    """
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -114,7 +133,7 @@ def launch(demo: gradio.Blocks, port: int) -> None:
         demo.launch(
             server_name="127.0.0.1", server_port=port, share=False, prevent_thread_lock=True, quiet=True,
             inbrowser=False, ssr_mode=False, mcp_server=False, enable_monitoring=False, strict_cors=True,
-            max_file_size="1mb", allowed_paths=None, footer_links=["api"],
+            max_file_size="1mb", allowed_paths=None, footer_links=list(footer),
             app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Guard)]},
         )  # fmt: skip
     except OSError as error:

@@ -1,1 +1,31 @@
-"""One Gradio app a module; each file gives build_demo()."""
+"""One Gradio app a module; each gives `build_demo(model) -> gr.Blocks`. `labkit demo NAME` opens one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from labkit.errors import unknown
+
+if TYPE_CHECKING:
+    import gradio
+
+# name -> what it lets a person do; the demo is the module or package of that name beside this file
+DEMOS = {"fewshot": "module 03: learn from three examples a class, by PET and by fine-tuning a head"}
+
+
+def build(name: str, model: str | None = None) -> gradio.Blocks:
+    """The page of demo `name`, on `model` or the demo's own choice. UsageError for another name, or without gradio."""
+    if name not in DEMOS:
+        raise unknown("demo", name, DEMOS)
+    build_demo = importlib.import_module(f"labkit.demos.{name}").build_demo
+    return build_demo() if model is None else build_demo(model)
+
+
+def serve(name: str, port: int = 7860, model: str | None = None) -> None:
+    """Open demo `name` on 127.0.0.1 until Ctrl-C or SIGTERM. UsageError as in `build`, and for a port not to be had."""
+    from labkit import serving
+
+    serving.check_port(port)
+    greeting = f"labkit: demo {name} on http://127.0.0.1:{port}/ (Ctrl-C stops it)"
+    serving.run(build(name, model), port, [greeting], footer=())

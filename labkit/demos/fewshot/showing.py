@@ -1,0 +1,172 @@
+"""What the few-shot demo shows: answers as bars, scores, losses. Pure functions from results to HTML and pictures.
+
+All text that a person typed is escaped, and the colours of the page are Gradio's own variables, so that it reads in
+light and in dark. A class has a colour and its name, never a colour alone.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from labkit.demos.fewshot.form import unfamiliar
+from labkit.demos.fewshot.learning import METHODS, Learnt
+from labkit.report import Plot
+from labkit.report.figure import COLOURS, MARKS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from labkit.tasks import Task
+
+# Besides markup: braces and dollars, which Gradio's templates know, and control characters, which show nothing.
+VISIBLE = {ord(c): f"&#{ord(c)};" for c in "{}$`"} | {
+    code: chr(0x2400 + code) for code in range(32) if code not in (9, 10, 13)
+}
+INK = "#64748b"  # of what is no class: scores and losses
+SHADES = ("#000000", "#7c8798", "#334155")  # of lines on white
+STYLE = """
+:root { --body-text-color-subdued: #52525b; --block-info-text-color: #52525b }
+:root, .dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412 }
+.dark { --body-text-color-subdued: #b4b4bd; --block-info-text-color: #b4b4bd }
+.html-container:has(.fs) { padding: 0 !important }
+.fs { color: var(--body-text-color); line-height: 1.4; overflow-wrap: anywhere }
+.fs h2, .fs h3, .fs p { margin: 0 !important; color: inherit }
+.fs .small { font-size: 0.85em; color: var(--body-text-color-subdued); margin-top: 4px !important }
+.fs .box { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px 14px;
+  background: var(--block-background-fill) }
+.fs .box + .box { margin-top: 10px }
+.fs .waiting { min-height: 150px }
+.fs h3 { margin-bottom: 6px !important }
+.fs .said { font-weight: 600 }
+.fs .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px 22px; margin-top: 6px }
+.fs .verdict { display: flex; justify-content: space-between; gap: 8px; margin-bottom: 2px !important }
+.fs .row { display: grid; grid-template-columns: minmax(60px, 30%) 1fr 3em; gap: 6px; align-items: center;
+  font-size: 0.9em }
+.fs .wide .row { grid-template-columns: 0 1fr 5.6em; gap: 0; font-size: 1em; margin: 2px 0 12px }
+.fs .row > :first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+.fs .row > :last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.fs .bar { position: relative; height: 12px; border-radius: 3px; background: var(--border-color-primary) }
+.fs .bar > i { display: block; height: 100%; border-radius: 3px; min-width: 1px }
+.fs .bar > b { position: absolute; top: -4px; bottom: -4px; width: 2px; background: var(--body-text-color) }
+.fs .ends { position: relative; height: 1.3em; font-size: 0.85em; color: var(--body-text-color-subdued) }
+.fs .ends > span { position: absolute; transform: translateX(-50%); white-space: nowrap }
+.fs img { max-width: 100%; border-radius: 8px; display: block; margin: 6px auto 0 }
+"""
+
+
+def safe(text: object) -> str:
+    """Text as HTML that shows just it, whatever its direction of writing."""
+    return f"<bdi>{html.escape(str(text)).translate(VISIBLE)}</bdi>"
+
+
+def answers(learnt: Learnt, texts: Sequence[str], found: Mapping[str, np.ndarray]) -> str:
+    """For each text, side by side, what each method says of it and how sure it is; `found` is (texts, classes)."""
+    tokenizer = next(iter(learnt.methods.values())).how.tokenizer
+    blocks = []
+    for number, text in enumerate(texts):
+        cells = "".join(_cell(name, learnt.task.labels, rows[number]) for name, rows in found.items())
+        note = unfamiliar_words(text, tokenizer)
+        said = f'<p class="said">“{safe(text)}”</p>' + (f'<p class="small">{note}</p>' if note else "")
+        blocks.append(f'<div class="box">{said}<div class="grid">{cells}</div></div>')
+    return f'<div class="fs">{"".join(blocks)}</div>'
+
+
+def _cell(name: str, labels: Sequence[str], probabilities: np.ndarray) -> str:
+    """One method's answer to one text."""
+    best = labels[int(probabilities.argmax())]
+    rows = "".join(
+        bar(safe(label), float(share), COLOURS[number])
+        for number, (label, share) in enumerate(zip(labels, probabilities, strict=True))
+    )
+    return f'<div><p class="verdict"><span>{name}</span> <b>{safe(best)}</b></p>{rows}</div>'
+
+
+def bar(name: str, share: float, colour: str, marks: Sequence[float] = (), more: str = " %") -> str:
+    """A share in [0, 1] as a bar with its name (HTML) and its number; `marks` are upright lines across it."""
+    lines = "".join(f'<b style="left:{100 * mark:.1f}%"></b>' for mark in marks)
+    filled = f'<span class="bar"><i style="width:{100 * share:.1f}%;background:{colour}"></i>{lines}</span>'
+    return f'<div class="row"><span>{name}</span>{filled}<span>{100 * share:.0f}{more}</span></div>'
+
+
+def unfamiliar_words(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What of a text the model does not know, as HTML; nothing where it knows all."""
+    unknown, spelt = unfamiliar(text, tokenizer)
+    said = []
+    if unknown:
+        what = "that as an unknown word" if len(unknown) == 1 else "each as the same unknown word"
+        said.append(f"The model has no token for {_some(unknown)}: it reads {what}.")
+    if spelt:
+        said.append(f"New to the model, which must spell it in pieces: {_some(spelt)}.")
+    return " ".join(said)
+
+
+def _some(words: Sequence[str], most: int = 5) -> str:
+    """The first few words."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(safe(word if len(word) <= 24 else word[:23] + "…") for word in words[:most]) + more
+
+
+def scores(learnt: Learnt, reference: Task) -> str:
+    """What each method trained, how long that took, and how many unseen texts it labels right."""
+    known = {"guessing": reference.chance, "best reader": reference.ceiling}
+    ends = {name: end for name, end in known.items() if end is not None} if learnt.accuracy else {}
+    rows = "".join(_score(name, learnt, list(ends.values())) for name in learnt.methods)
+    if learnt.accuracy:
+        title = f"Right on {learnt.held_out} unseen reviews"
+        note = "± is one standard error: with other reviews the figures would differ by about as much."
+    else:
+        title, classes = "What was trained", " and ".join(reference.labels)
+        note = f"No accuracy: the labelled reviews kept for it know only the classes {classes}."
+    places = "".join(f'<span style="left:{100 * end:.1f}%">{name} {100 * end:.0f}</span>' for name, end in ends.items())
+    scale = f'<div class="row"><span></span><span class="ends">{places}</span><span></span></div>' if places else ""
+    inner = f'<h3>{title}</h3><div class="wide">{rows}{scale}</div><p class="small">{note}</p>'
+    return f'<div class="fs"><div class="box">{inner}</div></div>'
+
+
+def _score(name: str, learnt: Learnt, ends: Sequence[float]) -> str:
+    """One method's line."""
+    took = f", {learnt.methods[name].seconds:.1f} s" if METHODS[name].trains else ""
+    what = f'<p><b>{name}</b> <span class="small">trains {METHODS[name].about}{took}</span></p>'
+    share = learnt.accuracy.get(name)
+    if share is None:
+        return what
+    error = math.sqrt(share * (1 - share) / learnt.held_out)
+    return what + bar("", share, INK, ends, f" ± {100 * error:.0f} %")
+
+
+def losses(learnt: Learnt) -> Plot:
+    """The loss of each method that trained, step by step, and what guessing would lose."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    axes, classes = figure.subplots(), len(learnt.task.labels)
+    curves = {name: trained.losses for name, trained in learnt.methods.items() if trained.losses}
+    for number, (name, curve) in enumerate(curves.items()):
+        look = {"color": SHADES[number % len(SHADES)], "marker": MARKS[number % len(MARKS)], "markevery": 5}
+        axes.plot(range(1, len(curve) + 1), curve, label=name, ms=5, lw=1.8, **look)
+    axes.axhline(math.log(classes), color="#777777", ls="--", lw=1, label=f"guessing among {classes}")
+    axes.set(
+        xlabel="training step",
+        ylabel="loss (nats)",
+        ylim=(0, 1.08 * max(math.log(classes), *map(max, curves.values()))),
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", lw=0.7)
+    axes.legend(frameon=False, fontsize=9)
+    told = "; ".join(f"{name} from {curve[0]:.2f} to {curve[-1]:.2f}" for name, curve in curves.items())
+    alt = f"Loss on the examples over {len(next(iter(curves.values())))} training steps, in nats: {told}. "
+    return Plot(figure, alt + f"Guessing among {classes} classes loses {math.log(classes):.2f}.")
+
+
+def curves(learnt: Learnt) -> str:
+    """The figure of the losses on the page."""
+    title = "<h3>Loss on your examples while learning</h3>"
+    note = "Loss near 0 means that a method has learnt its few examples by heart, not that it is right about others."
+    return (
+        f'<div class="fs"><div class="box">{title}{losses(learnt)._repr_html_()}<p class="small">{note}</p></div></div>'
+    )
