@@ -62,7 +62,7 @@ def test_help_teaches(path, capsys):
     assert text.startswith(f"usage: {' '.join(('labkit', *path))}")
     for action in ALL[path]._actions:
         assert action.help or isinstance(action, argparse._SubParsersAction), action
-    if path in [(), ("pipeline",), ("serve",), ("predict",), ("zoo",), ("world",)]:
+    if path in [(), ("pipeline",), ("serve",), ("predict",), ("demo",), ("notebooks",), ("assignments",), ("zoo",), ("world",)]:
         assert "labkit " in ALL[path].epilog
 
 

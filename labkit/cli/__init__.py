@@ -16,7 +16,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import labkit
+from labkit.cli.classroom import add_assignments
 from labkit.cli.commands import add_doctor, add_predict, add_serve, add_tasks, add_world, add_zoo
+from labkit.cli.course import add_new, add_notebooks
+from labkit.cli.demo import add_demo
 from labkit.cli.parser import Parser, progress
 from labkit.cli.pipeline import add_pipeline
 from labkit.errors import LabkitError, UsageError, unknown
@@ -30,6 +33,8 @@ examples:
   labkit predict runs/pipeline/app --input new.tsv --output labelled.tsv
   labkit zoo list                              the models that labkit knows, and where they are
   labkit world sample reviews --language zh    sentences of the teaching world
+  labkit demo fewshot                          a demo of module 03: learn from three examples a class
+  labkit notebooks build 03/02                 run a lesson's text and keep its outputs
   labkit doctor                                versions, device, cache, and what is missing
 
 Every command explains itself: labkit pipeline --help
@@ -42,7 +47,9 @@ def build_parser() -> Parser:
     parser = Parser(prog="labkit", description=about, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"labkit {labkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    for add in (add_pipeline, add_serve, add_predict, add_zoo, add_tasks, add_world, add_doctor):
+    for add in (add_pipeline, add_serve, add_predict, add_demo, add_zoo, add_tasks, add_world, add_doctor):
+        add(commands)
+    for add in (add_notebooks, add_new, add_assignments):
         add(commands)
     return parser
 

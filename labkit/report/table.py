@@ -18,7 +18,7 @@ Reference = Mapping[str, "float | str | tuple[float | str, str]"]
 Bounds = Mapping[str, "tuple[str, float | None, float | None]"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Cells as text, the first column names; `lines` are the chance and ceiling rows under the methods."""
 
@@ -34,6 +34,8 @@ class Table:
             "  ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
         ]
         return "\n".join(text + [_line(note) for note in self.notes])
+
+    __repr__ = __str__  # what a notebook keeps beside the HTML
 
     def _repr_html_(self) -> str:
         def row(cells: Sequence[str], first: str, rest: str, style: str = "") -> str:

@@ -21,6 +21,7 @@ from labkit.widgets.shown import Picture
 MARKS = {"new": "○", "begun": "◐", "done": "●"}
 SAID = {"new": "not begun", "begun": "begun", "done": "done"}
 COLUMNS = {"": 34, "lesson": 300, "what": 330, "after": 110, "minutes": 50}  # heading -> width in pixels
+WIDTH = sum(COLUMNS.values()) + 5 * 14  # with the space between columns
 MUTED = "#767676"
 
 
@@ -104,12 +105,11 @@ def _module(part: Part, place: int) -> str:
         f'<span style="color:{MUTED}">{told}</span></div>{bar([(part.share, COLOURS[place])], width=320, height=8)}'
     )
     pad = "border:none;padding:2px 14px 2px 0px;text-align:left;vertical-align:top;font-size:13px"
-    titles = "".join(
-        f'<th scope="col" style="{pad}">{name}</th>' for name in ("", "lesson", "what", "after", "minutes")
-    )
+    titles = "".join(f'<th scope="col" style="{pad};width:{COLUMNS[name]}px">{name}</th>' for name in COLUMNS)
     rows = "".join(_row(entry, pad) for entry in part.entries)
     plain = '<tr style="background-color:transparent">'
-    table = f'<table style="border-collapse:collapse;border:none;margin:4px 0px"><thead>{plain}{titles}</tr></thead>'
+    style = f"border-collapse:collapse;border:none;margin:4px 0px;table-layout:fixed;width:{WIDTH}px"
+    table = f'<table style="{style}"><thead>{plain}{titles}</tr></thead>'
     return f"{head}{table}<tbody>{rows}</tbody></table>"
 
 

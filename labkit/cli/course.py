@@ -1,0 +1,77 @@
+"""`labkit notebooks` and `labkit new`: the tools of those who write lessons."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from labkit.cli.parser import command, group
+from labkit.errors import LabkitError
+
+NOTEBOOKS_HELP = """\
+examples:
+  labkit notebooks build 03/02      run a lesson's text and write its notebook
+  labkit notebooks check            what is still wrong with any of them
+
+A lesson is named by its key (03/02), as `index`, or by the path of its text or notebook. Without a name, all are meant.
+"""
+NEW_HELP = """\
+example:
+  labkit new lesson 03/09 neurons
+
+It writes the lesson's text, its code, its test and its check, ready to run, with TODO where you go on.
+"""
+
+
+def add_notebooks(commands: Any) -> None:
+    """`labkit notebooks build | check`."""
+    actions = group(
+        commands, "notebooks", "build the lessons' notebooks from their texts, and check them", NOTEBOOKS_HELP
+    )
+    for name, handler, about in (
+        ("build", _build, "run lessons and write their notebooks, outputs included"),
+        ("check", _check, "tell what is wrong with notebooks; exit code 1 if anything is"),
+    ):
+        parser = command(actions, name, handler, about, NOTEBOOKS_HELP)
+        parser.add_argument("lessons", nargs="*", metavar="LESSON", help="as 03/02, index, or a path (default: all)")
+        if name == "build":
+            parser.add_argument("--fresh", action="store_true", help="take every output anew, measured times too")
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    from labkit.course.building import build
+    from labkit.course.lessons import root
+    from labkit.course.reading import sources
+
+    for item in sources(arguments.lessons, root()):
+        built = build(item, fresh=arguments.fresh)
+        said = "written" if built.changed else "as it was"
+        print(f"{item.key}: {item.notebook.relative_to(item.root.parent)} {said}, {built.seconds:.0f} s", flush=True)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from labkit.course.checking import problems
+    from labkit.course.lessons import root
+    from labkit.course.reading import sources
+
+    items = sources(arguments.lessons, root())
+    found = [problem for item in items for problem in problems(item.notebook)]
+    print("\n".join(found or [f"{len(items)} notebooks, nothing wrong"]))
+    if found:
+        raise LabkitError(f"{len(found)} problems in {len(items)} notebooks")
+
+
+def add_new(commands: Any) -> None:
+    """`labkit new lesson`."""
+    actions = group(commands, "new", "begin a lesson", NEW_HELP)
+    parser = command(actions, "lesson", _new_lesson, "write the files that a new lesson begins with", NEW_HELP)
+    parser.add_argument("key", metavar="KEY", help="module and number, as 03/09")
+    parser.add_argument("name", metavar="NAME", help="the lesson's name in the course's table, as neurons")
+
+
+def _new_lesson(arguments: argparse.Namespace) -> None:
+    from labkit.course.lessons import root
+    from labkit.course.scaffold import new_lesson
+
+    for path in new_lesson(arguments.key, arguments.name, root().parent):
+        print(path)

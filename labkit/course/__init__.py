@@ -1,0 +1,3 @@
+"""The course itself: which lessons there are, and the tools that build, check and begin them."""
+
+from __future__ import annotations

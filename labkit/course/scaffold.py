@@ -1,0 +1,68 @@
+"""`labkit new lesson`: the four files of a lesson that is in the course's table, and not written yet."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+from labkit.course import templates
+from labkit.course.lessons import LESSONS, MODULES, Lesson, lesson
+from labkit.errors import UsageError, unknown
+from labkit.files import write_text
+
+
+def new_lesson(key: str, name: str, project: Path) -> list[Path]:
+    """Write text, code, test and check of a new lesson into the project's folder; all of them or none.
+
+    Raises UsageError for a key or a name that is not the course's, and where one of the files is there already.
+    """
+    item = _planned(key, name)
+    files = _files(item, project)
+    there = [str(path.relative_to(project)) for path in files if path.exists()]
+    if there:
+        raise UsageError(f"lesson {key} has begun: {', '.join(there)} is there already; nothing was written")
+    written: list[Path] = []
+    try:
+        for path, text in files.items():
+            written.append(path)
+            write_text(path, _filled(text, item))
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def _planned(key: str, name: str) -> Lesson:
+    """The lesson of the table that is meant."""
+    if not re.fullmatch(r"\d\d/\d\d", key):
+        raise UsageError(f"lesson {key!r}: write module and number with two digits each, as 03/09")
+    if key[:2] not in {module.number for module in MODULES}:
+        raise unknown("module", key[:2], [module.number for module in MODULES])
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise UsageError(f"name {name!r}: it becomes a Python module, so write lower-case letters, digits and _")
+    if key not in {item.key for item in LESSONS}:
+        raise UsageError(f"lesson {key} is not in the course's table: add it to labkit/course/lessons.py first")
+    item = lesson(key)
+    if name != item.name:
+        raise UsageError(f"lesson {key} is called {item.name!r}, not {name!r}: labkit new lesson {key} {item.name}")
+    return item
+
+
+def _files(item: Lesson, project: Path) -> dict[Path, str]:
+    """The files of a lesson, and what each begins with."""
+    return {
+        project / "notebooks" / item.text: templates.TEXT,
+        project / "labkit" / item.package / f"{item.name}.py": templates.CODE,
+        project / "tests" / item.package / f"test_{item.name}.py": templates.TEST,
+        project / "labkit" / "checks" / f"{item.name}.py": templates.CHECK,
+    }
+
+
+def _filled(text: str, item: Lesson) -> str:
+    before = [f"{key}, {lesson(key).title}" for key in item.needs] or ["nothing but Python and a little PyTorch"]
+    needs = "\n".join(f"# - {name}" for name in before)
+    words = {"KEY": item.key, "NAME": item.name, "PACKAGE": item.package, "TITLE": item.title,
+             "SYSTEMS": item.systems, "MINUTES": str(item.minutes), "NEEDS": needs}  # fmt: skip
+    return re.sub(r"@([A-Z]+)@", lambda found: words[found[1]], text)

@@ -1,0 +1,71 @@
+"""The committed notebooks: each is in step with its text and free of what `labkit notebooks check` finds.
+
+That each fault would be found is shown in tests/course/test_checking.py, by planting it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from labkit.course import building, exercises, reading
+from labkit.course.checking import problems
+from labkit.course.lessons import LESSONS, lesson
+from tests.course import small
+
+COURSE = Path(__file__).resolve().parents[1] / "notebooks"
+ALL = reading.sources([], COURSE)
+WRITTEN = [item for item in ALL if item.key != reading.INDEX]
+
+
+@pytest.mark.parametrize("item", ALL, ids=lambda item: item.key)
+def test_a_notebook_has_no_problem(item):
+    assert problems(item.notebook) == []
+
+
+def test_every_file_belongs_to_a_lesson():
+    known = {path for item in LESSONS for path in (item.notebook, item.text)}
+    known |= {Path("index.ipynb"), Path("text/index.py")}
+    there = {path.relative_to(COURSE) for ending in ("*.ipynb", "*.py") for path in COURSE.rglob(ending)}
+    strange = {path for path in there - known if ".ipynb_checkpoints" not in path.parts}
+    assert strange == set()
+
+
+@pytest.mark.parametrize("item", WRITTEN, ids=lambda item: item.key)
+def test_every_exercise_of_a_lesson_is_asked_in_it(item):
+    from labkit import checks
+
+    asked = [found.name for found in exercises.find(reading.assemble(item).cells)]
+    assert sorted(asked) == sorted(checks.exercises(item.key))
+    assert 2 <= len(asked) <= 4
+    assert (Path(checks.__file__).parent / f"{lesson(item.key).name}.py").is_file()
+
+
+def test_the_guard_sees_a_planted_fault(tmp_path):
+    item = small.course(tmp_path)
+    made = small.notebook(item)
+    assert problems(small.write(item, made)) == []
+    for plant in (
+        lambda cell: cell.update(execution_count=None),
+        lambda cell: cell.update(outputs=[]),
+        lambda cell: cell["metadata"].update(tags=["nbval-skip"]),
+        lambda cell: cell.update(source="print(2)"),
+    ):
+        planted = json.loads(json.dumps(made))
+        plant(planted["cells"][3])
+        assert problems(small.write(item, planted)) != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", WRITTEN, ids=lambda item: item.key)
+def test_the_solutions_of_a_lesson_pass_their_checks_in_it(item):
+    """Run the lesson as a learner leaves it who has solved everything."""
+    notebook = reading.assemble(item)
+    notebook.cells = exercises.solved(notebook.cells)
+    building.execute(notebook, item)
+    asked = exercises.find(reading.assemble(item).cells)
+    for found in asked:
+        shown = [text for output in notebook.cells[found.cell].outputs for text in output.get("data", {}).values()]
+        assert any("passed" in text and "not " not in text for text in shown), (found.name, shown)
