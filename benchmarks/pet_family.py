@@ -14,7 +14,6 @@ import argparse
 import copy
 import functools
 import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,9 +114,8 @@ def one_seed(report: Report, base: Loaded, task: Task, seed: int, head_rate: flo
     def add(method: str, run: Callable[[], float]) -> None:
         if (method, task.name, task.metric, seed) in {row.key for row in report.rows}:
             return
-        began = time.perf_counter()
         value = run()
-        report.add(method, task, value, seed=seed, seconds=time.perf_counter() - began)
+        report.add(method, task, value, seed=seed)
         print(f"{task.name}  seed {seed}  {method:<24} {100 * value:.1f}", flush=True)
 
     trainers = [

@@ -1,15 +1,16 @@
-"""Pre-training objectives. Each is two functions: rows become a batch, and a model on that batch a loss.
+"""Masked language modelling: words are hidden, and the model names them.
 
 BERT's masked language modelling (Devlin et al. 2019, §3.1): 15 % of the tokens are chosen; of these 80 % become
 [MASK], 10 % a random token, 10 % stay; the model names the original. Masks are drawn anew each time a text is read
-(RoBERTa, Liu et al. 2019, §4.1). A text is mostly its commonest words, which teach least, so a token's chance may
-depend on its frequency.
+(RoBERTa, Liu et al. 2019, §4.1), or, with `fixed_masks`, once and for all, as BERT's were. A text is mostly its
+commonest words, which teach least, so a token's chance may depend on its frequency.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import UsageError
+from labkit.errors import DataError, UsageError
 from labkit.foundations.encoder import lm_logits, to_batch, usable_length
 
 IGNORE = -100  # the label of a position that is not to be predicted, as in transformers
@@ -107,12 +108,27 @@ def tokenize_corpus(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, ma
     return rows
 
 
+def ids_of(rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[np.ndarray]:
+    """The token ids of rows that have `input_ids`, or of the rows' texts; DataError for a row with neither."""
+    plain = [number for number, row in enumerate(rows) if "input_ids" not in row]
+    for number in plain:
+        if not isinstance(rows[number].get("text"), str):
+            what = "has neither 'input_ids' nor a 'text': give every row one of the two"
+            raise DataError(f"row {number + 1} of the batch {what}")
+    made = iter(tokenize_corpus([rows[number]["text"] for number in plain], tokenizer, max_length))
+    return [row["input_ids"] if "input_ids" in row else next(made)["input_ids"] for row in rows]
+
+
 class MaskedLM:
     """The masked-LM objective: `.collate(rows, rng)` for Batches, `.loss(model, batch)` for fit.
 
     Rows are `{"text": …}` or, several times faster, `{"input_ids": …}` from `tokenize_corpus`. `token_probabilities`
     (vocabulary,) gives each token its own chance (see `frequency_weights`) in place of `probability`. Special tokens
     are never chosen nor drawn. With `rng=None` the masks are the same at each call, for evaluation.
+
+    `fixed_masks=0` is dynamic masking, as RoBERTa's. A number k gives each text k masks that depend on nothing but the
+    text, one of them each time it is read: k = 1 is static masking, k = 10 what BERT did, whose data held every text
+    ten times.
     """
 
     def __init__(
@@ -123,7 +139,10 @@ class MaskedLM:
         token_probabilities: np.ndarray | None = None,
         replace: tuple[float, float, float] = BERT,
         max_length: int = 128,
+        fixed_masks: int = 0,
     ) -> None:
+        if fixed_masks < 0:
+            raise UsageError(f"fixed_masks={fixed_masks}: 0 for new masks each time, or how many each text has")
         if tokenizer.mask_token_id is None:
             raise UsageError(f"{type(tokenizer).__name__} has no mask token: masked language modelling needs one")
         if min(replace) < 0 or not math.isclose(sum(replace), 1):
@@ -136,7 +155,7 @@ class MaskedLM:
         self.special = np.zeros(size, dtype=bool)
         self.special[tokenizer.all_special_ids] = True
         self.random_ids = np.flatnonzero(~self.special)
-        self.chances = chances
+        self.chances, self.fixed_masks = chances, fixed_masks
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask`, `labels` (batch, tokens), padded to the longest row, and `count` (batch,).
@@ -144,16 +163,32 @@ class MaskedLM:
         `count` is the number of hidden tokens of each row, over which the loss is a mean.
         """
         rng = np.random.default_rng(0) if rng is None else rng
-        if any("input_ids" not in row for row in rows):
-            rows = tokenize_corpus([row["text"] for row in rows], self.tokenizer, self.max_length)
-        batch = to_batch([row["input_ids"] for row in rows], self.tokenizer.pad_token_id)
-        ids = batch["input_ids"]
-        batch["input_ids"], labels = mask_tokens(
+        batch = to_batch(ids_of(rows, self.tokenizer, self.max_length), self.tokenizer.pad_token_id)
+        batch["input_ids"], labels = self.hide(batch["input_ids"], batch["attention_mask"], rng)
+        batch |= {"labels": labels, "count": (labels != IGNORE).sum(1)}
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+    def hide(
+        self, ids: np.ndarray, attention_mask: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`(inputs, labels)` as of `mask_tokens`, of ids (…, tokens); with fixed masks, (batch, tokens) and the
+        attention mask, which tells a text from its padding.
+        """
+        if not self.fixed_masks or attention_mask is None:
+            return self._draw(ids, rng)
+        inputs, labels = ids.copy(), np.full(ids.shape, IGNORE, dtype=ids.dtype)
+        which = rng.integers(self.fixed_masks, size=len(ids))
+        for number, real in enumerate(attention_mask.astype(bool)):
+            text = ids[number, real]
+            own = np.random.default_rng((zlib.crc32(text.tobytes()), which[number]))
+            inputs[number, real], labels[number, real] = self._draw(text, own)
+        return inputs, labels
+
+    def _draw(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return mask_tokens(
             ids, self.special[ids], rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.random_ids,
             probability=self.chances, replace=self.replace,
         )  # fmt: skip
-        batch |= {"labels": labels, "count": (labels != IGNORE).sum(1)}
-        return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy over the hidden tokens, a scalar in nats; 0 where none is hidden."""

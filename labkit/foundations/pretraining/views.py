@@ -1,0 +1,45 @@
+"""Each objective on one text, to look at: what the model reads, and what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from labkit.foundations.pretraining.causal import next_tokens
+from labkit.foundations.pretraining.electra import replaced
+from labkit.foundations.pretraining.masked import IGNORE, MaskedLM
+from labkit.foundations.pretraining.spans import corrupt_spans, sentinels_of
+
+View = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+def views(tokenizer: PreTrainedTokenizerBase, *, probability: float = 0.15, mean_span: float = 3.0) -> dict[str, View]:
+    """Name → `view(ids, rng) -> (inputs, targets)` for "GPT", "BERT", "ELECTRA" and, where there are sentinels, "T5".
+
+    `ids` are one text's (tokens,); the functions are pure and change nothing. Targets of GPT and BERT stand below the
+    inputs, −100 where nothing is asked; ELECTRA's are 0 (original) or 1 (replaced), its replacements being random words
+    where the real one has a generator; T5's are a text of their own. With T5, use a tokenizer `with_sentinels`.
+    """
+    masked = MaskedLM(tokenizer, probability=probability)
+
+    def gpt(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return next_tokens(np.asarray(ids))
+
+    def bert(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return masked.hide(np.asarray(ids), None, rng)
+
+    def electra(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        where = masked.hide(np.asarray(ids), None, rng)[1] != IGNORE
+        return replaced(np.asarray(ids), where, rng.choice(masked.random_ids, size=int(where.sum())))
+
+    found: dict[str, View] = {"GPT": gpt, "BERT": bert, "ELECTRA": electra}
+    if tokenizer.get_vocab().get("<extra_id_1>") is not None:
+        sentinels = sentinels_of(tokenizer)
+
+        def t5(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            return corrupt_spans(np.asarray(ids), rng, sentinels, density=probability, mean_span=mean_span)
+
+        found["T5"] = t5
+    return found
