@@ -69,3 +69,26 @@ def test_the_solutions_of_a_lesson_pass_their_checks_in_it(item):
     for found in asked:
         shown = [text for output in notebook.cells[found.cell].outputs for text in output.get("data", {}).values()]
         assert any("passed" in text and "not " not in text for text in shown), (found.name, shown)
+
+
+def test_a_kernel_restarted_in_the_middle_begins_again(tmp_path):
+    """Half a lesson, a restart, then the whole from the top, over what the first half left; in another folder."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.util import run_sync
+
+    notebook = nbformat.read(COURSE / lesson("01/04").notebook, as_version=4)
+    code = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    with client.setup_kernel():
+        for index, cell in code[: len(code) // 2]:
+            client.execute_cell(cell, index)
+        run_sync(client.km.restart_kernel)(now=True)
+        run_sync(client.kc.wait_for_ready)(timeout=60)
+        for index, cell in code:
+            wanted = [output.get("text") for output in cell.outputs]
+            client.execute_cell(cell, index)
+            if "nbval-check-output" in cell.metadata.get("tags", []):
+                assert [output.get("text") for output in cell.outputs] == wanted
