@@ -42,7 +42,8 @@ TASKS = {
     "world/fewclue/eprstmt": ("micro-bert-zh", 3e-5, 3e-5),
 }
 SHOTS, RATES, TUNING_SEEDS = 4, (3e-5, 1e-4, 3e-4, 1e-3), (10, 11)
-WORD_TASK, WORD_SHOTS, CHOICES, SETS = "world/reviews", (4, 16), 8, 3
+SETS, CHOICES = 3, 8
+WORD_TASKS = {"world/reviews": 3, "world/news": 2}  # task -> words a class that a choice draws
 
 
 def main() -> None:
@@ -149,56 +150,37 @@ def one_seed(report: Report, base: Loaded, task: Task, seed: int, head_rate: flo
 def words(seeds: int) -> None:
     """Random label words: PET with one word a class, PET with the sum of several, Fuzzy-PET with as many sets."""
     report, save = opened(RESULTS / "pet_words.json", f"python benchmarks/pet_family.py words --seeds {seeds}")
-    model, _, rate = TASKS[WORD_TASK]
-    base, whole = load(model), load_task(WORD_TASK)
-    pools = lexicon("reviews", whole.language)  # 50 polar words a label, from common to rare
-    for shots in WORD_SHOTS:
-        for seed in range(seeds):
-            task = whole.few_shot(shots, seed)
+    for name, count in WORD_TASKS.items():
+        model, _, rate = TASKS[name]
+        base, whole = load(model), load_task(name)
+        for draw in range(seeds):
+            task = whole.few_shot(SHOTS, draw)
             for choice in range(CHOICES):
-                rng = random.Random(f"{seed}-{choice}")
-                drawn = {label: rng.sample(pools[label], SETS) for label in whole.labels}
-                one_choice(report, base, task, drawn, shots, seed, choice, rate)
+                rng = random.Random(f"{draw}-{choice}")
+                drawn = {label: rng.sample(pool(whole, label), count) for label in whole.labels}
+                one_choice(report, base, replace(task, words=drawn), draw, choice, rate)
             save()
-    for shots in WORD_SHOTS:
-        print(report.table(task=f"{whole.name}, {shots}-shot"))
+        print(report.table(task=name))
 
 
-def one_choice(
-    report: Report,
-    base: Loaded,
-    task: Task,
-    drawn: dict[str, list[str]],
-    shots: int,
-    seed: int,
-    choice: int,
-    rate: float,
-) -> None:
+def pool(task: Task, label: str) -> list[str]:
+    """The words to choose from: the world's fifty polar words, common and rare; or those that the task suggests."""
+    return lexicon("reviews", task.language).get(label) or list(task.words[label])
+
+
+def one_choice(report: Report, base: Loaded, task: Task, draw: int, choice: int, rate: float) -> None:
     """The methods on one choice of words; a row's seed counts choices too, so that all are kept."""
-    sets = [{label: some[n] for label, some in drawn.items()} for n in range(SETS)]
-    task = replace(task, words=drawn)
-    label, number = f"{task.name}, {shots}-shot", seed * CHOICES + choice
-    report.bounds[label] = (task.metric, task.chance, task.ceiling)
+    count, number = len(task.words[task.labels[0]]), draw * CHOICES + choice
     ways = {
         "PET, one word": PET.for_task(task, base.tokenizer),
-        f"PET, sum of {SETS} words": PET.for_task(task, base.tokenizer, words=SETS, aggregate="sum"),
-        f"Fuzzy-PET, {SETS} sets": FuzzyPET(task.patterns[0], sets, base.tokenizer),
+        "PET, sum of words": PET.for_task(task, base.tokenizer, words=count, aggregate="sum"),
+        "Fuzzy-PET, as many sets": FuzzyPET.for_task(task, base.tokenizer, words=count),
     }
     for method, how in ways.items():
-        if (method, label, task.metric, number) not in {row.key for row in report.rows}:
-            value = accuracy(cloze(base, how, task.splits["train"], seed, rate), task)
-            report.add(
-                method,
-                label,
-                value,
-                seed=number,
-                metric=task.metric,
-                shots=shots,
-                draw=seed,
-                choice=choice,
-                words=str(drawn),
-            )
-            print(f"{label}  seed {seed}  choice {choice}  {method:<24} {100 * value:.1f}", flush=True)
+        if (method, task.name, task.metric, number) not in {row.key for row in report.rows}:
+            value = accuracy(cloze(base, how, task.splits["train"], draw, rate), task)
+            report.add(method, task, value, seed=number, draw=draw, choice=choice)
+            print(f"{task.name}  draw {draw}  choice {choice}  {method:<24} {100 * value:.1f}", flush=True)
 
 
 # Learning rates

@@ -9,7 +9,10 @@ it has spent the floating-point operations of `--steps` steps of uniform masked 
 weights are applied to, padding and attention's own products left out, an LM head where it runs (at hidden tokens alone,
 but everywhere for GPT), ELECTRA's generator and T5's decoder in full. Then 16 examples a class
 fine-tune a linear layer on the mean of the last states (for GPT too: the mean, not the last token) together with the
-body. A row is one pre-training seed, its value the mean over several draws of the examples.
+body. A row is one pre-training seed, its value the mean over several draws of the examples. "no pre-training" is a BERT
+with random weights. `own_loss` is the mean of the last 50 steps in nats and differs in kind between objectives;
+`own_mlm` and `own_other` are its two parts where it has two (NSP; the discriminator's, before λ). `signal` is the share
+of the text's tokens that the loss is over.
 
 TLM needs translations, so it stands apart: with half the arithmetic, on sentences in English and Chinese, against the
 masked LM on the same sentences one by one. Measured is how often a sentence's nearest neighbour among 200 of the other

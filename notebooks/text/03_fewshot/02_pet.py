@@ -1,0 +1,588 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # PET: asking the model, instead of teaching a head
+#
+# You have four labelled reviews of each kind and want a classifier. A new classification head starts from random
+# numbers and has eight sentences to become useful. But a pre-trained language model already has a head: the one that
+# fills blanks. *Pattern-exploiting training* (PET) turns the task into a blank that this head can fill.
+#
+# **After this lesson you can**
+#
+# - write a classifier as a cloze, with a *pattern* and a *verbalizer*, and say why it needs no new weights;
+# - train it, and measure it against head fine-tuning at 1, 4 and 16 examples a class;
+# - make it independent of one lucky choice of words (Fuzzy-PET) and of one pattern (an ensemble);
+# - let models label data for themselves and for one another (self-training, iPET), and tell when that helps.
+#
+# **45 minutes.** Before it: [pre-training](../01_foundations/04_pretraining.ipynb), where the blank-filling head comes
+# from. You need Python and a little PyTorch.
+
+# %%
+import labkit
+
+lab = labkit.setup(lesson="03/02")
+
+# %% [markdown]
+# Everything below follows from these three strings. Try a hub model (`"bert-base-uncased"`), a folder, or a task of your
+# own (`"table:train.tsv,dev.tsv,test.tsv"`), and run all cells again.
+
+# %%
+MODEL = "micro-bert-en"  # @param {type:"string"}
+TASK = "world/reviews"  # @param {type:"string"}
+SHOTS = 4  # @param {type:"integer"}
+
+# %% [markdown]
+# ## 1 · Eight sentences
+#
+# `few_shot` draws `SHOTS` training rows of each class. The test set stays whole, the rest of the training rows lose their
+# labels: unlabelled text is cheap, labels are not, and the second half of this lesson makes use of that.
+
+# %%
+from labkit.report import Table
+
+task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
+rows = task.splits["train"]
+Table(("review", "label"), tuple((row["text"], task.labels[row["label"]]) for row in rows))
+
+# %% tags=["nbval-check-output"]
+print(
+    f"{len(rows)} labelled rows, {len(task.splits['unlabelled'])} without a label, {len(task.splits['test'])} to test on"
+)
+print(
+    f"guessing is right in {100 * task.chance:.0f} %, the best possible reader in {100 * task.ceiling:.1f} %"
+)
+
+# %% [markdown]
+# Why not 100 %? One opinion in eight contradicts its review's label, and some reviews hold only such opinions. The world
+# that made these sentences knows the best accuracy any reader can reach, so every table can show it.
+#
+# ## 2 · A blank instead of a head
+#
+# **Fine-tuning a head.** Let $h_x \in \mathbb{R}^d$ be the mean of the model's hidden vectors for text $x$. A new head
+# gives each label $l$ a probability
+#
+# $$q_{\text{head}}(l \mid x) = \mathrm{softmax}(W h_x + b)_l ,$$
+#
+# with $W \in \mathbb{R}^{\text{labels} \times d}$ drawn at random. Nothing the model learned in pre-training says what
+# the rows of $W$ should be.
+#
+# **PET.** A *pattern* $P$ writes the text into a sentence with one blank, `it was ___ .` A *verbalizer* $v$ names a word
+# for each label: $v(\text{negative}) =$ "bad", $v(\text{positive}) =$ "great". Let $M(w \mid z)$ be the logit with which
+# the language model puts word $w$ into the blank of $z$. A label's score is its word's logit, and the answer is the
+# softmax **over the label words only**:
+#
+# $$s(l \mid x) = M\big(v(l) \mid P(x)\big), \qquad q(l \mid x) = \frac{e^{s(l \mid x)}}{\sum_{l'} e^{s(l' \mid x)}} .$$
+#
+# (Schick & Schütze 2021, [*Exploiting cloze questions for few-shot text classification*](https://arxiv.org/abs/2001.07676),
+# §3.1.) There is no new weight in it. Here it is, with nothing but the model's own forward pass:
+
+# %%
+import torch
+
+model, tokenizer = labkit.load_model(MODEL, head="mlm")
+model.eval()
+
+pattern = "{text} it was {mask} ."
+words = {"negative": "bad", "positive": "great"}
+
+
+def cloze(text: str) -> torch.Tensor:
+    """Probability of each label: (labels,)."""
+    filled = pattern.replace("{text}", text).replace("{mask}", tokenizer.mask_token)
+    inputs = tokenizer(filled, return_tensors="pt")
+    blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, blank]  # (vocabulary,)
+    ids = tokenizer.convert_tokens_to_ids(list(words.values()))  # one a label
+    return logits[ids].softmax(0)
+
+
+for text in ("we found the oven wonderful .", "the phone was tedious . what an ugly screen ."):
+    print(
+        f"{text:<46}",
+        {label: round(p, 3) for label, p in zip(words, cloze(text).tolist(), strict=True)},
+    )
+
+# %% [markdown]
+# Nobody has shown the model a label yet, and it has an opinion. Play with it before reading on. (The micro model trains on
+# a laptop in two minutes and knows the words of its own world only: "pancake" falls into letters, which say little. With
+# `MODEL = "bert-base-uncased"` it knows yours.)
+#
+# 1. Write a review whose two halves disagree. Which half wins? Swap their order.
+# 2. Change the pattern to `all in all it was {mask} .` and to `the book was {mask} .` Does the answer move?
+# 3. Replace `bad` by a word that is negative but rare, such as `mediocre`. What happens to the *other* label, and why?
+
+# %%
+from labkit.widgets import prompt_explorer
+
+prompt_explorer(
+    model, tokenizer, "we found the blender polished . the lid seemed so ugly to us .", "{text} it was {mask} .",
+    {"negative": ["bad", "terrible"], "positive": ["great", "good"]},
+)  # fmt: skip
+
+# %% [markdown]
+# ### Your turn: the verbalizer
+#
+# Given the blank's logits for a batch of texts, $(\text{batch}, \text{vocabulary})$, and one word id a class,
+# $(\text{classes},)$, return $q(l \mid x)$: $(\text{batch}, \text{classes})$.
+
+# %%
+from labkit.checks import pet as check
+
+
+def label_probabilities(blank_logits, word_ids): ...
+
+
+check.label_probabilities(label_probabilities)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The formula has two steps: *pick* the label words' logits, then *normalise* over them. Which of the two comes first?
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `blank_logits[:, word_ids]` picks one column a class, in the order of the classes: (batch, classes).
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `.softmax(dim)` along the dimension of the classes. If each *column* of your result sums to 1, it was the other one.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def label_probabilities(blank_logits, word_ids):
+#     return blank_logits[:, word_ids].softmax(-1)
+# ```
+# </details>
+
+# %% [markdown]
+# ### The same, made safe
+#
+# Our eight lines break easily: a review that contains the text `[MASK]` has two blanks; a long one is cut, blank and all;
+# a label word may be several pieces of the tokenizer. `labkit.fewshot.pet.PET` takes care of all that, and is otherwise
+# what you just wrote. These are its two central methods:
+
+# %%
+import inspect
+
+from labkit.fewshot.pet import PET
+from labkit.fewshot.verbalizer import Verbalizer
+
+pet = PET(pattern, Verbalizer(words, tokenizer), tokenizer)
+print(inspect.getsource(PET.logits), inspect.getsource(PET.loss), sep="\n")
+
+# %% tags=["nbval-check-output"]
+some = task.splits["test"][:100]
+by_hand = torch.stack([cloze(row["text"]) for row in some])
+by_labkit = torch.from_numpy(labkit.predict(model, pet, some))
+print("largest difference below 1e-5:", bool((by_hand - by_labkit).abs().max() < 1e-5))
+
+# %% [markdown]
+# ## 3 · Training, and what a few examples are worth
+#
+# PET's loss is the cross-entropy of the $N$ labelled examples, $L = -\frac{1}{N}\sum_i \log q(l_i \mid x_i)$. It changes
+# the whole model, gently: the pre-trained head is good already, and large steps would make it forget. Both methods get
+# the same rows, the same number of steps, and each its own learning rate, chosen on another task
+# (`benchmarks/pet.py --tune`).
+
+# %%
+import copy
+
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.training import Batches
+
+
+def trained(model, method, rows, lr, seed=0, steps=60):
+    """`model` after `steps` steps of the method's loss on `rows`."""
+    batches = Batches(rows, method.collate, min(16, len(rows)), seed=seed)
+    labkit.fit(model, method.loss, batches, steps=steps, lr=lr, seed=seed, progress=lab.progress)
+    return model
+
+
+def score(model, method):
+    return labkit.evaluate(model, method, task, "test", progress=lab.progress)[task.metric]
+
+
+pet = PET.for_task(
+    task, tokenizer
+)  # the task brings patterns and words of its own; this is its first pattern
+report = labkit.Report()
+report.add("cloze, untrained", task, score(model, pet))
+
+head = HeadClassifier(tokenizer, task.fields)
+report.add(
+    "fine-tune [mean]",
+    task,
+    score(trained(add_head(model, task.labels, seed=0), head, rows, 1e-3), head),
+)
+report.add("PET", task, score(trained(copy.deepcopy(model), pet, rows, 3e-5), pet))
+report.table()
+
+# %% [markdown]
+# One draw of eight sentences says little: with other sentences the head does far better or worse. So here is the same
+# experiment five times at 1, 4 and 16 examples a class (`python benchmarks/pet.py`, about ten minutes; [its
+# rows](../../labkit/results/pet_reviews.json)). A point is the mean, a bar one standard deviation.
+
+# %%
+from labkit.report import results
+
+measured = results("pet_reviews")
+measured.lines(
+    "shots",
+    label="labelled examples a class",
+    title="PET against a new head, world/reviews, five draws",
+)
+
+# %% [markdown]
+# Look at three things. The untrained cloze, at 0, is already near the ceiling: this world's pre-training text ends many
+# reviews with a verdict, so the question is one the model has been asked before. The heads start near chance and **vary
+# wildly**: the bars are the more important half of the picture. And at 16 examples a class the difference is gone. Which
+# of the differences are more than noise? The difference between two methods is taken draw by draw:
+
+# %% tags=["nbval-check-output"]
+for shots in (1, 4, 16):
+    difference = measured.compare(f"PET, {shots}-shot", f"fine-tune [mean], {shots}-shot")
+    verdict = "PET is ahead" if difference.low > 0 else "no difference beyond noise"
+    print(f"{shots:>2} examples a class: {verdict} ({difference})")
+
+# %% [markdown]
+# The paper's figures have the same shape, on a larger scale. On AG's News, ten labelled examples *in all* give 25.0 % with a
+# fine-tuned RoBERTa (large) and 87.5 % with PET; a hundred give 86.0 % and 88.3 % (Table 1).
+#
+# ## 4 · Whose words? Fuzzy-PET
+#
+# Somebody chose "bad" and "great". Another person would have taken other words, and got another accuracy. How much does
+# that matter? We shall measure it.
+#
+# *Fuzzy-PET*, from the system with which Alibaba PAI and DAMO won the FewCLUE benchmark, gives every class several words, in
+# sets $v_1, \dots, v_K$. An example is trained with **each** set, and the answer **adds up** the probabilities of all of a
+# class's words:
+#
+# $$L = \frac{1}{K}\sum_{k=1}^{K} L_{\text{PET}}(v_k), \qquad
+# q(l \mid x) = \frac{\sum_k p\big(v_k(l) \mid P(x)\big)}{\sum_{l'} \sum_k p\big(v_k(l') \mid P(x)\big)},
+# \qquad p(w \mid z) = \mathrm{softmax}\big(M(\cdot \mid z)\big)_w .$$
+#
+# Here $p$ is the softmax over the **whole vocabulary**: a word the model would never write contributes nothing, whichever
+# class it was assigned to. With $K = 1$ this is PET.
+#
+# ### Your turn: the fuzzy verbalizer
+#
+# Blank logits $(\text{batch}, \text{vocabulary})$ and word ids $(\text{classes}, K)$ in, $q(l \mid x)$ out.
+
+
+# %%
+def fuzzy_probabilities(blank_logits, word_ids): ...
+
+
+check.fuzzy_probabilities(fuzzy_probabilities)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Add *probabilities*, not logits: adding logits would multiply the probabilities, and a single unlikely word would veto its
+# class.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `p = blank_logits.softmax(-1)` is (batch, vocabulary), and `p[:, word_ids]` is (batch, classes, K).
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Sum over the last dimension, then divide by the sum over the classes (`keepdim=True`).
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def fuzzy_probabilities(blank_logits, word_ids):
+#     mass = blank_logits.softmax(-1)[:, word_ids].sum(-1)
+#     return mass / mass.sum(-1, keepdim=True)
+# ```
+# </details>
+
+# %%
+from labkit.fewshot.fuzzy import FuzzyPET
+
+sets = [
+    {"negative": "bad", "positive": "good"},
+    {"negative": "tedious", "positive": "polished"},
+    {"negative": "vile", "positive": "sublime"},
+]
+for one in sets:
+    method = PET(task.patterns[0], Verbalizer(one, tokenizer), tokenizer)
+    report.add(
+        f"PET, {one['negative']} / {one['positive']}",
+        task,
+        score(trained(copy.deepcopy(model), method, rows, 3e-5), method),
+    )
+fuzzy = FuzzyPET(task.patterns[0], sets, tokenizer)
+report.add(
+    "Fuzzy-PET, all three", task, score(trained(copy.deepcopy(model), fuzzy, rows, 3e-5), fuzzy)
+)
+report.table()
+
+# %% [markdown]
+# Now over many choices, on two tasks: reviews, with words drawn from the world's fifty polar words a class, common and rare;
+# and news in fifteen topics, with words drawn from the three that the task suggests for each ("sports", "athletics",
+# "fitness"). Five draws of sentences, eight choices of words for each; PET gets the first word of a choice, Fuzzy-PET all
+# three (reviews) or both (news). "Sum of words" is PET trained on the summed probability, as one set. (`python
+# benchmarks/pet_family.py words`; a faint dot is one choice with one draw.)
+
+# %%
+choices = results("pet_words")
+choices.plot(task="world/news", title="world/news, 4 examples a class: random label words")
+
+# %% tags=["nbval-check-output"]
+import numpy as np
+
+by_draw, spread = (
+    labkit.Report(),
+    labkit.Report(),
+)  # choices that share their sentences are not independent
+cells = {(row.method, row.task, row["draw"]) for row in choices.rows}
+for method, name, draw in sorted(cells):
+    found = [
+        row.value
+        for row in choices.rows
+        if (row.method, row.task, row["draw"]) == (method, name, draw)
+    ]
+    by_draw.add(method, name, np.mean(found), seed=draw)
+    spread.add(
+        method, name, 100 * np.std(found, ddof=1), seed=draw, metric="s.d. over choices, points"
+    )
+
+for name in ("world/reviews", "world/news"):
+    difference = by_draw.compare("Fuzzy-PET, as many sets", "PET, one word", task=name)
+    verdict = "Fuzzy-PET is ahead" if difference.low > 0 else "no difference beyond noise"
+    print(f"{name}: {100 * difference.difference:+.1f} points, {verdict}")
+
+# %%
+spread.table()
+
+# %% [markdown]
+# @@WORDS@@
+#
+# ## 5 · Several patterns, one classifier
+#
+# The pattern was somebody's choice too. PET's answer is to take several, train a model with each, and let them vote. With
+# weights $w_m$ (equal, or each model's accuracy on the training rows before training) and a temperature $T = 2$,
+#
+# $$\bar s(l \mid x) = \frac{1}{\sum_m w_m} \sum_m w_m\, s_m(l \mid x), \qquad
+# \tilde q(l \mid x) = \mathrm{softmax}\big(\bar s(\cdot \mid x) / T\big)_l .$$
+#
+# These *soft labels* $\tilde q$ are computed for thousands of unlabelled texts, and an ordinary classifier, with a head,
+# learns from them: one model to serve, and the patterns are no longer needed. $T > 1$ flattens the distribution, so that
+# the classifier also sees which wrong label was nearly right.
+#
+# ### Your turn: soft labels
+#
+# Scores $(\text{models}, \text{batch}, \text{classes})$, weights $(\text{models},)$ and $T$ in; soft labels
+# $(\text{batch}, \text{classes})$ out.
+
+
+# %%
+def soft_labels(scores, weights, temperature): ...
+
+
+check.soft_labels(soft_labels)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Average the *scores*, then take one softmax. Averaging the models' probabilities is a different formula: it has no single
+# temperature.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `weights[:, None, None]` has the shape (models, 1, 1) and multiplies scores of (models, batch, classes).
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Divide by `weights.sum()`, divide by the temperature, softmax over the last dimension.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def soft_labels(scores, weights, temperature):
+#     mean = (weights[:, None, None] * scores).sum(0) / weights.sum()
+#     return (mean / temperature).softmax(-1)
+# ```
+# </details>
+
+# %%
+from labkit.fewshot.self_training import Member, SoftTargets, with_targets
+from labkit.fewshot.self_training import soft_labels as vote
+
+members = []
+for number in range(len(task.patterns)):
+    method = PET.for_task(task, tokenizer, pattern=number)
+    members.append(Member(trained(copy.deepcopy(model), method, rows, 3e-5), method))
+    report.add(f"PET, pattern {number + 1}", task, score(members[-1].model, method))
+
+unlabelled = task.splits["unlabelled"][:2000]
+targets = with_targets(unlabelled, vote(members, unlabelled, temperature=2.0))
+student, learner = add_head(model, task.labels, seed=0), SoftTargets(head)
+report.add(
+    "ensemble → classifier", task, score(trained(student, learner, targets, 1e-3, steps=150), head)
+)
+report.table()
+
+# %% [markdown]
+# ## 6 · Learning from one's own answers
+#
+# Once models can label text, they can make training data. *Self-training* adds a model's surest answers to its training
+# rows and trains anew. *iPET* lets several models do this **for one another**, in generations $g = 1, 2, \dots$ whose
+# training sets grow by a factor each time. A model never hears itself: its own errors are the ones it cannot see.
+#
+# Both stand on one assumption: *the surer, the righter*. It can be looked at. Below, the ensemble's answers on held-out
+# rows are sorted by confidence; the curve says how many of the surest $k$ % are right.
+
+# %%
+from labkit.report import coverage
+
+held_out = labkit.load_task(TASK).splits["dev"]
+coverage(
+    vote(members, held_out, temperature=1.0),
+    [row["label"] for row in held_out],
+    "Three patterns vote: the surer, the righter",
+)
+
+# %% [markdown]
+# Two more things keep it from going wrong. Rows are taken **class by class**, in the proportion of the labelled ones: else
+# the easiest class floods the training set, the next model believes in it even more, and so on. And a row is taken for the
+# class that is likeliest for it, or not at all.
+#
+# ### Your turn: the surest rows
+#
+# Probabilities $(\text{rows}, \text{classes})$ and a number a class in; a list of `(row, class)` out. For each class $c$,
+# of the rows whose likeliest class is $c$, the `per_class` with the highest probability; fewer where there are not so
+# many.
+
+
+# %%
+def most_confident(probabilities, per_class): ...
+
+
+check.most_confident(most_confident)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `answers = probabilities.argmax(1)` says for each row which class it may be taken for.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# For class `c`: `own = (answers == c).nonzero().flatten()` are its rows; sort *them*, not all rows, by
+# `probabilities[own, c]`.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `own[probabilities[own, c].argsort(descending=True)][:per_class]`; a slice longer than the tensor is no error.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def most_confident(probabilities, per_class):
+#     answers, chosen = probabilities.argmax(1), []
+#     for c in range(probabilities.shape[1]):
+#         own = (answers == c).nonzero().flatten()
+#         surest = own[probabilities[own, c].argsort(descending=True)][:per_class]
+#         chosen += [(int(row), c) for row in surest]
+#     return chosen
+# ```
+# </details>
+#
+# `labkit.fewshot.self_training.ipet` is a short loop around this function. Read it: every line has been said above.
+
+# %%
+from labkit.fewshot.self_training import ipet
+
+print(
+    inspect.getsource(ipet).partition('"""')[0]
+    + "    ..."
+    + inspect.getsource(ipet).rpartition('"""')[2]
+)
+
+# %% [markdown]
+# All of it together, on three tasks with four examples a class and five draws (`python benchmarks/pet_family.py methods`):
+# English reviews, English news in fifteen topics, and EPRSTMT, Chinese reviews in the format of FewCLUE. All methods but
+# the heads use clozes; those with an arrow end in an ordinary classifier. The paper's column is AG's News with ten labelled
+# examples, for the order of methods rather than the numbers.
+
+# %%
+family = results("pet_family")
+paper = {"fine-tune [mean]": 25.0, "ensemble → classifier": 87.5, "iPET → classifier": 89.3}
+family.table(
+    paper,
+    source='Schick & Schütze 2021, Table 1: AG\'s News, 10 examples, RoBERTa large ("PET" is ensemble → classifier)',
+)
+
+# %% tags=["nbval-check-output"]
+methods = [name for name in dict.fromkeys(row.method for row in family.rows) if name != "PET"]
+for name in ("world/reviews", "world/news", "world/fewclue/eprstmt"):
+    print(name)
+    for method in methods:
+        difference = family.compare(method, "PET", task=name)
+        verdict = (
+            "above PET"
+            if difference.low > 0
+            else "below PET"
+            if difference.high < 0
+            else "no difference beyond noise"
+        )
+        print(f"    {method:<22} {100 * difference.difference:+5.1f} points: {verdict}")
+
+# %% [markdown]
+# Read the table by columns. **English reviews**: the cloze knew the answer before it saw an example; there is nothing left to
+# gain, and hardly anything is gained. **News**: here is room, and each idea takes some of it. One pattern with one word a
+# topic is no better than a head. Three patterns that vote, their soft labels in a classifier, generations that teach one
+# another: each step is worth three to five points. And three words a topic instead of one are worth nine, without any
+# unlabelled text: "culture" is not the only word for culture. **Chinese reviews**: the head has learned next to nothing;
+# PET gains from its own answers, two points, about as much as five draws can tell from noise.
+#
+# What it costs: PET trains one model, the ensemble three and a classifier, iPET nine and a classifier. The classifier that
+# is served is the same in all three cases.
+#
+# When would all this fail? When the surest answers are wrong in the same way: a word that means something else in the
+# domain, a class that no pattern recognises. Self-training then repeats the error with more examples. The curve above is
+# worth drawing before you trust it.
+#
+# ## 7 · Keep the result
+#
+# An *app* is a folder with model, tokenizer and method. `labkit serve` opens it as a page, `labkit predict` runs it over a
+# file, and lesson 04/01 on distillation takes it as its teacher.
+
+# %%
+from labkit.apps import load_app, save_app
+
+save_app("artefacts/03_02_pet", members[0].model, tokenizer, members[0].method, task)
+load_app("artefacts/03_02_pet").predict("a wonderful little kitchen , and so cheap .")
+
+# %% [markdown]
+# ## Read on
+#
+# - Schick & Schütze 2021, [*Exploiting cloze questions*](https://arxiv.org/abs/2001.07676) (PET, iPET) and [*It's not just size
+#   that matters*](https://arxiv.org/abs/2009.07118) (small models against GPT-3).
+# - `labkit/fewshot/`: [`pet.py`](../../labkit/fewshot/pet.py), [`fuzzy.py`](../../labkit/fewshot/fuzzy.py),
+#   [`self_training.py`](../../labkit/fewshot/self_training.py), each shorter than this page.
+# - Next, 03/03: the pattern itself is learned, as vectors that need not be words (soft prompts); and 03/04, CP-Tuning, does
+#   without label words.
+# - In class: the assignment `assignments/source/03_fewshot`; to show others: `labkit demo fewshot`.
