@@ -32,11 +32,13 @@ def coverage(probabilities: np.ndarray, labels: Sequence[int], title: str = "") 
     share = 100 * np.arange(1, len(curve) + 1) / len(curve)
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
-    shown = share >= 2  # the first few rows jump between 0 and 100
+    shown = share >= 5  # the first few rows jump between 0 and 100
     axes.plot(share[shown], curve[shown], color=COLOURS[0], lw=1.8)
     axes.axhline(curve[-1], color="#777777", ls="--", lw=1)
-    axes.annotate(f"all rows: {curve[-1]:.1f} %", (0, curve[-1]), (6, -12), textcoords="offset points", color="#555555",
-                  xycoords=axes.get_yaxis_transform())  # fmt: skip
+    place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "top", "color": "#555555"}
+    axes.annotate(f"all rows: {curve[-1]:.1f} %", (0, curve[-1]), (6, -4), **place)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, curve[-1] - 0.12 * (high - low)), high)  # room for the line's name
     axes.set(xlabel="the surest … % of the rows", ylabel="of these, right (%)", title=title, xlim=(0, 100))
     _tidy(axes, "both")
     places = [np.searchsorted(share, part) for part in (10, 25, 50, 75, 100)]

@@ -41,7 +41,7 @@ class Table:
         def row(cells: Sequence[str], first: str, rest: str, style: str = "") -> str:
             scope = "col" if rest == "th" else "row"
             one = f'<{first} scope="{scope}" style="text-align:left">{_html(cells[0])}</{first}>'
-            others = [f'<{rest} style="text-align:right">{_html(cell)}</{rest}>' for cell in cells[1:]]
+            others = [f'<{rest} style="text-align:{_side(cell)}">{_html(cell)}</{rest}>' for cell in cells[1:]]
             return f"<tr{style}>{one}{''.join(others)}</tr>"
 
         body = [row(cells, "th", "td") for cells in self.rows]
@@ -191,6 +191,11 @@ def _line(text: str) -> str:
 def _width(text: str) -> int:
     """Columns in a terminal: Chinese characters take two, combining marks none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _side(text: str) -> str:
+    """Numbers stand on the right, sentences on the left."""
+    return "right" if len(text) <= 30 else "left"
 
 
 def _html(text: str) -> str:

@@ -90,7 +90,7 @@ import torch
 from labkit.checks import pretraining as check
 
 
-def bert_masks(ids, chosen, fate, drawn, mask_id): ...
+def bert_masks(ids, chosen, fate, drawn, mask_id): ...  # your turn
 
 
 check.bert_masks(bert_masks)
@@ -174,7 +174,7 @@ for name, objective in (("static", MaskedLM(tokenizer, fixed_masks=1)), ("dynami
 
 
 # %%
-def next_token_loss(logits, ids): ...
+def next_token_loss(logits, ids): ...  # your turn
 
 
 check.next_token_loss(next_token_loss)
@@ -251,7 +251,7 @@ for kind, name in (("gpt", "GPT"), ("query", "PanGu-α"), ("bert", "BERT")):
 
 
 # %%
-def replaced_tokens(ids, where, samples): ...
+def replaced_tokens(ids, where, samples): ...  # your turn
 
 
 check.replaced_tokens(replaced_tokens)
@@ -312,7 +312,7 @@ model_tree(micro_model("electra", tokenizer), depth=2)
 
 
 # %%
-def corrupt(ids, hidden, sentinels): ...
+def corrupt(ids, hidden, sentinels): ...  # your turn
 
 
 check.corrupt(corrupt)
