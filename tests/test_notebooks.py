@@ -58,7 +58,6 @@ def test_the_guard_sees_a_planted_fault(tmp_path):
         assert problems(small.write(item, planted)) != []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("item", WRITTEN, ids=lambda item: item.key)
 def test_the_solutions_of_a_lesson_pass_their_checks_in_it(item):
     """Run the lesson as a learner leaves it who has solved everything."""

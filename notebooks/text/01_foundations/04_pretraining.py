@@ -452,7 +452,8 @@ for method in dict.fromkeys(row.method for row in downstream.rows if row.method 
 # - **Static masks** do no worse than new ones: no text is read often enough here to be learned by heart. **Next sentence**
 #   costs arithmetic and brings nothing that these tasks can use.
 # - **ELECTRA and T5** have hardly begun. ELECTRA's discriminator still answers "original" everywhere: its loss is the
-#   entropy of the share of replaced tokens, which is what a model earns that has only counted. The paper's claim is about
+#   entropy of the share of replaced tokens, which is what a model earns that has only counted. On `world/subj` both stay
+#   below the untrained network: what they have learned so far is in the way. The paper's claim is about
 #   runs a thousand times as long; this table neither confirms nor refutes it.
 #
 # TLM, on sentences in English and Chinese: how often is the nearest of 200 sentences of the other language the translation?
