@@ -52,6 +52,15 @@ def test_answers_add_up_probabilities_and_losses_are_averaged(parts):
     torch.testing.assert_close(fuzzy.loss(model, batch), by_hand)
 
 
+def test_a_class_with_more_words_has_their_sum_not_their_mean(parts):
+    model, tokenizer, _ = parts
+    fuzzy = FuzzyPET(TEMPLATE, [SETS[0], {"negative": "dull", "positive": "good"}], tokenizer)
+    batch = fuzzy.collate(ROWS)
+    p = fuzzy.mask_logits(model, batch)[:, 0].softmax(1)
+    bad, dull, good = (p[:, tokenizer.convert_tokens_to_ids(word)] for word in ("bad", "dull", "good"))
+    torch.testing.assert_close(fuzzy.logits(model, batch).softmax(1)[:, 0], (bad + dull) / (bad + dull + good))
+
+
 def test_a_word_in_two_sets_counts_once(parts):
     model, tokenizer, _ = parts
     twice = FuzzyPET(TEMPLATE, [SETS[0], SETS[0]], tokenizer)
