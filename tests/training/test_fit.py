@@ -99,7 +99,7 @@ def test_out_of_memory_halves_the_micro_batch_and_not_the_step(error):
     expected = fit(plain, objective, new_batches(), steps=8)
     with pytest.warns(RuntimeWarning) as said:
         history = fit(cramped, greedy, new_batches(), steps=8)
-    texts = [str(warning.message) for warning in said]
+    texts = [str(warning.message) for warning in said if warning.category is RuntimeWarning]
     assert texts == [
         f"step 1: out of memory; going on with {n} rows at once, the effective batch unchanged" for n in (2, 1)
     ]
