@@ -54,7 +54,7 @@ test: $(VENV)/.full
 
 lab: $(VENV)/.full
 	@echo "labkit: opening JupyterLab (Ctrl-C twice stops it)"
-	@$(BIN)/jupyter lab notebooks/index.ipynb $(ARGS)
+	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/index.ipynb $(ARGS)
 
 zoo: $(VENV)/.core
 	@echo "labkit: building the zoo (models that are there already are kept)"
