@@ -121,3 +121,18 @@ def test_bad_input_is_named(tokenizer):
         ReplacedTokens(tokenizer).loss(micro_model("bert", tokenizer, **SMALL), batch_of(tokenizer))
     with pytest.raises(UsageError, match="λ"):
         ReplacedTokens(tokenizer, weight=-1)
+
+
+def test_the_batch_and_the_array_agree_on_what_was_replaced():
+    """`detected` on masked tensors is `replaced` on arrays; a sample that is the original token counts as original."""
+    ids = np.array([[5, 6, 7, 8], [9, 10, 11, 12]])
+    where = np.array([[True, False, True, False], [False, True, False, True]])
+    samples = np.array([20, 7, 10, 21])  # the second and the third are the original tokens
+    batch = {
+        "input_ids": torch.from_numpy(np.where(where, 4, ids)),
+        "labels": torch.from_numpy(np.where(where, ids, IGNORE)),
+    }
+    inputs, labels = detected(batch, torch.from_numpy(samples))
+    wanted = replaced(ids, where, samples)
+    assert inputs.tolist() == wanted[0].tolist() and labels.tolist() == wanted[1].tolist()
+    assert labels.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]

@@ -446,7 +446,7 @@ for method in dict.fromkeys(row.method for row in downstream.rows if row.method 
 # - **BERT's 15 %** have not yet learned which words are good and which are bad. **Hiding rare words more often** has: polar
 #   words are rare, so there are fewer questions about "the" and more about "dreadful". The course's own models are trained
 #   so.
-# - **GPT and PanGu-α** vary most: in two runs of three they had learned it, in one not. Polarity comes suddenly, and a short
+# - **GPT and PanGu-α** vary most: in two runs of three they had begun to learn it, in one not. Polarity comes suddenly, and a short
 #   budget ends just before or just after. Nearly every token teaches them; but an output layer at every token costs
 #   arithmetic, so they have read only half as much text.
 # - **Static masks** do no worse than new ones: no text is read often enough here to be learned by heart. **Next sentence**
@@ -454,7 +454,7 @@ for method in dict.fromkeys(row.method for row in downstream.rows if row.method 
 # - **ELECTRA and T5** have hardly begun. ELECTRA's discriminator still answers "original" everywhere: its loss is the
 #   entropy of the share of replaced tokens, which is what a model earns that has only counted. On `world/subj` both stay
 #   below the untrained network: what they have learned so far is in the way. The paper's claim is about
-#   runs a thousand times as long; this table neither confirms nor refutes it.
+#   runs thousands of times as long; this table neither confirms nor refutes it.
 #
 # TLM, on sentences in English and Chinese: how often is the nearest of 200 sentences of the other language the translation?
 

@@ -229,7 +229,7 @@ report.table()
 
 # %% [markdown]
 # One draw of eight sentences says little: with other sentences the head does far better or worse. So here is the same
-# experiment five times at 1, 4 and 16 examples a class (`python benchmarks/pet.py`, about ten minutes; [its
+# experiment five times at 1, 4 and 16 examples a class (`python benchmarks/pet.py`; [its
 # rows](../../labkit/results/pet_reviews.json)). A point is the mean, a bar one standard deviation.
 
 # %%
