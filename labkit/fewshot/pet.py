@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import Verbalizer, pieces_of
 from labkit.foundations.encoder import labels_of, lm_logits, usable_length, with_labels
@@ -29,7 +30,7 @@ from labkit.foundations.pretraining import MaskedLM, mask_tokens
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
-MLM_KEYS = ("input_ids", "attention_mask", "token_type_ids")
+MLM_KEYS = ("input_ids", "attention_mask", "token_type_ids", "soft_mask")
 
 
 class PET:
@@ -109,7 +110,8 @@ class PET:
         """The model's logits for the blanks, computed there alone: (batch, masks, vocabulary)."""
         columns = batch["mask_positions"]  # (batch, masks)
         rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
-        return lm_logits(model, batch, rows.reshape(-1), columns.reshape(-1)).unflatten(0, columns.shape)
+        found = lm_logits(model, addressed(model, batch), rows.reshape(-1), columns.reshape(-1))
+        return found.unflatten(0, columns.shape)
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Label scores, (batch, classes): their softmax is the answer, see `Verbalizer.logits`."""
@@ -124,7 +126,7 @@ class PET:
         if self.mlm is None or "mlm_labels" not in batch:
             return loss
         text = {name.removeprefix("mlm_"): value for name, value in batch.items() if name.startswith("mlm_")}
-        return (1 - self.mlm_weight) * loss + self.mlm_weight * self.mlm.loss(model, text)
+        return (1 - self.mlm_weight) * loss + self.mlm_weight * self.mlm.loss(model, addressed(model, text))
 
     __call__ = loss
 
