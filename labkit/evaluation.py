@@ -34,7 +34,7 @@ def predict(
     order = np.argsort([-_length(row) for row in take(rows, np.arange(len(rows)))], kind="stable")
     found: np.ndarray | None = None
     shown = wants_progress(progress)
-    with _evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
+    with evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = dict(method.collate(take(rows, chosen), None))
@@ -67,7 +67,7 @@ def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **o
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients inside; each module's own mode again outside."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -32,6 +32,9 @@ HEADS = {
     "head": ("modernbert",),
 }
 
+# They compare two tokens' types in attention, without a table of types.
+RELATIVE_TYPES = ("xlnet", "funnel")
+
 
 def unwrapped(model: nn.Module) -> Any:
     """The model inside DDP, DeepSpeed or `torch.compile`."""
@@ -84,8 +87,8 @@ def model_inputs(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor
     bare = unwrapped(model)
     taken = _parameters(type(bare))
     inputs = {name: batch[name] for name in taken if name in batch and name not in ("labels", "kwargs")}
-    if getattr(bare.config, "type_vocab_size", 2) < 2:
-        inputs.pop("token_type_ids", None)
+    if getattr(bare.config, "type_vocab_size", 0) < 2 and bare.config.model_type not in RELATIVE_TYPES:
+        inputs.pop("token_type_ids", None)  # GPT-2 and its like would look them up in the table of words
     limit = _positions(backbone(bare))
     if limit is not None and "input_ids" in inputs and (length := inputs["input_ids"].shape[1]) > limit:
         raise UsageError(
@@ -133,6 +136,30 @@ def lm_logits(model: nn.Module, batch: Mapping[str, Any], rows: Tensor, columns:
             f"{type(bare).__name__} has no masked-LM head: load the model with head='mlm' (AutoModelForMaskedLM)"
         )
     return logits[0] if head is not None else logits[rows, columns]
+
+
+def lm_states_and_logits(
+    model: nn.Module, batch: Mapping[str, Any], rows: Tensor, columns: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """The vectors from which the LM head chooses words, its transform's output, and the logits they give, at (rows[i],
+    columns[i]): (n, d) and (n, vocabulary). For a model without such a head: its last hidden states, and None.
+    """
+    bare, thread, seen = unwrapped(model), threading.get_ident(), []
+    decoder = bare.get_output_embeddings()
+    if decoder is None:
+        return backbone(bare)(**model_inputs(backbone(bare), batch)).last_hidden_state[rows, columns], None
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == thread:
+            seen.append(args[0])
+
+    handle = decoder.register_forward_pre_hook(keep)
+    try:
+        logits = lm_logits(model, batch, rows, columns)
+    finally:
+        handle.remove()
+    picked = _lm_head(bare) is not None
+    return (seen[-1][0] if picked else seen[-1][rows, columns]), logits
 
 
 def _lm_head(bare: nn.Module) -> nn.Module | None:

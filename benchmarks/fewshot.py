@@ -1,0 +1,181 @@
+"""CP-Tuning's tables on the world: eight tasks, 16 shots, two backbones; and what the quality of label words does.
+
+    python benchmarks/fewshot.py tune     learning rates: dev split, other draws   -> results/fewshot_rates.json
+    python benchmarks/fewshot.py table    every method, eight tasks, five draws    -> results/fewshot_BACKBONE.json
+    python benchmarks/fewshot.py words    natural, rare and arbitrary label words  -> results/fewshot_words.json
+
+`--backbone bert` is micro-bert-en, the default; `albert` is micro-albert-en, whose layers share their weights. Results
+are in labkit/; rows that are there already are kept, so an interrupted run goes on. All methods take the same number of
+steps of the same size, each at the learning rate that was best for it on that task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from labkit.evaluation import evaluate
+from labkit.fewshot.methods import Adapted, Start, adapt
+from labkit.measure import parameters, trainable
+from labkit.report import Report
+from labkit.tasks import Task, load_task
+from labkit.world.settings import lexicon
+from labkit.zoo import Loaded, load
+
+RESULTS = Path("labkit/results")
+BACKBONES = {"bert": "micro-bert-en", "albert": "micro-albert-en"}
+TASKS = tuple(f"world/{name}" for name in ("sst2", "mr", "cr", "mrpc", "qqp", "qnli", "rte", "subj"))
+SHOTS, STEPS, SEEDS, TUNING_SEEDS = 16, 100, 5, (10, 11)
+MODEL_RATES, FROZEN_RATES = (3e-5, 3e-4, 1e-3), (3e-3, 3e-2, 1e-1)
+# method -> the learning rates to choose from; LM-BFF is PET with what its search found, and takes PET's.
+GRID = {
+    "fine-tune [CLS]": MODEL_RATES,
+    "fine-tune [mean]": MODEL_RATES,
+    "PET": MODEL_RATES,
+    "P-tuning": MODEL_RATES,
+    "WARP": FROZEN_RATES,
+    "CP-Tuning": MODEL_RATES,
+    "CP-Tuning without MLM": MODEL_RATES,
+}
+LIKE = {"LM-BFF (T)": "PET", "LM-BFF (L)": "PET", "LM-BFF (T+L)": "PET", "Fuzzy-PET": "PET"}
+METHODS = (*GRID, *(name for name in LIKE if name != "Fuzzy-PET"))
+# Label words by quality: what one would say, rare words of the same meaning, words that mean nothing here.
+CHOICES, SETS, WORD_TASKS = 4, 3, ("world/cr", "world/mr")
+ARBITRARY = ("city", "monday", "river", "table", "north", "seven", "court", "engine", "lawyer", "ginger", "passport")
+WORD_METHODS = ("PET", "Fuzzy-PET", "CP-Tuning")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["tune", "table", "words"])
+    parser.add_argument("--backbone", choices=BACKBONES, default="bert")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="default: all")
+    options = parser.parse_args()
+    if options.part == "words":
+        return words()
+    {"tune": tune, "table": table}[options.part](options.backbone, options.methods)
+
+
+def score(found: Adapted, task: Task, split: str) -> float:
+    return evaluate(found.model, found.method, task, split, progress=False)[task.metric]
+
+
+# Learning rates
+
+
+def tune(backbone: str, methods: list[str]) -> None:
+    """Accuracy on the dev split, for draws that the table does not use."""
+    report, save = opened("fewshot_rates", f"python benchmarks/fewshot.py tune --backbone {backbone}")
+    base, known = load(BACKBONES[backbone]), {row.key for row in report.rows}
+    for name in TASKS:
+        whole = load_task(name)
+        for method in (method for method in methods if method in GRID):
+            for rate in GRID[method]:
+                for seed in TUNING_SEEDS:
+                    label = f"{backbone}, {method}, {rate:g}"
+                    if (label, name, whole.metric, seed) in known:
+                        continue
+                    start = Start(base.model, base.tokenizer, whole.few_shot(SHOTS, seed), seed)
+                    value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), whole, "dev")
+                    report.add(label, name, value, seed=seed, backbone=backbone, way=method, rate=rate)
+            save()
+            print(f"{name:<12} {method:<18} {best_rate(report, backbone, method, name):g}", flush=True)
+
+
+def best_rate(report: Report, backbone: str, method: str, task: str) -> float:
+    """The rate with the best mean accuracy on dev; the smaller of equals."""
+    found = defaultdict(list)
+    for row in report.rows:
+        if (row["backbone"], row["way"], row.task) == (backbone, LIKE.get(method, method), task):
+            found[row["rate"]].append(row.value)
+    if not found:
+        raise SystemExit(f"{method}, {task}: no learning rate yet; first run: tune --backbone {backbone}")
+    return max(sorted(found), key=lambda rate: np.mean(found[rate]))
+
+
+# The table
+
+
+def table(backbone: str, methods: list[str]) -> None:
+    """Every method on every task, the test split, five draws of 16 examples a class."""
+    report, save = opened(f"fewshot_{backbone}", f"python benchmarks/fewshot.py table --backbone {backbone}")
+    rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES[backbone])
+    known = {row.key for row in report.rows}
+    for name in TASKS:
+        whole = load_task(name)
+        for method in methods:
+            rate = best_rate(rates, backbone, method, name)
+            for seed in range(SEEDS):
+                if (method, name, whole.metric, seed) not in known:
+                    run(report, base, whole.few_shot(SHOTS, seed), method, seed, rate)
+            save()
+    print(report.table())
+
+
+def run(report: Report, base: Loaded, task: Task, method: str, seed: int, rate: float) -> None:
+    found = adapt(Start(base.model, base.tokenizer, task, seed), method, steps=STEPS, lr=rate, progress=False)
+    value, extra = score(found, task, "test"), {}
+    if method.startswith("LM-BFF"):
+        extra = {"template": str(found.method.template), "words": shown(found.method.verbalizer.words)}
+    report.add(method, task, value, seed=seed, rate=rate, trainable=trainable(found.model),
+               parameters=parameters(found.model), **extra)  # fmt: skip
+    print(f"{task.name:<12} {method:<18} seed {seed}  {100 * value:.1f}", flush=True)
+
+
+# The quality of label words
+
+
+def words() -> None:
+    """PET, Fuzzy-PET and CP-Tuning where people chose the words well, badly, or without any meaning."""
+    report, save = opened("fewshot_words", "python benchmarks/fewshot.py words")
+    rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES["bert"])
+    known = {row.key for row in report.rows}
+    for name in WORD_TASKS:
+        whole = load_task(name)
+        for quality in ("natural", "rare", "arbitrary"):
+            for choice in range(CHOICES):
+                for draw in range(SEEDS):
+                    task = replace(whole, words=chosen(quality, choice)).few_shot(SHOTS, draw)
+                    for method in WORD_METHODS:
+                        number = choice * SEEDS + draw
+                        label = f"{method}, {quality}"
+                        if (label, name, whole.metric, number) in known:
+                            continue
+                        rate = best_rate(rates, "bert", method, name)
+                        start = Start(base.model, base.tokenizer, task, draw)
+                        value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), task, "test")
+                        report.add(label, task, value, seed=number, quality=quality, way=method, choice=choice,
+                                   draw=draw, words=shown(task.words))  # fmt: skip
+                save()
+        print(report.table(task=name), flush=True)
+
+
+def chosen(quality: str, choice: int) -> dict[str, tuple[str, ...]]:
+    """SETS words a class. The world's polar words are ordered by frequency; other words are nouns of other subjects."""
+    polar, rng = lexicon("reviews", "en"), random.Random(f"{quality}-{choice}")
+    if quality == "arbitrary":
+        nouns = rng.sample(ARBITRARY, 2 * SETS)
+        return {"negative": tuple(nouns[:SETS]), "positive": tuple(nouns[SETS:])}
+    part = slice(0, 8) if quality == "natural" else slice(-15, None)
+    return {label: tuple(rng.sample(list(polar[label])[part], SETS)) for label in ("negative", "positive")}
+
+
+def shown(words: dict[str, tuple[str, ...]]) -> str:
+    return "; ".join(f"{label}: {', '.join(some)}" for label, some in words.items())
+
+
+def opened(name: str, command: str) -> tuple[Report, Callable[[], None]]:
+    """The report called `name` so far, and the function that saves it."""
+    path = RESULTS / f"{name}.json"
+    report = Report.load(path) if path.is_file() else Report(command=command)
+    return report, lambda: report.save(path)
+
+
+if __name__ == "__main__":
+    main()

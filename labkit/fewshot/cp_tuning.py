@@ -1,0 +1,227 @@
+"""CP-Tuning: few-shot learning by contrast at the blank, without label words (Xu et al. 2022, "Making pre-trained
+language models end-to-end few-shot learners with contrastive prompt tuning").
+
+The vector with which the language model would choose a word for the blank is taken as it is: examples of one class are
+pulled together, those of different classes pushed apart, and a new text gets the class of its nearest labelled
+neighbour. The template's words, the same for every task ("it is"), are soft tokens; so nobody chooses words, neither
+for the template nor for the classes. Masked language modelling on the text keeps the model from forgetting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from labkit.errors import DataError, UsageError, unknown
+from labkit.evaluation import evaluating
+from labkit.fewshot.soft_tokens import addressed
+from labkit.fewshot.template import Field, Mask, Part, Soft, Special, Template, Text
+from labkit.foundations.encoder import labels_of, lm_states_and_logits, usable_length, with_labels
+from labkit.foundations.heads import checked
+from labkit.foundations.pretraining import MaskedLM, mask_tokens
+from labkit.training.batches import to_device
+
+if TYPE_CHECKING:
+    from labkit.tasks import Task
+
+RULES = ("nearest", "mean")
+PROMPT = {"en": "it is", "zh": "这是"}  # [PRO], whatever the task
+SHARPNESS = 10.0  # cosine similarities times this are the answer's logits: for probabilities only, not for the answer
+
+
+def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 64.0, k: float = 1.0) -> Tensor:
+    """The pair-wise cost-sensitive contrastive loss (§3.2): a scalar.
+
+    `features` (n, d) of length 1, `labels` (n,). For every pair s = fᵢ·fⱼ, a negative one (two classes) should lie
+    below m and a positive one (one class) above 1 − m; the farther off, the more it costs:
+
+        a_n = [s + m]₊,  a_p = [1 + m − s]₊ / k     (constants to the gradient)
+        L = softplus( LSE over negatives of γ·a_n·(s − m)  +  LSE over positives of −γ·a_p·(s − (1 − m)) )
+
+    A batch without positive pairs still pushes apart, one without negative pairs still pulls together.
+    """
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise UsageError(
+            f"pccl takes features (n, d) and labels (n,), not {tuple(features.shape)}, {tuple(labels.shape)}"
+        )
+    first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
+    similarity = (features @ features.t())[first, second]  # (pairs,)
+    positive = labels[first] == labels[second]
+    s_p, s_n = similarity[positive], similarity[~positive]
+    a_p, a_n = (1 + margin - s_p).clamp(min=0).detach() / k, (s_n + margin).clamp(min=0).detach()
+    push = gamma * a_n * (s_n - margin)
+    pull = -gamma * a_p * (s_p - (1 - margin))
+    return F.softplus(sum(part.logsumexp(0) for part in (push, pull) if len(part)) + 0.0 * features.sum())
+
+
+class CPTuning:
+    """The method. `fitted` must see the labelled rows once, after training: they are what a text is compared with.
+
+    `rule` is "nearest", the class of the nearest labelled example (as released), or "mean", that of the nearest class
+    mean. `mlm_weight` (λ ≥ 0) adds the masked language modelling of the text's own words, of which a share of
+    `mlm_probability` is hidden in the same pass. Raises UsageError for a template without exactly one blank.
+    """
+
+    def __init__(
+        self,
+        template: Template | str,
+        labels: Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int = 128,
+        *,
+        rule: str = "nearest",
+        mlm_weight: float = 0.1,
+        mlm_probability: float = 0.1,
+        margin: float = 0.4,
+        gamma: float = 64.0,
+        k: float = 1.0,
+    ) -> None:
+        self.template, self.labels, self.tokenizer = Template.parse(template), tuple(labels), tokenizer
+        if self.template.masks != 1:
+            raise UsageError(f"template {str(self.template)!r}: CP-Tuning has one {{mask}}, not {self.template.masks}")
+        if rule not in RULES:
+            raise unknown("rule", rule, RULES)
+        if len(self.labels) < 2 or mlm_weight < 0 or not 0 <= mlm_probability < 1:
+            found = f"{len(self.labels)} labels, mlm_weight={mlm_weight}, mlm_probability={mlm_probability}"
+            raise UsageError(f"CP-Tuning needs two or more labels, a weight of at least 0, a share in [0, 1): {found}")
+        self.max_length, self.rule = usable_length(tokenizer, max_length), rule
+        self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
+        self.margin, self.gamma, self.k = margin, gamma, k
+        self.mlm = MaskedLM(tokenizer) if mlm_weight and mlm_probability else None
+        self.support: tuple[Tensor, Tensor] | None = None  # (n, d) and (n,), by `fitted`
+
+    @classmethod
+    def for_task(cls, task: Task, tokenizer: PreTrainedTokenizerBase, **options: Any) -> CPTuning:
+        """CP-Tuning with the template that serves every task of one or two text fields; options are the class's."""
+        return cls(universal_template(task.fields, task.language), task.labels, tokenizer, **options)
+
+    def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        """What `Template.encode` gives, and "labels"; with `rng`, words of the texts are hidden in "input_ids" and
+        named in "mlm_labels" (batch, tokens), −100 elsewhere.
+        """
+        batch = with_labels(self.template.encode(rows, self.tokenizer, self.max_length), rows)
+        if self.mlm is not None and rng is not None:
+            ids = batch["input_ids"].numpy()
+            kept = self.mlm.special[ids] | batch["soft_mask"].numpy()
+            hidden, named = mask_tokens(
+                ids, kept, rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
+                probability=self.mlm_probability,
+            )  # fmt: skip
+            batch |= {"input_ids": torch.from_numpy(hidden), "mlm_labels": torch.from_numpy(named)}
+        return batch
+
+    def features(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """The vector at the blank, of length 1: (batch, d)."""
+        return self._pass(model, batch)[0]
+
+    def _pass(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Features (batch, d) and, for the hidden words, LM logits (words, vocabulary) and right answers (words,)."""
+        columns = batch["mask_positions"][:, 0]  # (batch,)
+        rows = torch.arange(len(columns), device=columns.device)
+        named = batch.get("mlm_labels", torch.full_like(batch["input_ids"], -100))
+        at = (named >= 0).nonzero()  # (words, 2)
+        states, logits = lm_states_and_logits(
+            model, addressed(model, batch), torch.cat([rows, at[:, 0]]), torch.cat([columns, at[:, 1]])
+        )
+        words = None if logits is None else logits[len(rows) :]
+        return F.normalize(states[: len(rows)].float(), dim=1), words, named[at[:, 0], at[:, 1]]
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """PCCL + λ·L_MLM: a scalar."""
+        features, words, answers = self._pass(model, batch)
+        loss = pccl(features, labels_of(batch), self.margin, self.gamma, self.k)
+        if self.mlm is not None and len(answers):
+            if words is None:
+                raise UsageError("this model has no masked-LM head: set mlm_weight=0, or load it with head='mlm'")
+            loss = loss + self.mlm_weight * F.cross_entropy(words.float(), answers)
+        return loss
+
+    __call__ = loss
+
+    def fitted(self, model: nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> CPTuning:
+        """Keep the features of the labelled rows; returns self. DataError where a class has no row."""
+        device, parts = next(model.parameters()).device, []
+        missing = set(range(len(self.labels))) - {row.get("label") for row in rows}
+        if missing:
+            names = ", ".join(repr(self.labels[number]) for number in sorted(missing))
+            raise DataError(f"no labelled example of {names}: CP-Tuning answers by its neighbours, and needs some each")
+        with evaluating(model):
+            for start in range(0, len(rows), batch_size):
+                batch = to_device(self.collate(rows[start : start + batch_size]), device)
+                parts.append(self.features(model, batch).cpu())
+        self.support = torch.cat(parts), torch.tensor([row["label"] for row in rows])
+        return self
+
+    def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Similarity to each class's nearest example, or to its mean, times a constant: (batch, classes)."""
+        if self.support is None:
+            raise UsageError("CP-Tuning compares with labelled examples: call fitted(model, rows) after training")
+        features = self.features(model, batch)
+        return SHARPNESS * similarities(features, *self.support, len(self.labels), self.rule)
+
+    def describe(self) -> dict[str, Any]:
+        """What `from_description` needs to answer as this does, the examples' features among it: plain JSON values."""
+        known = {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
+        known |= {"rule": self.rule, "features": [], "examples": []}
+        if self.support is not None:
+            known |= {"features": self.support[0].tolist(), "examples": self.support[1].tolist()}
+        return known
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> CPTuning:
+        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
+        kinds = {"template": str, "max_length": int, "labels": list, "rule": str, "features": list, "examples": list}
+        values = {"max_length": 128, "rule": "nearest", "features": [], "examples": [], **checked(description, kinds)}
+        if missing := {"template", "labels"} - set(values):
+            raise UsageError(f"a method's description: {', '.join(sorted(missing))} is missing")
+        how = cls(
+            values["template"], values["labels"], tokenizer, values["max_length"], rule=values["rule"], mlm_weight=0
+        )
+        if values["features"]:
+            features, examples = _numbers(values["features"]), _numbers(values["examples"]).long()
+            if features.ndim != 2 or examples.shape != features.shape[:1]:
+                raise UsageError("a method's description: features must be one list of numbers for each of examples")
+            if len(examples) and not (0 <= int(examples.min()) and int(examples.max()) < len(how.labels)):
+                raise UsageError(f"a method's description: examples must be indices from 0 to {len(how.labels) - 1}")
+            how.support = features, examples
+        return how
+
+
+def similarities(features: Tensor, support: Tensor, labels: Tensor, classes: int, rule: str = "nearest") -> Tensor:
+    """Cosine similarity of each text to each class: features (batch, d), support (n, d), labels (n,) to (batch,
+    classes). "nearest": that of the class's most similar example; "mean": that of the direction of its mean.
+    """
+    support, labels = support.to(features), labels.to(features.device)
+    if rule == "mean":
+        means = torch.stack([support[labels == number].mean(0) for number in range(classes)])
+        return features @ F.normalize(means, dim=1).t()
+    found = features @ support.t()  # (batch, n)
+    return torch.stack([found[:, labels == number].amax(1) for number in range(classes)], dim=1)
+
+
+def universal_template(fields: Sequence[str], language: str = "en") -> Template:
+    """The fields, with a separator between, then the soft tokens "it is" and the blank."""
+    parts: list[Part] = []
+    for number, name in enumerate(fields):
+        parts += [Text(" "), Special("sep"), Text(" ")] if number else []
+        parts.append(Field(name))
+    return Template(
+        (*parts, Text(" "), Soft(init=PROMPT.get(language, PROMPT["en"])), Text(" "), Mask(), Text(_end(language)))
+    )
+
+
+def _end(language: str) -> str:
+    return "。" if language == "zh" else " ."
+
+
+def _numbers(values: Any) -> Tensor:
+    try:
+        return torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a method's description: numbers are needed ({error})") from error

@@ -1,0 +1,131 @@
+"""The few-shot methods by name: how each makes a model and a method from a backbone and a few labelled rows.
+
+What compares methods (the benchmarks, the pipeline) goes through `adapt`, so that all get the same rows, steps and
+seeds. To add one is to write how it is prepared, and one line in METHODS.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from labkit.errors import unknown
+from labkit.fewshot.cp_tuning import CPTuning
+from labkit.fewshot.fuzzy import FuzzyPET
+from labkit.fewshot.pet import PET
+from labkit.fewshot.soft_prompt import WARP, PTuning
+from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.tasks import Task
+from labkit.training import Batches, fit
+
+BATCH = 16  # rows a step
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a method begins with: its backbone (never changed: `prepare` copies it), the task, and the seed."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model and the method that reads it: `labkit.predict(model, method, rows)`."""
+
+    model: Any
+    method: Any
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """One method: what prepares it, and its learning rate on micro models (`benchmarks/fewshot.py tune`)."""
+
+    prepare: Callable[[Start], Adapted]
+    rate: float
+
+
+def fine_tuning(pooling: str) -> Callable[[Start], Adapted]:
+    """A new head on the "cls" or "mean" state."""
+
+    def prepare(start: Start) -> Adapted:
+        model = add_head(start.model, start.task.labels, pooling=pooling, seed=start.seed)
+        return Adapted(model, HeadClassifier(start.tokenizer, start.task.fields))
+
+    return prepare
+
+
+def pet(start: Start) -> Adapted:
+    """PET with the task's first pattern and the first word of each label."""
+    return Adapted(copy.deepcopy(start.model), PET.for_task(start.task, start.tokenizer))
+
+
+def fuzzy_pet(start: Start) -> Adapted:
+    """Fuzzy-PET with three words a label, or as many as the task has."""
+    return Adapted(copy.deepcopy(start.model), FuzzyPET.for_task(start.task, start.tokenizer))
+
+
+def p_tuning(start: Start) -> Adapted:
+    """P-tuning from PET's pattern, whose words become soft tokens; the whole model trains."""
+    return _attached(PTuning, start)
+
+
+def warp(start: Start) -> Adapted:
+    """WARP from PET's pattern and label words; the model is frozen."""
+    return _attached(WARP, start)
+
+
+def _attached(kind: type[PTuning] | type[WARP], start: Start) -> Adapted:
+    plain = PET.for_task(start.task, start.tokenizer)
+    how = kind(plain.template, plain.verbalizer, start.tokenizer, seed=start.seed)
+    return Adapted(how.attach(copy.deepcopy(start.model)), how)
+
+
+def cp_tuning(**options: Any) -> Callable[[Start], Adapted]:
+    """CP-Tuning: neither the task's patterns nor its words are looked at; options are those of `CPTuning`."""
+
+    def prepare(start: Start) -> Adapted:
+        how = CPTuning.for_task(start.task, start.tokenizer, **options)
+        return Adapted(attach_soft_tokens(copy.deepcopy(start.model), how.template, start.tokenizer), how)
+
+    return prepare
+
+
+METHODS: dict[str, FewShot] = {
+    "fine-tune [CLS]": FewShot(fine_tuning("cls"), 1e-3),
+    "fine-tune [mean]": FewShot(fine_tuning("mean"), 1e-3),
+    "PET": FewShot(pet, 3e-5),
+    "Fuzzy-PET": FewShot(fuzzy_pet, 3e-5),
+    "P-tuning": FewShot(p_tuning, 3e-5),
+    "WARP": FewShot(warp, 3e-2),
+    "CP-Tuning": FewShot(cp_tuning(), 3e-4),
+    "CP-Tuning without MLM": FewShot(cp_tuning(mlm_weight=0), 1e-3),
+}
+
+
+def few_shot_method(name: str) -> FewShot:
+    """The method called `name`; UsageError with the nearest name otherwise."""
+    if name not in METHODS:
+        raise unknown("few-shot method", name, METHODS)
+    return METHODS[name]
+
+
+def adapt(start: Start, name: str, *, steps: int, lr: float | None = None, **options: Any) -> Adapted:
+    """The method called `name`, trained `steps` steps on the task's "train" rows at `lr` or its own rate.
+
+    `options` are those of `labkit.fit`. Deterministic in `start`.
+    """
+    chosen = few_shot_method(name)
+    found, rows = chosen.prepare(start), start.task.splits["train"]
+    batches = Batches(rows, found.method.collate, min(BATCH, len(rows)), seed=start.seed)
+    fit(found.model, found.method.loss, batches, steps=steps, lr=lr or chosen.rate, seed=start.seed, **options)
+    if hasattr(found.method, "fitted"):
+        found.method.fitted(found.model, rows)
+    return found
