@@ -22,7 +22,14 @@ from labkit.errors import DataError, UsageError, unknown
 from labkit.evaluation import evaluating
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Field, Mask, Part, Soft, Special, Template, Text
-from labkit.foundations.encoder import labels_of, lm_states_and_logits, usable_length, with_labels
+from labkit.foundations.encoder import (
+    backbone,
+    labels_of,
+    lm_states_and_logits,
+    model_inputs,
+    usable_length,
+    with_labels,
+)
 from labkit.foundations.heads import checked
 from labkit.foundations.pretraining import MaskedLM, mask_tokens
 from labkit.training.batches import to_device
@@ -30,7 +37,7 @@ from labkit.training.batches import to_device
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
-RULES = ("nearest", "mean")
+RULES, FEATURES = ("nearest", "mean"), ("mask", "mean")
 PROMPT = {"en": "it is", "zh": "这是"}  # [PRO], whatever the task
 SHARPNESS = 10.0  # cosine similarities times this are the answer's logits: for probabilities only, not for the answer
 
@@ -59,13 +66,15 @@ def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 6
     pull = -gamma * a_p * (s_p - (1 - margin))
     return F.softplus(sum(part.logsumexp(0) for part in (push, pull) if len(part)) + 0.0 * features.sum())
 
-
-class CPTuning:
+    own words, of which a share of `mlm_probability` is hidden in the same pass. UsageError for a template without
+    exactly one blank.
     """The method. `fitted` must see the labelled rows once, after training: they are what a text is compared with.
 
     `rule` is "nearest", the class of the nearest labelled example (as released), or "mean", that of the nearest class
-    mean. `mlm_weight` (λ ≥ 0) adds the masked language modelling of the text's own words, of which a share of
-    `mlm_probability` is hidden in the same pass. Raises UsageError for a template without exactly one blank.
+    mean. `feature` "mean" compares the mean of the last states in place of the vector at the blank: for sentence
+    encoders, which have no language model's head. `mlm_weight` (λ ≥ 0) adds the masked language modelling of the text's
+    own words, of which a share of `mlm_probability` is hidden in the same pass. Raises UsageError for a template without
+    exactly one blank.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class CPTuning:
         max_length: int = 128,
         *,
         rule: str = "nearest",
+        feature: str = "mask",
         mlm_weight: float = 0.1,
         mlm_probability: float = 0.1,
         margin: float = 0.4,
@@ -87,10 +97,14 @@ class CPTuning:
             raise UsageError(f"template {str(self.template)!r}: CP-Tuning has one {{mask}}, not {self.template.masks}")
         if rule not in RULES:
             raise unknown("rule", rule, RULES)
+        if feature not in FEATURES:
+            raise unknown("feature", feature, FEATURES)
         if len(self.labels) < 2 or mlm_weight < 0 or not 0 <= mlm_probability < 1:
             found = f"{len(self.labels)} labels, mlm_weight={mlm_weight}, mlm_probability={mlm_probability}"
             raise UsageError(f"CP-Tuning needs two or more labels, a weight of at least 0, a share in [0, 1): {found}")
-        self.max_length, self.rule = usable_length(tokenizer, max_length), rule
+        if feature == "mean" and mlm_weight:
+            raise UsageError("feature='mean' is for encoders without a language model's head: set mlm_weight=0")
+        self.max_length, self.rule, self.feature = usable_length(tokenizer, max_length), rule, feature
         self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
         self.margin, self.gamma, self.k = margin, gamma, k
         self.mlm = MaskedLM(tokenizer) if mlm_weight and mlm_probability else None
@@ -117,11 +131,13 @@ class CPTuning:
         return batch
 
     def features(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The vector at the blank, of length 1: (batch, d)."""
+        """What texts are compared by, of length 1: (batch, d)."""
         return self._pass(model, batch)[0]
 
     def _pass(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Features (batch, d) and, for the hidden words, LM logits (words, vocabulary) and right answers (words,)."""
+        if self.feature == "mean":
+            return self._mean(model, batch), None, batch["input_ids"].new_zeros(0)
         columns = batch["mask_positions"][:, 0]  # (batch,)
         rows = torch.arange(len(columns), device=columns.device)
         named = batch.get("mlm_labels", torch.full_like(batch["input_ids"], -100))
@@ -131,6 +147,12 @@ class CPTuning:
         )
         words = None if logits is None else logits[len(rows) :]
         return F.normalize(states[: len(rows)].float(), dim=1), words, named[at[:, 0], at[:, 1]]
+
+    def _mean(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """The mean of the last states over the text, of length 1: (batch, d)."""
+        states = backbone(model)(**model_inputs(backbone(model), addressed(model, batch))).last_hidden_state
+        weight = batch["attention_mask"][..., None].to(states.dtype)  # (batch, tokens, 1)
+        return F.normalize((states * weight).sum(1).float(), dim=1)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """PCCL + λ·L_MLM: a scalar."""
@@ -168,7 +190,7 @@ class CPTuning:
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs to answer as this does, the examples' features among it: plain JSON values."""
         known = {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
-        known |= {"rule": self.rule, "features": [], "examples": []}
+        known |= {"rule": self.rule, "feature": self.feature, "features": [], "examples": []}
         if self.support is not None:
             known |= {"features": self.support[0].tolist(), "examples": self.support[1].tolist()}
         return known
@@ -176,13 +198,13 @@ class CPTuning:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> CPTuning:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"template": str, "max_length": int, "labels": list, "rule": str, "features": list, "examples": list}
-        values = {"max_length": 128, "rule": "nearest", "features": [], "examples": [], **checked(description, kinds)}
+        kinds = {"template": str, "max_length": int, "labels": list, "features": list, "examples": list}
+        kinds |= {"rule": str, "feature": str}
+        values = {"max_length": 128, "features": [], "examples": [], **checked(description, kinds)}
         if missing := {"template", "labels"} - set(values):
             raise UsageError(f"a method's description: {', '.join(sorted(missing))} is missing")
-        how = cls(
-            values["template"], values["labels"], tokenizer, values["max_length"], rule=values["rule"], mlm_weight=0
-        )
+        options = {name: values[name] for name in ("rule", "feature") if name in values}
+        how = cls(values["template"], values["labels"], tokenizer, values["max_length"], mlm_weight=0, **options)
         if values["features"]:
             features, examples = _numbers(values["features"]), _numbers(values["examples"]).long()
             if features.ndim != 2 or examples.shape != features.shape[:1]:

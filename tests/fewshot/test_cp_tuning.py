@@ -190,6 +190,21 @@ def test_a_model_without_a_language_models_head_gives_its_last_states(task):
         wanting.loss(encoder, wanting.collate(task.splits["train"][:4], np.random.default_rng(0)))
 
 
+def test_the_mean_of_the_last_states_may_be_compared_instead(base, task):
+    how = CPTuning.for_task(task, base.tokenizer, feature="mean", mlm_weight=0)
+    rows = task.splits["test"][:4]
+    batch = how.collate(rows)
+    with torch.no_grad():
+        found = how.features(base.model, batch)
+        for number, row in enumerate(rows):  # one by one, without padding
+            alone = how.collate([row])
+            inputs = {key: alone[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
+            right = base.model.bert(**inputs).last_hidden_state[0].mean(0)
+            assert torch.allclose(found[number], F.normalize(right, dim=0), atol=1e-5)
+    with pytest.raises(UsageError, match="set mlm_weight=0"):
+        CPTuning.for_task(task, base.tokenizer, feature="mean")
+
+
 def test_the_template_serves_one_and_two_texts_in_both_languages():
     assert str(universal_template(("text",))) == "{text} {soft:it is} {mask} ."
     both = universal_template(("sentence1", "sentence2"), "zh")
