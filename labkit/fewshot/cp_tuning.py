@@ -66,14 +66,14 @@ def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 6
     pull = -gamma * a_p * (s_p - (1 - margin))
     return F.softplus(sum(part.logsumexp(0) for part in (push, pull) if len(part)) + 0.0 * features.sum())
 
-    own words, of which a share of `mlm_probability` is hidden in the same pass. UsageError for a template without
-    exactly one blank.
+
+class CPTuning:
     """The method. `fitted` must see the labelled rows once, after training: they are what a text is compared with.
 
     `rule` is "nearest", the class of the nearest labelled example (as released), or "mean", that of the nearest class
     mean. `feature` "mean" compares the mean of the last states in place of the vector at the blank: for sentence
     encoders, which have no language model's head. `mlm_weight` (λ ≥ 0) adds the masked language modelling of the text's
-    own words, of which a share of `mlm_probability` is hidden in the same pass. Raises UsageError for a template without
+    own words, of which a share of `mlm_probability` is hidden in the same pass. UsageError for a template without
     exactly one blank.
     """
 

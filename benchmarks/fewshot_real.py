@@ -1,0 +1,197 @@
+"""Few-shot methods on a real sentence encoder and real data: 16 examples a class, five splits, in LM-BFF's files.
+
+    python benchmarks/fewshot_real.py ../shared/data/lmbff_kshot16     -> labkit/results/fewshot_real.json
+
+The folder holds SST-2, MRPC, RTE (.tsv) and mr, trec (.csv), each with 16-SEED/train, dev and one test. The encoder
+(`minilm`, all-MiniLM-L6-v2) has no masked-LM head: for PET one is trained once, tied to the word embeddings, on the
+texts of all files without their labels; what that takes is in the rows. Fine-tuning is shown
+with [CLS] and with the mean; CP-Tuning with the vector at the blank and with the mean of the last states; beside them a
+linear probe, a logistic regression on frozen features. Rows that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+
+from labkit.evaluation import evaluate
+from labkit.fewshot.cp_tuning import CPTuning, universal_template
+from labkit.fewshot.pet import PET
+from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
+from labkit.measure import parameters, trainable
+from labkit.report import Report
+from labkit.tasks import Task, load_task
+from labkit.training import Batches, fit
+from labkit.zoo import Loaded, load
+
+RESULT, MODEL, SPLITS = Path("labkit/results/fewshot_real.json"), "minilm", (13, 21, 42, 87, 100)
+STEPS, BATCH, RATE, LENGTH, TEST_ROWS = 30, 16, 1e-4, 96, 500
+HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 300, 32, 1e-3
+
+
+@dataclass(frozen=True)
+class Real:
+    """One data set: its files, its columns, and PET's cloze."""
+
+    name: str
+    ending: str
+    labels: dict[str, str]  # the file's label -> a name
+    words: dict[str, str]
+    pattern: str
+    options: dict[str, Any]
+
+
+SENTIMENT = {"labels": {"0": "negative", "1": "positive"}, "words": {"negative": "terrible", "positive": "great"},
+             "pattern": "{text} it was {mask} ."}  # fmt: skip
+KINDS = ("description", "entity", "abbreviation", "human", "location", "number")  # TREC's labels, 0 to 5
+TABLE = {"schema": "label:str:1,text:str:1", "header": False, "encoding": "latin-1"}
+DATA = (
+    Real("SST-2", "tsv", options={}, **SENTIMENT),
+    Real("mr", "csv", options=TABLE, **SENTIMENT),
+    Real("trec", "csv", dict(zip("012345", KINDS, strict=True)),
+         dict(zip(KINDS, ("description", "entity", "expression", "human", "location", "number"), strict=True)),
+         "{mask} : {text}", TABLE),
+    Real("MRPC", "tsv", {"0": "different", "1": "same"}, {"different": "no", "same": "yes"},
+         "{text_a} ? {mask} , {text_b}", {"label": "Quality", "fields": ("#1 String", "#2 String")}),
+    Real("RTE", "tsv", {"not_entailment": "not", "entailment": "entailed"}, {"not": "no", "entailed": "yes"},
+         "{text_a} ? {mask} , {text_b}", {"fields": ("sentence1", "sentence2")}),
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    command = "python benchmarks/fewshot_real.py FOLDER"
+    report = Report.load(RESULT) if RESULT.is_file() else Report(command=command)
+    plain = load(MODEL, head=None)
+    for seed in range(len(SPLITS)):
+        for data in DATA:
+            task = read(options.folder, data, SPLITS[seed])
+            for method, make in METHODS.items():
+                if (method, data.name, "accuracy", seed) not in {row.key for row in report.rows}:
+                    run(report, task, method, make, plain, seed, options.folder)
+                    report.save(RESULT)
+    print(report.table())
+
+
+def read(folder: Path, data: Real, split: int) -> Task:
+    """One split of one data set, with at most TEST_ROWS rows to test on."""
+    parts = [folder / data.name / f"16-{split}" / f"{role}.{data.ending}" for role in ("train", "dev")]
+    files = [*parts, folder / data.name / f"test.{data.ending}"]
+    task = load_task("table:" + ",".join(map(str, files)), labels=data.labels, **data.options)
+    rows = np.random.default_rng(0).permutation(len(task.splits["test"]))[:TEST_ROWS]
+    test = [task.splits["test"][int(number)] for number in rows]
+    words = {label: (word,) for label, word in data.words.items()}
+    return replace(task, name=data.name, splits={**task.splits, "test": test}, patterns=(data.pattern,), words=words)
+
+
+def run(
+    report: Report, task: Task, method: str, make: Callable[..., tuple[Any, Any]], base: Loaded, seed: int, folder: Path
+) -> None:
+    began = time.perf_counter()
+    value, extra = make(base, task, seed, folder)
+    seconds = time.perf_counter() - began
+    report.add(method, task, value, seed=seed, seconds=seconds, **extra)
+    print(f"{task.name:<6} split {SPLITS[seed]:>3}  {method:<22} {100 * value:.1f}  {seconds:.0f} s", flush=True)
+
+
+def trained(model: Any, how: Any, task: Task, seed: int) -> tuple[float, dict[str, Any]]:
+    """STEPS steps on the split's examples; accuracy on the test rows."""
+    rows, moving = task.splits["train"], trainable(model)
+    fit(model, how.loss, Batches(rows, how.collate, BATCH, seed=seed), steps=STEPS, lr=RATE, seed=seed, progress=False)
+    if hasattr(how, "fitted"):
+        how.fitted(model, rows)
+    found = evaluate(model, how, task, "test", progress=False)[task.metric]
+    return found, {"trainable": moving, "parameters": parameters(model)}
+
+
+def fine_tuning(pooling: str) -> Callable[..., tuple[float, dict[str, Any]]]:
+    def make(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str, Any]]:
+        how = HeadClassifier(base.tokenizer, task.fields, max_length=LENGTH)
+        return trained(add_head(base.model, task.labels, pooling=pooling, seed=seed), how, task, seed)
+
+    return make
+
+
+def cp_tuning(feature: str) -> Callable[..., tuple[float, dict[str, Any]]]:
+    def make(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str, Any]]:
+        how = CPTuning.for_task(task, base.tokenizer, max_length=LENGTH, feature=feature, mlm_weight=0)
+        return trained(attach_soft_tokens(copy.deepcopy(base.model), how.template, base.tokenizer), how, task, seed)
+
+    return make
+
+
+def probe(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str, Any]]:
+    """Logistic regression on the frozen encoder's mean states, of the text in CP-Tuning's template."""
+    how = CPTuning(universal_template(task.fields), task.labels, base.tokenizer, LENGTH, feature="mean", mlm_weight=0)
+    features = {role: how.fitted(base.model, task.splits[role]).support for role in ("train", "test")}
+    (seen, known), (asked, right) = ((x.numpy(), y.numpy()) for x, y in features.values())
+    answers = LogisticRegression(C=10, max_iter=1000).fit(seen, known).predict(asked)
+    return float(accuracy_score(right, answers)), {"trainable": (seen.shape[1] + 1) * len(task.labels)}
+
+
+class TiedHead:
+    """The encoder with a masked-LM head, trained once on the data sets' words."""
+
+    base: Loaded | None = None
+    cost: dict[str, Any] = {}
+
+    @classmethod
+    def get(cls, folder: Path) -> tuple[Loaded, dict[str, Any]]:
+        if cls.base is None:
+            cls.base, cls.cost = _with_head(folder)
+        return cls.base, cls.cost
+
+
+def _with_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
+    base, began = load(MODEL, head="mlm"), time.perf_counter()
+    tasks = [read(folder, data, split) for data in DATA for split in SPLITS]
+    texts = sorted(
+        {row[name] for task in tasks for rows in task.splits.values() for row in rows for name in task.fields}
+    )
+    objective = MaskedLM(base.tokenizer)
+    for name, parameter in base.model.named_parameters():
+        parameter.requires_grad_(name in base.fresh)
+    moving = trainable(base.model)
+    batches = Batches(tokenize_corpus(texts, base.tokenizer, 64), objective.collate, HEAD_BATCH, seed=0)
+    history = fit(base.model, objective.loss, batches, steps=HEAD_STEPS, lr=HEAD_RATE, progress=False)
+    base.model.requires_grad_(True)
+    loss = float(np.mean(history.losses[-20:]))
+    seconds = time.perf_counter() - began
+    print(
+        f"masked-LM head: {moving} parameters, {len(texts)} texts, {HEAD_STEPS} steps, loss {loss:.2f}, {seconds:.0f} s"
+    )
+    return base, {"head_texts": len(texts), "head_steps": HEAD_STEPS, "head_seconds": seconds, "head_loss": loss}
+
+
+def pet(_: Loaded, task: Task, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
+    base, cost = TiedHead.get(folder)
+    value, extra = trained(copy.deepcopy(base.model), PET.for_task(task, base.tokenizer, max_length=LENGTH), task, seed)
+    return value, {**extra, **cost}
+
+
+METHODS = {
+    "linear probe": probe,
+    "fine-tune [CLS]": fine_tuning("cls"),
+    "fine-tune [mean]": fine_tuning("mean"),
+    "PET, trained MLM head": pet,
+    "CP-Tuning [mask]": cp_tuning("mask"),
+    "CP-Tuning [mean]": cp_tuning("mean"),
+}
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
