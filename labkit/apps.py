@@ -24,7 +24,9 @@ from labkit import evaluation, files
 from labkit.compression import int8
 from labkit.config import strict, to_dict
 from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, unknown
+from labkit.fewshot.cp_tuning import CPTuning
 from labkit.fewshot.pet import PET
+from labkit.fewshot.soft_prompt import WARP
 from labkit.foundations.heads import EncoderClassifier, HeadClassifier
 from labkit.tasks import Task
 from labkit.tasks.tables import read_table
@@ -35,7 +37,7 @@ Input = str | Sequence[str] | Mapping[str, Any]
 FORMAT = 1
 CARD = "labkit.json"
 INT8_WEIGHTS = "int8.safetensors"
-METHODS = {"head": HeadClassifier, "pet": PET}
+METHODS = {"head": HeadClassifier, "cp-tuning": CPTuning, "warp": WARP, "pet": PET}  # a WARP is a PET: it stands before
 # What people leave beside a model and no loader reads; anything else must be in the manifest.
 HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 

@@ -1,13 +1,20 @@
 """The pipeline end to end on a tiny scale: its artefacts, its table, interruption and resumption, its refusals."""
 
 import json
+from collections import defaultdict
 
+import numpy as np
 import pytest
 
 from labkit import pipeline
 from labkit.apps import load_app
 from labkit.errors import DataError, UsageError
+from labkit.evaluation import evaluate
+from labkit.fewshot import methods
+from labkit.fewshot.methods import method_name
 from labkit.pipeline import PipelineSettings, run
+from labkit.pipeline.settings import few_shot_task
+from labkit.report import results
 from labkit.zoo import RECIPES, Recipe, load
 
 METHODS = {
@@ -44,6 +51,37 @@ def test_all_stages_leave_artefacts_that_load(tiny, tmp_path):
     answer = load_app(out / "app").predict("the soup was superb .")[0]
     assert answer["label"] in ("negative", "positive")
     assert "PET" in str(report.table()) and "90.6" in str(pipeline.table(report)), "the article's figures stand beside"
+
+
+@pytest.mark.parametrize("name", ["cp-tuning", "p-tuning", "warp"])
+def test_the_few_shot_stage_offers_the_methods_and_saves_what_they_learnt(tiny, tmp_path, name):
+    report = run(settings(tmp_path, few_shot=name), progress=False)
+    chosen = method_name(name)
+    assert {row.method for row in report.rows} == {name.replace("PET", chosen) for name in METHODS}
+    app = load_app(tmp_path / "out" / "2-adapted" / "seed-0")
+    few = few_shot_task(settings(tmp_path, few_shot=name), 0)
+    right = next(row.value for row in report.rows if row.method == chosen)
+    assert evaluate(app.model, app.method, few, progress=False)["accuracy"] == right
+
+
+def test_the_default_is_the_method_that_measured_best():
+    table = results("fewshot_bert")
+    scores = defaultdict(list)
+    for row in table.rows:
+        scores[row.method].append(row.value)
+    assert {len(some) for some in scores.values()} == {8 * 5}, "every method on every task and draw"
+    best = max((name for name in scores if name in methods.METHODS), key=lambda name: np.mean(scores[name]))
+    assert PipelineSettings().few_shot == best
+
+
+def test_a_task_without_a_cloze_takes_a_method_without_label_words(tiny, tmp_path):
+    rows = [f"{word} film {number}\t{label}" for number in range(6) for label, word in (("0", "bad"), ("1", "good"))]
+    (tmp_path / "a.tsv").write_text("\n".join(rows) + "\n")
+    chosen = {"task": f"table:{tmp_path}/a.tsv,{tmp_path}/a.tsv", "schema": "sent:str:1,label:str:1"}
+    with pytest.raises(UsageError, match="or choose --few-shot cp-tuning, which needs none"):
+        run(settings(tmp_path, **chosen), progress=False)
+    report = run(settings(tmp_path, **chosen, few_shot="cp-tuning"), progress=False)
+    assert "CP-Tuning + int8" in {row.method for row in report.rows}
 
 
 def test_interrupted_then_resumed_gives_the_same_rows(tiny, tmp_path, monkeypatch):

@@ -142,13 +142,14 @@ class TinyBert:
     def attached(self, student: nn.Module) -> Iterator[nn.Module]:
         """Hang W on `student` for as long as the `with` lasts; W itself is kept, for a second stage.
 
-        UsageError where the two differ in vocabulary, or in heads while attention is distilled.
+        UsageError where the teacher's vocabulary is smaller (soft tokens may make it larger), or where the two differ
+        in heads while attention is distilled.
         """
         mine, theirs = bert_encoder(student), bert_encoder(self.teacher)
         for name in ("vocab_size", *(["num_attention_heads"] if self.weights["attention"] else [])):
-            pair = getattr(mine.config, name), getattr(theirs.config, name)
-            if pair[0] != pair[1]:
-                raise UsageError(f"student and teacher must agree in {name}: {pair[0]}, {pair[1]}")
+            ours, its = getattr(mine.config, name), getattr(theirs.config, name)
+            if ours > its or (ours != its and name != "vocab_size"):
+                raise UsageError(f"student and teacher must agree in {name}: {ours}, {its}")
         self._map(len(mine.encoder.layer))
         if self.projection is None:
             self.projection = _projection(mine, theirs)
@@ -206,6 +207,6 @@ def _projection(student: Any, teacher: Any) -> nn.Linear:
         if linear.in_features == linear.out_features:
             nn.init.eye_(linear.weight)
         elif mine.shape[1] == linear.in_features and theirs.shape[1] == linear.out_features:
-            best = torch.linalg.lstsq(mine.double().cpu(), theirs.double().cpu()).solution  # (d′, d)
+            best = torch.linalg.lstsq(mine.double().cpu(), theirs[: len(mine)].double().cpu()).solution  # (d′, d)
             linear.weight.copy_(best.t())
     return linear

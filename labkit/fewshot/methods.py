@@ -7,6 +7,7 @@ seeds. To add one is to write how it is prepared, and one line in METHODS.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +15,19 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from labkit.errors import unknown
+from labkit.fewshot.auto_prompt import search_template, search_words
 from labkit.fewshot.cp_tuning import CPTuning
 from labkit.fewshot.fuzzy import FuzzyPET
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompt import WARP, PTuning
 from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.fewshot.verbalizer import Verbalizer
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.tasks import Task
 from labkit.training import Batches, fit
 
 BATCH = 16  # rows a step
+MICRO = 256  # models up to this width learn at the course's own rates
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,21 @@ class Adapted:
 
 @dataclass(frozen=True)
 class FewShot:
-    """One method: what prepares it, and its learning rate on micro models (`benchmarks/fewshot.py tune`)."""
+    """One method: what prepares it, and its learning rates.
+
+    `rate` is for micro models, a usual best of `benchmarks/fewshot.py tune`: a fresh head must travel far, while a
+    cloze starts from what the model knows. `usual` is for larger ones. `cloze` is whether it needs the task's own
+    patterns and label words.
+    """
 
     prepare: Callable[[Start], Adapted]
     rate: float
+    usual: float = 5e-5
+    cloze: bool = True
+
+    def rate_for(self, model: PreTrainedModel) -> float:
+        """The learning rate for a model of this size."""
+        return self.rate if model.config.hidden_size <= MICRO else self.usual
 
 
 def fine_tuning(pooling: str) -> Callable[[Start], Adapted]:
@@ -70,6 +85,22 @@ def pet(start: Start) -> Adapted:
 def fuzzy_pet(start: Start) -> Adapted:
     """Fuzzy-PET with three words a label, or as many as the task has."""
     return Adapted(copy.deepcopy(start.model), FuzzyPET.for_task(start.task, start.tokenizer))
+
+
+def lm_bff(*, template: bool, words: bool) -> Callable[[Start], Adapted]:
+    """PET with the template, the label words or both found on the few examples."""
+
+    def prepare(start: Start) -> Adapted:
+        plain, options = PET.for_task(start.task, start.tokenizer), {"seed": start.seed}
+        pattern, chosen = plain.template, plain.verbalizer.words
+        if template:
+            pattern = search_template(start.model, start.tokenizer, start.task, **options).template
+        if words:
+            chosen = search_words(start.model, start.tokenizer, start.task, pattern, **options).words
+        how = PET(pattern, Verbalizer(chosen, start.tokenizer), start.tokenizer)
+        return Adapted(copy.deepcopy(start.model), how)
+
+    return prepare
 
 
 def p_tuning(start: Start) -> Adapted:
@@ -99,33 +130,52 @@ def cp_tuning(**options: Any) -> Callable[[Start], Adapted]:
 
 
 METHODS: dict[str, FewShot] = {
-    "fine-tune [CLS]": FewShot(fine_tuning("cls"), 1e-3),
-    "fine-tune [mean]": FewShot(fine_tuning("mean"), 1e-3),
+    "fine-tune [CLS]": FewShot(fine_tuning("cls"), 1e-3, cloze=False),
+    "fine-tune [mean]": FewShot(fine_tuning("mean"), 1e-3, cloze=False),
     "PET": FewShot(pet, 3e-5),
     "Fuzzy-PET": FewShot(fuzzy_pet, 3e-5),
+    "LM-BFF (T)": FewShot(lm_bff(template=True, words=False), 3e-5),
+    "LM-BFF (L)": FewShot(lm_bff(template=False, words=True), 3e-5),
+    "LM-BFF (T+L)": FewShot(lm_bff(template=True, words=True), 3e-5),
     "P-tuning": FewShot(p_tuning, 3e-5),
-    "WARP": FewShot(warp, 3e-2),
-    "CP-Tuning": FewShot(cp_tuning(), 3e-4),
-    "CP-Tuning without MLM": FewShot(cp_tuning(mlm_weight=0), 1e-3),
+    "WARP": FewShot(warp, 3e-2, usual=1e-2),
+    "CP-Tuning": FewShot(cp_tuning(), 3e-4, cloze=False),
+    "CP-Tuning without MLM": FewShot(cp_tuning(mlm_weight=0), 1e-3, cloze=False),
 }
 
 
-def few_shot_method(name: str) -> FewShot:
-    """The method called `name`; UsageError with the nearest name otherwise."""
-    if name not in METHODS:
+def method_name(name: str) -> str:
+    """The name in METHODS that `name` is, however it is written: "cp-tuning" is "CP-Tuning", "lm-bff-t-l" LM-BFF (T+L).
+
+    UsageError with the nearest name otherwise.
+    """
+    spelled = {_plain(known): known for known in METHODS}
+    if _plain(name) not in spelled:
         raise unknown("few-shot method", name, METHODS)
-    return METHODS[name]
+    return spelled[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def adapt(start: Start, name: str, *, steps: int, lr: float | None = None, **options: Any) -> Adapted:
     """The method called `name`, trained `steps` steps on the task's "train" rows at `lr` or its own rate.
 
-    `options` are those of `labkit.fit`. Deterministic in `start`.
+    `options` are those of `labkit.fit`. Deterministic in `start`. UsageError for an unknown name.
     """
-    chosen = few_shot_method(name)
-    found, rows = chosen.prepare(start), start.task.splits["train"]
+    chosen, rows = METHODS[method_name(name)], start.task.splits["train"]
+    found, lr = chosen.prepare(start), lr or chosen.rate_for(start.model)
     batches = Batches(rows, found.method.collate, min(BATCH, len(rows)), seed=start.seed)
-    fit(found.model, found.method.loss, batches, steps=steps, lr=lr or chosen.rate, seed=start.seed, **options)
+    fit(
+        found.model,
+        found.method.loss,
+        batches,
+        steps=steps,
+        lr=lr or chosen.rate_for(start.model),
+        seed=start.seed,
+        **options,
+    )
     if hasattr(found.method, "fitted"):
         found.method.fitted(found.model, rows)
     return found

@@ -123,6 +123,11 @@ def fold_soft_tokens(model: nn.Module) -> Any:
     return folded
 
 
+def plain(model: nn.Module) -> Any:
+    """A model that plain `transformers` saves: with its soft tokens folded in, or as it is where it has none."""
+    return fold_soft_tokens(model) if isinstance(unwrapped(model).get_input_embeddings(), SoftEmbedding) else model
+
+
 def addressed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
     """The batch with the ids of soft tokens where its "soft_mask" (batch, tokens) says so.
 

@@ -1,11 +1,10 @@
 """The pipeline of the course, end to end: pre-train → adapt → distil → quantise → measure → serve.
 
 Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, so an interrupted
-pipeline goes on where it was (`resume=True`). The stages' methods are the first ones of their kind; stronger ones
-take the same places.
+pipeline goes on where it was (`resume=True`).
 
     1-pretrained/          a masked language model            (or the model named by `model`)
-    2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and PET
+    2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and `few_shot`
     3-distilled/           the small model                    fine-tuned alone, KD, TinyBERT
     4-quantised/           both in int8
     app/                   the small int8 model of the first seed: `labkit serve` opens it

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.errors import DataError, UsageError
+from labkit.fewshot.methods import METHODS, method_name
 from labkit.tasks import Task, load_task
 
 
@@ -22,6 +23,9 @@ class PipelineSettings:
     splits: tuple[str, ...] = ()
     pattern: str | None = None  # cloze template, where the task brings none: "{text} it was {mask} ."
     words: tuple[str, ...] = ()  # its label words: ("0=bad", "1=good,great")
+    few_shot: str = (
+        "PET"  # the method of stage 2, one of labkit.fewshot.methods.METHODS; the default is the best measured
+    )
     shots: int = 16
     seeds: int = 3
     out: str = "runs/pipeline"
@@ -39,6 +43,7 @@ class PipelineSettings:
             raise UsageError("--shots and --seeds must be at least 1")
         if self.splits and len(self.splits) != self.seeds:
             raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
+        object.__setattr__(self, "few_shot", method_name(self.few_shot))
 
 
 def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
@@ -57,17 +62,20 @@ def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
 
 
 def with_cloze(task: Task, settings: PipelineSettings) -> Task:
-    """The task with the pattern and label words of the settings, where they are given; UsageError where none are."""
+    """The task with the pattern and label words of the settings, where they are given; UsageError where the few-shot
+    method needs some and there are none.
+    """
     words = dict(entry.partition("=")[::2] for entry in settings.words)
     task = replace(
         task,
         patterns=(settings.pattern,) if settings.pattern else task.patterns,
         words={label: tuple(text.split(",")) for label, text in words.items()} or task.words,
     )
-    if not task.patterns or set(task.words) != set(task.labels):
+    if METHODS[settings.few_shot].cloze and (not task.patterns or set(task.words) != set(task.labels)):
         fields = " ".join(f"{{{name}}}" for name in task.fields)
         pairs = " ".join(f"{label}=…" for label in task.labels)
         raise UsageError(
-            f"{task.name} has no cloze for PET: add --pattern '{fields} it was {{mask}} .' --words '{pairs}'"
+            f"{task.name} has no cloze for {settings.few_shot}: add --pattern '{fields} it was {{mask}} .' "
+            f"--words '{pairs}', or choose --few-shot cp-tuning, which needs none"
         )
     return task

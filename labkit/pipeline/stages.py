@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import shutil
@@ -24,7 +23,8 @@ from labkit.compression.tinybert import TinyBert
 from labkit.config import to_dict
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
-from labkit.fewshot.pet import PET
+from labkit.fewshot import methods
+from labkit.fewshot.soft_tokens import plain
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
 from labkit.lab import quietly
@@ -36,7 +36,7 @@ from labkit.zoo import Loaded, load, recipe
 from labkit.zoo.building import pretrain
 
 BATCH = 32  # sentences a batch, where the small model is trained and where latency is measured
-FEW = 16  # sentences a batch of few-shot training
+BASELINES = ("fine-tune [CLS]", "fine-tune [mean]")  # what the few-shot method is compared with
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,6 @@ class Trained:
     tokenizer: Any
     method: Any
     quantised: str | None = None
-
-
-def rate_for(model: PreTrainedModel, method: Any) -> float:
-    """The learning rate of few-shot training. Micro models: each method's best on another task (`benchmarks/pet.py
-    --tune`), since a fresh head must travel far and PET must not forget. Larger models: the usual 5e-5.
-    """
-    if model.config.hidden_size > 256:
-        return 5e-5
-    return 3e-5 if isinstance(method, PET) else 1e-3
 
 
 class Pipeline:
@@ -135,30 +126,17 @@ class Pipeline:
     # Stage 2
 
     def adapt(self, base: Loaded, task: Task, seed: int) -> None:
-        """The large model from a few examples: head fine-tuning and PET."""
+        """The large model from a few examples: both kinds of head fine-tuning, and the method chosen."""
         self._say(f"2/5 adapt to {task.name} from {self.settings.shots} examples a class, seed {seed}")
-        for pooling in ("cls", "mean"):
-            name = f"fine-tune [{'CLS' if pooling == 'cls' else 'mean'}]"
-            self._once(name, seed, lambda pooling=pooling: self._head(base, base.model, task, seed, pooling))
-        self._once("PET", seed, lambda: self._pet(base, task, seed), self._teacher(seed))
+        for name in dict.fromkeys([*BASELINES, self.settings.few_shot]):
+            folder = self._teacher(seed) if name == self.settings.few_shot else None
+            self._once(name, seed, lambda name=name: self._adapted(base, base.model, task, seed, name), folder)
 
-    def _head(self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, pooling: str) -> Trained:
-        """A fresh head over `body`, trained with it on the few examples."""
-        model = add_head(body, task.labels, pooling=pooling, seed=seed)
-        return self._fit(Trained(model, base.tokenizer, HeadClassifier(base.tokenizer, task.fields)), task, seed)
-
-    def _pet(self, base: Loaded, task: Task, seed: int) -> Trained:
-        """A copy of the language model, trained as a cloze on the few examples."""
-        return self._fit(
-            Trained(copy.deepcopy(base.model), base.tokenizer, PET.for_task(task, base.tokenizer)), task, seed
-        )
-
-    def _fit(self, start: Trained, task: Task, seed: int) -> Trained:
-        rows, rate = task.splits["train"], rate_for(start.model, start.method)
-        batches = Batches(rows, start.method.collate, min(FEW, len(rows)), seed=seed)
-        steps = self.settings.few_shot_steps
-        fit(start.model, start.method.loss, batches, steps=steps, lr=rate, seed=seed, progress=self.progress)
-        return start
+    def _adapted(self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, name: str) -> Trained:
+        """`body` adapted by one method on the few examples, as a model that plain transformers saves."""
+        start, steps = methods.Start(body, base.tokenizer, task, seed), self.settings.few_shot_steps
+        found = methods.adapt(start, name, steps=steps, progress=self.progress)
+        return Trained(plain(found.model), base.tokenizer, found.method)
 
     # Stage 3
 
@@ -166,7 +144,10 @@ class Pipeline:
         """The small model: fine-tuned on the same few examples, distilled by KD, distilled by TinyBERT."""
         layers, hidden = self.settings.student_layers, self.settings.student_hidden
         self._say(f"3/5 distil into {layers} layers, {hidden} wide, seed {seed}")
-        self._once("student, fine-tuned", seed, lambda: self._head(base, self._student(base, seed), task, seed, "mean"))
+        alone = "fine-tune [mean]"
+        self._once(
+            "student, fine-tuned", seed, lambda: self._adapted(base, self._student(base, seed), task, seed, alone)
+        )
         if not task.splits["unlabelled"]:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
         self._once("student, KD", seed, lambda: self._distilled(base, task, seed, inner=False))
@@ -210,7 +191,7 @@ class Pipeline:
         """Both models in row-wise int8."""
         self._say(f"4/5 quantise to int8, seed {seed}")
         for name, folder in (
-            ("PET + int8", self._teacher(seed)),
+            (f"{self.settings.few_shot} + int8", self._teacher(seed)),
             ("student, TinyBERT + int8", self.out / f"3-distilled/seed-{seed}"),
         ):
 
@@ -218,7 +199,7 @@ class Pipeline:
                 app = load_app(folder)
                 return Trained(int8.apply(app.model), app.tokenizer, app.method, quantised="int8")
 
-            place = "large" if name.startswith("PET") else "small"
+            place = "small" if name.startswith("student") else "large"
             self._once(name, seed, make, self.out / f"4-quantised/{place}-seed-{seed}")
 
     # Stage 5 belongs to every run
