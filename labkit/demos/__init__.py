@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import gradio
 
 # name -> what it lets a person do; the demo is the module or package of that name beside this file
-DEMOS = {"fewshot": "module 03: learn from three examples a class, by PET and by fine-tuning a head"}
+DEMOS = {"fewshot": "module 03: learn from three examples a class, by PET, CP-Tuning and a new head"}
 
 
 def build(name: str, model: str | None = None) -> gradio.Blocks:

@@ -173,6 +173,8 @@ def _ensure_pooler(encoder: PreTrainedModel, share: bool) -> None:
     if fresh is None:
         raise UsageError(f"{type(encoder).__name__} has no pooler: choose pooling 'cls' or 'mean'")
     encoder.pooler = fresh.to(encoder.device, encoder.dtype)
+    if getattr(encoder, "pooler_activation", encoder) is None:  # ALBERT keeps its tanh beside the pooler
+        encoder.pooler_activation = nn.Tanh()
 
 
 class HeadClassifier:

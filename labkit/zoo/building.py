@@ -7,11 +7,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizer
 
 from labkit import files
 from labkit.evaluation import evaluate
@@ -22,21 +22,28 @@ from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, History, fit
 from labkit.world import corpus
-from labkit.zoo.recipes import Recipe, recipe_hash
+from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer
 
 PROBE_ROWS = 500  # test reviews on which a freshly trained model is probed
 
 
-def new_model(item: Recipe, tokenizer: BertTokenizer) -> BertForMaskedLM:
+MicroModel: TypeAlias = BertForMaskedLM | AlbertForMaskedLM
+
+
+def new_model(item: Recipe, tokenizer: BertTokenizer) -> MicroModel:
     """The recipe's architecture with random weights; dropout 0, since micro models underfit."""
     torch.manual_seed(item.seed)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=item.hidden, num_hidden_layers=item.layers,
-        num_attention_heads=item.heads, intermediate_size=item.ffn, max_position_embeddings=item.positions,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    return BertForMaskedLM(config)
+    sizes = {
+        "vocab_size": len(tokenizer), "hidden_size": item.hidden, "num_hidden_layers": item.layers,
+        "num_attention_heads": item.heads, "intermediate_size": item.ffn, "max_position_embeddings": item.positions,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    if not isinstance(item, AlbertRecipe):
+        return BertForMaskedLM(BertConfig(**sizes))
+    ends = {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
+    shared = {"embedding_size": item.embedding, "num_hidden_groups": 1, "classifier_dropout_prob": 0.0}
+    return AlbertForMaskedLM(AlbertConfig(**sizes, **shared, **ends, hidden_act="gelu"))
 
 
 def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
@@ -56,7 +63,7 @@ def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
 def pretrain(
     item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None = None, *, folder: Path | None = None,
     resume: bool = False, progress: bool | None = None,
-) -> tuple[BertForMaskedLM, BertTokenizer, History]:  # fmt: skip
+) -> tuple[MicroModel, BertTokenizer, History]:  # fmt: skip
     """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on."""
     texts = corpus(item.world, item.language, item.documents)
     tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
@@ -73,7 +80,7 @@ def pretrain(
     return model, tokenizer, history
 
 
-def probe(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer) -> float:
+def probe(item: Recipe, model: MicroModel, tokenizer: BertTokenizer) -> float:
     """Zero-shot cloze accuracy on the world's reviews: has the model learned polarity? In [0, 1]."""
     task = load_task("world/reviews" if item.language == "en" else f"world/reviews-{item.language}", world=item.world)
     method = PET.for_task(task, tokenizer, words=5)
@@ -81,11 +88,11 @@ def probe(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer) -> flo
     return evaluate(model, method, few, "test", progress=False)[task.metric]
 
 
-def save(item: Recipe, model: BertForMaskedLM, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
+def save(item: Recipe, model: MicroModel, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
     """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, or nothing."""
     with quietly(), files.writing_folder(folder) as temporary:
         # A copy: the caller goes on with full precision.
-        half = BertForMaskedLM(model.config)
+        half = type(model)(model.config)
         half.load_state_dict(model.state_dict())
         half.half().save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

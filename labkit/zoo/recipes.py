@@ -38,6 +38,15 @@ class Recipe:
     world: World = field(default_factory=World)
 
 
+@dataclass(frozen=True)
+class AlbertRecipe(Recipe):
+    """The same for an ALBERT (Lan et al. 2020, §3.1): every layer is the same one, and words have a narrow embedding
+    that one matrix widens to `hidden`. A class of its own, so that the fingerprints of the BERTs stay as they are.
+    """
+
+    embedding: int = 64  # width of the table of words; the LM head goes back to it
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -45,6 +54,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1200),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",
                layers=4, steps=500, lr=1e-3, warmup=0.1, seed=1),
+        AlbertRecipe("micro-albert-en", "en", "English ALBERT: one layer, run three times", layers=3, steps=1200),
     )
 }  # fmt: skip
 

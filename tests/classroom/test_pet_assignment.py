@@ -27,6 +27,8 @@ TOLD = {
         "fuzzy_shared_words": "add them up, do not overwrite",
         "pseudo_labels_balance": "as many of each class as the rarest has",
         "word_pairs_holds": "an unknown word should be a ValueError",
+        "pair_large": "autograd goes through the costs",
+        "lora_holds": "each alone rounds to nothing",
     },
     "first_draft": {
         "fit_row_visible": "you cut the end of the text",
@@ -35,6 +37,10 @@ TOLD = {
         "fuzzy_gradient_visible": "is this autograd?",
         "pseudo_labels_visible": "you averaged the scores",
         "word_pairs_visible": "is the first word of a pair the one for class 0?",
+        "pair_loss_visible": "the margin of the pairs of one class is 1 - m",
+        "pair_slope_visible": "is this autograd?",
+        "merged_visible": "divide by the rank",
+        "one_adapter_visible": "each adapter's α / r is missing",
     },
 }
 
@@ -69,8 +75,8 @@ def test_planted_submissions_lose_what_they_should(name):
 
 
 def test_an_untouched_answer_is_told_to_be_one():
-    told = run({}, only=("fit_row", "label_scores", "fuzzy", "pseudo_labels"))
-    assert len(told) == 14
+    told = run({}, only=("fit_row", "label_scores", "fuzzy", "pseudo_labels", "pair", "merged", "one_adapter", "lora"))
+    assert len(told) == 22
     assert all("NotImplementedError" in words for words in told.values()), told
 
 
@@ -108,7 +114,7 @@ def test_overwriting_a_function_of_torch_wins_nothing(monkeypatch):
 
 
 def test_points_add_up():
-    assert sum(points(SOURCE, "test").values()) == 16
+    assert sum(points(SOURCE, "test").values()) == 24
     assert points(SOURCE, "manual") == {"reading": 4}
 
 
@@ -125,7 +131,7 @@ def test_the_full_proof_with_nbgrader(tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     rows = {row["submission"]: row for row in json.loads(result.stdout)}
     assert {name: row["scored"] for name, row in rows.items()} == {
-        "reference": 16, "untouched": 0, "first_draft": 4, "halfway": 7, "slips": 11
+        "reference": 24, "untouched": 0, "first_draft": 6, "halfway": 7, "slips": 17
     }  # fmt: skip
     assert rows["reference"]["by hand"] == rows["slips"]["by hand"] == 4
     assert rows["untouched"]["by hand"] == 0

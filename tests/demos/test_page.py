@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 
 import pytest
 
@@ -152,15 +153,37 @@ def test_a_person_learns_and_tries(port, page):
     page.goto(url)
     press(page, "Learn")
     page.get_by_text("Right on 200 unseen reviews").wait_for(timeout=60_000)
-    assert page.locator(".verdict").count() == 15  # five sentences, three methods
+    assert page.locator(".verdict").count() == 20  # five sentences, four methods
     assert page.locator("img[alt^='Loss on the examples over 40 training steps']").evaluate("i => i.naturalWidth") > 300
     page.get_by_label("Sentences to try").fill("what a superb soup .\n这里的汤")
     press(page, "Try, without learning again")
     page.get_by_text("“what a superb soup .”").wait_for(timeout=30_000)
-    assert page.locator(".verdict").count() == 6
+    assert page.locator(".verdict").count() == 8
     assert page.locator(".verdict b").first.inner_text() == "positive"
     assert page.get_by_text("it reads each as the same unknown word").count() == 1
     watch.check()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_button_that_matters_can_be_read(port, page, theme):
+    page.goto(f"http://127.0.0.1:{port}/?__theme={theme}")
+    button = page.get_by_role("button", name="Learn", exact=True)
+    button.wait_for(timeout=30_000)
+    found = button.evaluate("b => [getComputedStyle(b).color, getComputedStyle(b).backgroundColor]")
+    ink, ground = (luminance(*map(int, re.findall(r"\d+", colour)[:3])) for colour in found)
+    assert (ink + 0.05) / (ground + 0.05) > 4.5  # WCAG 2.2, 1.4.3
+
+
+def luminance(*rgb):
+    """The relative luminance of an sRGB colour, of bytes (WCAG 2.2)."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (byte / 255 for byte in rgb)]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_cp_tuning_is_said_to_need_no_words(port, page):
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.get_by_text("needs no label words").wait_for(timeout=30_000)
+    assert page.get_by_label("Label word 2").is_visible()
 
 
 def test_markup_in_every_field_is_text_and_nothing_typed_is_lost(port, page):
@@ -178,7 +201,7 @@ def test_markup_in_every_field_is_text_and_nothing_typed_is_lost(port, page):
     press(page, "Learn")
     page.get_by_text("What was trained").wait_for(timeout=60_000)
     assert page.locator(".said").inner_text() == f"“{typed}”"
-    assert page.locator(".fs .row > :first-child").all_inner_texts() == [MARKUP, "positive"] * 3
+    assert page.locator(".fs .row > :first-child").all_inner_texts() == [MARKUP, "positive"] * 4
     assert page.get_by_label("Class 1, example 1").input_value() == typed
     assert page.evaluate("window.hit") is None
     assert page.locator("img[src=x]").count() == 0

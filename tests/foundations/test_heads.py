@@ -75,6 +75,16 @@ def test_the_pooler_head_of_albert_too(tokenizer):
     torch.testing.assert_close(logits(ours, tokenizer), logits(theirs, tokenizer), rtol=0, atol=0)
 
 
+def test_a_masked_lm_of_albert_gets_its_pooler_and_the_tanh_on_it(tokenizer):
+    backbone = mlm("albert")
+    model = add_head(backbone, 2, "pooler", seed=1).eval()
+    batch = HeadClassifier(tokenizer).collate(ROWS)
+    with torch.no_grad():
+        first = backbone.albert(**batch).last_hidden_state[:, 0]
+        expected = model.classifier(torch.tanh(model.albert.pooler(first)))
+        torch.testing.assert_close(model(**batch).logits, expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_pooling_is_what_it_says(tokenizer, kind, pooling):
@@ -169,7 +179,9 @@ def test_what_cannot_carry_a_head_is_refused():
 # Saving
 
 
-@pytest.mark.parametrize("kind, pooling", [*(("bert", p) for p in POOLINGS), *((k, "mean") for k in KINDS)])
+@pytest.mark.parametrize(
+    "kind, pooling", [*(("bert", p) for p in POOLINGS), ("albert", "pooler"), *((k, "mean") for k in KINDS)]
+)
 def test_a_saved_model_comes_back(tokenizer, tmp_path, kind, pooling):
     model = add_head(mlm(kind), ("a", "b", "c"), pooling)
     model.save_pretrained(tmp_path)

@@ -10,15 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AlbertForMaskedLM, ElectraConfig, ElectraModel
 
 from labkit.errors import CheckpointError, LabkitError, UsageError
+from labkit.foundations.encoder import lm_logits
+from labkit.foundations.heads import POOLINGS, add_head
+from labkit.measure import parameters
 from labkit.world import World
-from labkit.zoo import RECIPES, Recipe, load, store
+from labkit.zoo import RECIPES, AlbertRecipe, Recipe, load, store
 from labkit.zoo.building import new_model, stack
 from labkit.zoo.recipes import recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, words
 
-TINY = Recipe("tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps=4, batch_size=8)
+SIZES = {"hidden": 32, "ffn": 32, "documents": 300, "steps": 4, "batch_size": 8}
+TINY = Recipe("tiny", "en", "for tests", **SIZES)
+TINY_ALBERT = AlbertRecipe("tiny", "en", "for tests", layers=3, embedding=16, **SIZES)
 SCRIPT = """
 import sys
 from labkit.zoo import building, recipes, store
@@ -122,6 +128,94 @@ def test_stacking_keeps_the_parent_where_depth_is_equal():
         deeper.bert.encoder.layer[1].parameters(), deeper.bert.encoder.layer[3].parameters(), strict=True
     ):
         assert torch.equal(one, two)
+
+
+# ALBERT
+
+
+def test_one_layer_however_deep_and_a_narrow_embedding():
+    tokenizer = build_tokenizer(["a small world ."], least=1)
+    shallow, deep = (new_model(replace(TINY_ALBERT, layers=layers), tokenizer) for layers in (1, 5))
+    assert parameters(shallow) == parameters(deep) < parameters(new_model(TINY, tokenizer))
+    assert deep.get_input_embeddings().weight.shape == (len(tokenizer), 16)
+    assert deep.predictions.decoder.weight is deep.get_input_embeddings().weight
+
+
+def test_an_albert_is_an_electra_body_whose_layers_are_equal():
+    """ELECTRA, too, widens a narrow embedding by a matrix, and has BERT's layers: with ALBERT's one in each, the two
+    agree.
+    """
+    tokenizer = build_tokenizer(["a small world , a large one ."], least=1)
+    albert = new_model(TINY_ALBERT, tokenizer).eval()
+    torch.manual_seed(1)
+    for parameter in albert.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # far from zero, so that every weight shows
+    known = albert.config.to_dict()
+    names = (
+        "vocab_size",
+        "embedding_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "hidden_act",
+        "intermediate_size",
+        "max_position_embeddings",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+    )
+    electra = ElectraModel(ElectraConfig(**{name: known[name] for name in names}, pad_token_id=0)).eval()
+    state = albert.albert.state_dict()
+    layer = {name.split("albert_layers.0.")[1]: value for name, value in state.items() if "albert_layers.0." in name}
+    theirs = {name: value for name, value in state.items() if name.startswith("embeddings.")}
+    theirs |= {f"embeddings_project.{end}": state[f"encoder.embedding_hidden_mapping_in.{end}"] for end in ENDS}
+    for number in range(3):
+        for here, there in ALBERT_TO_ELECTRA.items():
+            theirs |= {f"encoder.layer.{number}.{there}.{end}": layer[f"{here}.{end}"] for end in ENDS}
+    electra.load_state_dict(theirs)
+    batch = tokenizer(["a small world .", "a large one , a small world ."], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        ours, found = albert.albert(**batch).last_hidden_state, electra(**batch).last_hidden_state
+    torch.testing.assert_close(ours, found, rtol=1e-5, atol=1e-5)
+
+
+ENDS = ("weight", "bias")
+ALBERT_TO_ELECTRA = {
+    "attention.query": "attention.self.query", "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value", "attention.dense": "attention.output.dense",
+    "attention.LayerNorm": "attention.output.LayerNorm", "ffn": "intermediate.dense", "ffn_output": "output.dense",
+    "full_layer_layer_norm": "output.LayerNorm",
+}  # fmt: skip
+
+
+def test_an_albert_is_built_saved_and_read_by_plain_transformers(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    monkeypatch.setitem(RECIPES, "tiny", TINY_ALBERT)
+    folder = store.path("tiny", progress=False)
+    plain, facts = AlbertForMaskedLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not facts["missing_keys"] and not facts["unexpected_keys"]
+    model, tokenizer = load("tiny")
+    batch = tokenizer("the soup was [MASK] .", return_tensors="pt")
+    assert torch.equal(model(**batch).logits, plain.eval()(**batch).logits)
+    assert store.verify("tiny", progress=False)["name"] == "tiny"
+
+
+def test_the_fingerprint_knows_the_embedding_and_the_kind():
+    assert recipe_hash(TINY_ALBERT) != recipe_hash(replace(TINY_ALBERT, embedding=8))
+    assert recipe_hash(TINY_ALBERT) != recipe_hash(Recipe("tiny", "en", "for tests", layers=3, **SIZES))
+
+
+def test_what_stands_on_a_bert_stands_on_the_shipped_albert():
+    model, tokenizer = load("micro-albert-en")
+    texts = [f"what a {word} soup . it was [MASK] ." for word in ("superb", "wonderful", "terrible", "dreadful")]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    rows, columns = (batch["input_ids"] == tokenizer.mask_token_id).nonzero(as_tuple=True)
+    with torch.no_grad():
+        found = lm_logits(model, batch, rows, columns)
+        torch.testing.assert_close(found, model(**batch).logits[rows, columns])
+        bad, great = tokenizer.convert_tokens_to_ids(["bad", "great"])
+        assert (found[:, great] > found[:, bad]).tolist() == [True, True, False, False]
+        for pooling in POOLINGS:
+            assert add_head(model, 3, pooling, seed=0)(**batch).logits.shape == (4, 3)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

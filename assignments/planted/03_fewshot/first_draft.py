@@ -1,11 +1,13 @@
 # ruff: noqa: F821
 """The likely mistakes that the tests in sight name: texts cut at the wrong end, logits added up, a sum for a mean, the
-softmax after the mean, the words of a pair the wrong way round. What is left are the refusals of bad input.
+softmax after the mean, the words of a pair the wrong way round, one margin for two, a rank forgotten. What is left are the
+refusals of bad input.
 
 base: release
 loses: fit_row_visible, fit_row_cuts, label_scores_visible, label_scores_kinds, label_scores_stable,
     fuzzy_loss_visible, fuzzy_gradient_visible, fuzzy_shared_words,
-    pseudo_labels_visible, pseudo_labels_balance, word_pairs_visible, word_pairs_holds
+    pseudo_labels_visible, pseudo_labels_balance, word_pairs_visible, word_pairs_holds,
+    pair_loss_visible, pair_slope_visible, pair_large, merged_visible, one_adapter_visible, lora_holds
 """
 
 
@@ -78,3 +80,48 @@ def word_pairs(pairs, rows, model, tokenizer):
         right = (answers.long() == labels).float().mean().item()
         table.append({"pair": pair, "accuracy": right, "positive": answers.float().mean().item()})
     return sorted(table, key=lambda line: line["accuracy"], reverse=True)
+
+
+# %% pair_loss
+def pair_loss(similarity, labels, stored, margin, gamma):
+    if similarity.shape != (len(labels), len(stored)) or gamma <= 0 or not 0 <= margin < 1:
+        raise ValueError("similarity, gamma or margin")
+    same, fixed = labels[:, None] == stored, similarity.detach()
+    push = (gamma * (fixed + margin).relu() * (similarity - margin))[~same]
+    pull = (-gamma * (1 + margin - fixed).relu() * (similarity - margin))[same]  # the margin of the other kind
+    return (1 + push.exp().sum() * pull.exp().sum()).log()
+
+
+# %% pair_slope
+def pair_slope(similarity, labels, stored, margin, gamma):
+    tracked = similarity.clone().requires_grad_()  # autograd, where the formula was asked for
+    pair_loss(tracked, labels, stored, margin, gamma).backward()
+    return torch.zeros_like(similarity) if tracked.grad is None else tracked.grad
+
+
+# %% merged
+def merged(layer, adapters, shares):
+    if len(adapters) != len(shares):
+        raise ValueError("shares")
+    new = copy.deepcopy(layer)
+    with torch.no_grad():
+        for one, share in zip(adapters, shares, strict=True):
+            if one["B"].shape[1] != one["A"].shape[0] or len(one["B"]) != layer.out_features:
+                raise ValueError("an adapter does not fit")
+            if one["A"].shape[1] != layer.in_features:
+                raise ValueError("an adapter does not fit")
+            new.weight += share * one["alpha"] * one["B"] @ one["A"]  # without the rank
+    return new
+
+
+# %% one_adapter
+def one_adapter(adapters, shares):
+    if not adapters or len(adapters) != len(shares):
+        raise ValueError("shares")
+    for one in adapters:
+        if one["B"].shape[1] != one["A"].shape[0]:
+            raise ValueError("A and B do not fit")
+        if one["A"].shape[1] != adapters[0]["A"].shape[1] or len(one["B"]) != len(adapters[0]["B"]):
+            raise ValueError("adapters do not fit")
+    b = torch.cat([share * one["B"] for one, share in zip(adapters, shares, strict=True)], 1)  # α / r forgotten
+    return {"A": torch.cat([one["A"] for one in adapters]), "B": b, "alpha": b.shape[1]}

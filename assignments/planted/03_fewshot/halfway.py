@@ -3,7 +3,9 @@
 
 base: release
 loses: fuzzy_loss_visible, fuzzy_gradient_visible, fuzzy_shared_words, fuzzy_refuses,
-    pseudo_labels_visible, pseudo_labels_balance, pseudo_labels_refuses, word_pairs_visible, word_pairs_holds
+    pseudo_labels_visible, pseudo_labels_balance, pseudo_labels_refuses, word_pairs_visible, word_pairs_holds,
+    pair_loss_visible, pair_slope_visible, pair_large, pair_refuses,
+    merged_visible, one_adapter_visible, lora_holds, lora_refuses
 """
 
 

@@ -6,16 +6,17 @@
 #     name: python3
 #   labkit:
 #     lesson: 03/02
-#     points: 20
+#     points: 28
 #     by_hand: 4
 # ---
 
 # %% [markdown]
-# # Assignment 03/02: PET by hand
+# # Assignment 03: few examples, by hand
 #
-# You know from the lesson how PET turns classification into a cloze, why one word a class is a gamble, and how an
-# ensemble teaches a classifier. Here you build five parts of that machine, each a little different from the lesson's,
-# and read what they measure.
+# You know from lesson 03/02 how PET turns classification into a cloze, why one word a class is a gamble, and how an
+# ensemble teaches a classifier; from 03/04 how contrast does without label words; from 03/06 how a small change of a
+# large layer is learned and merged. Here you build seven parts of these machines, each a little different from the
+# lessons', and read what they measure. Problems 1 to 6 need lesson 03/02 alone.
 #
 # | problem | what you write | points |
 # |---|---|---|
@@ -25,6 +26,8 @@
 # | 4 | `pseudo_labels`: which answers of an ensemble to believe | 3 |
 # | 5 | `word_pairs`: measure what the choice of words does | 2 |
 # | 6 | read your table, in words (graded by hand) | 4 |
+# | 7 | `pair_loss`, `pair_slope`: CP-Tuning's contrast with stored examples, and its slope | 4 |
+# | 8 | `merged`, `one_adapter`: several LoRA adapters in one layer, or in one adapter | 4 |
 #
 # **How it is graded.** Write between the lines of each answer cell; the cells marked *test* must stay as they are.
 # A test that finds a mistake stops with a sentence that names it. Each test cell counts for itself, so a problem that
@@ -726,3 +729,400 @@ picture
 # Divide each word's probability by its mean over reviews without labels (contextual calibration). For `bad / handy` this
 # moves the threshold: more positive answers, and a much higher accuracy (77.5 % when measured). `paris / london` gets
 # balanced answers at best and stays at chance: calibration mends a threshold, it brings no information that words lack.
+
+# %% [markdown]
+# ## Problem 7: contrast in place of label words (4 points)
+#
+# CP-Tuning (lesson 03/04) asks for no words: it compares the vector at a text's blank with those of other examples. Here a
+# batch of texts meets a store of examples. Let $s_{ij}$ be the similarity of text $i$, of class $y_i$, to stored example
+# $j$, of class $t_j$; $P$ the pairs $(i, j)$ with $y_i = t_j$, and $N$ all other pairs. With a margin $m$ and a sharpness
+# $\gamma$,
+#
+# $$L = \log\Bigl(1 + \sum_{N} e^{\gamma\, a^-_{ij} (s_{ij} - m)} \cdot \sum_{P} e^{-\gamma\, a^+_{ij} (s_{ij} - (1 - m))}\Bigr)
+# \qquad a^-_{ij} = \max(0,\; s_{ij} + m) \qquad a^+_{ij} = \max(0,\; 1 + m - s_{ij})$$
+#
+# The costs $a$ make a pair count for more the farther it is from where it should be. They are **constants**: no slope goes
+# through them. Where $P$ or $N$ is empty its sum is 0, so $L$ is 0.
+#
+# Write `pair_loss(similarity, labels, stored, margin, gamma)`, a scalar tensor whose autograd slope is right, and
+# `pair_slope` with the same arguments: $\partial L / \partial s_{ij}$, of the shape of `similarity`, **by a formula that you
+# derive**, without autograd. `similarity` is (texts, examples), `labels` (texts,) and `stored` (examples,) are tensors of
+# class numbers. With $\gamma$ in the thousands the exponents reach thousands too, so stay in logarithms: $L$ is a softplus
+# of a sum of two `torch.logsumexp`. Their slopes have names that you know.
+#
+# Both: `ValueError` unless `similarity` has a row a text and a column an example, $\gamma > 0$ and $0 \le m < 1$.
+
+
+# %% answer="pair_loss"
+def pair_loss(similarity, labels, stored, margin, gamma):
+    """The pair-wise cost-sensitive contrastive loss of texts against stored examples: a scalar tensor."""
+    ### BEGIN SOLUTION
+    if tuple(similarity.shape) != (len(labels), len(stored)):
+        raise ValueError("a row for each text and a column for each example are needed")
+    if gamma <= 0 or not 0 <= margin < 1:
+        raise ValueError("gamma must be above 0, the margin in [0, 1)")
+    same, fixed = labels[:, None] == stored[None], similarity.detach()
+    push = (gamma * (fixed + margin).clamp(min=0) * (similarity - margin))[~same]
+    pull = (-gamma * (1 + margin - fixed).clamp(min=0) * (similarity - (1 - margin)))[same]
+    if not len(push) or not len(pull):
+        return 0.0 * similarity.sum()
+    return F.softplus(push.logsumexp(0) + pull.logsumexp(0))
+    ### END SOLUTION
+
+
+# %% answer="pair_slope"
+def pair_slope(similarity, labels, stored, margin, gamma):
+    """The slope of pair_loss in the similarities, by formula: (texts, examples)."""
+    ### BEGIN SOLUTION
+    if tuple(similarity.shape) != (len(labels), len(stored)):
+        raise ValueError("a row for each text and a column for each example are needed")
+    if gamma <= 0 or not 0 <= margin < 1:
+        raise ValueError("gamma must be above 0, the margin in [0, 1)")
+    same, slope = labels[:, None] == stored[None], torch.zeros_like(similarity)
+    if bool(same.all()) or not bool(same.any()):
+        return slope
+    near, far = similarity[~same], similarity[same]
+    steep, rise = gamma * (near + margin).clamp(min=0), gamma * (1 + margin - far).clamp(min=0)
+    push, pull = steep * (near - margin), -rise * (far - (1 - margin))
+    strength = (push.logsumexp(0) + pull.logsumexp(0)).sigmoid()
+    slope[~same] = strength * push.softmax(0) * steep
+    slope[same] = -strength * pull.softmax(0) * rise
+    return slope
+    ### END SOLUTION
+
+
+# %% test="pair_loss_visible" points=1
+# Test (1 point): two texts against three examples, with γ = 2 and m = .4; and one pair of each kind.
+similarity = torch.tensor([[0.8, 0.1, 0.3], [0.5, 0.6, 0.2]], dtype=torch.float64)
+labels, stored = torch.tensor([0, 1]), torch.tensor([0, 1, 1])
+answer = pair_loss(similarity.clone(), labels, stored, 0.4, 2.0)
+assert answer is not None, "pair_loss returns None: is the `return` missing?"
+assert torch.is_tensor(answer) and answer.ndim == 0, "the loss should be a scalar tensor"
+found = float(answer)
+assert abs(found - 2.231380) > 1e-4, "the margin of the pairs of one class is 1 - m, not m"
+assert abs(found - 2.405698) > 1e-4, "each pair's cost multiplies its exponent: where are the a?"
+assert abs(found - 2.191848) > 1e-4, "the costs are exchanged: a- is that of pairs of two classes"
+assert abs(found - 0.863725) > 1e-4, "sums of exponentials are wanted, you took means"
+assert abs(found - 2.513480) > 1e-4, "this is the logarithm of the product: add 1 to the product first (softplus)"
+assert abs(found - 3.023033) > 1e-4, "these are two losses added up: the two sums are multiplied, inside one logarithm"
+assert abs(found - 2.104831) > 1e-4, "all exponentials in one sum: the two sums are multiplied"
+assert abs(found - 2.591354) < 1e-4, f"the loss is 2.5914 here, not {found:.4f}"
+pair = pair_loss(torch.tensor([[0.6, 0.4]]), torch.tensor([0]), torch.tensor([0, 1]), 0.4, 64.0)
+assert abs(float(pair) - math.log(2)) < 1e-4, "similarities at their margins: e^0 · e^0, so L = log 2 whatever γ"
+
+# %% test="pair_slope_visible" points=1
+# Test (1 point): the slope for the same two texts; pairs of one class are drawn together, others pushed apart.
+similarity = torch.tensor([[0.8, 0.1, 0.3], [0.5, 0.6, 0.2]], dtype=torch.float64)
+labels, stored = torch.tensor([0, 1]), torch.tensor([0, 1, 1])
+with torch.inference_mode():
+    try:
+        found = pair_slope(similarity.clone(), labels, stored, 0.4, 2.0)
+    except NotImplementedError:
+        raise
+    except RuntimeError as error:
+        raise AssertionError(f"is this autograd? Write the formula instead ({error})") from error
+assert found is not None, "pair_slope returns None: is the `return` missing?"
+assert tuple(found.shape) == (2, 3), (
+    f"a slope for each similarity: (texts, examples) = (2, 3), not {tuple(found.shape)}"
+)
+right = torch.tensor([[-0.1985, 0.2441, 0.4011], [0.7101, -0.3365, -1.3183]], dtype=torch.float64)
+through = torch.tensor([[-0.1324, 0.0976, 0.3438], [0.7890, -0.3365, -1.7578]], dtype=torch.float64)
+assert not torch.allclose(found, -right, atol=1e-3), (
+    "the sign is wrong: a step against the slope draws a class together"
+)
+assert not torch.allclose(found, through, atol=1e-3), "you took the slope of the costs as well: they are constants"
+assert not torch.allclose(found / 0.92508, right, atol=1e-3), "the factor σ stands there twice"
+assert not torch.allclose(found * 0.92508, right, atol=1e-3), "the slope of softplus, σ of its argument, is missing"
+assert torch.allclose(found, right, atol=1e-3), f"wrong slope:\n{found}\nThe right one:\n{right}"
+
+# %% test="pair_large" points=1
+# Hidden test (1 point): more texts, examples and classes, autograd through pair_loss, γ = 5000, only pairs of one kind.
+### BEGIN HIDDEN TESTS
+assert not torch.allclose(torch.zeros(2), torch.ones(2)), "the comparison itself has been changed"
+generator = torch.Generator().manual_seed(3)
+texts, examples = (torch.randn(count, 6, generator=generator, dtype=torch.float64) for count in (5, 7))
+similarity = F.normalize(texts, dim=1) @ F.normalize(examples, dim=1).T
+labels, stored = torch.tensor([0, 1, 2, 2, 1]), torch.tensor([0, 0, 1, 2, 2, 1, 3])
+
+
+def pairs_by_hand(table, margin, gamma):
+    apart = together = 0.0
+    terms = {}
+    for i, own in enumerate(labels.tolist()):
+        for j, other in enumerate(stored.tolist()):
+            s = table[i][j]
+            cost = max(0.0, 1 + margin - s) if own == other else max(0.0, s + margin)
+            value = math.exp(-gamma * cost * (s - 1 + margin) if own == other else gamma * cost * (s - margin))
+            together, apart = together + value * (own == other), apart + value * (own != other)
+            terms[i, j] = (own == other, gamma * cost, value)
+    share = apart * together / (1 + apart * together)
+    slopes = {at: share * (-g * v / together if one else g * v / apart) for at, (one, g, v) in terms.items()}
+    return math.log1p(apart * together), slopes
+
+
+for margin, gamma in [(0.4, 3.0), (0.0, 8.0), (0.25, 16.0)]:
+    by_hand, slopes = pairs_by_hand(similarity.tolist(), margin, gamma)
+    tracked = similarity.clone().requires_grad_()
+    loss = pair_loss(tracked, labels, stored, margin, gamma)
+    assert abs(float(loss) - by_hand) < 1e-6, f"wrong loss for four classes, m = {margin}, γ = {gamma}"
+    loss.backward()
+    with torch.inference_mode():
+        found = pair_slope(similarity.clone(), labels, stored, margin, gamma).tolist()
+    for (i, j), value in slopes.items():
+        assert abs(found[i][j] - value) < 1e-6, f"wrong slope for four classes, m = {margin}, γ = {gamma}"
+        assert abs(float(tracked.grad[i, j]) - value) < 1e-6, (
+            "autograd goes through the costs of pair_loss: detach them"
+        )
+large, steep = (function(similarity, labels, stored, 0.4, 5000.0) for function in (pair_loss, pair_slope))
+assert bool(large.isfinite()) and bool(steep.isfinite().all()), "NaN or infinity at γ = 5000: stay in logarithms"
+push = max(5000 * max(0.0, s + 0.4) * (s - 0.4) for s in similarity[labels[:, None] != stored].tolist())
+pull = max(-5000 * max(0.0, 1.4 - s) * (s - 0.6) for s in similarity[labels[:, None] == stored].tolist())
+assert abs(float(large) - push - pull) < 4, "at γ = 5000 the farthest pair of each kind makes up the loss"
+for some, what in [([0, 0], "without pairs of two classes"), ([1, 2], "without pairs of one class")]:
+    alone = similarity[:2, :2].clone().requires_grad_()
+    loss = pair_loss(alone, torch.tensor([0, 0]), torch.tensor(some), 0.4, 8.0)
+    assert float(loss) == 0, f"{what} one of the sums is empty: the loss is log 1"
+    flat = pair_slope(alone.detach(), torch.tensor([0, 0]), torch.tensor(some), 0.4, 8.0)
+    assert tuple(flat.shape) == (2, 2) and float(flat.abs().max()) == 0, f"{what} the slope is 0 everywhere"
+### END HIDDEN TESTS
+
+# %% test="pair_refuses" points=1
+# Hidden test (1 point): labels or stored classes that do not fit the table, γ of 0 or less, margins outside [0, 1).
+### BEGIN HIDDEN TESTS
+table, two, three = torch.zeros(2, 3), torch.tensor([0, 1]), torch.tensor([0, 1, 1])
+for function in (pair_loss, pair_slope):
+    for labels, stored, margin, gamma, what in [
+        (three, two, 0.4, 8.0, "labels and stored classes exchanged"),
+        (two, two, 0.4, 8.0, "fewer stored classes than columns"),
+        (three, three, 0.4, 8.0, "more labels than rows"),
+        (two, three, 0.4, 0.0, "γ = 0"),
+        (two, three, 0.4, -1.0, "a negative γ"),
+        (two, three, 1.0, 8.0, "a margin of 1"),
+        (two, three, -0.1, 8.0, "a negative margin"),
+    ]:
+        try:
+            function(table, labels, stored, margin, gamma)
+        except ValueError:
+            continue
+        raise AssertionError(f"{function.__name__}: {what} should be a ValueError")
+    assert function(table, two, three, 0.0, 8.0).isfinite().all(), "a margin of 0 is allowed"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Problem 8: several LoRA adapters, one layer (4 points)
+#
+# LoRA (lesson 03/06) leaves a linear layer's weight $W$ $(d_{out}, d_{in})$ alone and learns a product of low rank beside
+# it. Here several tasks have each left an adapter $t$: a dictionary with `"A"` $(r_t, d_{in})$, `"B"` $(d_{out}, r_t)$ and
+# `"alpha"`, a number. With a share $\lambda_t$ for each, which may be negative (to *un*learn a task),
+#
+# $$W' = W + \sum_t \lambda_t \frac{\alpha_t}{r_t} B_t A_t$$
+#
+# Write two functions:
+#
+# - `merged(layer, adapters, shares)`: a **new** `torch.nn.Linear` with the weight $W'$ and the layer's bias, if it has one,
+#   on the layer's device and in its type. The given layer stays as it was and shares no memory with the new one. In
+#   half precision rounding would eat small updates one by one: sum everything in float32, round once. No adapters: a copy.
+# - `one_adapter(adapters, shares)`: **one** adapter that does to any layer what all of them do together, with
+#   $r = \sum_t r_t$ and `"alpha"` $= r$. It must never compute a matrix of the size of $W$, which may be huge.
+#   Hint: a sum of products $\sum_t B_t A_t$ is a product of two larger matrices.
+#
+# Both: `ValueError` unless there is one share an adapter, and the sizes of all A and B fit together (and, in `merged`, the
+# layer); `one_adapter` also for no adapters.
+
+
+# %% answer="merged"
+def merged(layer, adapters, shares):
+    """A new linear layer with all adapters in its weight."""
+    ### BEGIN SOLUTION
+    if len(shares) != len(adapters):
+        raise ValueError("one share an adapter is needed")
+    total = layer.weight.detach().float().clone()
+    for adapter, share in zip(adapters, shares, strict=True):
+        a, b = adapter["A"].detach().float(), adapter["B"].detach().float()
+        if len(a) != b.shape[1] or (b.shape[0], a.shape[1]) != tuple(total.shape):
+            raise ValueError("an adapter does not fit the layer")
+        total += share * adapter["alpha"] / len(a) * (b @ a)
+    new = copy.deepcopy(layer)
+    new.weight = torch.nn.Parameter(total.to(layer.weight.dtype))
+    return new
+    ### END SOLUTION
+
+
+# %% answer="one_adapter"
+def one_adapter(adapters, shares):
+    """One adapter that does what all of them do: {"A", "B", "alpha"}, its rank the sum of theirs."""
+    ### BEGIN SOLUTION
+    if not adapters or len(shares) != len(adapters):
+        raise ValueError("adapters are needed, and one share for each")
+    if any(len(one["A"]) != one["B"].shape[1] for one in adapters):
+        raise ValueError("A and B of an adapter do not fit each other")
+    if len({(len(one["B"]), one["A"].shape[1]) for one in adapters}) > 1:
+        raise ValueError("the adapters belong to layers of different sizes")
+    above = torch.cat([one["A"] for one in adapters])
+    scales = [share * one["alpha"] / len(one["A"]) for one, share in zip(adapters, shares, strict=True)]
+    beside = torch.cat([scale * one["B"] for scale, one in zip(scales, adapters, strict=True)], 1)
+    return {"A": above, "B": beside, "alpha": len(above)}
+    ### END SOLUTION
+
+
+# %% test="merged_visible" points=1
+# Test (1 point): one adapter of rank 2 on a layer from 3 to 2, then two of different ranks.
+layer = torch.nn.Linear(3, 2)
+with torch.no_grad():
+    layer.weight.copy_(torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]))
+    layer.bias.copy_(torch.tensor([5.0, 6.0]))
+first = {
+    "A": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
+    "B": torch.tensor([[1.0, 0.0], [1.0, 2.0]]),
+    "alpha": 4.0,
+}
+second = {"A": torch.tensor([[0.0, 1.0, 1.0]]), "B": torch.tensor([[1.0], [-1.0]]), "alpha": 3.0}
+answer = merged(layer, [first], [1.0])
+assert answer is not None, "merged returns None: is the `return` missing?"
+assert isinstance(answer, torch.nn.Linear), "a torch.nn.Linear is wanted"
+product = torch.tensor([[1.0, 0.0, 1.0], [1.0, 2.0, 1.0]])  # B A, by hand
+assert not torch.allclose(answer.weight - layer.weight, torch.zeros(2, 3)), "W' is W: you changed the layer, or nothing"
+assert not torch.allclose(answer.weight - layer.weight, 4 * product), "α / r: divide by the rank, 2 here"
+assert not torch.allclose(answer.weight - layer.weight, product), "α / r, 2 here, scales the product"
+assert torch.allclose(answer.weight - layer.weight, 2 * product), (
+    f"W' - W should be 2 B A, not {answer.weight - layer.weight}"
+)
+assert torch.allclose(answer.bias, torch.tensor([5.0, 6.0])), "the bias goes with the weight, as it is"
+both = merged(layer, [first, second], [0.5, -2.0]).weight - layer.weight
+assert not torch.allclose(both, 2 * product + 3 * torch.tensor([[0.0, 1.0, 1.0], [0.0, -1.0, -1.0]])), (
+    "where are the shares?"
+)
+assert torch.allclose(both, product - 6 * torch.tensor([[0.0, 1.0, 1.0], [0.0, -1.0, -1.0]])), (
+    "each adapter has its own α / r"
+)
+
+# %% test="one_adapter_visible" points=1
+# Test (1 point): one adapter in place of two.
+first = {
+    "A": torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
+    "B": torch.tensor([[1.0, 0.0], [1.0, 2.0]]),
+    "alpha": 4.0,
+}
+second = {"A": torch.tensor([[0.0, 1.0, 1.0]]), "B": torch.tensor([[1.0], [-1.0]]), "alpha": 3.0}
+answer = one_adapter([first, second], [0.5, -2.0])
+assert answer is not None, "one_adapter returns None: is the `return` missing?"
+assert set(answer) == {"A", "B", "alpha"}, 'an adapter is a dictionary with "A", "B" and "alpha"'
+assert tuple(answer["A"].shape) == (3, 3) and tuple(answer["B"].shape) == (2, 3), (
+    f"ranks 2 and 1 make 3: A (3, 3), B (2, 3), not {tuple(answer['A'].shape)}, {tuple(answer['B'].shape)}"
+)
+assert answer["alpha"] == 3, "alpha should be the rank, so that alpha / r is 1"
+effect = answer["B"] @ answer["A"]
+wanted = torch.tensor([[1.0, -6.0, -5.0], [1.0, 8.0, 7.0]])
+assert not torch.allclose(effect, torch.tensor([[0.5, -2.0, -1.5], [0.5, 3.0, 2.5]])), "each adapter's α / r is missing"
+assert not torch.allclose(effect, torch.tensor([[2.0, 3.0, 5.0], [2.0, 1.0, -1.0]])), "where are the shares?"
+assert torch.allclose(effect, wanted), f"B A should be the weighted sum of the two products,\n{wanted}, not\n{effect}"
+
+# %% test="lora_holds" points=1
+# Hidden test (1 point): both agree, half precision is rounded once, nothing given is changed or shared, no large matrix.
+### BEGIN HIDDEN TESTS
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Largest(TorchDispatchMode):
+    """Numbers in the largest tensor that is made inside."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, (tuple, list)) else [made]:
+            self.numbers = max(self.numbers, one.numel() if torch.is_tensor(one) else 0)
+        return made
+
+
+def exactly(w, adapters, shares):
+    total = w.double().clone()
+    for one, share in zip(adapters, shares, strict=True):
+        total += share * one["alpha"] / one["A"].shape[0] * one["B"].double() @ one["A"].double()
+    return total
+
+
+def gap(a, b):
+    return max(abs(x - y) for x, y in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True))
+
+
+assert not torch.allclose(torch.zeros(2), torch.ones(2)), "the comparison itself has been changed"
+assert gap(torch.zeros(2), torch.ones(2)) == 1, "the comparison itself has been changed"
+generator = torch.Generator().manual_seed(4)
+adapters = [
+    {"A": torch.randn(r, 7, generator=generator), "B": torch.randn(5, r, generator=generator), "alpha": alpha}
+    for r, alpha in ((1, 8), (4, 2.0), (2, 16.0))
+]
+shares = [0.3, -1.0, 0.25]
+before, layer = copy.deepcopy(adapters), torch.nn.Linear(7, 5, bias=False)
+weight = layer.weight.detach().clone()
+found, single = merged(layer, adapters, shares), one_adapter(adapters, shares)
+assert found.bias is None, "a layer without a bias gives one without"
+assert gap(found.weight, exactly(weight, adapters, shares)) < 1e-4, "wrong for three adapters of ranks 1, 4 and 2"
+assert gap(merged(layer, [single], [1.0]).weight, found.weight) < 1e-4, "one_adapter and merged do not agree"
+undone = merged(found, adapters, [-share for share in shares])
+assert gap(undone.weight, weight) < 1e-4, "the same adapters with the opposite shares should give W back"
+same = merged(layer, [], [])
+assert gap(same.weight, weight) == 0, "without adapters: a copy"
+for new in (found, same):
+    with torch.no_grad():
+        new.weight.add_(1.0)
+assert gap(layer.weight, weight) == 0, "the given layer has been changed, or shares its memory with the new one"
+with_bias = torch.nn.Linear(7, 5)
+bias = with_bias.bias.detach().clone()
+with torch.no_grad():
+    merged(with_bias, adapters, shares).bias.add_(1.0)
+assert gap(with_bias.bias, bias) == 0, "the bias of the new layer is the old one itself, not a copy"
+for one, old in zip(adapters, before, strict=True):
+    assert gap(one["A"], old["A"]) == gap(one["B"], old["B"]) == 0, "the adapters have been changed"
+tiny = [{"A": torch.full((1, 7), 0.001), "B": torch.ones(5, 1), "alpha": 1.0}] * 8
+half = torch.nn.Linear(7, 5).to(torch.bfloat16)
+with torch.no_grad():
+    half.weight.fill_(1.0)
+rounded = merged(half, tiny, [1.0] * 8)
+assert rounded.weight.dtype == torch.bfloat16 and rounded.bias.dtype == torch.bfloat16, "the layer's type is to be kept"
+assert gap(rounded.weight.float(), torch.full((5, 7), 1.0078125)) == 0, (
+    "eight updates of .001 to bfloat16 ones: each alone rounds to nothing; sum in float32, round once"
+)
+long = [{"A": torch.ones(2, 300), "B": torch.ones(400, 2), "alpha": 2.0}] * 3
+with Largest() as seen:
+    one_adapter(long, [1.0, 2.0, 3.0])
+assert 0 < seen.numbers <= 6 * 400, (
+    "one_adapter makes a matrix as large as the layer's weight: put A and B together as they are"
+)
+### END HIDDEN TESTS
+
+# %% test="lora_refuses" points=1
+# Hidden test (1 point): shares that are too few or too many, A and B of different ranks, layers of other sizes, nothing.
+### BEGIN HIDDEN TESTS
+
+
+def zeros(d_out, d_in, r, other=None):
+    return {"A": torch.zeros(r, d_in), "B": torch.zeros(d_out, other or r), "alpha": 1.0}
+
+
+layer = torch.nn.Linear(3, 2)
+for adapters, shares, what in [
+    ([zeros(2, 3, 1)] * 2, [1.0], "one share for two adapters"),
+    ([zeros(2, 3, 1)], [1.0, 1.0], "two shares for one adapter"),
+    ([zeros(2, 3, 2, 1)], [1.0], "A of rank 2 with B of rank 1"),
+    ([zeros(2, 3, 1), zeros(2, 4, 1)], [1.0, 1.0], "adapters with different d_in"),
+    ([zeros(2, 3, 1), zeros(1, 3, 1)], [1.0, 1.0], "adapters with different d_out"),
+]:
+    for name, call in (("merged", lambda a, s: merged(layer, a, s)), ("one_adapter", one_adapter)):
+        try:
+            call(adapters, shares)
+        except ValueError:
+            continue
+        raise AssertionError(f"{name}: {what} should be a ValueError")
+for name, call in (
+    ("merged: an adapter of a layer with another d_in", lambda: merged(layer, [zeros(2, 4, 1)], [1.0])),
+    ("merged: an adapter of a layer with d_out = 1", lambda: merged(layer, [zeros(1, 3, 1)], [1.0])),
+    ("one_adapter: no adapters", lambda: one_adapter([], [])),
+):
+    try:
+        call()
+    except ValueError:
+        continue
+    raise AssertionError(f"{name} should be a ValueError")
+### END HIDDEN TESTS

@@ -1,4 +1,5 @@
-"""The demo of module 03: teach a class with three examples, and compare what PET and a new head make of them.
+"""The demo of module 03: teach a class with three examples, and compare what PET, CP-Tuning and a new head make of
+them.
 
 Read `page.py` first; `form.py` is what a person types, `presets.py` what it starts from, `learning.py` the methods,
 `showing.py` the results.

@@ -5,7 +5,6 @@ A method is one entry of METHODS: a function from a pre-trained model and a task
 
 from __future__ import annotations
 
-import copy
 import itertools
 import threading
 from collections import OrderedDict
@@ -16,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labkit.evaluation import predict
+from labkit.fewshot import methods as registry
 from labkit.fewshot.pet import PET
-from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import parameters
 from labkit.tasks import Task
 from labkit.training import Batches, fit
@@ -42,11 +41,15 @@ class Trained:
 
 
 class Method(NamedTuple):
-    """How a method learns, and in a few words what it does; `trains` is False where it takes no step."""
+    """How a method learns, and in a few words what it does; `trains` is False where it takes no step.
+
+    `loss` says what its loss is: losses of one kind can be drawn on one axis.
+    """
 
     learn: Callable[[Loaded, Task, OnStep], Trained]
     about: str
     trains: bool = True
+    loss: str = "cross-entropy"
 
 
 def zero_shot(base: Loaded, task: Task, on_step: OnStep) -> Trained:
@@ -54,30 +57,33 @@ def zero_shot(base: Loaded, task: Task, on_step: OnStep) -> Trained:
     return Trained(base.model, PET.for_task(task, base.tokenizer))
 
 
-def pet(base: Loaded, task: Task, on_step: OnStep) -> Trained:
-    """PET: the same question, and all weights trained to answer it with the right label word."""
-    how = PET.for_task(task, base.tokenizer)
-    return _fitted(copy.deepcopy(base.model), how, task, 3e-5, on_step)
+def registered(name: str) -> Callable[[Loaded, Task, OnStep], Trained]:
+    """The method of that name in `labkit.fewshot.methods`, at its own rate: STEPS steps on the task's examples."""
+    chosen = registry.METHODS[registry.method_name(name)]
 
+    def learn(base: Loaded, task: Task, on_step: OnStep) -> Trained:
+        found, rows = chosen.prepare(registry.Start(base.model, base.tokenizer, task, SEED)), task.splits["train"]
+        model, how, rate = found.model, found.method, chosen.rate_for(base.model)
+        batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=SEED)
+        done = fit(model, how.loss, batches, steps=STEPS, lr=rate, seed=SEED, progress=False, on_step=on_step)
+        if hasattr(how, "fitted"):  # it answers by comparison with the examples
+            how.fitted(model, rows)
+        return Trained(model.eval(), how, tuple(done.losses), done.seconds)
 
-def fine_tuned(base: Loaded, task: Task, on_step: OnStep) -> Trained:
-    """Fine-tuning with a new head on the mean of the last states."""
-    how = HeadClassifier(base.tokenizer, task.fields)
-    return _fitted(add_head(base.model, task.labels, pooling="mean", seed=SEED), how, task, 1e-3, on_step)
-
-
-def _fitted(model: Any, how: Any, task: Task, lr: float, on_step: OnStep) -> Trained:
-    """STEPS steps at `lr`: a new head must travel far, while PET starts from what the model knows."""
-    rows = task.splits["train"]
-    batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=SEED)
-    done = fit(model, how.loss, batches, steps=STEPS, lr=lr, seed=SEED, progress=False, on_step=on_step)
-    return Trained(model.eval(), how, tuple(done.losses), done.seconds)
+    return learn
 
 
 METHODS: dict[str, Method] = {
     "Zero-shot cloze": Method(zero_shot, "nothing: the pre-trained model fills the blank as it is", trains=False),
-    "PET": Method(pet, "the whole model, to fill the blank with the right label word"),
-    "Head fine-tuning": Method(fine_tuned, "the whole model under a new head; label words are not used"),
+    "PET": Method(registered("PET"), "the whole model, to fill the blank with the right label word"),
+    "CP-Tuning": Method(
+        registered("CP-Tuning"),
+        "the whole model, to bring examples of a class together; neither label words nor your pattern are used",
+        loss="contrast",
+    ),
+    "Head fine-tuning": Method(
+        registered("fine-tune [mean]"), "the whole model under a new head; label words are not used"
+    ),
 }
 
 

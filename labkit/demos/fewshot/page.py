@@ -28,7 +28,7 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 A_CLASS = 2 + EXAMPLES  # fields of a class: name, label word, examples
 KEPT = 3600  # seconds for which a session's models are kept after their last use
 INTRO = """<div class="fs"><h2>Learn from three examples</h2>
-<p>Give each class a name and three example sentences, press <b>Learn</b>, and see what three methods make of sentences
+<p>Give each class a name and three example sentences, press <b>Learn</b>, and see what four methods make of sentences
 that they have not seen.</p></div>"""
 WAITING = """<div class="fs"><div class="box waiting"><p>Press <b>Learn</b>: the answers appear here within
 seconds.</p></div></div>"""
@@ -39,13 +39,18 @@ would rather write in the blank is the answer.
 **PET** asks the same question, and trains the model on your examples to answer it with the right word. It begins with
 what the word already means to the model (Schick & Schütze 2021).
 
+**CP-Tuning** needs no label words, and does not read your pattern: every sentence is followed by the same two words
+("it is"), whose vectors are trained too, and by a blank. Training brings what the model thinks at the blank
+together for sentences of one class, and apart for those of different classes. A new sentence gets the class of the most
+similar example; the shares show how far the other classes' examples are behind (Xu et al. 2022).
+
 **Head fine-tuning** takes the language model's own output away and puts a new layer, drawn at random, on the mean of
 the words' vectors. It never sees your label words: all that it knows of the classes is in your examples.
 
 Things to try:
 
 - Press *Other examples* and *Learn* a few times: whose accuracy depends most on which examples it was given?
-- Choose *Words that say nothing*, then *Words swapped*: which methods suffer, and which does not notice?
+- Choose *Words that say nothing*, then *Words swapped*: which methods suffer, and which do not notice?
 - Delete all examples but one a class, or give a class a wrong one.
 - Write "not good": the model has read few negations.
 """

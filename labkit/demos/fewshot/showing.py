@@ -29,10 +29,12 @@ VISIBLE = {ord(c): f"&#{ord(c)};" for c in "{}$`"} | {
 }
 INK = "#64748b"  # of what is no class: scores and losses
 SHADES = ("#000000", "#7c8798", "#334155")  # of lines on white
+# `.dark` three times: Gradio's own rules for it are more specific than one.
 STYLE = """
 :root { --body-text-color-subdued: #52525b; --block-info-text-color: #52525b }
-:root, .dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412 }
-.dark { --body-text-color-subdued: #b4b4bd; --block-info-text-color: #b4b4bd }
+:root, .dark.dark.dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412;
+  --button-primary-border-color: #c2410c; --button-primary-border-color-hover: #9a3412 }
+.dark.dark.dark { --body-text-color-subdued: #b4b4bd; --block-info-text-color: #b4b4bd }
 .html-container:has(.fs) { padding: 0 !important }
 .fs { color: var(--body-text-color); line-height: 1.4; overflow-wrap: anywhere }
 .fs h2, .fs h3, .fs p { margin: 0 !important; color: inherit }
@@ -140,27 +142,40 @@ def _score(name: str, learnt: Learnt, ends: Sequence[float]) -> str:
 
 
 def losses(learnt: Learnt) -> Plot:
-    """The loss of each method that trained, step by step, and what guessing would lose."""
+    """The loss of each method that trained, step by step; above those that tell classes apart, and what guessing would
+    lose, below them those of any other kind.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 2.6), layout="constrained")
-    axes, classes = figure.subplots(), len(learnt.task.labels)
     curves = {name: trained.losses for name, trained in learnt.methods.items() if trained.losses}
+    kinds = list(dict.fromkeys(METHODS[name].loss for name in curves))
+    curves = {name: curves[name] for name in sorted(curves, key=lambda name: kinds.index(METHODS[name].loss))}
+    figure, classes = Figure(figsize=(5, 1.3 + 1.3 * len(kinds)), layout="constrained"), len(learnt.task.labels)
+    found = figure.subplots(len(kinds), squeeze=False, sharex=True, height_ratios=[2, *[1] * (len(kinds) - 1)])[:, 0]
     for number, (name, curve) in enumerate(curves.items()):
         look = {"color": SHADES[number % len(SHADES)], "marker": MARKS[number % len(MARKS)], "markevery": 5}
+        axes = found[kinds.index(METHODS[name].loss)]
         axes.plot(range(1, len(curve) + 1), curve, label=name, ms=5, lw=1.8, **look)
-    axes.axhline(math.log(classes), color="#777777", ls="--", lw=1, label=f"guessing among {classes}")
-    axes.set(
-        xlabel="training step",
-        ylabel="loss (nats)",
-        ylim=(0, 1.08 * max(math.log(classes), *map(max, curves.values()))),
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", lw=0.7)
-    axes.legend(frameon=False, fontsize=9)
-    told = "; ".join(f"{name} from {curve[0]:.2f} to {curve[-1]:.2f}" for name, curve in curves.items())
-    alt = f"Loss on the examples over {len(next(iter(curves.values())))} training steps, in nats: {told}. "
-    return Plot(figure, alt + f"Guessing among {classes} classes loses {math.log(classes):.2f}.")
+    for kind, axes in zip(kinds, found, strict=True):
+        if kind == kinds[0]:
+            axes.axhline(math.log(classes), color="#777777", ls="--", lw=1, label=f"guessing among {classes}")
+        axes.set(ylabel="loss (nats)" if kind == "cross-entropy" else kind, ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", lw=0.7)
+        axes.legend(frameon=False, fontsize=9, loc="upper right")
+    found[-1].set(xlabel="training step")
+    return Plot(figure, _told(curves, kinds, classes))
+
+
+def _told(curves: Mapping[str, Sequence[float]], kinds: Sequence[str], classes: int) -> str:
+    """The figure of the losses in words."""
+    told = [f"Loss on the examples over {len(next(iter(curves.values())))} training steps."]
+    for kind in kinds:
+        lines = [f"{n} from {c[0]:.2f} to {c[-1]:.2f}" for n, c in curves.items() if METHODS[n].loss == kind]
+        told.append(f"{kind.capitalize()}: {'; '.join(lines)}.")
+        if kind == kinds[0]:
+            told.append(f"Guessing among {classes} classes loses {math.log(classes):.2f}.")
+    return " ".join(told)
 
 
 def curves(learnt: Learnt) -> str:
