@@ -18,6 +18,7 @@ from labkit.tasks.text import read_json_lines
 
 SPLITS = ("0", "1", "2", "3", "4", "few_all")
 Raw = Mapping[str, Any]
+GAP, CANDIDATES = "#idiom#", 7
 TNEWS = {
     "100": "故事", "101": "文化", "102": "娱乐", "103": "体育", "104": "财经", "106": "房产", "107": "汽车",
     "108": "教育", "109": "科技", "110": "军事", "112": "旅游", "113": "国际", "114": "股票", "115": "农业",
@@ -57,12 +58,23 @@ def _keywords(raw: Raw) -> dict[str, Any]:
 
 def _idiom(raw: Raw) -> dict[str, Any]:
     """The passage keeps its mark #idiom#, so that a method may put each candidate there."""
+    if not isinstance(raw["candidates"], list) or len(raw["candidates"]) != CANDIDATES:
+        raise ValueError(f"field 'candidates' must be a list of {CANDIDATES} idioms, not {raw['candidates']!r:.40}")
+    if GAP not in raw["content"]:
+        raise ValueError(f"field 'content' has no gap: write {GAP} where the idiom goes")
     listed = "；".join(f"{at}、{idiom}" for at, idiom in enumerate(raw["candidates"]))
     return {"text_a": raw["content"], "text_b": listed, "candidates": list(raw["candidates"])}
 
 
 def _pronoun(raw: Raw) -> dict[str, Any]:
+    """The spans count characters of the text, and must stand there."""
     target = raw["target"]
+    for span in ("span1", "span2"):
+        text, at = target[f"{span}_text"], target[f"{span}_index"]
+        if not text or not raw["text"].startswith(text, at):
+            raise ValueError(
+                f"field 'target': {span}_text {text!r} does not stand at {span}_index {at} of the text: mend the place"
+            )
     return {
         "text_a": raw["text"],
         "text_b": f"“{target['span2_text']}”指的是“{target['span1_text']}”",
@@ -74,7 +86,7 @@ FEWCLUE: Mapping[str, FewClue] = {
     "eprstmt": FewClue(
         _sentence,
         ("{text}总之很{mask}。", "很{mask}！{text}"),
-        {"Negative": ("差", "坏"), "Positive": ("好", "棒")},
+        {"Negative": ("差", "坏", "糟"), "Positive": ("好", "棒", "妙")},
         ("Negative", "Positive"),
         pair=False,
     ),
@@ -86,12 +98,19 @@ FEWCLUE: Mapping[str, FewClue] = {
     "ocnli": FewClue(
         _pair,
         ("{text_a}？{mask}，{text_b}",),
-        {"entailment": ("没错",), "neutral": ("也许",), "contradiction": ("不对",)},
+        {
+            "entailment": ("没错", "当然", "确实"),
+            "neutral": ("也许", "可能", "或许"),
+            "contradiction": ("不对", "错误", "不是"),
+        },
         ("entailment", "neutral", "contradiction"),
     ),
     "bustm": FewClue(_pair, ("{text_a}，{text_b}，这两句话意思{mask}同。",), {"0": ("不",), "1": ("相",)}, ("0", "1")),
     "csl": FewClue(
-        _keywords, ("{text_b}，这些词{mask}是下文的关键词：{text_a}",), {"0": ("不",), "1": ("都",)}, ("0", "1")
+        _keywords,
+        ("{text_b}，这些词{mask}是下文的关键词：{text_a}",),
+        {"0": ("不", "非"), "1": ("都", "全")},
+        ("0", "1"),
     ),
     "chid": FewClue(
         _idiom,
@@ -101,7 +120,10 @@ FEWCLUE: Mapping[str, FewClue] = {
         label_key="answer",
     ),
     "cluewsc": FewClue(
-        _pronoun, ("{text_a}其中{text_b}，这{mask}对。",), {"false": ("不",), "true": ("很",)}, ("false", "true")
+        _pronoun,
+        ("{text_a}其中{text_b}，这{mask}对。",),
+        {"false": ("不", "没"), "true": ("很", "就")},
+        ("false", "true"),
     ),
 }
 
@@ -142,6 +164,22 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
         patterns=form.patterns,
         words=form.words if form.words is not None else {name: (name,) for name in names},
     )
+
+
+def available_splits(spec: str) -> tuple[int, ...]:
+    """The numbers of the training splits of `FOLDER/eprstmt` whose files are there; the protocol has five, 0 to 4."""
+    folder = Path(spec).expanduser()
+    return tuple(int(split) for split in SPLITS[:5] if (folder / f"train_{split}.json").is_file())
+
+
+def label_codes(spec: str) -> dict[str, str]:
+    """Label name, as in the task's `labels` -> how the files of `FOLDER/tnews` write it: {"体育": "103"}."""
+    folder = Path(spec).expanduser()
+    if folder.name not in FEWCLUE:
+        raise unknown("FewCLUE task", folder.name, FEWCLUE)
+    names, _ = label_index((), codes := _label_codes(folder, FEWCLUE[folder.name]))
+    written = {name: code for code, name in codes.items()}
+    return {name: written[name] for name in names}
 
 
 def _files(folder: Path, split: str) -> tuple[dict[str, list[Path]], list[str]]:
@@ -188,12 +226,17 @@ def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Ite
             row: Row = form.texts(raw)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: line {line}: field {error} is missing or of another shape") from None
+        except ValueError as error:
+            raise DataError(f"{path}: line {line}: {error}") from None
         for name in row:
             if name.startswith("text") and not isinstance(row[name], str):
                 raise DataError(f"{path}: line {line}: field {name!r} must be a text, not {row[name]!r:.40}")
         if "id" in raw:
             row["id"] = raw["id"]
         if part in ("submission", "unlabelled"):
+            if raw.get(form.label_key) not in (None, ""):
+                told = f"field {form.label_key!r} gives a label, and this file must have none"
+                raise DataError(f"{path}: line {line}: {told}: remove the field, or move the row to a training file")
             row["label"] = None
         else:
             code, where = str(_at(raw, form.label_key, path, line)), f"{path}: line {line}, field {form.label_key!r}"

@@ -8,6 +8,7 @@ import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.tasks import FEWCLUE, load_task
+from labkit.tasks.fewclue import available_splits
 
 ROWS = {
     "eprstmt": {"id": 1, "sentence": "很好", "label": "Positive"},
@@ -113,6 +114,64 @@ def test_bad_folders_rows_and_splits(tmp_path):
     (folder / "dev_0.json").write_text('{"sentence": "x", "label": "Positive"}\n{"sentence": \n')
     with pytest.raises(DataError, match=r"dev_0\.json: line 2, column 14: broken JSON"):
         load_task(f"fewclue:{folder}")
+
+
+SPANS = {"span1_text": "小马", "span1_index": 0, "span2_text": "他", "span2_index": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("chid", {"content": "他来了"}, "field 'content' has no gap: write #idiom# where the idiom goes"),
+        (
+            "chid",
+            {"candidates": list("甲乙丙")},
+            "field 'candidates' must be a list of 7 idioms, not .'甲', '乙', '丙'",
+        ),
+        ("chid", {"candidates": "甲乙丙丁戊己庚"}, "field 'candidates' must be a list of 7 idioms, not '甲乙"),
+        ("chid", {"answer": 7}, "field 'answer': unknown label '7'"),
+        ("cluewsc", {"target": {**SPANS, "span2_index": 1}}, "span2_text '他' does not stand at span2_index 1 of the"),
+        ("cluewsc", {"target": {**SPANS, "span1_text": ""}}, "span1_text '' does not stand at span1_index 0"),
+        ("cluewsc", {"target": {"span1_text": "小马"}}, "field 'span1_index' is missing"),
+        ("cluewsc", {"target": "小马"}, "is missing or of another shape"),
+        ("cluewsc", {"target": {**SPANS, "span1_index": "0"}}, "is missing or of another shape"),
+        ("csl", {"label": "2"}, "field 'label': unknown label '2'"),
+    ],
+)
+def test_a_row_without_its_gap_candidates_or_spans(tmp_path, name, changes, message):
+    write(tmp_path / name, "train_0.json", [ROWS[name], {**ROWS[name], **changes}])
+    with pytest.raises(DataError, match=r"train_0\.json: line 2[:,] .*" + message):
+        load_task(f"fewclue:{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize(("file", "label"), [("test.json", "Positive"), ("unlabeled.json", 0)])
+def test_a_label_where_none_belongs(tmp_path, file, label):
+    folder, bare = tmp_path / "eprstmt", {"id": 1, "sentence": "好"}
+    write(folder, "train_0.json", [ROWS["eprstmt"]])
+    write(folder, file, [bare, {**bare, "label": label}])
+    with pytest.raises(DataError, match=r"line 2: field 'label' gives a label.*remove the field, or move the row"):
+        load_task(f"fewclue:{folder}")
+    for empty in (None, ""):
+        write(folder, file, [{**bare, "label": empty}])
+        part = "submission" if file == "test.json" else "unlabelled"
+        assert load_task(f"fewclue:{folder}").splits[part][0]["label"] is None
+
+
+def test_the_five_splits_that_are_there(tmp_path):
+    folder = tmp_path / "eprstmt"
+    assert available_splits(str(folder)) == ()
+    for name in ("train_3.json", "train_1.json", "train_few_all.json", "train_7.json"):
+        write(folder, name, [ROWS["eprstmt"]])
+    assert available_splits(str(folder)) == (1, 3)
+
+
+def test_words_come_in_sets_and_stand_for_one_label_each(tmp_path):
+    for name, raw in ROWS.items():
+        write(tmp_path / name, "train_0.json", [raw])
+        words = load_task(f"fewclue:{tmp_path}/{name}").words
+        used = [word for some in words.values() for word in some]
+        assert len(set(used)) == len(used)
+    assert {len(some) for some in load_task(f"fewclue:{tmp_path}/ocnli").words.values()} == {3}
 
 
 @pytest.mark.real
