@@ -35,9 +35,9 @@ MODEL = "micro-bert-zh"
 REAL = ("eprstmt", "bustm", "ocnli", "tnews")
 INTENTS, INTENT_SHOTS = "world/intents-zh", 4
 TUNE = RESULTS / "fewclue_tune.json"
-GRID = {"fine-tune [mean]": (3e-4, 1e-3), "PET": (3e-5, 1e-4, 3e-4, 1e-3)}
-MULTITASK = {"200 steps at 3e-4": (200, 3e-4), "200 steps at 1e-3": (200, 1e-3), "600 steps at 3e-4": (600, 3e-4)}
-TUNING_SEEDS = (10, 11)
+GRID = {"fine-tune [mean]": (3e-4, 1e-3), "PET": (3e-5, 3e-4, 1e-3)}
+MULTITASK = {"200 steps at 3e-4": (200, 3e-4), "200 steps at 1e-3": (200, 1e-3)}
+TUNING_SEEDS = (10,)
 QUICK = Settings(steps=2, multitask_steps=2, unlabelled=40)
 
 

@@ -104,8 +104,8 @@ def lm_bff(*, template: bool, words: bool) -> Callable[[Start], Adapted]:
 
 
 def p_tuning(start: Start) -> Adapted:
-    """P-tuning from PET's pattern, whose words become soft tokens; the whole model trains."""
-    return _attached(PTuning, start)
+    """P-tuning from PET's pattern, its words soft tokens that a BiLSTM and an MLP produce; the whole model trains."""
+    return _attached(PTuning, start, encoder="lstm")
 
 
 def warp(start: Start) -> Adapted:
@@ -113,9 +113,9 @@ def warp(start: Start) -> Adapted:
     return _attached(WARP, start)
 
 
-def _attached(kind: type[PTuning] | type[WARP], start: Start) -> Adapted:
+def _attached(kind: type[PTuning] | type[WARP], start: Start, **options: Any) -> Adapted:
     plain = PET.for_task(start.task, start.tokenizer)
-    how = kind(plain.template, plain.verbalizer, start.tokenizer, seed=start.seed)
+    how = kind(plain.template, plain.verbalizer, start.tokenizer, seed=start.seed, **options)
     return Adapted(how.attach(copy.deepcopy(start.model)), how)
 
 
