@@ -46,9 +46,9 @@ class Verbalizer:
         if len(words) < 2 or not all(words.values()):
             raise UsageError(f"a verbalizer needs at least two labels, and a word for each; it has {words}")
         pieces = [(label, word, tuple(pieces_of(word, self.tokenizer))) for label in words for word in words[label]]
-        _check(pieces, self.masks, self.tokenizer)
+        check_words(pieces, self.masks, self.tokenizer)
         object.__setattr__(self, "_ids", torch.tensor([ids for _, _, ids in pieces]))  # (words, masks)
-        object.__setattr__(self, "_table", _table([len(w) for w in words.values()]))  # (classes, most words)
+        object.__setattr__(self, "_table", word_table([len(w) for w in words.values()]))  # (classes, most words)
         if self.prior is not None and (len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior)):
             raise UsageError(f"prior: one probability in (0, 1] is needed for each of the {len(pieces)} words")
 
@@ -82,13 +82,7 @@ class Verbalizer:
         The softmax of this over the classes is the answer; where words are not calibrated, its exp is probability mass
         in [0, 1].
         """
-        table = self._table.to(mask_logits.device)  # type: ignore[attr-defined]
-        empty = table < 0
-        scores = self.word_logits(mask_logits)[:, table.clamp(min=0)].masked_fill(empty, -math.inf)
-        if self.aggregate == "max":
-            return scores.amax(2)
-        total = scores.logsumexp(2)
-        return total if self.aggregate == "sum" else total - (~empty).sum(1).log()
+        return class_scores(self.word_logits(mask_logits), self._table, self.aggregate)  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def calibrate(self, mask_logits: Tensor) -> Verbalizer:
@@ -113,7 +107,20 @@ def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
-def _table(sizes: Sequence[int]) -> Tensor:
+def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:
+    """Log of the mean, max or sum of each class's word probabilities: log-probabilities (batch, words), and the table
+    that `word_table` made, to (batch, classes).
+    """
+    table = table.to(scores.device)
+    empty = table < 0
+    scores = scores[:, table.clamp(min=0)].masked_fill(empty, -math.inf)  # (batch, classes, most words)
+    if aggregate == "max":
+        return scores.amax(2)
+    total = scores.logsumexp(2)
+    return total if aggregate == "sum" else total - (~empty).sum(1).log()
+
+
+def word_table(sizes: Sequence[int]) -> Tensor:
     """Numbers of the words of each class, −1 where it has fewer than others: (classes, most words)."""
     table, start = torch.full((len(sizes), max(sizes)), -1), 0
     for row, size in enumerate(sizes):
@@ -122,8 +129,10 @@ def _table(sizes: Sequence[int]) -> Tensor:
     return table
 
 
-def _check(pieces: Sequence[tuple[str, str, tuple[int, ...]]], masks: int, tokenizer: PreTrainedTokenizerBase) -> None:
-    """UsageError for a word of the wrong length, an unknown one, or one used twice."""
+def check_words(
+    pieces: Sequence[tuple[str, str, tuple[int, ...]]], masks: int, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """UsageError for a (label, word, ids) of the wrong length, an unknown one, or one used twice."""
     owners: dict[tuple[int, ...], tuple[str, str]] = {}
     blanks = "{mask}" if masks == 1 else f"{{mask*{masks}}}"
     for label, word, ids in pieces:

@@ -1,0 +1,664 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Prompts: asking a model in its own words
+#
+# A language model has read a great deal and has one skill: it says which word fits. *Prompting* puts a question so that this
+# skill answers it. Nothing is trained in most of this lesson; everything hangs on how one asks: the **template** that the
+# text is put into, the **verbalizer** that turns words into classes, the examples shown beforehand, and the model's own bias.
+#
+# **After this lesson you can**
+#
+# - write templates in a small typed language, say what is cut when a text is too long, and why the blank never is;
+# - choose label words: one, several, of differing lengths, looked up in a knowledge base, or none at all;
+# - measure a prompt's bias and divide it out (contextual calibration);
+# - show a model examples in its context, and tell when that helps and when it harms.
+#
+# **45 minutes.** Before it: [pre-training](../01_foundations/04_pretraining.ipynb). Next: [PET](02_pet.ipynb), which trains
+# what is only asked here.
+
+# %%
+import labkit
+
+lab = labkit.setup(lesson="03/01")
+
+# %% [markdown]
+# Three strings, as always: try a hub model (`"bert-base-uncased"`), a folder, or a table of your own.
+
+# %%
+MODEL = "micro-bert-en"  # @param {type:"string"}
+TASK = "world/news"  # @param {type:"string"}
+SHOTS = 4  # @param {type:"integer"}
+
+# %% [markdown]
+# ## 1 · A question with a blank
+#
+# Let $T$ be a template that writes a text $x$ into a sentence with a blank, and $p(w \mid T(x))$ the probability that the
+# model gives to word $w$ there. A verbalizer names a word $v(y)$ for each class $y$:
+#
+# $$q(y \mid x) = \frac{p\big(v(y) \mid T(x)\big)}{\sum_{y'} p\big(v(y') \mid T(x)\big)} .$$
+#
+# A masked language model fills the blank anywhere in the sentence; one that reads left to right has it at the end. That is
+# all, and it is a few lines:
+
+# %%
+import torch
+
+model, tokenizer = labkit.load_model(MODEL, head="mlm")
+model.eval()
+
+
+def in_the_blank(sentence: str, most: int = 4) -> str:
+    """The likeliest words for the [MASK] of the sentence."""
+    inputs = tokenizer(sentence, return_tensors="pt")
+    blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
+    with torch.no_grad():
+        top = model(**inputs).logits[0, blank].softmax(-1).topk(most)  # of the vocabulary
+    words = tokenizer.convert_ids_to_tokens(top.indices.tolist())
+    return ", ".join(f"{word} {chance:.2f}" for word, chance in zip(words, top.values, strict=True))
+
+
+review = "we found the oven wonderful ."
+for template in (
+    "{} it was [MASK] .",
+    "{} the [MASK] was great .",
+    "{} this is news about [MASK] .",
+):
+    print(f"{template:<32}", in_the_blank(template.format(review)))
+
+# %% [markdown]
+# The same text, the same model, three ways to ask, and three questions: what it was like, what it was, what it is about. The
+# toolkit that this lesson follows, OpenPrompt (Ding et al. 2022), therefore takes a prompt apart into pieces that can be
+# changed one by one. Ours are the same: *template*, *verbalizer*, and a *method* that joins them to a model.
+#
+# ## 2 · Templates
+#
+# The lines above have three faults. A text that contains `[MASK]` has two blanks. A long one is cut at its end, where
+# the blank is. And `template.format` evaluates what it finds in braces, `{0.__class__}` included. So a template is **parsed**,
+# into typed parts that are only ever looked up in a row:
+#
+# | written | what it is |
+# |---|---|
+# | `it was` | words |
+# | `{text}`, `{text\|whole}` | a field of the row; cut where room is short, or never |
+# | `{mask}`, `{mask*2}` | the blank, one or two tokens wide |
+# | `{soft:it is}`, `{soft*3}` | trainable tokens that start as these words, or as nothing ([03/03](03_soft_prompts.ipynb)) |
+# | `{meta:domain}` | another value of the row |
+# | `{special:sep}` | a separator |
+
+# %% tags=["nbval-check-output"]
+from labkit.fewshot.template import Template
+
+template = Template.parse("{meta:domain} review : {text} {soft:all in all} it was {mask} .")
+for part in template.parts:
+    print(repr(part))
+print(
+    "spelled again:",
+    str(template) == "{meta:domain} review : {text} {soft:all in all} it was {mask} .",
+)
+
+# %% [markdown]
+# What is no template is refused, with the place and the mend. Nothing typed here is ever run:
+
+# %% tags=["nbval-check-output"]
+from labkit.errors import UsageError
+
+for wrong in (
+    "{text.__class__} it was {mask} .",
+    "{text} it was {msk} .",
+    "{text} it was good .",
+    "{text!r:>9} {mask}",
+):
+    try:
+        Template.parse(wrong, fields=("text",))
+    except UsageError as error:
+        print(error)
+
+# %% [markdown]
+# ### What is cut
+#
+# A model reads so many tokens and no more. The template's own words, the blank and the values must stay; the fields give way,
+# **always the longest one first**, so that a short question survives beside a long text. Move the slider; then break the
+# template and see what is said.
+
+# %%
+from labkit.widgets import template_playground
+
+template_playground(
+    tokenizer,
+    {
+        "text": "we found the oven wonderful , and the lid was really nice . simon heated it on monday in oslo .",
+        "question": "is it a good oven ?",
+        "domain": "kitchen",
+    },
+    "{meta:domain} : {text} {special:sep} {question} it was {mask} .",
+    room=24,
+)
+
+# %% [markdown]
+# ### Your turn: the longest first
+#
+# Lengths of the fields in tokens and the room for all of them; return the lengths that are kept, in the same order. Take
+# tokens one by one from the field that is longest *at that moment*. Where several are longest, any may lose.
+
+
+# %%
+from labkit.checks import prompts as check
+
+
+def cut_longest(lengths, room): ...  # your turn
+
+
+check.cut_longest(cut_longest)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# While the sum is larger than the room, something must go: a loop.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `lengths.index(max(lengths))` is the place of the longest.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Work on a copy, `left = list(lengths)`, take 1 from the longest, and look again.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def cut_longest(lengths, room):
+#     left = list(lengths)
+#     while sum(left) > room:
+#         left[left.index(max(left))] -= 1
+#     return left
+# ```
+# </details>
+
+# %% [markdown]
+# ### Three kinds of template that have a name
+#
+# **Structured prompts** ask every task in one form of keys and values, so that one model can serve them all. With `{meta:…}`
+# this is a matter of writing it down. **Rules** (PTR, Han et al. 2022, [*Prompt tuning with
+# rules*](https://arxiv.org/abs/2105.11259)) take a hard question apart: "is this a *positive* review *of a kitchen thing*?" is
+# a conjunction of two small ones, each with a blank of its own, and its probability is the product of theirs. The library
+# needs nothing new for it: two blanks, and label words of two pieces.
+
+# %%
+from itertools import product
+
+from labkit.fewshot.pet import PET
+from labkit.fewshot.verbalizer import Verbalizer
+
+things = {"kitchen": "oven", "books": "plot", "phone": "screen"}
+verdicts = {"negative": "bad", "positive": "great"}
+rules = {
+    f"{verdict} review, {domain}": f"{thing} {word}"  # one blank for the thing, one for the verdict
+    for (domain, thing), (verdict, word) in product(things.items(), verdicts.items())
+}
+conjunction = PET(
+    "{text} the {mask} was {mask} .", Verbalizer(rules, tokenizer, masks=2), tokenizer
+)
+for text in (
+    "we found the kettle wonderful .",
+    "the novel was tedious . anna read it in paris .",
+    "the ringtone was lovely .",
+):
+    (found,) = labkit.predict(model, conjunction, [{"text": text}])
+    print(f"{text:<50}", list(rules)[found.argmax()], f"({found.max():.2f})")
+
+# %% [markdown]
+# Neither the domains' names nor their words "oven", "plot" and "screen" stand in these texts: the model knows what goes
+# with what.
+#
+# **Coloured prompts** do the same to pictures: paint a red frame around a part of a picture and ask "in [MASK] colour"; the
+# word in the blank names the part (CPT, Yao et al. 2021, [*CPT: colorful prompt tuning*](https://arxiv.org/abs/2109.11797)).
+# Module 05 has the pictures and the models that read them.
+#
+# ## 3 · Verbalizers
+#
+# ### One word or several
+#
+# The news of this world come in fifteen topics. With the first template and the topic's name as the word, untrained:
+
+# %%
+task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
+texts = task.splits["unlabelled"][:200]  # no labels: anyone has these
+
+
+def score(method):
+    return labkit.evaluate(model, method, task, "test", progress=lab.progress)[task.metric]
+
+
+named = PET.for_task(task, tokenizer)
+several = PET.for_task(task, tokenizer, words=6, aggregate="mean")
+report = labkit.Report()
+report.add("one word a label", task, score(named))
+report.add("all words that the task suggests", task, score(several))
+print(dict(list(several.verbalizer.words.items())[:3]), "…")
+report.table()
+
+# %% [markdown]
+# Chance is 6.7 %. A name alone asks for very little of what the model knows about sports.
+#
+# ### Words of differing lengths
+#
+# Real label sets have names of all lengths: the 119 of IFLYTEK take two to eight Chinese characters. Give each length its own
+# number of blanks, and score a text by its pieces,
+#
+# $$s(y \mid x) = \frac{1}{n} \sum_{i=1}^{n} \log p\big(v_i(y) \mid T_n(x)\big), \qquad T_n \text{ with } n \text{ blanks}.$$
+#
+# Why the mean? Each further piece can only take probability away; by the sum a short word always wins. `GenerativePET` can do
+# both, and reads the pieces off at once or one after another. Reviews, with one word for *negative* and three for *positive*:
+
+# %% tags=["nbval-check-output"]
+from labkit.fewshot.generative import GenerativePET, LabelTexts
+
+some = labkit.load_task("world/reviews").splits["test"][:300]
+uneven = {"negative": "terrible", "positive": "very very good"}
+for normalise in (False, True):
+    how = GenerativePET(
+        "{text} it was {mask} .", LabelTexts(uneven, tokenizer, normalise=normalise), tokenizer
+    )
+    answers = labkit.predict(model, how, some).argmax(1)
+    right = (answers == [row["label"] for row in some]).mean()
+    print(
+        f"{'mean' if normalise else 'sum '} over pieces: says positive {answers.mean():4.0%}, right {right:4.0%}"
+    )
+
+# %% [markdown]
+# By the sum it never says "very very good", whatever it reads.
+#
+# ### Words looked up: the knowledgeable verbalizer
+#
+# Hu et al. 2022 ([*Knowledgeable prompt-tuning*](https://arxiv.org/abs/2108.02035)) take label words from a knowledge base, a
+# hundred a class rather than one. Here the base is the world's own lexicon, which knows a topic's persons, things and verbs:
+
+# %%
+from labkit.fewshot.knowledgeable import knowledgeable, related_words
+
+candidates = related_words(task.words, task.language)
+for label in ("sports", "finance"):
+    if label in candidates:
+        print(label, "→", ", ".join(candidates[label][:14]), "…", len(candidates[label]), "words")
+
+# %% [markdown]
+# Raw, such words are of little use: "ball" is written often whatever the text says, "referee" never. Three remedies, all from
+# texts without labels. **Frequency**: words that the model hardly ever writes go. **Relevance**: let $q_v$ be the
+# probabilities of word $v$ over the texts, and $v_y$ the name of class $y$; a word that behaves more like the other classes'
+# names than like its own goes, that is, where
+#
+# $$R(v) = \cos(q_v, q_{v_y}) \cdot \frac{|Y| - 1}{\sum_{y' \neq y} \cos(q_v, q_{v_{y'}})} < 1 .$$
+#
+# **Calibration**: what counts is not $p(v \mid x)$ but by how much the text raises it, $p(v \mid x) / \bar p(v)$, with
+# $\bar p(v)$ its mean over the texts. A class's score is the mean of that over its words.
+#
+# ### Your turn: relevance
+#
+# `chances` (texts, words) holds each word's probability in each text, `owners` (words,) its class, and `names` (classes,)
+# the number of the word that is each class's name. Return $R$, (words,).
+
+
+# %%
+def relevance(chances, owners, names): ...  # your turn
+
+
+check.relevance(relevance)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# A word's vector $q_v$ is a *column* of `chances`. Cosines are scalar products of columns of length 1.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `unit = chances / chances.norm(dim=0)`; then `alike = unit.T @ unit[:, names]` is (words, classes).
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `own = alike[torch.arange(len(owners)), owners]`; the sum over the others is `alike.sum(1) - own`.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def relevance(chances, owners, names):
+#     unit = chances / chances.norm(dim=0)
+#     alike = unit.T @ unit[:, names]
+#     own = alike[torch.arange(len(owners)), owners]
+#     return own * (len(names) - 1) / (alike.sum(1) - own)
+# ```
+# </details>
+
+# %%
+for name, settings in {
+    "looked up, calibrated": {"share": 1.0, "least": 0.0},
+    "… and relevant": {"share": 1.0},
+    "… and frequent": {},
+}.items():
+    method, sifted = knowledgeable(model, named.template, candidates, tokenizer, texts, **settings)
+    report.add(name, task, score(method))
+    print(f"{name:<24}{sifted}")
+report.table()
+
+# %% [markdown]
+# Two things to see. Words that were looked up and calibrated take the accuracy from 20 to over 50 %, without one labelled
+# text. And **sifting harms here**, though the paper needs it: its knowledge base is a web dictionary full of stray words,
+# ours is the list from which these news were written, and has none. Is it only that? Let us add stray words, about as many
+# as there are good ones, and count what the sieve keeps of either:
+
+# %%
+import random
+
+good = {word for some in candidates.values() for word in some}
+vocabulary = sorted(
+    word for word in tokenizer.get_vocab() if word.isalpha() and len(word) > 2 and word not in good
+)
+stray = random.Random(0).sample(vocabulary, min(len(vocabulary), 30 * len(candidates)))
+mixed = {
+    label: (*some, *stray[30 * number : 30 * number + 30])
+    for number, (label, some) in enumerate(candidates.items())
+}
+report = labkit.Report()
+for name, settings in {
+    "with stray words, unsifted": {"share": 1.0, "least": 0.0},
+    "with stray words, relevant": {"share": 1.0},
+}.items():
+    method, sifted = knowledgeable(model, named.template, mixed, tokenizer, texts, **settings)
+    kept = [word for some in sifted.words.values() for word in some]
+    print(
+        f"{name}: {sum(w in good for w in kept)} good words kept, {sum(w not in good for w in kept)} stray"
+    )
+    report.add(name, task, score(method))
+report.table()
+
+# %% [markdown]
+# The sieve does what it should: it drops stray words more readily than good ones. But its measure is a class's *name*, and
+# this model is right only one time in five by names alone; so many a good word falls too, and the loss is larger than the
+# gain. A model that knows the names better may sift better: try `MODEL = "bert-base-uncased"` with a task of your own.
+#
+# ## 4 · Calibration
+#
+# Every prompt is biased before it has read anything. The sentences of `world/subj` state facts or opinions; asked "that is
+# [MASK]", with the words *fact* and *opinion*, the model nearly always says the same:
+
+# %%
+from collections import Counter
+
+from labkit.fewshot.in_context import content_free
+
+subj = labkit.load_task("world/subj")
+plain = PET.for_task(subj, tokenizer)
+empty = content_free(plain.template)  # texts that say nothing
+print("its answers:", Counter(labkit.predict(model, plain, subj.splits["test"]).argmax(1).tolist()))
+for row, (fact, opinion) in zip(empty, labkit.predict(model, plain, empty), strict=True):
+    print(f"text {row['text']!r:<6} objective {fact:.2f}  subjective {opinion:.2f}")
+
+# %% [markdown]
+# *Contextual calibration* (Zhao et al. 2021, [*Calibrate before use*](https://arxiv.org/abs/2102.09690)) asks about a text
+# **without content**, such as "N/A", and takes the answer $q(y \mid \varnothing)$ for the bias. Divide by it:
+#
+# $$\hat q(y \mid x) = \frac{q(y \mid x) / q(y \mid \varnothing)}{\sum_{y'} q(y' \mid x) / q(y' \mid \varnothing)} .$$
+#
+# ### Your turn: calibrated
+#
+# `p` (batch, classes) are the answers, `p_free` (classes,) is the answer to the text without content.
+
+
+# %%
+def calibrated(p, p_free): ...  # your turn
+
+
+check.calibrated(calibrated)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# First the ratio, then make each row sum to 1.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `p / p_free` divides column by column: (batch, classes) by (classes,).
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `.sum(-1, keepdim=True)` keeps the shape (batch, 1), by which the rows can be divided.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def calibrated(p, p_free):
+#     ratio = p / p_free
+#     return ratio / ratio.sum(-1, keepdim=True)
+# ```
+# </details>
+#
+# With texts of the task at hand, though without labels, there is a second way: divide by the *mean answer over them*. This is
+# the $\bar p$ of the knowledgeable verbalizer. Both are one method of the library, `calibrated(model, rows)`:
+
+# %%
+report = labkit.Report()
+for name, method in {
+    "as it is": plain,
+    "divided by the answer to nothing": plain.calibrated(model, empty),
+    "divided by the mean answer": plain.calibrated(model, subj.splits["unlabelled"][:200]),
+}.items():
+    report.add(
+        name,
+        subj,
+        labkit.evaluate(model, method, subj, "test", progress=lab.progress)["accuracy"],
+    )
+report.table()
+
+# %% [markdown]
+# ## 5 · Learning in context
+#
+# GPT-3 was shown a few solved examples in its prompt and solved the next, with no weight changed (Brown et al. 2020,
+# [*Language models are few-shot learners*](https://arxiv.org/abs/2005.14165)). `InContext` writes the template once for each
+# demonstration, with its blank filled in, and then the question:
+
+# %%
+from labkit.fewshot.in_context import InContext, demonstrations
+from labkit.report import results
+
+reviews = labkit.load_task("world/reviews").few_shot(SHOTS, seed=0)
+ask = PET.for_task(reviews, tokenizer)
+shown = demonstrations(reviews.splits["train"], 2, classes=2, seed=0)
+how = InContext(ask.template, ask.verbalizer, tokenizer, shown, max_length=64)
+ids = how.collate([{"text": "what a splendid oven ."}])["input_ids"][0]
+print(tokenizer.decode(ids))
+
+# %% [markdown]
+# A model that reads left to right gets the same from `labkit.fewshot.causal_prompt.CausalPrompt`, where the blank comes last:
+# with `gpt2` from the hub it is the experiment of the paper.
+#
+# What does *our* model make of it? It has two layers and has read texts of up to 64 tokens, none of which held solved
+# examples. It cannot have learned to learn in context, and we measure what happens to a model that has not. Five draws of
+# demonstrations:
+
+# %%
+measured = results("prompts")
+context = labkit.Report(
+    row for row in measured.rows if row["shown"] is not None and row.task == "world/reviews"
+)
+context.bounds = measured.bounds
+context.lines(
+    "shown",
+    label="demonstrations before the question",
+    title="world/reviews: the cloze without any is at 88",
+)
+
+
+# %% tags=["nbval-check-output"]
+def verdict(difference):
+    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
+    points = f"{100 * difference.difference:+5.1f} points"
+    if difference.low > 0:
+        return f"{points}, ahead"
+    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
+
+
+for name in ("world/reviews", "world/news", "world/subj", "world/fewclue/eprstmt"):
+    shown_two = measured.compare("in context, 2 shown", "cloze", task=name)
+    mended = measured.compare("in context calibrated, 2 shown", "in context, 2 shown", task=name)
+    print(f"{name:<22} two shown against none {verdict(shown_two)}")
+    print(f"{'':<22} calibrated against raw {verdict(mended)}")
+
+# %% [markdown]
+# A demonstration does not help here, it **harms**: two solved reviews before the question, and a model that was right nearly
+# nine times in ten is near chance. It has learned to copy: the word that was shown last is what it writes again, whatever the
+# review says. Zhao et al. saw the same *recency bias* in GPT-3, and it is a bias like any other: the text without content,
+# asked behind the same demonstrations, shows it, and the division takes a good part of it out again on the reviews. What comes
+# back is what the cloze knew before. Nothing was learned from the examples, and this model cannot: in-context learning comes
+# with size and with training text that contains solved examples.
+#
+# The order matters as well. The same four demonstrations in ten orders:
+
+# %%
+every = labkit.Report(row for row in measured.rows if row.method.startswith("order of four"))
+every.bounds = measured.bounds
+every.plot(title="world/reviews: one set of four demonstrations, ten orders")
+
+# %% [markdown]
+# Each dot is one order. What a model answers should not depend on it, and in the paper GPT-3's accuracy on SST-2 moves between
+# chance and the best published figure by the order of four examples alone (Lu et al. 2022, [*Fantastically ordered
+# prompts*](https://arxiv.org/abs/2104.08786)). Compare the spread of the two rows before you choose one: raw, all orders may be
+# equally bad; calibrated, there is something to lose.
+#
+# ## 6 · Several templates
+#
+# Which template is best is not known beforehand. Ask with all of them and average the log-probabilities: `TemplateEnsemble`.
+# With labelled rows at hand, each template's accuracy there is its weight. (Several *models* that vote are in
+# [03/02](02_pet.ipynb).)
+
+# %%
+from labkit.fewshot.ensemble import TemplateEnsemble
+
+ensemble = TemplateEnsemble.for_task(task, tokenizer)
+report = labkit.Report()
+for number, member in enumerate(ensemble.members, start=1):
+    report.add(f"template {number}: {member.template}", task, score(member))
+report.add("all three", task, score(ensemble))
+report.add("all three, weighted on dev", task, score(ensemble.weighted(model, task.splits["dev"])))
+report.add("all three, calibrated", task, score(ensemble.calibrated(model, texts)))
+report.table()
+
+# %% [markdown]
+# ## 7 · Without words: prototypes and label vectors
+#
+# The word in the blank is chosen by the vector $h$ that the model has there. Why not use $h$ itself? Two ways, both with a few
+# labelled examples:
+#
+# - the **soft verbalizer**: a trainable vector $v_y$ a class takes the place of a word's row in the output table,
+#   $q(y \mid x) = \mathrm{softmax}(h \cdot v_y + b_y)$ (as in WARP, Hambardzumyan et al. 2021). It may start from a word;
+# - the **prototypical verbalizer** (ProtoVerb, Cui et al. 2022): project $h$, pull examples of one class together and others
+#   apart, and learn a prototype $c_y$ in the middle of each class; the answer is the nearest.
+
+# %%
+import copy
+import inspect
+
+from labkit.fewshot.prototypical import ProtoVerb, contrast
+from labkit.training import Batches
+
+print(inspect.getsource(contrast))
+rows = task.splits["train"]
+prototypes = ProtoVerb(named.template, task.labels, tokenizer)
+learner = prototypes.attach(copy.deepcopy(model), rows, seed=0)
+batches = Batches(rows, prototypes.collate, 16, seed=0)
+labkit.fit(learner, prototypes.loss, batches, steps=60, lr=3e-3, seed=0, progress=lab.progress)
+prototypes.fitted(learner, rows)  # takes them off: the model is a plain one again
+value = labkit.evaluate(learner, prototypes, task, "test", progress=lab.progress)[task.metric]
+print(f"prototypes of {SHOTS} examples a class: {100 * value:.1f} %")
+
+# %% [markdown]
+# ## 8 · All of it, measured
+#
+# Four tasks, five draws of four examples a class and of 200 texts without labels, the first 300 test rows (`python
+# benchmarks/prompts.py run`; [its rows](../../labkit/results/prompts.json)). First what trains nothing:
+
+# %%
+untrained = labkit.Report(
+    row
+    for row in measured.rows
+    if not row.method.startswith(("trained", "prototypes", "order", "in context"))
+)
+untrained.bounds = measured.bounds
+untrained.table()
+
+# %% tags=["nbval-check-output"]
+pairs = {
+    "calibrated on nothing": ("cloze, calibrated without content", "cloze"),
+    "calibrated on texts": ("cloze, calibrated on texts", "cloze"),
+    "knowledgeable": ("words, knowledgeable unsifted", "words, several calibrated on texts"),
+    "its sieve": ("words, knowledgeable sifted", "words, knowledgeable unsifted"),
+}
+for name in ("world/reviews", "world/news", "world/subj", "world/fewclue/eprstmt"):
+    print(name)
+    for what, (method, base) in pairs.items():
+        print(f"    {what:<24}{verdict(measured.compare(method, base, task=name))}")
+
+# %% [markdown]
+# Read it by rows. **Calibration on texts** helps where the label words are unevenly common, on facts against opinions and on
+# the topics; reviews had no bias to take out. **Calibration on nothing** is the weaker of the two here, and on the Chinese
+# reviews it harms: to a model of 0.6 million weights "N/A" is no neutral text but one like none that it has read. If you have
+# texts of the task, without labels, use them. **Knowledge** is the largest gain of all on the topics, where a name says
+# little; where the classes are good and bad, one word says nearly all.
+#
+# And with four examples a class to train on, where only the verbalizer differs:
+
+# %%
+learned = labkit.Report(
+    row for row in measured.rows if row.method.startswith(("trained", "prototypes"))
+)
+learned.bounds = measured.bounds
+learned.table()
+
+# %% [markdown]
+# With training, the verbalizer still matters where the classes are many. On the news, vectors drawn at random must find in four
+# examples what a word brings along, and stay far behind; those that start from words are PET, and end where PET ends.
+# Prototypes need no words at all and lie between. The knowledgeable verbalizer and the ensemble of templates, which bring most
+# into the training, come out first.
+#
+# ### A last way to ask: the whole text's likelihood
+#
+# Instead of looking into the blank, fill it in and ask how likely the *whole text* has become: hide each token in turn and add
+# up their log-probabilities (the pseudo-log-likelihood, Salazar et al. 2020, [*Masked language model
+# scoring*](https://arxiv.org/abs/1910.14659)). It suits long candidates, endings or idioms, and costs a pass a token.
+
+# %%
+from labkit.fewshot.perplexity import PerplexityChoice
+
+for bad in ("really awful", "a truly awful thing"):
+    endings = {"negative": bad, "positive": "really great"}
+    choice = PerplexityChoice("{text} it was {mask} .", endings, tokenizer)
+    for text in ("we found the oven wonderful .", "what a horrible screen ."):
+        ((negative, positive),) = labkit.predict(model, choice, [{"text": text}])
+        print(f"{text:<32} {bad}: {negative:.2f}   really great: {positive:.2f}")
+
+# %% [markdown]
+# With two answers of one shape it chooses well. With "a truly awful thing" it never does: that phrase is unlikely anywhere,
+# whatever the review says. Whole texts must be comparable before their likelihoods are.
+#
+# ## Read on
+#
+# - Ding et al. 2022, [*OpenPrompt*](https://arxiv.org/abs/2111.01998): the toolkit whose parts these are.
+# - Liu et al. 2023, [*Pre-train, prompt, and predict*](https://arxiv.org/abs/2107.13586): a map of the field.
+# - `labkit/fewshot/`: [`template.py`](../../labkit/fewshot/template.py), [`verbalizer.py`](../../labkit/fewshot/verbalizer.py),
+#   [`generative.py`](../../labkit/fewshot/generative.py), [`knowledgeable.py`](../../labkit/fewshot/knowledgeable.py),
+#   [`in_context.py`](../../labkit/fewshot/in_context.py), [`prototypical.py`](../../labkit/fewshot/prototypical.py).
+# - Next, 03/02: [PET](02_pet.ipynb) trains the cloze, and lets models teach one another.
