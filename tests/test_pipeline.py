@@ -10,7 +10,6 @@ from labkit import pipeline
 from labkit.apps import load_app
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
-from labkit.fewshot import methods
 from labkit.fewshot.methods import method_name
 from labkit.pipeline import PipelineSettings, run
 from labkit.pipeline.settings import few_shot_task
@@ -64,14 +63,14 @@ def test_the_few_shot_stage_offers_the_methods_and_saves_what_they_learnt(tiny, 
     assert evaluate(app.model, app.method, few, progress=False)["accuracy"] == right
 
 
-def test_the_default_is_the_method_that_measured_best():
-    table = results("fewshot_bert")
+def test_the_default_is_the_method_that_measured_best_on_reviews():
+    """The pipeline's own task is one of reviews."""
     scores = defaultdict(list)
-    for row in table.rows:
-        scores[row.method].append(row.value)
-    assert {len(some) for some in scores.values()} == {8 * 5}, "every method on every task and draw"
-    best = max((name for name in scores if name in methods.METHODS), key=lambda name: np.mean(scores[name]))
-    assert PipelineSettings().few_shot == best
+    for row in results("fewshot_bert").rows:
+        if row.task in ("world/sst2", "world/mr", "world/cr"):
+            scores[row.method].append(row.value)
+    assert {len(some) for some in scores.values()} == {3 * 5}, "every method on every task and draw"
+    assert PipelineSettings().few_shot == max(scores, key=lambda name: np.mean(scores[name]))
 
 
 def test_a_task_without_a_cloze_takes_a_method_without_label_words(tiny, tmp_path):

@@ -52,7 +52,7 @@ def add_pipeline(commands: Any) -> None:
     option(parser, "pattern", "cloze for a task that brings none: '{text} it was {mask} .'", metavar="TEXT")
     option(parser, "words", "its label words: 0=bad 1=good,great", metavar="LABEL=WORD,…", type=str, nargs="+")
     option(parser, "few-shot", "the few-shot method: pet, fuzzy-pet, cp-tuning, p-tuning, warp, lm-bff-t, lm-bff-l, "
-           "lm-bff-t-l, fine-tune-mean … (default: pet, the best measured)", metavar="NAME")  # fmt: skip
+           "lm-bff-t-l, fine-tune-mean … (default: pet, which measured best on reviews)", metavar="NAME")  # fmt: skip
     option(parser, "shots", "examples a class (default: 16)", type=int, metavar="N")
     option(parser, "seeds", "how many draws of examples to average over (default: 3)", type=int, metavar="N")
     option(parser, "out", "folder for everything it makes (default: runs/pipeline)", metavar="DIR")
