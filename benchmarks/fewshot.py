@@ -57,10 +57,13 @@ def main() -> None:
     parser.add_argument("part", choices=["tune", "table", "words"])
     parser.add_argument("--backbone", choices=BACKBONES, default="bert")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="default: all")
+    parser.add_argument("--draws", type=int, default=len(TUNING_SEEDS), help="for tune: how many draws")
     options = parser.parse_args()
     if options.part == "words":
         return words()
-    {"tune": tune, "table": table}[options.part](options.backbone, options.methods)
+    if options.part == "tune":
+        return tune(options.backbone, options.methods, options.draws)
+    table(options.backbone, options.methods)
 
 
 def score(found: Adapted, task: Task, split: str) -> float:
@@ -70,7 +73,7 @@ def score(found: Adapted, task: Task, split: str) -> float:
 # Learning rates
 
 
-def tune(backbone: str, methods: list[str]) -> None:
+def tune(backbone: str, methods: list[str], draws: int) -> None:
     """Accuracy on the dev split, for draws that the table does not use."""
     report, save = opened("fewshot_rates", f"python benchmarks/fewshot.py tune --backbone {backbone}")
     base, known = load(BACKBONES[backbone]), {row.key for row in report.rows}
@@ -78,7 +81,7 @@ def tune(backbone: str, methods: list[str]) -> None:
         whole = load_task(name)
         for method in (method for method in methods if method in GRID):
             for rate in GRID[method]:
-                for seed in TUNING_SEEDS:
+                for seed in TUNING_SEEDS[:draws]:
                     label = f"{backbone}, {method}, {rate:g}"
                     if (label, name, whole.metric, seed) in known:
                         continue

@@ -75,11 +75,12 @@ DATA = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--splits", type=int, default=len(SPLITS), help="the first so many of the five")
     options = parser.parse_args()
     command = "python benchmarks/fewshot_real.py FOLDER"
     report = Report.load(RESULT) if RESULT.is_file() else Report(command=command)
     plain = load(MODEL, head=None)
-    for seed in range(len(SPLITS)):
+    for seed in range(options.splits):
         for data in DATA:
             task = read(options.folder, data, SPLITS[seed])
             for method, make in METHODS.items():
