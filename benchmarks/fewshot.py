@@ -143,7 +143,8 @@ def words() -> None:
         whole = load_task(name)
         for draw in range(SEEDS):
             task = whole.few_shot(SHOTS, draw)
-            one_choice(report, base, task, "CP-Tuning", rates, draw, draw=draw)
+            for method in ("CP-Tuning", "CP-Tuning without MLM"):
+                one_choice(report, base, task, method, rates, draw, draw=draw)
             for quality, choice in itertools.product(("natural", "rare", "arbitrary"), range(CHOICES)):
                 swapped = replace(task, words=chosen(quality, choice))
                 for method in ("PET", "Fuzzy-PET"):

@@ -24,10 +24,8 @@ from labkit import evaluation, files
 from labkit.compression import int8
 from labkit.config import strict, to_dict
 from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, unknown
-from labkit.fewshot.cp_tuning import CPTuning
-from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import WARP
-from labkit.foundations.heads import EncoderClassifier, HeadClassifier
+from labkit.fewshot.describing import KINDS, describe, restore
+from labkit.foundations.heads import EncoderClassifier
 from labkit.tasks import Task
 from labkit.tasks.tables import read_table
 from labkit.tasks.text import read_lines
@@ -37,7 +35,6 @@ Input = str | Sequence[str] | Mapping[str, Any]
 FORMAT = 1
 CARD = "labkit.json"
 INT8_WEIGHTS = "int8.safetensors"
-METHODS = {"head": HeadClassifier, "cp-tuning": CPTuning, "warp": WARP, "pet": PET}  # a WARP is a PET: it stands before
 # What people leave beside a model and no loader reads; anything else must be in the manifest.
 HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 
@@ -155,9 +152,7 @@ def save_app(
     quantised as stated, LabkitError where the system refuses.
     """
     target = Path(folder)
-    kind = next((name for name, cls in METHODS.items() if isinstance(method, cls)), None)
-    if kind is None:
-        raise UsageError(f"a {type(method).__name__} cannot be saved as an app; savable methods: {', '.join(METHODS)}")
+    described = describe(method)
     found = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
     if quantised is not None and quantised != found:
         raise UsageError(f"the model is in {found or 'floating point'}, not in {quantised}: quantise it first")
@@ -171,7 +166,7 @@ def save_app(
         card = Card(
             format=FORMAT, labkit=labkit.__version__, task=task.name, language=task.language,
             fields=tuple(task.fields), labels=tuple(task.labels), architecture=type(model).__name__,
-            method={"kind": kind, **method.describe()}, metrics=dict(metrics or {}),
+            method=described, metrics=dict(metrics or {}),
             quantised=found,
             examples=[{field: row[field] for field in task.fields} for row in examples],
             files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())},
@@ -291,8 +286,6 @@ def _load_model(folder: Path, card: Card) -> PreTrainedModel:
 
 
 def _load_method(card: Card, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Any:
-    description = dict(card.method)
-    kind = description.pop("kind", None)
-    if kind not in METHODS:
-        raise CheckpointError(f"{folder / CARD}: {unknown('method', kind, METHODS)}")
-    return METHODS[kind].from_description(description, tokenizer)
+    if card.method.get("kind") not in KINDS:
+        raise CheckpointError(f"{folder / CARD}: {unknown('method', card.method.get('kind'), KINDS)}")
+    return restore(card.method, tokenizer)
