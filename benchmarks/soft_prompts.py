@@ -128,12 +128,12 @@ def main() -> None:
         run(options.seeds)
 
 
-def adapted(start: Start, way: str, rate: float, steps: int = STEPS) -> tuple[Any, Any]:
-    """Model and method of `way`, after `steps` steps on the task's training rows."""
+def adapted(start: Start, way: str, rate: float) -> tuple[Any, Any]:
+    """Model and method of `way`, after STEPS steps on the task's training rows."""
     model, how = WAYS[way][0](start)
     rows = start.task.splits["train"]
     batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=start.seed)
-    fit(model, how.loss, batches, steps=steps, lr=rate, seed=start.seed, progress=False)
+    fit(model, how.loss, batches, steps=STEPS, lr=rate, seed=start.seed, progress=False)
     return model, how
 
 
@@ -162,37 +162,29 @@ def run(seeds: int) -> None:
             base, whole = bases[size], load_task(name)
             task = whole.few_shot(SHOTS, seed)
             start = Start(base, task, seed, lambda b=base, t=task, s=seed: pretrained(b, t.language, s, made))
-            once(report, f"cloze, {size}", start, seed, lambda s=start: (s.model, s.pet))
+            once(report, f"cloze, {size}", start, lambda s=start: (s.model, s.pet))
             for way, (_, kind) in WAYS.items():
                 rate = rates[name, kind]
-                once(report, f"{way}, {size}", start, seed, lambda s=start, w=way, r=rate: adapted(s, w, r), lr=rate)
+                once(report, f"{way}, {size}", start, lambda s=start, w=way, r=rate: adapted(s, w, r), lr=rate)
             report.save(RESULTS)
     print(report.table())
 
 
-def once(report: Report, method: str, start: Start, seed: int, make: Callable[[], Any], **extra: Any) -> None:
+def once(report: Report, method: str, start: Start, make: Callable[[], Any], **extra: Any) -> None:
     """Add a row unless it is there."""
-    task = start.task
+    task, seed = start.task, start.seed
     if (method, task.name, task.metric, seed) in {row.key for row in report.rows}:
         return
     if method.startswith("PPT"):
         start.prompt()  # whose pre-training is not part of this task's seconds
     began = time.perf_counter()
     model, how = make()
-    seconds = time.perf_counter() - began
+    extra["seconds"] = time.perf_counter() - began
     value = accuracy(model, how, task)
     size = 0 if method.startswith("cloze") else trainable(model)
-    report.add(
-        method,
-        task,
-        value,
-        seed=seed,
-        seconds=seconds,
-        trainable=size,
-        parameters=parameters(start.base.model),
-        **extra,
-    )
-    print(f"{task.name}  seed {seed}  {method:<28} {100 * value:.1f}  {size} trained  {seconds:.1f} s", flush=True)
+    extra |= {"trainable": size, "parameters": parameters(start.base.model)}
+    report.add(method, task, value, seed=seed, **extra)
+    print(f"{task.name}  seed {seed}  {method:<32} {100 * value:.1f}  {size} trained", flush=True)
 
 
 def tune() -> None:

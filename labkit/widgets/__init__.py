@@ -13,21 +13,55 @@ from typing import TYPE_CHECKING, Any
 # public name -> the module it lives in
 _EXPORTS = {
     "Shown": "shown",
+    "ablation_table": "ablation_table",
+    "accuracy_front": "accuracy_front",
     "course_map": "course_map",
+    "delta_tree": "delta_tree",
+    "feature_space": "feature_space",
+    "label_words": "label_words",
     "masking_explorer": "masking",
     "model_tree": "model_tree",
     "prompt_explorer": "prompt_explorer",
+    "soft_prompt_neighbours": "soft_prompt_neighbours",
+    "task_mixture": "task_mixture",
+    "template_playground": "template_playground",
+    "template_search": "template_search",
     "training_curve": "training_curve",
 }
 
-__all__ = ["Shown", "course_map", "masking_explorer", "model_tree", "prompt_explorer", "training_curve"]
+__all__ = [
+    "Shown",
+    "ablation_table",
+    "accuracy_front",
+    "course_map",
+    "delta_tree",
+    "feature_space",
+    "label_words",
+    "masking_explorer",
+    "model_tree",
+    "prompt_explorer",
+    "soft_prompt_neighbours",
+    "task_mixture",
+    "template_playground",
+    "template_search",
+    "training_curve",
+]
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
+    from labkit.widgets.ablation_table import ablation_table
+    from labkit.widgets.accuracy_front import accuracy_front
     from labkit.widgets.course_map import course_map
+    from labkit.widgets.delta_tree import delta_tree
+    from labkit.widgets.feature_space import feature_space
+    from labkit.widgets.label_words import label_words
     from labkit.widgets.masking import masking_explorer
     from labkit.widgets.model_tree import model_tree
     from labkit.widgets.prompt_explorer import prompt_explorer
     from labkit.widgets.shown import Shown
+    from labkit.widgets.soft_prompt_neighbours import soft_prompt_neighbours
+    from labkit.widgets.task_mixture import task_mixture
+    from labkit.widgets.template_playground import template_playground
+    from labkit.widgets.template_search import template_search
     from labkit.widgets.training_curve import training_curve
 
 

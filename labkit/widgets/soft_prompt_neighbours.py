@@ -1,0 +1,171 @@
+"""What trained prompt vectors are near to: for each soft token the words with the most similar vectors, step by step.
+
+A soft token begins as a word's vector and is then free. The words nearest to it (by the cosine of the angle, as in
+Lester et al. 2021, §7) say where it has gone, as far as words can. `Recorder` keeps the vectors during a run of `fit`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from ipywidgets import HBox, IntSlider, Layout, SelectionSlider
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from labkit.errors import UsageError
+from labkit.fewshot.soft_tokens import SoftEmbedding
+from labkit.foundations.encoder import backbone, unwrapped
+from labkit.widgets import boxes
+from labkit.widgets.shown import Explorer, Picture, Shown
+
+MOST, TOP = 24, 8
+START, OTHER = "#0072B2", "#8a8a8a"
+
+
+def soft_rows(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """The model's trained vectors (n, d) and its word vectors (vocabulary, d), copied.
+
+    Soft tokens of a template, or the prompt of `PromptTuning`; UsageError for a model that has neither.
+    """
+    embedding, prompt = unwrapped(model).get_input_embeddings(), getattr(backbone(model), "soft_prompt", None)
+    if not isinstance(embedding, SoftEmbedding) and prompt is None:
+        raise UsageError("the model has no soft tokens to look at: attach a prompt first")
+    with torch.no_grad():
+        rows = prompt.weight if prompt is not None else embedding.table()
+        return rows.detach().cpu().clone(), embedding.weight.detach().cpu().clone()
+
+
+@dataclass
+class Recorder:
+    """Keeps the soft tokens' vectors, now and every `every` steps of `fit(…, on_step=recorder)`."""
+
+    model: nn.Module
+    every: int = 5
+    steps: list[int] = field(default_factory=list)
+    rows: list[Tensor] = field(default_factory=list)  # (n, d) each
+    losses: list[float | None] = field(default_factory=list)  # nats; None before the first step
+    words: Tensor = field(init=False)  # the vocabulary's vectors at its making, (vocabulary, d)
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"every={self.every}: keep the vectors every 1 or more steps")
+        self.words = soft_rows(self.model)[1]
+        self._keep(0, None)
+
+    def __call__(self, step: int, loss: float) -> None:
+        """Keep the vectors, if it is their turn."""
+        if step % self.every == 0:
+            self._keep(step, float(loss))
+
+    def _keep(self, step: int, loss: float | None) -> None:
+        self.steps.append(step)
+        self.rows.append(soft_rows(self.model)[0])
+        self.losses.append(loss)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One soft token at one step: the word it began as, the cosine to its start, and its nearest words with theirs."""
+
+    start: str
+    kept: float
+    nearest: tuple[tuple[str, float], ...]
+
+
+def compute(
+    first: Tensor, rows: Tensor, words: Tensor, tokenizer: PreTrainedTokenizerBase, top: int = 5
+) -> tuple[Token, ...]:
+    """The tokens of `rows` (n, d), which were `first` (n, d), among `words` (vocabulary, d), special tokens left out.
+
+    A start is named after the word nearest to it. UsageError for shapes that do not fit.
+    """
+    if first.shape != rows.shape or rows.ndim != 2 or rows.shape[1:] != words.shape[1:] or not len(rows):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (first, rows, words))
+        raise UsageError(f"the vectors' shapes do not fit: {shapes}")
+    special = set(tokenizer.all_special_ids)
+    ids = [number for number in range(min(len(words), len(tokenizer))) if number not in special]
+    table = _unit(words[ids])
+    near = (_unit(rows) @ table.T).topk(min(top, len(ids)))  # (n, top)
+    names = tokenizer.convert_ids_to_tokens([ids[at] for at in (_unit(first) @ table.T).argmax(1).tolist()])
+    kept = (_unit(first) * _unit(rows)).sum(1).tolist()
+    return tuple(
+        Token(_name(name), cosine, tuple(zip(_names(tokenizer, ids, places), values, strict=True)))
+        for name, cosine, places, values in zip(names, kept, near.indices.tolist(), near.values.tolist(), strict=True)
+    )
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows.float(), dim=1)
+
+
+def _names(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], places: Sequence[int]) -> list[str]:
+    return [_name(name) for name in tokenizer.convert_ids_to_tokens([ids[at] for at in places])]
+
+
+def _name(token: str) -> str:
+    """A token as the vocabulary writes it, a leading space as ␣."""
+    return re.sub("^[Ġ▁]", "␣", token)
+
+
+def draw(tokens: Sequence[Token], step: int, loss: float | None = None) -> Picture:
+    """The tokens with their nearest words as bars; the word that a token started as has its own colour and mark."""
+    where = f"after {boxes.count(step, 'step')}" if step else "before training"
+    loss_said = "" if loss is None else f", loss of that batch {loss:.3f} nats"
+    blocks = [_block(number, token) for number, token in enumerate(tokens, 1)]
+    marks = ((START, "■ the word it started as"), (OTHER, "▪ another word"))
+    legend = " &nbsp; ".join(f'<span style="color:{colour}">{said[0]}</span>{said[1:]}' for colour, said in marks)
+    heading = boxes.heading(f"Nearest words {where}{loss_said}", "(cosine of the angle between vectors)")
+    text = "; ".join(_said(number, token) for number, token in enumerate(tokens, 1))
+    picture = boxes.frame(heading, boxes.side_by_side(*blocks), f"<div>{legend}</div>")
+    return Picture(picture, f"Soft tokens {where}. {text}.")
+
+
+def _block(number: int, token: Token) -> str:
+    rows = []
+    for word, cosine in token.nearest:
+        own = word == token.start
+        mark = f'<span style="color:{START if own else OTHER}">{"■" if own else "▪"}</span>'
+        shown = boxes.bar([(max(0.0, cosine), START if own else OTHER)], 110)
+        rows.append((mark, boxes.escape(word), shown, f"{cosine:.2f}"))
+    rows.append(("", "", boxes.axis("1", "cosine", 110), ""))
+    title = f"{number} · began as {token.start!r}"
+    return boxes.heading(title, f"now {token.kept:.2f} to its start") + boxes.table(("", "word", "", ""), rows)
+
+
+def _said(number: int, token: Token) -> str:
+    words = ", ".join(f"{word} {cosine:.2f}" for word, cosine in token.nearest)
+    return f"{number}, begun as {token.start!r}, {token.kept:.2f} to its start: {words}"
+
+
+class SoftPromptNeighbours(Explorer):
+    """The shell around `compute` and `draw`; each control is an attribute."""
+
+    def __init__(self, recorder: Recorder, tokenizer: PreTrainedTokenizerBase, top: int) -> None:
+        self.recorder, self.tokenizer = recorder, tokenizer
+        half = {"style": {"description_width": "110px"}, "layout": Layout(width="430px")}
+        options = [(f"{step}", number) for number, step in enumerate(recorder.steps)]
+        self.step = SelectionSlider(options=options, value=options[-1][1], description="after step", **half)
+        self.top = IntSlider(top, min=1, max=TOP, description="words a token", **half)
+        controls = [self.step, self.top]
+        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
+
+    def picture(self) -> Picture:
+        """The picture for the step that is chosen."""
+        kept, at = self.recorder, self.step.value
+        tokens = compute(kept.rows[0], kept.rows[at], kept.words, self.tokenizer, self.top.value)
+        return draw(tokens, kept.steps[at], kept.losses[at])
+
+
+def soft_prompt_neighbours(recorder: Recorder, tokenizer: PreTrainedTokenizerBase, *, top: int = 5) -> Shown:
+    """A widget over the vectors that `recorder` kept: a slider goes through the steps, bars show each token's words.
+
+    UsageError for more than 24 soft tokens, or `top` not in 1 … 8. Words have the vectors of before the training.
+    """
+    if len(recorder.rows[0]) > MOST:
+        raise UsageError(f"{len(recorder.rows[0])} soft tokens: at most {MOST} are shown")
+    if not 1 <= top <= TOP:
+        raise UsageError(f"top={top}: 1 to {TOP} words a token")
+    return SoftPromptNeighbours(recorder, tokenizer, top)

@@ -1,0 +1,676 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Tasks that teach other tasks
+#
+# So far every task began anew: the same pre-trained model, sixteen examples, its own few steps. But you have *other* tasks
+# too, with labels in plenty. Can they teach something that helps with the new one, or even let the model do it without an
+# example? Three answers, and an honest measurement of how far each of them reaches.
+#
+# **After this lesson you can**
+#
+# - turn any classification into one question, *does the text say so?*, and train on many tasks as if they were one;
+# - mix tasks of unlike sizes, and say what a temperature does to the mixture;
+# - write task types with several wordings each, hold one type out, and **prove** that nothing of it leaked into training;
+# - explain TransPrompt's prompts and prototype weights, and meta-learning on text without labels;
+# - tell apart learning a task, a wording, a kind of task, and "to follow instructions".
+#
+# **45 minutes.** Before it: [PET](02_pet.ipynb).
+
+# %%
+import labkit
+
+lab = labkit.setup(lesson="03/07")
+
+# %% [markdown]
+# Two strings decide what follows: the model, and the type of task that is held out and asked cold. The types are
+# `sentiment`, `subjectivity`, `topic`, `paraphrase` and `inference`.
+
+# %%
+MODEL = "micro-bert-en"  # @param {type:"string"}
+HELD_OUT = "inference"  # @param {type:"string"}
+
+# %% [markdown]
+# ## 1 · One question for every task
+#
+# The system that won FewCLUE for Alibaba PAI and DAMO put a stage between pre-training and the few examples: all tasks were
+# rewritten as *textual entailment* and trained on together. Its example is
+#
+# > [CLS] I like the movie [SEP] This indicates positive user sentiment [EOS]
+#
+# A text, and a *statement* about it: the statement holds, or it does not. Every label of every task can be put so, and a
+# three-way task, a fifteen-way task and a task with two texts become the same two-way task. The task's own pattern and
+# label words are enough to make the statements:
+
+# %%
+from labkit.fewshot.statements import OTHERWISE, statements_of
+from labkit.report import Table
+
+names = ["world/reviews", "world/subj", "world/news", "world/rte", "world/genres"]
+tasks = {name: labkit.load_task(name) for name in names}
+Table(
+    ("task", "label", "statement"),
+    tuple(
+        (name, label, said if said != OTHERWISE else "(if no other holds)")
+        for name, task in tasks.items()
+        for label, said in list(statements_of(task).items())[:3]
+    ),
+)
+
+# %% [markdown]
+# Of two texts the second is the statement: `world/rte` already *is* entailment. A label like "not entailment" claims
+# nothing; it holds if the other one does not.
+#
+# To train, each labelled row is shown with its own label's statement (entailed) and with a wrong one or several (not
+# entailed):
+
+# %% tags=["nbval-check-output"]
+import numpy as np
+
+from labkit.fewshot.multitask import entailment_rows
+
+pairs = entailment_rows(tasks["world/news"], np.random.default_rng(0), negatives=1)
+for pair in pairs[:4]:
+    print(
+        ["not entailed", "entailed"][pair["label"]].ljust(13),
+        pair["text"][:44],
+        "…",
+        pair["statement"],
+    )
+print(
+    f"{len(tasks['world/news'].splits['train'])} rows of news make {len(pairs)} pairs, half of them entailed"
+)
+
+# %% [markdown]
+# The article trains a new head for the two answers. We have seen what a fresh head costs, so here the judgement is a cloze:
+#
+# > we found the oven wonderful ? `[MASK]` , it was great .
+#
+# with the answers "yes" and "no". A label's score is the probability of "yes" behind *its* statement $h_l$,
+#
+# $$p(\text{entailed} \mid x, h_l) = \frac{e^{M(\text{yes} \mid x, h_l)}}{e^{M(\text{yes} \mid x, h_l)} +
+# e^{M(\text{no} \mid x, h_l)}}, \qquad \hat l = \arg\max_l \; p(\text{entailed} \mid x, h_l) ,$$
+#
+# where $M(w \mid x, h)$ is the logit of word $w$ in the blank. In PET the labels compete for *one* blank; here each
+# statement is judged by itself, and nothing in the formula depends on the task. That is why a task never seen can be
+# answered at once.
+#
+# ### Your turn: entailed or not
+#
+# Blank logits $(\text{batch}, \text{labels}, \text{vocabulary})$, a blank for each statement, and the ids of the two answers
+# in; $p(\text{entailed})$, $(\text{batch}, \text{labels})$, out.
+
+# %%
+from labkit.checks import instruction as check
+
+
+def entailed(blank_logits, no, yes): ...  # your turn
+
+
+check.entailed(entailed)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Only two numbers of each blank matter, and they compete with each other, not with other labels.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `blank_logits[..., [no, yes]]` has the shape (batch, labels, 2).
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# A softmax over the last dimension, then its second column. Or: the sigmoid of "yes" minus "no" is the same number.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def entailed(blank_logits, no, yes):
+#     return blank_logits[..., [no, yes]].softmax(-1)[..., 1]
+# ```
+# </details>
+
+# %% [markdown]
+# The library's method is the same thing with the batching around it. Its `loss` is the cross-entropy of the judgements, its
+# `logits` are what you just wrote, as logarithms:
+
+# %%
+import inspect
+
+from labkit.fewshot.entailment import Entailment
+
+print(inspect.getsource(Entailment.judgements), inspect.getsource(Entailment.logits), sep="\n")
+
+# %% [markdown]
+# Two tests of that claim. A row's scores equal a loop over its statements with the model's bare forward pass; and training
+# the method with *all* wrong statements is training PET on the entailment rows, because it is the same loss.
+
+# %% tags=["nbval-check-output"]
+import torch
+
+from labkit.fewshot.entailment import judge
+
+model, tokenizer = labkit.load_model(MODEL, head="mlm")
+model.eval()
+reviews = tasks["world/reviews"]
+method, some = Entailment.for_task(reviews, tokenizer), reviews.splits["test"][:20]
+
+by_hand = []
+for row in some:
+    for said in statements_of(reviews).values():
+        text = f"{row['text'].rstrip(' .')} ? {tokenizer.mask_token} , {said}"
+        inputs = tokenizer(text, return_tensors="pt")
+        blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
+        with torch.no_grad():
+            logits = model(**inputs).logits[0, blank]
+        by_hand.append(logits[tokenizer.convert_tokens_to_ids(["no", "yes"])].softmax(0)[1])
+by_hand = torch.stack(by_hand).reshape(-1, 2)
+with torch.no_grad():
+    scores = method.logits(model, method.collate(some)).exp()
+print("scores as by hand:", bool((scores - by_hand).abs().max() < 1e-4))
+
+pet, few = judge(tokenizer), reviews.few_shot(8, seed=0, dev=False)
+all_pairs = entailment_rows(few, np.random.default_rng(0), negatives="all")
+with torch.no_grad():
+    one = method.loss(model, method.collate(few.splits["train"]))
+    two = pet.loss(model, pet.collate(all_pairs))
+print("the same loss:", bool(abs(one - two) < 1e-5))
+
+# %% [markdown]
+# Does it carry over? Sixty steps on reviews of twelve kinds of goods, then the *films* of another task, `world/mr`, of which
+# the model has seen no labelled row:
+
+# %%
+from labkit.fewshot.multitask import continue_pretraining
+
+films = labkit.load_task("world/mr")
+rows = films.splits["test"][:300]
+labels = np.array([row["label"] for row in rows])
+judged = Entailment.for_task(films, tokenizer)
+
+
+def right(model, method):
+    return float((labkit.predict(model, method, rows, progress=False).argmax(1) == labels).mean())
+
+
+taught = continue_pretraining(
+    model, tokenizer, [reviews], steps=60, lr=1e-3, seed=0, mlm_weight=0, progress=lab.progress
+)
+report = labkit.Report()
+report.add("entailment, as pre-trained", "world/mr", right(model, judged))
+report.add("entailment, after reviews", "world/mr", right(taught, judged))
+report.table()
+
+# %% [markdown]
+# From guessing to reading, without an example of the new task. But films are reviews too, and the statements were the same.
+# What if the new task is *not* the old one in another coat? That question runs through the rest of the lesson.
+#
+# ## 2 · A mixture of tasks
+#
+# Real collections are uneven: one task has a million rows, another forty. Drawn in proportion, the small ones are never
+# heard; drawn alike, they are repeated until the model knows them by heart. The usual way between is a temperature $T \ge 1$
+# (Raffel et al. 2020, [T5](https://arxiv.org/abs/1910.10683), §3.5.2): with $n_i$ rows, task $i$ has the share
+#
+# $$p_i = \frac{n_i^{1/T}}{\sum_j n_j^{1/T}} .$$
+#
+# ### Your turn: shares
+#
+# Rows of each task $(\text{tasks},)$ and $T$ in, shares $(\text{tasks},)$ out.
+
+
+# %%
+def shares(sizes, temperature): ...  # your turn
+
+
+check.shares(shares)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two steps: raise to a power, then make the sum 1.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The power is $1/T$, not $T$: a larger temperature must bring the shares closer together.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `weights = sizes ** (1 / temperature)`, then `weights / weights.sum()`.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def shares(sizes, temperature):
+#     weights = sizes ** (1 / temperature)
+#     return weights / weights.sum()
+# ```
+# </details>
+
+# %% [markdown]
+# Play with it: sixteen labelled rows a class make 240 rows of news (fifteen topics) and 32 of each two-way task.
+#
+# 1. At which temperature is a row of a small task read twice as often as a row of the news?
+# 2. Hold out the largest type. Who gains most?
+# 3. Below are the measured accuracies of each type *when it was held out*; section 3 says how they came about. Which type
+#    gained, and which did not?
+
+# %%
+from labkit.fewshot.task_types import ENGLISH
+from labkit.report import results
+from labkit.widgets import task_mixture
+
+measured = results("instruction")
+
+
+def mean(method, task):
+    found = [row.value for row in measured.rows if (row.method, row.task) == (method, task)]
+    return float(np.mean(found))
+
+
+world = {name: labkit.load_task(name) for kind in ENGLISH for name in kind.tasks}
+sizes = {k.name: {name: 16 * len(world[name].labels) for name in k.tasks} for k in ENGLISH}
+zero_shot_means = {
+    k.name: (mean("before", f"type/{k.name}"), mean("new type", f"type/{k.name}")) for k in ENGLISH
+}
+task_mixture(sizes, zero_shot_means, held=HELD_OUT)
+
+# %% [markdown]
+# ### Is it worth a stage of its own?
+#
+# The FewCLUE system trains on such a mixture *before* the few examples. Here: 200 steps on the entailment rows of all tasks
+# of **other** types (and masked language modelling on their text, which keeps the model from forgetting), then 16 examples
+# a class of the task that was left out, with PET or as entailment (`python benchmarks/instruction.py entailment`).
+
+# %%
+left_out = ["world/subj", "world/mrpc", "world/rte"]
+labkit.Report(
+    row for row in measured.rows if row.task in left_out and "shots" in row.method
+).table()
+
+
+# %% tags=["nbval-check-output"]
+def verdict(difference):
+    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
+    points = f"{100 * difference.difference:+5.1f} points"
+    if difference.low > 0:
+        return f"{points}, ahead"
+    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
+
+
+for method in ("PET, 16 shots", "entailment, 16 shots", "entailment, zero shots"):
+    for task in left_out:
+        difference = measured.compare(f"{method}, after other tasks", method, task=task)
+        print(f"{method:<23} {task:<11} after other tasks: {verdict(difference)}")
+
+# %% [markdown]
+# TEXT-ENTAILMENT
+#
+# ## 3 · Instructions
+#
+# Entailment fixes one question for all tasks. *Instruction tuning* lets every task be asked in words, in many wordings, and
+# hopes that a model which has answered enough questions will answer one of a **kind** that it has never met. FLAN
+# ([Wei et al. 2022](https://arxiv.org/abs/2109.01652)) trained a model of 137 billion parameters on clusters of tasks with
+# ten templates each, and T0 ([Sanh et al. 2022](https://arxiv.org/abs/2110.08207)) one of 11 billion; both then asked tasks
+# of clusters that were held out. Our five types have three or four wordings each, and a label is a word in the blank:
+
+# %%
+kind = next(one for one in ENGLISH if one.name == HELD_OUT)
+Table(
+    ("type", "wording", "answers"),
+    tuple(
+        (
+            one.name,
+            wording.template,
+            ", ".join(dict.fromkeys((wording.words or {"": "its topics"}).values())),
+        )
+        for one in ENGLISH
+        for wording in one.wordings[:2]
+    ),
+)
+
+# %% [markdown]
+# ### Nothing may leak
+#
+# A zero-shot score means something only if the training data is clean. Three things can leak: a **task** that belongs to two
+# types, a **wording** that two types share (our paraphrases are asked `{text_a} ? {mask} , {text_b} .`; had inference the
+# same one, the model would have been taught it), and **texts**: generated or scraped, the same sentence turns up in two data
+# sets more often than one thinks. `held_out` refuses the first two and takes the third out:
+
+# %% tags=["nbval-check-output"]
+from labkit.fewshot.instruction import check_split, held_out, texts_of
+
+for one in ENGLISH:
+    split = held_out(ENGLISH, one.name, world)
+    seen = texts_of(split.held_tasks.values())
+    rest = [texts_of([task]) for task in split.tasks.values()]
+    check_split(split)  # raises if anything of the type is left
+    print(
+        f"{one.name:<13} {len(seen):>6} texts held out, {split.dropped:>3} of them stood in other tasks' rows"
+    )
+
+# %% [markdown]
+# ### Your turn: take the leaks out
+#
+# Training rows, held-out rows and the names of their text fields in; the training rows whose texts are not among the held-out
+# ones out, as they are. Letters' case makes no difference; a row is the same if **all** its fields are, whatever its label.
+
+
+# %%
+def without_leaks(train, held, fields): ...  # your turn
+
+
+check.without_leaks(without_leaks)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# First collect what is forbidden, in a set; then filter. What identifies a row is the tuple of its texts.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `tuple(row[field].lower() for field in fields)` is such a key: the label is not in it, and the order of the fields is.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `seen = {key(row) for row in held}`, and keep the rows of `train` whose key is not in it.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def without_leaks(train, held, fields):
+#     def key(row):
+#         return tuple(row[field].lower() for field in fields)
+#
+#     seen = {key(row) for row in held}
+#     return [row for row in train if key(row) not in seen]
+# ```
+# </details>
+
+# %% [markdown]
+# ### Asking cold
+#
+# Sixty steps on the other types, then the held-out one. Sixty are few (the table below has 200), but you see the machine at
+# work: each batch holds tasks of two, three and fifteen labels, each row in a wording drawn at random.
+
+# %%
+from dataclasses import replace
+
+from labkit.fewshot.instruction import instruction_tune, zero_shot
+
+split = held_out(ENGLISH, HELD_OUT, world)
+tuned = instruction_tune(model, tokenizer, split, steps=60, lr=1e-3, seed=0, progress=lab.progress)
+
+short = {
+    name: replace(task, splits={**task.splits, "test": task.splits["test"][:150]})
+    for name, task in world.items()
+}
+asked = replace(split.held, tasks=split.held.tasks[:2])
+report = labkit.Report()
+for label, one in (("as pre-trained", model), ("instruction-tuned", tuned)):
+    for row in zero_shot(one, tokenizer, asked, short):
+        name = f"{label}: {split.held.wordings[row['wording']].template}"
+        report.add(name, row["task"], row["accuracy"])
+report.table()
+
+# %% [markdown]
+# ### How far it reaches
+#
+# The measurement, over three seeds (`python benchmarks/instruction.py reach`). Five steps away from what was trained:
+#
+# - **new rows**: the task and the wording were trained on, the rows are new: what every lesson so far measured;
+# - **new wording**: the last wording of each type was kept back;
+# - **new task**: one task of each type was kept back (`world/mr`, `world/qqp`, `world/rte`), its type trained on;
+# - **new type**: the whole type was held out;
+# - **before**: the model as pre-trained.
+
+# %%
+reach = ("before", "new type", "new task", "new wording", "new rows")
+by_type = labkit.Report(row for row in measured.rows if row.method in reach)
+shown = []
+for one in ENGLISH:
+    task = f"type/{one.name}"
+    found = {row.method for row in by_type.rows if row.task == task}
+    shown.append((one.name, *(f"{100 * mean(m, task):.1f}" if m in found else "–" for m in reach)))
+Table(("accuracy (%)", *reach), tuple(shown))
+
+
+# %% tags=["nbval-check-output"]
+def against_before(method, task):
+    """The mean over seeds less the accuracy before, with its 95 % interval (Student's t)."""
+    from scipy.stats import t
+
+    found = [row.value for row in measured.rows if (row.method, row.task) == (method, task)]
+    gain = np.mean(found) - mean("before", task)
+    reach = t.ppf(0.975, len(found) - 1) * np.std(found, ddof=1) / np.sqrt(len(found))
+    side = "ahead" if gain > reach else "behind" if gain < -reach else "no difference beyond noise"
+    return f"{100 * gain:+5.1f} points, {side}"
+
+
+for one in ENGLISH:
+    print(
+        f"{one.name:<13} held out, after tuning on the others: {against_before('new type', f'type/{one.name}')}"
+    )
+
+# %% [markdown]
+# TEXT-REACH
+#
+# ### Why?
+#
+# TEXT-WHY
+
+# %%
+cues = [row for row in measured.rows if "cue" in row.method]
+labkit.Report(cues).table()
+
+# %% [markdown]
+# TEXT-MORE
+
+# %%
+larger = [row for row in measured.rows if row.task in ("type/sentiment", "type/inference")]
+wanted = ("before", "new type", "new type, two made types more", "new type, one wording",
+          "before, larger model", "new type, larger model")  # fmt: skip
+labkit.Report(row for method in wanted for row in larger if row.method == method).table()
+
+# %% [markdown]
+# ## 4 · TransPrompt: what similar tasks share
+#
+# Between "another coat" and "another kind" lie *similar* tasks: two kinds of paraphrase, two of inference. TransPrompt
+# ([Wang et al. 2021](https://aclanthology.org/2021.emnlp-main.221)) trains one *meta-learner* on a group of them, then adapts
+# it to each. As in P-tuning the pattern's words are trainable vectors $P \in \mathbb{R}^{n \times d}$, but a prompt encoder
+# computes them, one for each task, $E_t$, and a universal one, $E_u$:
+#
+# $$P_t = P + \tfrac12 E_u(P) + \tfrac12 E_t(P), \qquad P_{\text{unseen}} = P + E_u(P) .$$
+#
+# What all tasks teach can settle in $E_u$, what only one teaches in its $E_t$; a new task starts with the universal prompt.
+# (The sum with $P$ is ours: the encoders' last layers start at 0, so that training begins at the pattern's own words.)
+
+# %% tags=["nbval-check-output"]
+import copy
+
+from labkit.fewshot import transprompt
+from labkit.fewshot.pet import PET
+
+group = [
+    world[name].few_shot(16, seed=0, dev=False) for name in ("world/mrpc", "world/qqp", "world/rte")
+]
+pattern = "{text_a} ? {mask} , {text_b} ."
+trans = transprompt.TransPrompt.for_tasks(group, tokenizer, pattern)
+carrier = trans.attach(copy.deepcopy(model))
+table = carrier.get_input_embeddings().table()
+print(
+    f"{trans.tokens} soft tokens, {len(group)} tasks and the universal prompt: {tuple(table.shape)}"
+)
+
+plain = PET.for_task(group[0], tokenizer, pattern)
+same = labkit.predict(model, plain, group[0].splits["test"][:50], progress=False)
+start = labkit.predict(
+    carrier, trans.asking(group[0]), group[0].splits["test"][:50], progress=False
+)
+print("untrained, it is PET:", bool(abs(start - same).max() < 1e-5))
+
+# %% [markdown]
+# A meta-learner must not lean on one task's habits. Two means against it:
+#
+# - *prototypes*: an example counts by how typical it is of its class **in every task**. With features $f_i$ of example $i$,
+#   of task $t$ and class $y$, and $c_{t,y}$ the mean feature of class $y$ in task $t$,
+#
+#   $$s_i = \zeta \cos(f_i, c_{t,y}) + \frac{1 - \zeta}{M - 1} \sum_{u \ne t} \cos(f_i, c_{u,y}), \qquad
+#   w_i \propto e^{s_i}, \qquad L = \frac{\sum_i w_i \,\mathrm{CE}_i}{\sum_i w_i} - \lambda \,\overline{H} ;$$
+#
+# - *entropy*: $\overline H$ is the mean entropy of the answers, so that a task's easy cues are not learned to certainty.
+#
+# (The released code measures $-\lVert f - c \rVert$ in place of the cosine, counts all other centroids in the second term,
+# those of other classes too, and takes $\zeta = \tfrac12$, $\lambda = 0.01$.)
+#
+# ### Your turn: prototype scores
+#
+# Features $(n, d)$, task numbers $(n,)$ and class numbers $(n,)$ in; $s$, $(n,)$, out, with $\zeta = \tfrac12$. In the check
+# every task has every class.
+
+
+# %%
+def prototype_scores(features, tasks, classes): ...  # your turn
+
+
+check.prototype_scores(prototype_scores)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# First the centroids, one for each pair of task and class; then, for each example, its cosine with its own, and the mean of
+# its cosines with those of the *same* class in the *other* tasks.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `features[(tasks == t) & (classes == y)].mean(0)` is $c_{t,y}$, and `torch.cosine_similarity(f, c, dim=0)` the cosine.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Loop over the examples; for each, over `tasks.unique()`. Collect the cosines with other tasks in a list and average it.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def prototype_scores(features, tasks, classes):
+#     def near(f, t, y):
+#         c = features[(tasks == t) & (classes == y)].mean(0)
+#         return torch.cosine_similarity(f, c, dim=0)
+#
+#     scores = []
+#     for f, t, y in zip(features, tasks, classes):
+#         far = [near(f, u, y) for u in tasks.unique() if u != t]
+#         scores.append((near(f, t, y) + torch.stack(far).mean()) / 2)
+#     return torch.stack(scores)
+# ```
+# </details>
+
+# %% [markdown]
+# Which sentences are typical everywhere, and which are odd?
+
+# %%
+members = transprompt.group_rows(trans, group)
+found = transprompt.features(model, trans, members)
+columns = ([row[name] for row in members] for name in ("prompt", "label"))
+score = transprompt.prototype_scores(found, *columns)
+weight = transprompt.prototype_weights(score)
+order = np.argsort(-score)
+Table(
+    ("weight", "task", "answer", "text"),
+    tuple(
+        (f"{weight[n]:.3f}", trans.tasks[members[n]["prompt"]], trans.verbalizer.labels[members[n]["label"]],
+         f"{members[n]['text_a'][:44]} … {members[n]['text_b'][:50]}")
+        for n in (*order[:3], *order[-3:])
+    ),
+)  # fmt: skip
+
+# %% [markdown]
+# Sixteen examples a class of each of four pair tasks, three draws (`python benchmarks/instruction.py transprompt`). "Alone"
+# sees one task; "not adapted" is the meta-learner itself; without de-biasing all weights are 1 and $\lambda = 0$.
+
+# %%
+pair_tasks = ("world/mrpc", "world/qqp", "world/qnli", "world/rte")
+ways = (
+    "PET, alone",
+    "P-tuning, alone",
+    "TransPrompt, not adapted",
+    "TransPrompt",
+    "TransPrompt without de-biasing",
+)
+transfer = labkit.Report(
+    row for way in ways for row in measured.rows if row.task in pair_tasks and row.method == way
+)
+transfer.plot(title="Four pair tasks, 16 examples a class, mean accuracy of three draws")
+
+# %% tags=["nbval-check-output"]
+for a, b in (
+    ("TransPrompt", "PET, alone"),
+    ("TransPrompt", "P-tuning, alone"),
+    ("TransPrompt", "TransPrompt, not adapted"),
+    ("TransPrompt", "TransPrompt without de-biasing"),
+):
+    print(f"{a} against {b:<31} {verdict(transfer.compare(a, b))}")
+
+# %% [markdown]
+# TEXT-TRANS
+#
+# ## 5 · Learning to be a good start
+#
+# FewCLUE's winners also fed the *unlabelled* text of many tasks to a meta-learner. Where continued pre-training asks for a
+# model that is good at all this text, meta-learning asks for one from which a few steps on **one** task lead far. Reptile
+# ([Nichol et al. 2018](https://arxiv.org/abs/1803.02999)) does it without second derivatives: from $\theta$, go $k$ steps on
+# one task, to $\theta_k$; then move the start a part of the way,
+#
+# $$\theta \leftarrow \theta + \varepsilon\,(\theta_k - \theta) ,$$
+#
+# and take the next task. With one task and $\varepsilon = 1$ this is ordinary training.
+
+# %% tags=["nbval-check-output"]
+from labkit.fewshot.meta_learning import reptile, text_episodes
+
+episodes = text_episodes(
+    [
+        replace(task, splits={"train": task.splits["unlabelled"][:300]})
+        for task in list(world.values())[:4]
+    ],
+    tokenizer,
+)
+whole = reptile(model, episodes[:1], rounds=1, steps=2, lr=1e-4, outer=1.0)
+half = reptile(model, episodes[:1], rounds=1, steps=2, lr=1e-4, outer=0.5)
+middle = [
+    bool(torch.allclose(c, (a + b) / 2, atol=1e-6))
+    for a, b, c in zip(model.parameters(), whole.parameters(), half.parameters(), strict=True)
+]
+print(f"half the way in all {len(middle)} tensors:", all(middle))
+
+# %% [markdown]
+# Whether it pays is a question of distance: our tasks' texts are what the micro model was pre-trained on, so there is little
+# left to learn from them. On domains that pre-training has not seen, see the domain-adaptive stage of
+# [FewCLUE](08_fewclue.ipynb).
+#
+# ## Read on
+#
+# - Wei et al. 2022, [FLAN](https://arxiv.org/abs/2109.01652), §4: number of clusters, size of the model, the role of the
+#   instructions; Sanh et al. 2022, [T0](https://arxiv.org/abs/2110.08207), many wordings for every task.
+# - Wang et al. 2021, [*Entailment as few-shot learner*](https://arxiv.org/abs/2104.14690).
+# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/entailment.py), [`multitask.py`](../../labkit/fewshot/multitask.py),
+#   [`instruction.py`](../../labkit/fewshot/instruction.py) with [`task_types.py`](../../labkit/fewshot/task_types.py),
+#   [`transprompt.py`](../../labkit/fewshot/transprompt.py), [`meta_learning.py`](../../labkit/fewshot/meta_learning.py).
+# - Next, 03/08: the multi-task stage takes its place in a whole system, the one that won [FewCLUE](08_fewclue.ipynb).
