@@ -29,7 +29,7 @@ from labkit.fewshot.multitask import continue_pretraining
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompt import PTuning
 from labkit.fewshot.task_types import ENGLISH, with_made
-from labkit.fewshot.transprompt import TransPrompt, adapt, meta_train
+from labkit.fewshot.transprompt import TransPrompt, adapt, group_rows, meta_train
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
@@ -38,7 +38,7 @@ from labkit.zoo import Loaded, load
 RESULTS = Path("labkit/results/instruction.json")
 MODEL, LARGE = "micro-bert-en", "micro-bert-en-large"
 STEPS, PAIR_STEPS, RATE = 300, 150, 1e-3  # of instruction tuning, of entailment, and the rate of both
-SHOTS, FEW_STEPS, FEW_RATE = 16, 80, 3e-4
+SHOTS, FEW_STEPS, META_STEPS, FEW_RATE = 16, 80, 240, 3e-4
 ASKED, SCORED = 200, 500  # test rows
 UNSEEN = ("world/mr", "world/qqp", "world/rte")  # one of each type with several tasks
 MADE, LARGER = ("sentiment", "paraphrase", "inference"), ("inference",)
@@ -211,11 +211,13 @@ def few(bench: Bench, base: Loaded, start: Any, label: str, task: Task, seed: in
         bench.add(f"{name}, 16 shots{label}", task, value, seed)
 
 
-def trained(start: Any, method: Any, rows: Sequence[Any], seed: int, *, own: bool = False) -> Any:
+def trained(
+    start: Any, method: Any, rows: Sequence[Any], seed: int, *, steps: int | None = None, own: bool = False
+) -> Any:
     """A copy of the model (or the model, if `own`), trained on few rows."""
     model = start if own else copy.deepcopy(start)
     batches = Batches(rows, method.collate, min(16, len(rows)), seed=seed)
-    fit(model, method.loss, batches, steps=FEW_STEPS, lr=FEW_RATE, seed=seed, progress=False)
+    fit(model, method.loss, batches, steps=steps or FEW_STEPS, lr=FEW_RATE, seed=seed, progress=False)
     return model
 
 
@@ -226,21 +228,27 @@ def accuracy(model: Any, method: Any, task: Task) -> float:
 # TransPrompt
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {}, " without de-biasing": {"temperature": None}, " with sharp weights": {"temperature": 0.02},
+}  # fmt: skip
+
+
 def transprompt(bench: Bench) -> None:
-    """Four pair tasks of 16 shots each: each alone, all together, all together and then each."""
+    """Four pair tasks of 16 shots each: each alone, all in one PET, all in a meta-learner, and that adapted to each."""
     base = bench.model()
     for seed in bench.seeds:
         tasks = [first(bench.tasks[name], SCORED).few_shot(SHOTS, seed, dev=False) for name in GROUP]
         for task in tasks:
             alone(bench, base, task, seed)
+        together(bench, base, tasks, seed)
         method = TransPrompt.for_tasks(tasks, base.tokenizer, PATTERN)
-        for label, options in (("", {}), (" without de-biasing", {"temperature": None})):
+        for label, options in VARIANTS.items():
             names = [f"TransPrompt{label}", f"TransPrompt{label}, not adapted"]
             if not any(bench.missing(names, task.name, seed) for task in tasks):
                 continue
             how = copy.copy(method)
-            how.entropy = 0.0 if label else method.entropy
-            meta = meta_train(base.model, how, tasks, steps=3 * FEW_STEPS, lr=FEW_RATE, seed=seed, **options)
+            how.entropy = 0.0 if "without" in label else method.entropy
+            meta = meta_train(base.model, how, tasks, steps=META_STEPS, lr=FEW_RATE, seed=seed, **options)
             for task in tasks:
                 bench.add(names[1], task, accuracy(meta, how.asking(task), task), seed)
                 adapted = adapt(meta, how, task, steps=FEW_STEPS, lr=FEW_RATE, seed=seed)
@@ -248,15 +256,33 @@ def transprompt(bench: Bench) -> None:
 
 
 def alone(bench: Bench, base: Loaded, task: Task, seed: int) -> None:
-    """PET and P-tuning with the group's pattern, on one task."""
+    """PET and P-tuning with the group's pattern, on one task; PET also with as many steps as TransPrompt has."""
     pet = PET.for_task(task, base.tokenizer, PATTERN)
     soft = PTuning(pet.template, pet.verbalizer, base.tokenizer, seed=seed)
-    for name, method in (("PET, alone", pet), ("P-tuning, alone", soft)):
+    ways = {
+        "PET, alone": (pet, FEW_STEPS),
+        "PET, alone, as many steps": (pet, META_STEPS + FEW_STEPS),
+        "P-tuning, alone": (soft, FEW_STEPS),
+    }
+    for name, (method, steps) in ways.items():
         if bench.missing([name], task.name, seed):
             model = copy.deepcopy(base.model)
             model = soft.attach(model) if method is soft else model
             rows = task.splits["train"]
-            bench.add(name, task, accuracy(trained(model, method, rows, seed, own=True), method, task), seed)
+            value = accuracy(trained(model, method, rows, seed, steps=steps, own=True), method, task)
+            bench.add(name, task, value, seed)
+
+
+def together(bench: Bench, base: Loaded, tasks: Sequence[Task], seed: int) -> None:
+    """One PET on the rows of all tasks: what TransPrompt is without its prompts."""
+    name = "PET, all in one"
+    if not any(bench.missing([name], task.name, seed) for task in tasks):
+        return
+    group = TransPrompt.for_tasks(tasks, base.tokenizer, PATTERN)
+    pet, rows = PET(PATTERN, group.verbalizer, base.tokenizer), group_rows(group, tasks)
+    model = trained(base.model, pet, rows, seed, steps=META_STEPS)
+    for task in tasks:
+        bench.add(name, task, accuracy(model, PET.for_task(task, base.tokenizer, PATTERN), task), seed)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def draw(lines: list[Line], held: str, temperature: float, measured: Measured | 
     whole = boxes.whole_bar(max(line.share for line in lines))
     rows = [_row(line, kinds.index(line.kind), line.kind == held, whole) for line in lines]
     share = f"share of what is read (a whole bar is {boxes.percent(whole)})"
-    head = ("type", "task", "labelled rows", share, "each row is read")
+    head = ("type", "task", "labelled rows", share, "", "each row is read")
     picture = [boxes.table(head, rows)]
     if measured:
         picture.append(_measured(measured, kinds, held))
@@ -72,10 +72,9 @@ def _row(line: Line, number: int, out: bool, whole: float) -> tuple[str, ...]:
     name = boxes.escape(line.task)
     bar = boxes.bar([(line.share / whole, boxes.colour(number))], 220)
     said = "held out" if out else boxes.percent(line.share)
-    share = boxes.side_by_side(bar, said)
     read = "never" if out else f"{line.times:.3g} times"
     kind = f"{boxes.shape(number)} {boxes.escape(line.kind)}"
-    return kind, f"<s>{name}</s>" if out else name, f"{line.rows:,}", share, read
+    return kind, f"<s>{name}</s>" if out else name, f"{line.rows:,}", bar, said, read
 
 
 def _measured(measured: Measured, kinds: list[str], held: str) -> str:

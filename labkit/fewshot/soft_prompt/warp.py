@@ -20,10 +20,10 @@ from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompt.attached import freeze, thaw
 from labkit.fewshot.soft_prompt.ptuning import with_soft_tokens
-from labkit.fewshot.soft_tokens import MARK, attach_soft_tokens, detach_soft_tokens, soft_token_ids
+from labkit.fewshot.soft_tokens import MARK, addressed, attach_soft_tokens, detach_soft_tokens, soft_token_ids
 from labkit.fewshot.template import Soft, Template
 from labkit.fewshot.verbalizer import Verbalizer
-from labkit.foundations.encoder import unwrapped
+from labkit.foundations.encoder import lm_states_and_logits, unwrapped
 
 
 class WARP(PET):
@@ -82,16 +82,9 @@ class WARP(PET):
 
     def mask_states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """f(h), what the LM head compares with words, at the blank: (batch, d)."""
-        found: list[Tensor] = []
-        decoder = unwrapped(model).get_output_embeddings()
-        handle = decoder.register_forward_pre_hook(lambda _, args: found.append(args[0]))
-        try:
-            self.mask_logits(model, batch)
-        finally:
-            handle.remove()
-        rows = torch.arange(len(batch["mask_positions"]), device=found[-1].device)
-        picked = found[-1].shape[:2] == (1, len(rows))  # at the blanks already, see `lm_logits`
-        return found[-1][0] if picked else found[-1][rows, batch["mask_positions"][:, 0]]
+        columns = batch["mask_positions"][:, 0]
+        rows = torch.arange(len(columns), device=columns.device)
+        return lm_states_and_logits(model, addressed(model, batch), rows, columns)[0]
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """s_c = θ_c · f(h): (batch, classes)."""

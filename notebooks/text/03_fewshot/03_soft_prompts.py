@@ -543,7 +543,7 @@ for size in ("small", "large"):
 
 # %% [markdown]
 # **Fifteen topics, small model.** Prompts and prefixes hardly move it: from 20 % without training to 26 %, where PET is right in
-# 78 %. Is it impatience? Here is the longest prompt again with four times the steps, and its accuracy on **its own** training
+# 78 %. Is it impatience? Here is the longest prompt again with three times the steps, and its accuracy on **its own** training
 # rows:
 
 # %%
@@ -551,7 +551,7 @@ news = labkit.load_task("world/news").few_shot(16, seed=0)
 news_pet = PET.for_task(news, tokenizer)
 patient = PromptTuning(tokens=16).attach(copy.deepcopy(model))
 batches = Batches(news.splits["train"], news_pet.collate, 16, seed=0)
-labkit.fit(patient, news_pet.loss, batches, steps=400, lr=0.3, seed=0, progress=lab.progress)
+labkit.fit(patient, news_pet.loss, batches, steps=300, lr=0.3, seed=0, progress=lab.progress)
 for split in ("train", "test"):
     found = labkit.evaluate(patient, news_pet, news, split, progress=lab.progress)[news.metric]
     print(f"{split:<6}{100 * found:.0f} %")
@@ -610,5 +610,5 @@ load_app("artefacts/03_03_p_tuning").predict("the actor walked to the station on
 #   [`prefix.py`](../../labkit/fewshot/soft_prompt/prefix.py), [`ptuning.py`](../../labkit/fewshot/soft_prompt/ptuning.py),
 #   [`warp.py`](../../labkit/fewshot/soft_prompt/warp.py), [`ppt.py`](../../labkit/fewshot/soft_prompt/ppt.py): each shorter than
 #   this page.
-# - Next, [CP-Tuning](04_cp_tuning.ipynb): a soft template that serves every task, and no label words at all. Prompts and
+# - Next, 03/04, CP-Tuning: a soft template that serves every task, and no label words at all. Prompts and
 #   prefixes come back in 03/06, among the other ways to change a little of a model and keep the rest.
