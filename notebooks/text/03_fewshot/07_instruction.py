@@ -294,10 +294,9 @@ task_mixture(sizes, zero_shot_means, held=HELD_OUT)
 # a class of the task that was left out, with PET or as entailment (`python benchmarks/instruction.py entailment`).
 
 # %%
-left_out = ["world/subj", "world/mrpc", "world/rte"]
-labkit.Report(
-    row for row in measured.rows if row.task in left_out and "shots" in row.method
-).table()
+left_out = ("world/subj", "world/mrpc", "world/rte")
+both = [row for row in measured.rows if "16 shots" in row.method and row.task in left_out]
+labkit.Report(both).table()
 
 
 # %% tags=["nbval-check-output"]
@@ -309,13 +308,40 @@ def verdict(difference):
     return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
 
 
-for method in ("PET, 16 shots", "entailment, 16 shots", "entailment, zero shots"):
+for method in ("PET, 16 shots", "entailment, 16 shots"):
     for task in left_out:
         difference = measured.compare(f"{method}, after other tasks", method, task=task)
-        print(f"{method:<23} {task:<11} after other tasks: {verdict(difference)}")
+        print(f"{method:<21} {task:<11} after other tasks: {verdict(difference)}")
+
+print("entailment against PET, 16 shots, world/rte:",
+      verdict(measured.compare("entailment, 16 shots", "PET, 16 shots", task="world/rte")))  # fmt: skip
 
 # %% [markdown]
-# TEXT-ENTAILMENT
+# With sixteen examples a class the stage is worth nothing here, for neither method; in FewCLUE's system it was meant for the
+# pair tasks, and [the next lesson](08_fewclue.ipynb) measures it there. What *does* make a difference is where the blank
+# stands: on `world/rte` entailment is ahead of PET by twelve points, and it is not the entailment that does it. PET's first
+# pattern asks at the end, "… does it follow that … ? ___ ."; the judge asks in between, "… ? ___ , …", as this model's
+# pre-training text did. PET with *that* pattern gets the same accuracy (section 4, "PET, alone").
+#
+# And without any example of the new type?
+
+# %%
+new_types = ("world/reviews", *left_out, "world/news")
+labkit.Report(
+    row for row in measured.rows if "zero shots" in row.method and row.task in new_types
+).table()
+
+# %% tags=["nbval-check-output"]
+for task in new_types:
+    method = "entailment, zero shots"
+    difference = measured.compare(f"{method}, after other tasks", method, task=task)
+    print(f"{task:<14} asked cold, after other tasks: {verdict(difference)}")
+
+# %% [markdown]
+# One type in five is answered better than by guessing although it was held out: whether a sentence is fact or opinion, with 67 %
+# where sixteen labelled examples a class give 67 to 71. On the way from four other types, sentiment among them, the model
+# learned something about opinions that "that is opinion ." can call up. The other types stay where they were. We shall see
+# the same picture with other means, and then look for the reason.
 #
 # ## 3 · Instructions
 #
@@ -348,16 +374,29 @@ Table(
 # sets more often than one thinks. `held_out` refuses the first two and takes the third out:
 
 # %% tags=["nbval-check-output"]
+from dataclasses import replace
+
 from labkit.fewshot.instruction import check_split, held_out, texts_of
 
 for one in ENGLISH:
     split = held_out(ENGLISH, one.name, world)
-    seen = texts_of(split.held_tasks.values())
-    rest = [texts_of([task]) for task in split.tasks.values()]
     check_split(split)  # raises if anything of the type is left
+    seen = texts_of(split.held_tasks.values())
     print(
-        f"{one.name:<13} {len(seen):>6} texts held out, {split.dropped:>3} of them stood in other tasks' rows"
+        f"{one.name:<13} {len(seen):>6} texts held out, {split.dropped} of them in other tasks' rows"
     )
+
+stolen = {**world["world/rte"].splits["test"][0], "label": 1}
+stolen["text_a"] = stolen["text_a"].upper()
+bad = replace(
+    world["world/mrpc"],
+    splits={**world["world/mrpc"].splits, "train": [*world["world/mrpc"].splits["train"], stolen]},
+)
+split = held_out(ENGLISH, "inference", {**world, "world/mrpc": bad})
+print("a test row of rte, hidden in mrpc's training rows in capitals:", split.dropped, "dropped")
+
+# %% [markdown]
+# Our world draws each task's texts anew, so nothing was there to find but what we hid. Scraped data is not so kind.
 
 # %% [markdown]
 # ### Your turn: take the leaks out
@@ -407,8 +446,6 @@ check.without_leaks(without_leaks)
 # work: each batch holds tasks of two, three and fifteen labels, each row in a wording drawn at random.
 
 # %%
-from dataclasses import replace
-
 from labkit.fewshot.instruction import instruction_tune, zero_shot
 
 split = held_out(ENGLISH, HELD_OUT, world)
@@ -507,8 +544,8 @@ for one in ENGLISH:
 # differently …", "on the other hand …"); in the other half one has to compare names and relations.
 
 # %%
-cues = [row for row in measured.rows if "cue" in row.method]
-labkit.Report(row for row in cues if row.task == "type/inference").table()
+cued = [row for row in measured.rows if "cue" in row.method and row.task == "type/inference"]
+labkit.Report(replace(row, extra={}) for row in cued).table()
 
 # %% [markdown]
 # There it is. With a cue the tuned model is right nine times in ten, on a task that it has never seen too; without one it
@@ -529,11 +566,10 @@ for one in ("sentiment", "paraphrase", "inference"):
             print(f"{one:<11} {method:<30} {gain(method, f'type/{one}', other)}")
 
 # %% [markdown]
-# Neither helps here, and the papers' own figures say why. In FLAN, tuning on many tasks made models of 68 and 137 billion
+# Neither helps here (on the reviews the made types cost six points), and the papers' own figures say why. In FLAN, tuning on many tasks made models of 68 and 137 billion
 # parameters better on tasks held out, and those of 8 billion and fewer **worse** (§4.2, Figure 7): a small model spends all it
 # has on the tasks it is given. Ours has 0.0006 billion. It gained with the number of clusters, too, up to seven (§4.1); we
-# have five types, of which two look alike. What carries over from small models is what section 1 showed: one question for
-# all.
+# have five types, of which two look alike. At this size, expect something from *similar* tasks, not from instructions.
 
 # %% [markdown]
 # ## 4 · TransPrompt: what similar tasks share
@@ -656,29 +692,25 @@ Table(
 
 # %%
 pair_tasks = ("world/mrpc", "world/qqp", "world/qnli", "world/rte")
-ways = (
-    "PET, alone",
-    "P-tuning, alone",
-    "TransPrompt, not adapted",
-    "TransPrompt",
-    "TransPrompt without de-biasing",
-)
+ways = ("PET, alone", "PET, alone, as many steps", "P-tuning, alone", "PET, all in one", "TransPrompt, not adapted",
+        "TransPrompt", "TransPrompt without de-biasing", "TransPrompt with sharp weights")  # fmt: skip
 transfer = labkit.Report(
     row for way in ways for row in measured.rows if row.task in pair_tasks and row.method == way
 )
-transfer.plot(title="Four pair tasks, 16 examples a class, mean accuracy of three draws")
+transfer.plot(title="Four pair tasks, 16 examples a class, mean of the four")
 
 # %% tags=["nbval-check-output"]
-for a, b in (
-    ("TransPrompt", "PET, alone"),
-    ("TransPrompt", "P-tuning, alone"),
-    ("TransPrompt", "TransPrompt, not adapted"),
-    ("TransPrompt", "TransPrompt without de-biasing"),
-):
-    print(f"{a} against {b:<31} {verdict(transfer.compare(a, b))}")
+for other in (w for w in ways if w != "TransPrompt"):
+    print(f"TransPrompt against {other:<31} {verdict(transfer.compare('TransPrompt', other))}")
 
 # %% [markdown]
-# TEXT-TRANS
+# **Learning from similar tasks pays**: five points over PET or P-tuning on each task alone, and more steps on the one task do
+# not make up for it. But look at "PET, all in one": the same pattern, one plain model, the rows of all four tasks thrown
+# together, no prompts, no weights, no entropy. It is where TransPrompt is. The gain comes from the other tasks' *rows*; what
+# the prompts add is not to be told from noise here, and the same holds for the de-biasing: with a temperature of 1 the
+# weights lie between 0.85 and 1.13, which hardly changes anything, and when they are made sharp ($T = 0.02$) the mean falls.
+# Whoever reports a multi-task method should show this row. (P-tuning's vectors start as the pattern's words, and at this
+# learning rate stay near them: its answers are PET's.)
 #
 # ## 5 · Learning to be a good start
 #
