@@ -121,7 +121,7 @@ LESSONS: tuple[Lesson, ...] = (
             "PET, iPET, Fuzzy-PET, self-training"),
     _lesson("03/03", "soft_prompts", "Prompts that are vectors", 45, "03/02",
             "P-tuning, prefix tuning, prompt tuning, PPT, WARP"),
-    _lesson("03/04", "cp_tuning", "Prompts without label words", 45, "03/02",
+    _lesson("03/04", "cp_tuning", "Prompts without label words", 50, "03/02",
             "CP-Tuning"),
     _lesson("03/05", "auto_prompts", "Prompts found by search", 45, "03/02",
             "LM-BFF, AutoPrompt"),

@@ -263,7 +263,7 @@ def test_tinybert_refuses_what_does_not_fit():
         TinyBert(None, teacher)
     for student, options, message in (
         (classifier(num_attention_heads=4), {}, "num_attention_heads"),
-        (classifier(vocab_size=60), {}, "vocab_size"),
+        (classifier(vocab_size=teacher.config.vocab_size + 10), {}, "vocab_size"),
         (classifier(), {"layer_map": (1, 2)}, "layer_map"),
         (classifier(num_hidden_layers=1), {"layer_map": (5,)}, "layer_map"),
         (classifier(num_hidden_layers=5), {}, "1 to 4"),
@@ -273,6 +273,8 @@ def test_tinybert_refuses_what_does_not_fit():
             pass
     with TinyBert(Head(), teacher, attention=0).attached(classifier(num_attention_heads=4)):
         pass
+    with TinyBert(Head(), teacher).attached(classifier(vocab_size=teacher.config.vocab_size - 2)):
+        pass  # the teacher knows soft tokens besides
 
 
 def test_shrink_at_equal_width_copies_every_kth_layer():

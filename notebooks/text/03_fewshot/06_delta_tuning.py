@@ -20,7 +20,7 @@
 # - say what a delta saves (storage, memory) and what it does not (not much of the time), from measurements;
 # - save a delta, start another task from it, and serve several from one model.
 #
-# **45 minutes.** Before it: [PET](02_pet.ipynb), whose clozes a delta can train as well as any head. You need Python and a
+# **50 minutes.** Before it: [PET](02_pet.ipynb), whose clozes a delta can train as well as any head. You need Python and a
 # little PyTorch.
 
 # %%
