@@ -7,7 +7,9 @@ activations are multiplied by learned vectors that start at 1. Both are linear i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +18,18 @@ from torch import nn
 from labkit.errors import UsageError
 from labkit.fewshot.delta.base import Delta
 from labkit.fewshot.delta.places import AFTER_FFN, KEY, QUERY, VALUE, positive, replace_module, resolve
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """peft imports bitsandbytes where it is installed, which then reports kernels that it could have; none is used."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _ByPeft(Delta):
@@ -28,14 +42,16 @@ class _ByPeft(Delta):
         raise NotImplementedError
 
     def _insert(self, model: nn.Module) -> Iterable[nn.Parameter]:
-        from peft import inject_adapter_in_model
+        with _quiet_import():
+            from peft import inject_adapter_in_model
 
         names = self.places(model)
         for name in names:
             if not hasattr(model.get_submodule(name), "in_features"):
                 kind = type(model.get_submodule(name)).__name__
                 raise UsageError(f"{type(self).__name__}: target {name!r} is a {kind}; it needs linear layers")
-        inject_adapter_in_model(self._config(model, names), model, adapter_name=self.PREFIX)
+        with _quiet_import():
+            inject_adapter_in_model(self._config(model, names), model, adapter_name=self.PREFIX)
         if hasattr(model, "peft_config"):
             del model.peft_config  # the layers do without, and a second injection would warn
         for name in names:
