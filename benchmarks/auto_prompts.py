@@ -1,7 +1,6 @@
 """Searched prompts beside hand-written ones: LM-BFF's templates, label words and demonstrations, AutoPrompt's triggers.
 
     python benchmarks/auto_prompts.py search   every method, four tasks, five draws   -> results/auto_prompts.json
-    python benchmarks/auto_prompts.py tune     PET at several learning rates: dev split, other draws
 
 A row keeps what was found (`template`, `words`), its score on the few dev rows that chose it (`dev`) and on the test
 split (`untrained`), both before any training; `value` is the test score after training. Results are in labkit/; rows
@@ -18,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from labkit.evaluation import evaluate
 from labkit.fewshot.auto_prompt import Search, search_template, search_triggers, search_words, with_demonstrations
 from labkit.fewshot.pet import PET
@@ -33,17 +30,16 @@ MODEL, SHOTS, STEPS, BATCH = "micro-bert-en", 16, 60, 16
 # task -> PET's learning rate, at which what a search found is trained too: chosen by pet_family.py (news) and
 # fewshot.py (the others), on dev rows of other draws.
 TASKS = {"world/subj": 3e-5, "world/cr": 3e-5, "world/qnli": 1e-3, "world/news": 1e-3}
-RATES, TUNING_SEEDS = (3e-5, 3e-4, 1e-3), (10, 11)
 MOST_CLASSES = 4  # with demonstrations: one of each must find room beside the text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["search", "tune"])
+    parser.add_argument("part", choices=["search"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     options = parser.parse_args()
-    {"search": search, "tune": tune}[options.part](options.tasks, options.seeds)
+    search(options.tasks, options.seeds)
 
 
 def search(tasks: list[str], seeds: int) -> None:
@@ -133,20 +129,6 @@ def trained(base: Loaded, how: PET, task: Task, seed: int, lr: float) -> Any:
 
 def score(model: Any, how: PET, task: Task, split: str) -> float:
     return evaluate(model, how, task, split, progress=False)[task.metric]
-
-
-def tune(tasks: list[str], _: int) -> None:
-    """Mean accuracy of hand-written PET on the whole dev split, for draws that `search` does not use."""
-    base = load(MODEL)
-    for name in tasks:
-        whole = load_task(name)
-        for rate in RATES:
-            values = []
-            for seed in TUNING_SEEDS:
-                task = whole.few_shot(SHOTS, seed)
-                how = PET.for_task(task, base.tokenizer)
-                values.append(score(trained(base, how, task, seed, rate), how, whole, "dev"))
-            print(f"{name:<12} {rate:g}  {100 * np.mean(values):.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import Any
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.pet import PET
-from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.fewshot import methods
 from labkit.measure import parameters, trainable
 from labkit.report import Report
 from labkit.tasks import Task
-from labkit.training import Batches, fit
 from labkit.zoo import Loaded
 
-HEADS = {"fine-tune [CLS]": "cls", "fine-tune [mean]": "mean"}
+HEADS = ("fine-tune [CLS]", "fine-tune [mean]")
 METHODS = (*HEADS, "PET")
 # Each method's learning rate, the best on average over 1, 4 and 16 shots on world/cr (`python benchmarks/pet.py
 # --tune`): a fresh head must travel far, while PET starts from what the model knows and loses it at a head's rate.
-RATES = {"fine-tune [CLS]": 1e-3, "fine-tune [mean]": 1e-3, "PET": 3e-5}
+RATES = {name: methods.METHODS[name].rate for name in METHODS}
 
 
 def adapt(base: Loaded, task: Task, method: str, seed: int, *, steps: int, lr: float | None = None) -> tuple[Any, Any]:
     """The model and method after `steps` steps of batch 16 on the task's train split."""
-    if method == "PET":
-        model, how = copy.deepcopy(base.model), PET.for_task(task, base.tokenizer)
-    else:
-        model, how = (
-            add_head(base.model, task.labels, pooling=HEADS[method], seed=seed),
-            HeadClassifier(base.tokenizer, task.fields),
-        )
-    rows = task.splits["train"]
-    batches = Batches(rows, how.collate, min(16, len(rows)), seed=seed)
-    fit(model, how.loss, batches, steps=steps, lr=lr or RATES[method], seed=seed, progress=False)
-    return model, how
+    start = methods.Start(base.model, base.tokenizer, task, seed)
+    found = methods.adapt(start, method, steps=steps, lr=lr or RATES[method], progress=False)
+    return found.model, found.method
 
 
 def record(

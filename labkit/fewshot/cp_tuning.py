@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError, unknown
 from labkit.evaluation import evaluating
+from labkit.fewshot.at_the_blank import AtTheBlank, described
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Field, Mask, Part, Soft, Special, Template, Text
 from labkit.foundations.encoder import (
@@ -27,10 +28,7 @@ from labkit.foundations.encoder import (
     labels_of,
     lm_states_and_logits,
     model_inputs,
-    usable_length,
-    with_labels,
 )
-from labkit.foundations.heads import checked
 from labkit.foundations.pretraining import MaskedLM, mask_tokens
 from labkit.training.batches import to_device
 
@@ -67,7 +65,7 @@ def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 6
     return F.softplus(sum(part.logsumexp(0) for part in (push, pull) if len(part)) + 0.0 * features.sum())
 
 
-class CPTuning:
+class CPTuning(AtTheBlank):
     """The method. `fitted` must see the labelled rows once, after training: they are what a text is compared with.
 
     `rule` is "nearest", the class of the nearest labelled example (as released), or "mean", that of the nearest class
@@ -92,19 +90,17 @@ class CPTuning:
         gamma: float = 64.0,
         k: float = 1.0,
     ) -> None:
-        self.template, self.labels, self.tokenizer = Template.parse(template), tuple(labels), tokenizer
-        if self.template.masks != 1:
-            raise UsageError(f"template {str(self.template)!r}: CP-Tuning has one {{mask}}, not {self.template.masks}")
+        super().__init__(template, labels, tokenizer, max_length)
         if rule not in RULES:
             raise unknown("rule", rule, RULES)
         if feature not in FEATURES:
             raise unknown("feature", feature, FEATURES)
-        if len(self.labels) < 2 or mlm_weight < 0 or not 0 <= mlm_probability < 1:
-            found = f"{len(self.labels)} labels, mlm_weight={mlm_weight}, mlm_probability={mlm_probability}"
-            raise UsageError(f"CP-Tuning needs two or more labels, a weight of at least 0, a share in [0, 1): {found}")
+        if mlm_weight < 0 or not 0 <= mlm_probability < 1:
+            found = f"mlm_weight={mlm_weight}, mlm_probability={mlm_probability}"
+            raise UsageError(f"CP-Tuning needs a weight of at least 0, a share in [0, 1): {found}")
         if feature == "mean" and mlm_weight:
             raise UsageError("feature='mean' is for encoders without a language model's head: set mlm_weight=0")
-        self.max_length, self.rule, self.feature = usable_length(tokenizer, max_length), rule, feature
+        self.rule, self.feature = rule, feature
         self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
         self.margin, self.gamma, self.k = margin, gamma, k
         self.mlm = MaskedLM(tokenizer) if mlm_weight and mlm_probability else None
@@ -119,7 +115,7 @@ class CPTuning:
         """What `Template.encode` gives, and "labels"; with `rng`, words of the texts are hidden in "input_ids" and
         named in "mlm_labels" (batch, tokens), −100 elsewhere.
         """
-        batch = with_labels(self.template.encode(rows, self.tokenizer, self.max_length), rows)
+        batch = super().collate(rows, rng)
         if self.mlm is not None and rng is not None:
             ids = batch["input_ids"].numpy()
             kept = self.mlm.special[ids] | batch["soft_mask"].numpy()
@@ -189,24 +185,17 @@ class CPTuning:
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs to answer as this does, the examples' features among it: plain JSON values."""
-        known = {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
-        known |= {"rule": self.rule, "feature": self.feature, "features": [], "examples": []}
-        if self.support is not None:
-            known |= {"features": self.support[0].tolist(), "examples": self.support[1].tolist()}
-        return known
+        features, examples = ([], []) if self.support is None else (value.tolist() for value in self.support)
+        return self.known() | {"rule": self.rule, "feature": self.feature, "features": features, "examples": examples}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> CPTuning:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"template": str, "max_length": int, "labels": list, "features": list, "examples": list}
-        kinds |= {"rule": str, "feature": str}
-        values = {"max_length": 128, "features": [], "examples": [], **checked(description, kinds)}
-        if missing := {"template", "labels"} - set(values):
-            raise UsageError(f"a method's description: {', '.join(sorted(missing))} is missing")
+        values, (features, examples) = described(description, ("features", "examples"), {"rule": str, "feature": str})
         options = {name: values[name] for name in ("rule", "feature") if name in values}
         how = cls(values["template"], values["labels"], tokenizer, values["max_length"], mlm_weight=0, **options)
-        if values["features"]:
-            features, examples = _numbers(values["features"]), _numbers(values["examples"]).long()
+        if features.numel():
+            examples = examples.long()
             if features.ndim != 2 or examples.shape != features.shape[:1]:
                 raise UsageError("a method's description: features must be one list of numbers for each of examples")
             if len(examples) and not (0 <= int(examples.min()) and int(examples.max()) < len(how.labels)):
@@ -240,10 +229,3 @@ def universal_template(fields: Sequence[str], language: str = "en") -> Template:
 
 def _end(language: str) -> str:
     return "。" if language == "zh" else " ."
-
-
-def _numbers(values: Any) -> Tensor:
-    try:
-        return torch.tensor(values, dtype=torch.float32)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"a method's description: numbers are needed ({error})") from error

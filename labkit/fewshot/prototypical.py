@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluating
-from labkit.fewshot.soft_verbalizer import AtTheBlank, described
+from labkit.fewshot.at_the_blank import AtTheBlank, described
 from labkit.fewshot.template import Template
 from labkit.foundations.encoder import labels_of, unwrapped
 from labkit.training.batches import to_device
@@ -129,9 +129,8 @@ class ProtoVerb(AtTheBlank):
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs to answer as this does: plain JSON values."""
-        known = {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
         projection, points = ([], []) if self.kept is None else (value.tolist() for value in self.kept)
-        return known | {"projection": projection, "points": points}
+        return self.known() | {"projection": projection, "points": points}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> ProtoVerb:

@@ -11,48 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.soft_tokens import addressed
+from labkit.fewshot.at_the_blank import AtTheBlank, described
 from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import pieces_of
-from labkit.foundations.encoder import labels_of, lm_states_and_logits, unwrapped, usable_length, with_labels
-from labkit.foundations.heads import checked
+from labkit.foundations.encoder import labels_of, unwrapped
 
 NAME = "label_vectors"  # of the module that `attach` gives the model
-
-
-class AtTheBlank:
-    """What methods share that read the vector at a template's one blank: `collate` and `states`."""
-
-    def __init__(
-        self,
-        template: Template | str,
-        labels: Sequence[str],
-        tokenizer: PreTrainedTokenizerBase,
-        max_length: int = 128,
-    ) -> None:
-        self.template, self.labels, self.tokenizer = Template.parse(template), tuple(labels), tokenizer
-        self.max_length = usable_length(tokenizer, max_length)
-        if self.template.masks != 1:
-            raise UsageError(f"template {str(self.template)!r}: one blank is read here, it has {self.template.masks}")
-        if len(self.labels) < 2:
-            raise UsageError(f"at least two labels are needed, not {self.labels}")
-
-    def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """What `Template.encode` gives, and "labels" (batch,)."""
-        return with_labels(self.template.encode(rows, self.tokenizer, self.max_length), rows)
-
-    def states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The vector from which the LM head would choose a word for the blank: (batch, d)."""
-        columns = batch["mask_positions"][:, 0]
-        rows = torch.arange(len(columns), device=columns.device)
-        return lm_states_and_logits(model, addressed(model, batch), rows, columns)[0].float()
 
 
 class SoftVerbalizer(AtTheBlank):
@@ -150,9 +120,8 @@ class SoftVerbalizer(AtTheBlank):
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs to answer as this does, the vectors among it: plain JSON values."""
-        known = {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
         weight, bias = ([], []) if self.vectors is None else (value.tolist() for value in self.vectors)
-        return known | {"vectors": weight, "bias": bias}
+        return self.known() | {"vectors": weight, "bias": bias}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> SoftVerbalizer:
@@ -164,15 +133,3 @@ class SoftVerbalizer(AtTheBlank):
                 raise UsageError("a method's description: one vector and one bias are needed for each label")
             how.vectors = weight, bias
         return how
-
-
-def described(description: Mapping[str, Any], numbers: Sequence[str]) -> tuple[dict[str, Any], list[Tensor]]:
-    """Template, max_length and labels of a description, and its lists of `numbers` as tensors; or UsageError."""
-    kinds = {"template": str, "max_length": int, "labels": list} | dict.fromkeys(numbers, list)
-    values = {"max_length": 128, **dict.fromkeys(numbers, []), **checked(description, kinds)}
-    if missing := {"template", "labels"} - set(values):
-        raise UsageError(f"a method's description: {min(missing)!r} is missing")
-    try:
-        return values, [torch.tensor(values[name], dtype=torch.float32) for name in numbers]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"a method's description: lists of numbers are needed ({error})") from error

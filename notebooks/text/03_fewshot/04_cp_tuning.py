@@ -614,8 +614,8 @@ standings(bert)
 # - *Where the blank stands.* A template that was searched for is ahead of PET's own by six to ten points on QNLI, RTE and SUBJ.
 #   On the two pair tasks it moves the blank *between* the texts in seven draws of ten, where this model's pre-training had
 #   it. CP-Tuning's universal template has it at the end, and pays for that as PET's own pattern does.
-# - *The model.* A RoBERTa knows what "it is" is asked for. The blank of a model of 0.6 million weights knows reviews, of
-#   which it has read sixty thousand, and little else.
+# - *The model.* A RoBERTa knows what "it is" is asked for. The blank of a model of 0.6 million weights knows the
+#   sentences that its small world puts there, and little else.
 #
 # ## 6 · The words themselves
 #
@@ -813,7 +813,7 @@ for what, a, b in QUESTIONS:
 # ### Why does a small term cost so much?
 #
 # $\lambda$ is 0.1, and the contrast begins in the forties: one would think that the second term whispers. Watch both terms over
-# a hundred steps, on one draw of `world/cr`, at a learning rate ten times the usual for a cloze.
+# a hundred steps, on one draw of `world/cr`, at a learning rate thirty times the usual for a cloze.
 
 # %%
 import copy

@@ -476,8 +476,8 @@ for name in dict.fromkeys(row.task for row in measured.rows):
         print(f"    {method_name:<22} against PET {verdict(compared)}")
 
 # %% [markdown]
-# Three draws make wide intervals; read the table for its shape. On reviews and on news nobody beats the words that a person
-# would write, and trained demonstrations do harm. On facts against opinions and on questions with their answers, where it is hard
+# Three draws make wide intervals; read the table for its shape. On reviews and on news no search gains more than a point, and
+# trained demonstrations do harm. On facts against opinions and on questions with their answers, where it is hard
 # to say what one should write, a searched template is worth five points and more, and label words on top of it a little
 # again. AutoPrompt's frozen model holds its own where there are two classes; with fifteen its triggers, one set for all, are
 # far too little. (In lesson 03/04 the same searches stand in the table of eight tasks, with five draws.)
