@@ -1,0 +1,235 @@
+"""Several processes as the ranks of one program: started, watched, ended.
+
+`launch(program, world)` runs `program(here, …)` in `world` processes of this machine and returns what each returned.
+`joined()` gives the same `here` to a process that `torchrun` started. No rank outlives its launcher: one that raises,
+dies or stands still ends the others and is named. The ranks meet in a file, so that no port has to be free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from labkit.errors import LabkitError, TrainingError, UsageError
+from labkit.parallel.trace import Trace
+
+Program = Callable[..., Any]
+# One server process imports these once and forks every rank from there: a start takes a tenth of a second, not three.
+PRELOAD = ["torch.distributed", "transformers.models.bert.modeling_bert", "labkit.parallel.processes"]
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+MOVED, WAITS, DONE = 0, 1, 2  # a rank's row on the board: when it last moved, whether it waits for others, is it done
+ROW = 3
+GRACE = 1.0  # seconds after a first failure in which others may say theirs: the cause need not speak first
+
+
+@dataclass
+class Here:
+    """Where a program runs: rank `rank` of `world`, on `device`; `trace` takes what it does."""
+
+    rank: int
+    world: int
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    trace: Trace = field(default_factory=Trace)
+    board: Any = None  # shared by the launcher and its ranks; see `beat`
+
+    def beat(self, waiting: bool = False) -> None:
+        """Tell the launcher that this rank is alive, and whether it now waits for another rank."""
+        if self.board is not None:
+            self.board[self.rank * ROW + MOVED] = time.monotonic()
+            self.board[self.rank * ROW + WAITS] = float(waiting)
+
+
+def launch(program: Program, world: int, *arguments: Any, seconds: float = 60.0, threads: int = 1) -> list[Any]:
+    """Run `program(here, *arguments)` in `world` processes and return their results in rank order.
+
+    `program` is a top-level function of a module that can be imported; arguments and results are plain Python, numpy
+    arrays or CPU tensors. Every rank computes with `threads` threads and finds the default process group (gloo)
+    ready. UsageError for `world` below 1. A LabkitError of a rank is raised again with the rank named; TrainingError
+    for any other end: an exception, a signal, or `seconds` in which no rank moved (`Here.beat`).
+    """
+    if isinstance(world, bool) or not isinstance(world, int) or world < 1:
+        raise UsageError(f"world must be a whole number of ranks, 1 or more, not {world!r}")
+    context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+    if FORKS:
+        context.set_forkserver_preload(PRELOAD)
+    board = context.Array("d", world * ROW, lock=False)
+    with tempfile.TemporaryDirectory(prefix="labkit-ranks-") as folder, _ranks() as ranks:
+        store = os.path.join(folder, "store")
+        for rank in range(world):
+            ours, theirs = context.Pipe()
+            target = (program, rank, world, store, board, theirs, threads, seconds, arguments)
+            process = context.Process(target=_rank, args=target, name=f"rank {rank}", daemon=True)
+            process.start()
+            board[rank * ROW + MOVED] = time.monotonic()
+            theirs.close()  # ours then sees the end of the pipe when the rank ends
+            ranks.append((process, ours))
+        return _results(ranks, board, seconds)
+
+
+@contextlib.contextmanager
+def _ranks() -> Iterator[list[tuple[Any, Any]]]:
+    """Processes and their pipes, all ended and closed on the way out: by SIGKILL, which a stopped one hears too."""
+    ranks: list[tuple[Any, Any]] = []
+    try:
+        yield ranks
+    finally:
+        for process, pipe in ranks:
+            if process.is_alive():
+                process.kill()
+            process.join()
+            pipe.close()
+
+
+# The launcher's side
+
+
+def _results(ranks: list[tuple[Any, Any]], board: Any, seconds: float) -> list[Any]:
+    answers: dict[int, tuple[str, Any]] = {}
+    waiting = {pipe: rank for rank, (_, pipe) in enumerate(ranks)}
+    end = float("inf")
+    while waiting and time.monotonic() < end:
+        for pipe in connection.wait(list(waiting), timeout=min(0.2, seconds / 4)):
+            rank = waiting.pop(pipe)
+            answers[rank] = _answer(*ranks[rank])
+            board[rank * ROW + DONE] = 1.0
+            if answers[rank][0] != "result":
+                end = min(end, time.monotonic() + GRACE)
+        moved = max(board[rank * ROW + MOVED] for rank in range(len(ranks)))
+        if waiting and end == float("inf") and time.monotonic() - moved > seconds:
+            raise TrainingError(_stuck(board, len(ranks), seconds))
+    _raise_the_cause({rank: answer for rank, answer in answers.items() if answer[0] != "result"}, board)
+    return [answers[rank][1] for rank in range(len(ranks))]
+
+
+def _answer(process: Any, pipe: Any) -> tuple[str, Any]:
+    """What the rank sent ("result", "refused" or "failed", with content), or how it "died"."""
+    try:
+        answer = pipe.recv()
+    except EOFError:
+        process.join()
+        return "died", _end(process.exitcode)
+    pipe.send("received")
+    return answer
+
+
+def _raise_the_cause(failures: dict[int, tuple[str, Any]], board: Any) -> None:
+    """Of several ranks that did not come to their end, name the first cause: who merely waited for another is last."""
+
+    def order(rank: int) -> tuple[bool, bool, int]:
+        died = failures[rank][0] == "died"
+        return not died, not died and bool(board[rank * ROW + WAITS]), rank
+
+    for rank in sorted(failures, key=order):
+        kind, content = failures[rank]
+        if kind == "refused":
+            error, message = content
+            raise error(f"rank {rank}: {message}")
+        if kind == "died":
+            raise TrainingError(f"rank {rank} died ({content}); the other ranks were ended")
+        raise TrainingError(f"rank {rank} failed; the other ranks were ended\n{content}")
+
+
+def _end(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _stuck(board: Any, world: int, seconds: float) -> str:
+    """Ranks that wait are victims; the one they wait for is among those that do not."""
+    left = [rank for rank in range(world) if not board[rank * ROW + DONE]]
+    silent = [rank for rank in left if not board[rank * ROW + WAITS]]
+    if silent:
+        who = "rank " + " and rank ".join(map(str, silent))
+        return f"{who} has not answered for {seconds:g} s; the other ranks waited for it and were ended"
+    return f"all ranks left ({', '.join(map(str, left))}) have waited for one another for {seconds:g} s and were ended"
+
+
+# A rank's side
+
+
+def _rank(
+    program: Program,
+    rank: int,
+    world: int,
+    store: str,
+    board: Any,
+    pipe: Any,
+    threads: int,
+    seconds: float,
+    arguments: Any,
+) -> None:
+    _end_with_launcher()
+    torch.set_num_threads(threads)
+    here = Here(rank, world, trace=Trace(rank), board=board)
+    try:
+        if sys.platform == "linux":  # the ranks are neighbours: no look-up of the machine's name, no network
+            os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        patience = datetime.timedelta(seconds=2 * seconds + 60)  # the launcher's watch comes first
+        shared = dist.FileStore(store, world)
+        dist.init_process_group("gloo", store=shared, rank=rank, world_size=world, timeout=patience)
+        here.beat()
+        answer = ("result", program(here, *arguments))
+        here.beat()
+    except LabkitError as error:
+        answer = ("refused", (type(error), str(error)))
+    except Exception:  # noqa: BLE001  whatever it is, the launcher shows it
+        answer = ("failed", traceback.format_exc())
+    with contextlib.suppress(BrokenPipeError, EOFError):
+        pipe.send(answer)
+        pipe.recv()  # its tensors are in memory shared with the launcher, until that has taken them
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads may still hold finished collectives, and abort an interpreter that shuts down
+
+
+def _end_with_launcher() -> None:
+    """End this process as soon as the one that launched it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# Under torchrun
+
+
+@contextlib.contextmanager
+def joined(seconds: float = 600.0) -> Iterator[Here]:
+    """The process group that torchrun's variables describe, for as long as the block runs; alone without torchrun.
+
+    nccl with one GPU a rank where there are GPUs, else gloo. A collective that waits longer than `seconds` fails.
+    """
+    alone = "RANK" not in os.environ
+    on_gpu = torch.cuda.is_available() and not alone
+    with contextlib.ExitStack() as stack:
+        patience = datetime.timedelta(seconds=seconds)
+        if alone:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="labkit-ranks-"))
+            store = dist.FileStore(os.path.join(folder, "store"), 1)
+            dist.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=patience)
+        else:
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
+        stack.callback(dist.destroy_process_group)
+        rank = dist.get_rank()
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+        if on_gpu:
+            torch.cuda.set_device(device)
+        yield Here(rank, dist.get_world_size(), device, Trace(rank))

@@ -1,0 +1,102 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from labkit.errors import TrainingError, UsageError
+from labkit.parallel.processes import launch
+from tests.parallel import programs
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_ranks_meet_and_answer_in_their_order():
+    results = launch(programs.add_up, 3, 10.0)
+    assert [total.tolist() for total, _, _ in results] == [[60.0] * 3] * 3
+    assert [threads for _, threads, _ in results] == [1] * 3
+    assert not any(map(psutil.pid_exists, (pid for *_, pid in results)))
+
+
+def test_one_rank_needs_no_other():
+    ((total, _, _),) = launch(programs.add_up, 1, 2.0)
+    assert torch.equal(total, torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize(
+    "how, error, message",
+    [
+        ("dies", TrainingError, r"rank 1 died \(killed by SIGKILL\); the other ranks were ended"),
+        ("leaves", TrainingError, r"rank 1 died \(exit code 3\)"),
+        ("hangs", TrainingError, r"rank 1 has not answered for 2 s; the other ranks waited for it"),
+        ("raises", TrainingError, r"(?s)rank 1 failed; the other ranks were ended.*KeyError: 'no such key'"),
+        ("refuses", UsageError, "rank 1: 7 rows do not divide by 2"),
+    ],
+)
+def test_a_rank_that_goes_wrong_is_named_and_the_others_end(how, error, message):
+    before = _ranks_alive()
+    began = time.monotonic()
+    with pytest.raises(error, match=message):
+        launch(programs.one_goes_wrong, 3, how, seconds=2.0)
+    assert time.monotonic() - began < 30  # gloo's own time-out would be minutes
+    assert _ranks_alive() <= before
+
+
+def test_ranks_that_wait_for_one_another_are_told_from_one_that_hangs():
+    with pytest.raises(TrainingError, match=r"all ranks left \(0, 1\) have waited for one another for 1 s"):
+        launch(programs.never_meets, 2, seconds=1.0)
+
+
+@pytest.mark.parametrize("world", [0, -1, 2.0, True, "2"])
+def test_a_world_is_a_whole_number_of_ranks(world):
+    with pytest.raises(UsageError, match="whole number of ranks"):
+        launch(programs.add_up, world, 1.0)
+
+
+def test_no_rank_outlives_a_launcher_that_is_killed():
+    code = (
+        "from tests.parallel import programs; from labkit.parallel.processes import launch; print(1, flush=True);"
+        "launch(programs.one_goes_wrong, 2, 'hangs', seconds=600.0)"
+    )
+    before = _ranks_alive()
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert launcher.stdout.readline()
+    _until(lambda: len(_ranks_alive() - before) >= 2)  # its server and ranks are up, one of them stopped
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    # A stopped rank cannot notice; once it goes on, it does.
+    for pid in _ranks_alive() - before:
+        os.kill(pid, signal.SIGCONT)
+    _until(lambda: not _ranks_alive() - before)
+
+
+def test_the_same_program_runs_under_torchrun():
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "tests.parallel.programs"],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 ranks, total 3"
+
+
+def _ranks_alive() -> set[int]:
+    """Processes that multiprocessing forked or serves from."""
+    found = set()
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if "multiprocessing.forkserver" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.add(process.pid)
+    return found
+
+
+def _until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
