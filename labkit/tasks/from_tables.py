@@ -55,7 +55,9 @@ def table_task(
         chance=majority(done.get("test", done["train"]), len(names)),
         note=join_notes(notes),
     )
-    return add_unlabelled(task, unlabelled, texts=texts, schema=schema, encoding=encoding) if unlabelled else task
+    if not unlabelled:
+        return task
+    return add_unlabelled(task, unlabelled, texts=texts, label=label, schema=schema, encoding=encoding)
 
 
 def choose_fields(columns: Iterable[Column], fields: Sequence[str] | None, label: str, where: str) -> list[str]:
@@ -143,13 +145,14 @@ def add_unlabelled(
     path: str,
     *,
     texts: Sequence[str] | None = None,
+    label: str = "label",
     schema: str | None = None,
     encoding: str = "utf-8",
 ) -> Task:
     """`task` with the texts of `path` in "unlabelled": a .txt with one a line, or a .tsv or .csv with the text columns.
 
-    A table's first line names the columns, or it has the columns of `schema`, or its only column is the text. Labels in
-    it are not read. `texts` are the text columns' names where they differ from the task's fields.
+    A table's first line names the columns, or it has the columns of `schema`, or its only column is the text; `texts`
+    are the text columns' names where they differ from the task's fields. DataError for a row that has a label.
     """
     names = list(texts or task.fields)
     if Path(path).suffix.lower() == ".txt":
@@ -160,11 +163,22 @@ def add_unlabelled(
         found = [(line,) for line in read_lines(path, encoding) if line.strip()]
     else:
         table = _bare_table(path, names, schema, encoding)
+        _without_labels(table, label)
         found = [tuple(row[name] for name in names) for row in table.rows]
     if not found:
         raise DataError(f"{path}: no text in it")
     rows = [{**dict(zip(task.fields, values, strict=True)), "label": None} for values in found]
     return replace(task, splits={**task.splits, "unlabelled": [*task.splits.get("unlabelled", []), *rows]})
+
+
+def _without_labels(table: Table, label: str) -> None:
+    """A label that would be dropped in silence is an error."""
+    for line, row in zip(table.lines, table.rows, strict=True):
+        if row.get(label, "").strip():
+            raise DataError(
+                f"{table.path}: line {line}, field {label!r}: {row[label][:40]!r} is a label, and this file must have"
+                " none: empty the field, or move the row to a training file"
+            )
 
 
 def _bare_table(path: str, names: list[str], schema: str | None, encoding: str) -> Table:

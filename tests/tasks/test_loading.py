@@ -130,7 +130,7 @@ def test_table_names_that_make_no_sense(name, tmp_path, monkeypatch):
 def test_unlabelled_texts_from_each_kind_of_file(tables):
     (tables / "more.txt").write_text("one\n\ntwo\u2028still two\n", encoding="utf-8")
     (tables / "header.csv").write_text('id,sent\n1,"a, b"\n')
-    (tables / "same.tsv").write_text("c\twhatever\n")
+    (tables / "same.tsv").write_text("c\t\n")
     (tables / "bare.tsv").write_text("d\ne\n")
     expected = {
         "more.txt": ["one", "two\u2028still two"],
@@ -147,6 +147,14 @@ def test_unlabelled_texts_from_each_kind_of_file(tables):
     (tables / "none.txt").write_text("\n\n")
     with pytest.raises(DataError, match="no text in it"):
         load_task(spec(tables, "train.tsv"), schema=SCHEMA, unlabelled=str(tables / "none.txt"))
+
+
+@pytest.mark.parametrize("content", ["c\t\nd\tpositive\n", "sent\tlabel\nd\tpositive\n"])
+def test_an_unlabelled_file_with_labels_is_refused(tables, content):
+    (tables / "more.tsv").write_text(content)
+    message = r"more\.tsv: line 2, field 'label': 'positive' is a label, and this file must have none: empty the field"
+    with pytest.raises(DataError, match=message):
+        load_task(spec(tables, "train.tsv"), schema=SCHEMA, unlabelled=str(tables / "more.tsv"))
 
 
 def test_world_task_and_its_nearest_name(tmp_path):
