@@ -1,7 +1,10 @@
 """Few-shot methods on a real sentence encoder and real data: 16 examples a class, five splits, in LM-BFF's files.
 
-    python benchmarks/fewshot_real.py ../shared/data/lmbff_kshot16     -> labkit/results/fewshot_real.json
+    python benchmarks/fewshot_real.py table ../shared/data/lmbff_kshot16   -> labkit/results/fewshot_real.json
+    python benchmarks/fewshot_real.py tune ../shared/data/lmbff_kshot16    -> labkit/results/fewshot_real_rates.json
 
+`tune` scores learning rates and steps on the dev rows of the first two splits; `table` trains every method at one rate
+(RATE), and fine-tuning and CP-Tuning, on the mean of the states, once more as `tune` found best for each.
 The folder holds SST-2, MRPC, RTE (.tsv) and mr, trec (.csv), each with 16-SEED/train, dev and one test; where a test
 is missing, that of the folder beside it is taken (../rte/test.tsv, which is GLUE's dev). The encoder
 (`minilm`, all-MiniLM-L6-v2) has no masked-LM head: for PET one is trained once, tied to the word embeddings, on the
@@ -17,6 +20,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +42,10 @@ from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULT, MODEL, SPLITS = Path("labkit/results/fewshot_real.json"), "minilm", (13, 21, 42, 87, 100)
+TUNED = RESULT.with_name("fewshot_real_rates.json")
 STEPS, BATCH, RATE, LENGTH, TEST_ROWS = 20, 16, 1e-4, 64, 250
 CLS_SPLITS = 2  # fine-tuning with [CLS] runs on the first two splits only: enough to see which pooling is the better
+TUNING_SPLITS, GRID = 2, ((20, 3e-5), (20, 1e-4), (20, 3e-4), (60, 1e-4))  # (steps, rate)
 HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 300, 16, 1e-3
 
 
@@ -74,22 +80,77 @@ DATA = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("table", "tune"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--splits", type=int, default=len(SPLITS), help="the first so many of the five")
+    parser.add_argument("--splits", type=int, default=len(SPLITS), help="of the table, the first so many of the five")
     options = parser.parse_args()
-    command = "python benchmarks/fewshot_real.py FOLDER"
+    (tune if options.part == "tune" else table)(options)
+
+
+def table(options: argparse.Namespace) -> None:
+    """Every method on every data set and split; accuracy on the test rows."""
+    command = "python benchmarks/fewshot_real.py table FOLDER"
     report = Report.load(RESULT) if RESULT.is_file() else Report(command=command)
     plain = load(MODEL, head=None)
+    methods = METHODS | (tuned(Report.load(TUNED)) if TUNED.is_file() else {})
     for seed in range(options.splits):
         for data in DATA:
             task = read(options.folder, data, SPLITS[seed])
-            for method, make in METHODS.items():
+            for method, make in methods.items():
                 if method == "fine-tune [CLS]" and seed >= CLS_SPLITS:
                     continue
                 if (method, data.name, "accuracy", seed) not in {row.key for row in report.rows}:
                     run(report, task, method, make, plain, seed, options.folder)
                     report.save(RESULT)
     print(report.table())
+
+
+# Learning rates
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Every setting of GRID, scored on the dev rows; CP-Tuning is trained once and answers by both of its rules."""
+    report = Report.load(TUNED) if TUNED.is_file() else Report(command="python benchmarks/fewshot_real.py tune FOLDER")
+    plain = load(MODEL, head=None)
+    tasks = [(seed, read(options.folder, data, SPLITS[seed])) for seed in range(TUNING_SPLITS) for data in DATA]
+    for seed, task in tasks:
+        for method, answers in TUNABLE.items():
+            for point in GRID:
+                known = {row.key for row in report.rows}
+                if all((setting(name, *point), task.name, "accuracy", seed) in known for name in answers):
+                    continue
+                steps, rate = point
+                *_, model, how = METHODS[method](plain, task, seed, options.folder, steps=steps, rate=rate, rows="dev")
+                for name, changes in answers.items():
+                    vars(how).update(changes)
+                    value = evaluate(model, how, task, "dev", progress=False)[task.metric]
+                    report.add(setting(name, *point), task, value, seed=seed)
+                    print(f"{task.name:<6} {setting(name, *point):<48} {100 * value:.1f}", flush=True)
+                report.save(TUNED)
+    print(report.table())
+
+
+def setting(name: str, steps: int, rate: float) -> str:
+    """What a row of TUNED is called."""
+    return f"{name}, {steps} steps at {rate:g}"
+
+
+def tuned(report: Report) -> dict[str, Callable[..., Any]]:
+    """Each tunable method as TUNED found it best: the mean over data sets and splits decides."""
+    values: dict[str, list[float]] = {}
+    for row in report.rows:
+        values.setdefault(row.method, []).append(row.value)
+    found = {}
+    for method, answers in TUNABLE.items():
+        grid = {setting(name, *point): (point, changes) for name, changes in answers.items() for point in GRID}
+        best = max(grid, key=lambda name: float(np.mean(values.get(name, [0.0]))))
+        (steps, rate), changes = grid[best]
+        found[f"{method}, tuned"] = partial(METHODS[method], steps=steps, rate=rate, **changes)
+        print(f"{method}, tuned: {best}")
+    return found
+
+
+# One run
 
 
 def read(folder: Path, data: Real, split: int) -> Task:
@@ -105,37 +166,41 @@ def read(folder: Path, data: Real, split: int) -> Task:
 
 
 def run(
-    report: Report, task: Task, method: str, make: Callable[..., tuple[Any, Any]], base: Loaded, seed: int, folder: Path
+    report: Report, task: Task, method: str, make: Callable[..., tuple[Any, ...]], base: Loaded, seed: int, folder: Path
 ) -> None:
     began = time.perf_counter()
-    value, extra = make(base, task, seed, folder)
+    value, extra, *_ = make(base, task, seed, folder)
     seconds = time.perf_counter() - began
     report.add(method, task, value, seed=seed, seconds=seconds, **extra)
-    print(f"{task.name:<6} split {SPLITS[seed]:>3}  {method:<22} {100 * value:.1f}  {seconds:.0f} s", flush=True)
+    print(f"{task.name:<6} split {SPLITS[seed]:>3}  {method:<24} {100 * value:.1f}  {seconds:.0f} s", flush=True)
 
 
-def trained(model: Any, how: Any, task: Task, seed: int) -> tuple[float, dict[str, Any]]:
-    """STEPS steps on the split's examples; accuracy on the test rows."""
-    rows, moving = task.splits["train"], trainable(model)
-    fit(model, how.loss, Batches(rows, how.collate, BATCH, seed=seed), steps=STEPS, lr=RATE, seed=seed, progress=False)
+def trained(
+    model: Any, how: Any, task: Task, seed: int, *, steps: int = STEPS, rate: float = RATE, rows: str = "test"
+) -> tuple[float, dict[str, Any], Any, Any]:
+    """`steps` on the split's examples: accuracy on `rows`, what it took, and the model and method for more."""
+    examples, moving = task.splits["train"], trainable(model)
+    batches = Batches(examples, how.collate, BATCH, seed=seed)
+    fit(model, how.loss, batches, steps=steps, lr=rate, seed=seed, progress=False)
     if hasattr(how, "fitted"):
-        how.fitted(model, rows)
-    found = evaluate(model, how, task, "test", progress=False)[task.metric]
-    return found, {"trainable": moving, "parameters": parameters(model)}
+        how.fitted(model, examples)
+    found = evaluate(model, how, task, rows, progress=False)[task.metric] if rows == "test" else 0.0
+    return found, {"trainable": moving, "parameters": parameters(model)}, model, how
 
 
-def fine_tuning(pooling: str) -> Callable[..., tuple[float, dict[str, Any]]]:
-    def make(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str, Any]]:
+def fine_tuning(pooling: str) -> Callable[..., tuple[Any, ...]]:
+    def make(base: Loaded, task: Task, seed: int, _: Path, **options: Any) -> tuple[Any, ...]:
         how = HeadClassifier(base.tokenizer, task.fields, max_length=LENGTH)
-        return trained(add_head(base.model, task.labels, pooling=pooling, seed=seed), how, task, seed)
+        return trained(add_head(base.model, task.labels, pooling=pooling, seed=seed), how, task, seed, **options)
 
     return make
 
 
-def cp_tuning(feature: str) -> Callable[..., tuple[float, dict[str, Any]]]:
-    def make(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str, Any]]:
-        how = CPTuning.for_task(task, base.tokenizer, max_length=LENGTH, feature=feature, mlm_weight=0)
-        return trained(attach_soft_tokens(copy.deepcopy(base.model), how.template, base.tokenizer), how, task, seed)
+def cp_tuning(feature: str) -> Callable[..., tuple[Any, ...]]:
+    def make(base: Loaded, task: Task, seed: int, _: Path, *, rule: str = "nearest", **options: Any) -> tuple[Any, ...]:
+        how = CPTuning.for_task(task, base.tokenizer, max_length=LENGTH, feature=feature, mlm_weight=0, rule=rule)
+        model = attach_soft_tokens(copy.deepcopy(base.model), how.template, base.tokenizer)
+        return trained(model, how, task, seed, **options)
 
     return make
 
@@ -185,7 +250,8 @@ def _with_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
 
 def pet(_: Loaded, task: Task, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
     base, cost = TiedHead.get(folder)
-    value, extra = trained(copy.deepcopy(base.model), PET.for_task(task, base.tokenizer, max_length=LENGTH), task, seed)
+    how = PET.for_task(task, base.tokenizer, max_length=LENGTH)
+    value, extra, *_ = trained(copy.deepcopy(base.model), how, task, seed)
     return value, {**extra, **cost}
 
 
@@ -196,6 +262,11 @@ METHODS = {
     "PET, trained MLM head": pet,
     "CP-Tuning [mask]": cp_tuning("mask"),
     "CP-Tuning [mean]": cp_tuning("mean"),
+}
+# what `tune` tries: each method's ways to answer once it is trained, and what they change of it
+TUNABLE: dict[str, dict[str, dict[str, str]]] = {
+    "fine-tune [mean]": {"fine-tune [mean]": {}},
+    "CP-Tuning [mean]": {f"CP-Tuning [mean], by the {rule}": {"rule": rule} for rule in ("nearest", "mean")},
 }
 
 if __name__ == "__main__":

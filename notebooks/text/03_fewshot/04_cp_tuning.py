@@ -508,10 +508,10 @@ report.add("CP-Tuning", task, score(tuned))
 report.table()
 
 # %% [markdown]
-# ## 5 · Eight tasks
+# ## 5 · Eight tasks, two backbones
 #
 # One draw says little. The paper's table has eight tasks: sentiment (SST-2, MR, CR), sentence matching (MRPC, QQP),
-# inference (QNLI, RTE) and subjectivity (SUBJ), 16 examples a class. Here is the same table on this
+# inference (QNLI, RTE) and subjectivity (SUBJ), 16 examples a class, with two backbones. Here is the same table on this
 # world's eight tasks of those shapes: five draws, the same steps for all, and for each method and task the learning rate that was best
 # on other draws (`python benchmarks/fewshot.py`). The column *paper* is the mean that the authors report with RoBERTa.
 
@@ -531,6 +531,16 @@ SEED = {  # backbone -> method -> the published accuracies in the order of TASKS
         "P-tuning": (91.42, 87.41, 90.90, 71.23, 66.77, 63.42, 67.15, 89.10, 78.43),
         "WARP": (58.80, 55.25, 55.55, 65.74, 65.80, 52.29, 60.07, 65.59, 59.89),
         "CP-Tuning": (93.35, 89.43, 91.57, 72.60, 73.56, 69.22, 67.22, 92.27, 81.24),
+    },
+    "ALBERT": {
+        "fine-tune [CLS]": (63.98, 64.90, 71.50, 56.78, 59.32, 53.48, 52.14, 80.54, 62.83),
+        "PET": (87.11, 81.47, 88.32, 57.21, 66.16, 55.32, 61.85, 83.28, 72.59),
+        "LM-BFF (T)": (82.60, 83.23, 88.48, 64.04, 60.28, 59.42, 60.42, 84.67, 72.75),
+        "LM-BFF (L)": (86.83, 83.02, 89.12, 63.43, 59.49, 56.86, 57.33, 88.08, 73.02),
+        "LM-BFF (T+L)": (84.40, 82.75, 89.52, 62.48, 56.48, 57.69, 61.09, 88.44, 72.85),
+        "P-tuning": (85.42, 84.32, 82.35, 58.76, 57.46, 58.97, 55.07, 84.32, 70.83),
+        "WARP": (66.63, 65.59, 72.34, 63.48, 58.20, 57.45, 53.86, 62.41, 62.49),
+        "CP-Tuning": (89.63, 84.68, 90.39, 63.52, 71.05, 62.02, 61.92, 89.02, 76.52),
     },
 }  # fmt: skip
 
@@ -740,21 +750,40 @@ print(
 # fills blanks, and so no dictionary of class vectors either. For PET a head was trained once, tied to the word embeddings,
 # on the data sets' texts without their labels; CP-Tuning is shown with the vector at the blank and, as suits a sentence
 # encoder, with the mean of all last states. Real SST-2, MR, TREC (six kinds of question), MRPC and RTE, 16 examples a
-# class, the first two of LM-BFF's five splits, 20 steps (`python benchmarks/fewshot_real.py FOLDER --splits 2`):
+# class, LM-BFF's five splits (`python benchmarks/fewshot_real.py table FOLDER`). All methods first have the same twenty steps at
+# the same rate. "Tuned" are the two best with what was best for each on development rows (`tune`): fine-tuning takes sixty
+# steps, CP-Tuning twenty and the class means in place of the nearest neighbour. Fine-tuning on $[\text{CLS}]$ was behind the
+# mean on two splits, and was left there.
 
 # %%
 real = plain("fewshot_real")
 real.table()
 
 # %% tags=["nbval-check-output"]
-for who in ("CP-Tuning [mask]", "CP-Tuning [mean]"):
-    print(f"{who}:")
-    standings(real, who)
+PAIRS = (
+    ("CP-Tuning [mask]", "fine-tune [mean]"),
+    ("CP-Tuning [mean]", "fine-tune [mean]"),
+    ("CP-Tuning [mean], tuned", "fine-tune [mean]"),
+    ("CP-Tuning [mean], tuned", "fine-tune [mean], tuned"),
+)
+for who, other in PAIRS:
+    difference = real.compare(who, other)
+    points = f"{100 * difference.difference:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+    print(f"{who} {verdict(difference)} {other}: {points}")
 
 # %% [markdown]
-# Two splits separate nothing but the crudest differences, and with 16 examples and 20 steps this encoder is close to guessing
-# on most of these tasks, however it is used. The blank, for which a sentence encoder was never trained, is the worst thing
-# to compare; on the six kinds of question the mean of the states gains most, and varies most from split to split.
+# The article promises ten points over fine-tuning. Are they here? It depends on whom one asks.
+#
+# - *The blank* of a sentence encoder, which was never trained to be anything, is the worst thing to compare.
+# - *The mean of the states*, with the class means, is five points ahead of fine-tuning that has had the same twenty steps, and nearly
+#   all of it comes from two of the five tasks: the six kinds of question (+20) and SST-2 (+6).
+# - *But give fine-tuning sixty steps*, and the lead is gone. A new head begins with random vectors for its classes and takes its
+#   time; the class means are good vectors at step nought. What the contrast buys here is a faster start, not a better end,
+#   except on SST-2, where the interval just touches nought.
+# - *Pairs of sentences* stay at chance for everyone. This encoder reads a pair as one text.
+# - *PET* has a head that learned from 4 345 sentences in two minutes, and is behind: words come too late for this encoder.
+#
+# A margin over a baseline is worth as much as the baseline was given to reach it. (Real data, `minilm`, 250 test rows a task.)
 
 # %% [markdown]
 # ## 7 · What its parts are worth

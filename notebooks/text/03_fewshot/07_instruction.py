@@ -318,7 +318,7 @@ print("entailment against PET, 16 shots, world/rte:",
 
 # %% [markdown]
 # With sixteen examples a class the stage is worth nothing here, for neither method; in FewCLUE's system it was meant for the
-# pair tasks, and the next lesson, 03/08, measures it there. What *does* make a difference is where the blank
+# pair tasks, and the [next lesson](08_fewclue.ipynb) measures it there. What *does* make a difference is where the blank
 # stands: on `world/rte` entailment is ahead of PET by twelve points, and it is not the entailment that does it. PET's first
 # pattern asks at the end, "… does it follow that … ? ___ ."; the judge asks in between, "… ? ___ , …", as this model's
 # pre-training text did. PET with *that* pattern is at 64 % too ("PET, alone" in section 4).
@@ -753,4 +753,4 @@ print(f"half the way in all {len(middle)} tensors:", all(middle))
 # - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/entailment.py), [`multitask.py`](../../labkit/fewshot/multitask.py),
 #   [`instruction.py`](../../labkit/fewshot/instruction.py) with [`task_types.py`](../../labkit/fewshot/task_types.py),
 #   [`transprompt.py`](../../labkit/fewshot/transprompt.py), [`meta_learning.py`](../../labkit/fewshot/meta_learning.py).
-# - Next, 03/08: the multi-task stage takes its place in a whole system, the one that won FewCLUE.
+# - Next: [08 · FewCLUE](08_fewclue.ipynb). The multi-task stage takes its place in a whole system, the one that won there.
