@@ -14,6 +14,8 @@ from __future__ import annotations
 import sys
 
 # torch looks for NVIDIA's package `cuda`, and would find this file: a script's folder comes first on the path.
+if __name__ == "cuda":
+    raise ImportError("this is labkit's benchmark of kernels, not NVIDIA's package `cuda`")
 sys.path[:] = [folder for folder in sys.path if folder != __file__.rpartition("/")[0]]
 
 import argparse

@@ -19,6 +19,7 @@ def examine() -> list[dict[str, Any]]:
         _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _row("cpu cores", os.cpu_count()),
         *_devices(),
+        *_compilers(),
         _cache(),
         *_core(),
         *_extras(),
@@ -40,6 +41,14 @@ def _devices() -> list[dict[str, Any]]:
     if torch.backends.mps.is_available():
         return [*rows, _row("gpu", "Apple (mps)")]
     return [*rows, _row("gpu", "none", "not needed: every lesson runs on the CPU")]
+
+
+def _compilers() -> list[dict[str, Any]]:
+    from labkit.cuda.build import find_cxx, find_nvcc
+
+    found = {"nvcc": find_nvcc(), "g++": find_cxx()}
+    uses = {"nvcc": "only kernels on a GPU need it", "g++": "only the emulator of kernels (lesson 06/02) needs it"}
+    return [_row(name, path or "none", "" if path else f"not needed: {uses[name]}") for name, path in found.items()]
 
 
 def _cache() -> dict[str, Any]:

@@ -185,11 +185,12 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert there <= set(names)
 
 
-def test_wheel_holds_types_lexicons_and_weights(wheel):
+def test_wheel_holds_types_lexicons_weights_and_kernels(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "labkit/py.typed" in names
     data = [*(ROOT / "labkit/world/lexicon").glob("*.json"), *(ROOT / "labkit/results").glob("*.json")]
     data += [path for path in (ROOT / "labkit/zoo/weights").rglob("*") if path.is_file()]
+    data += [path for ending in ("cu", "cuh", "h") for path in (ROOT / "labkit/cuda").glob(f"*.{ending}")]
     assert data
     assert {str(path.relative_to(ROOT)) for path in data} <= names
 

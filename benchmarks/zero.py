@@ -1,0 +1,73 @@
+"""What does our ZeRO keep and send, and how fast is it, beside DeepSpeed's?
+
+    python benchmarks/zero.py [--worlds 2 4] [--steps 6] [--turns 3]
+
+A small transformer (4 layers, 128 wide, 0.8 million weights) in bf16 with fp32 masters on CPU ranks of one machine, 8
+rows a step. Engines and stages take turns in one run, and each turn is a row. Bytes kept: the tensors that a rank holds
+when it holds the most of each kind, of rank 0. Bytes sent: what the kernel sent through a rank's connections in a step,
+the mean over the ranks. DeepSpeed refuses stage 0 in bf16 here (see `deepspeed_config`). Steps a second say something
+about each other only, and little on a busy machine. Writes labkit/results/zero.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import itertools
+import statistics
+from pathlib import Path
+
+import torch
+
+import labkit
+from labkit.parallel.data_parallel.accounting import bytes_a_parameter, bytes_sent
+from labkit.parallel.data_parallel.programs import compared
+from labkit.parallel.data_parallel.workload import loss_of, new_model
+from labkit.parallel.processes import launch
+from labkit.report import Report
+
+RESULTS = Path(labkit.__file__).parent / "results" / "zero.json"
+SIZES = {"width": 128, "layers": 4}
+KINDS = ("parameters", "gradients", "optimizer")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worlds", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--steps", type=int, default=6, help="steps of one turn, after some for warming up")
+    parser.add_argument("--turns", type=int, default=3)
+    options = parser.parse_args()
+    worlds = " ".join(map(str, options.worlds))
+    command = f"python benchmarks/zero.py --worlds {worlds} --steps {options.steps} --turns {options.turns}"
+    report = Report(command=command, title="ZeRO")
+    make = functools.partial(new_model, 0, torch.bfloat16, **SIZES)
+    numbers = sum(parameter.numel() for parameter in make().parameters())
+    for turn, world, stage in itertools.product(range(options.turns), options.worlds, range(4)):
+        for engine in ("labkit", "deepspeed")[:: 1 if turn % 2 else -1]:
+            if engine == "deepspeed" and (stage == 0 or importlib.util.find_spec("deepspeed") is None):
+                continue
+            found = launch(compared, world, engine, stage, options.steps, make, loss_of, seconds=120)
+            add(report, engine, stage, world, turn, numbers, found)
+        theory = {"bytes a parameter": sum(bytes_a_parameter(stage, world).values())}
+        theory["bytes sent, × Ψ"] = bytes_sent(stage, world, 2 * numbers) / (2 * numbers)
+        for metric, value in theory.items():
+            report.add("theory", f"{world} ranks, stage {stage}", value, metric=metric)
+    report.save(RESULTS)
+
+
+def add(report: Report, engine: str, stage: int, world: int, turn: int, numbers: int, found: list[dict]) -> None:
+    """The rows of one run; Ψ is the bytes of the weights in bf16."""
+    task, held = f"{world} ranks, stage {stage}", found[0]["held"]
+    values = {"bytes a parameter": sum(held.values()) / numbers}
+    values |= {f"{kind}, bytes a parameter": held[kind] / numbers for kind in KINDS}
+    values["bytes sent, × Ψ"] = statistics.mean(one["sent"] for one in found) / (2 * numbers)
+    values["steps/s"] = 1 / max(one["seconds"] for one in found)
+    values["last loss"] = statistics.mean(one["losses"][-1] for one in found)
+    for metric, value in values.items():
+        report.add(engine, task, value, seed=turn, metric=metric)
+    print(f"{task:18} {engine:10}", {metric: round(value, 3) for metric, value in values.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
