@@ -9,7 +9,7 @@ from labkit.errors import UsageError
 from labkit.report.figure import COLOURS, Plot
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
-NARROW = 0.035  # a bar below this share of the width has no room for its name
+NARROW = 0.028  # a bar below this share of the width has no room for its name
 
 
 class Timed(Protocol):
@@ -77,8 +77,9 @@ def _finish(
 ) -> None:
     from matplotlib.patches import Patch
 
-    several = len({lane for _, lane in rows}) > 1
-    axes.set_yticks(range(len(rows)), [f"rank {rank}" + f" · {lane}" * several for rank, lane in rows])
+    ranks, lanes = ({row[part] for row in rows} for part in (0, 1))
+    labels = [" · ".join([f"rank {rank}"] * (len(ranks) > 1) + [lane] * (len(lanes) > 1)) for rank, lane in rows]
+    axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlabel({"ms": "milliseconds", "s": "seconds"}[unit])
     axes.set_title(title, loc="left", fontsize=11)

@@ -34,6 +34,8 @@ def test_a_time_line_has_a_row_for_each_rank_and_lane():
     assert [bar.get_width() for bar in axes.patches] == [1.0] * 4
     assert "rank 1, compute: 1 events until 2 s" in plot.alt
     assert timeline(events, alt="said otherwise").alt == "said otherwise"
+    (axes,) = timeline(event for event in events if event.rank == 1).figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["communicate", "compute"]
 
 
 def test_no_events_make_no_time_line():

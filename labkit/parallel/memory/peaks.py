@@ -1,0 +1,111 @@
+"""The most bytes that one training step needs: predicted in closed form, and counted while it runs.
+
+Memory can be at its fullest at three moments of a step: the start of the backward pass, when all activations are there
+and the loss has three tensors of the logits' size; the backward pass of the last layers, when their activations have
+been recomputed; and its end, when the gradients of the tied output and embedding are added up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from labkit.errors import UsageError
+from labkit.parallel.memory import anatomy
+from labkit.parallel.memory.checkpointing import kept
+from labkit.parallel.memory.model import Transformer
+from labkit.parallel.memory.precision import MixedPrecision
+from labkit.parallel.memory.shape import ModelShape
+from labkit.parallel.memory.tracker import LiveTensors
+
+
+@dataclass(frozen=True)
+class Techniques:
+    """What a step uses: a precision, "explicit" or "fused" attention, a checkpoint before each `every` layers (0:
+    none), and how many `micro`-batches make up the batch.
+    """
+
+    dtype: str = "fp32"
+    attention: str = "explicit"
+    every: int = 0
+    micro: int = 1
+
+    def rows(self, batch: int) -> int:
+        """Rows of a micro-batch. UsageError where the batch cannot be divided so."""
+        if self.micro < 1 or batch % self.micro:
+            raise UsageError(f"a batch of {batch} rows cannot be divided into {self.micro} equal micro-batches")
+        return batch // self.micro
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes at the fullest moment, and which moment that is ("loss", "backward" or "embeddings")."""
+
+    states: anatomy.States
+    activations: float
+    moment: str
+
+    @property
+    def total(self) -> float:
+        """States and activations."""
+        return self.states.total + self.activations
+
+
+def peak(shape: ModelShape, batch: int, length: int, use: Techniques | None = None, tensor: int = 1) -> Peak:
+    """Predicted bytes at the fullest moment of a step of `memory.model`, gradients being kept from step to step.
+
+    `tensor`-parallel ranks share out each layer's weights and what Megatron's partition lets them (see `anatomy`).
+    """
+    use = use or Techniques()
+    rows, size = use.rows(batch), anatomy.precision(use.dtype).activations
+    edge = anatomy.boundary(shape, rows, length, use.dtype)
+    layer = anatomy.layer_activations(shape, rows, length, use.dtype, use.attention, tensor)
+    inputs = -(-shape.layers // use.every) * edge if use.every else shape.layers * layer
+    loss = inputs + anatomy.head_activations(shape, rows, length, use.dtype, tensor)
+    # the last layer's backward: its output's gradient, the gradient within the MLP, one weight's gradient before it is
+    # added up, the output matrix's gradient, which waits for the embedding's (they are tied), a segment's own output
+    wide = rows * length * shape.inner * size / tensor
+    waiting = (shape.width * shape.inner + shape.vocabulary * shape.width) * size / tensor
+    backward = kept(shape.layers, use.every, edge, layer) + (2 if use.every else 1) * edge + wide + waiting
+    moments = {"loss": loss, "backward": backward, "embeddings": 3 * shape.vocabulary * shape.width * size / tensor}
+    moment = max(moments, key=moments.__getitem__)
+    return Peak(anatomy.state_bytes(shape.parameters / tensor, use.dtype), moments[moment], moment)
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def measured(
+    shape: ModelShape, batch: int, length: int, use: Techniques | None = None, steps: int = 2, lr: float = 1e-3
+) -> LiveTensors:
+    """Train `memory.model` for some steps on random tokens with every tensor watched; `.peak` is the peak in bytes."""
+    use = use or Techniques()
+    rows = use.rows(batch)
+    ids = torch.randint(shape.vocabulary, (batch, length), generator=torch.Generator().manual_seed(0))
+    live = LiveTensors()
+    with live:
+        with live.phase("make"):
+            model = Transformer(shape, attention=use.attention, every=use.every)
+            trained = MixedPrecision(model, _adam(lr), DTYPES[use.dtype])
+        for _ in range(steps):
+            _step(live, model, trained, ids.split(rows))
+    live.name(model, trained.optimizers, trained.masters)
+    return live
+
+
+def _adam(lr: float):  # noqa: ANN202  a constructor of optimizers
+    return lambda tensors: torch.optim.Adam(tensors, lr=lr, fused=True)
+
+
+def _step(live: LiveTensors, model: Transformer, trained: MixedPrecision, parts: tuple[Tensor, ...]) -> None:
+    """One step over all micro-batches, their losses weighted by their share of the targets."""
+    for part in parts:
+        with live.phase("forward"):
+            loss = model(part, part) / len(parts)  # parts are equal, so equal shares are right
+        with live.phase("backward"):
+            trained.backward(loss)
+        del loss
+    with live.phase("step"):
+        trained.step()
