@@ -11,7 +11,7 @@ from labkit.errors import LabkitError
 
 HELP = """\
 examples:
-  labkit assignments check                  grade reference, untouched release and planted mistakes; about 2 minutes
+  labkit assignments check                  grade reference, untouched release and planted mistakes; 2 to 4 minutes
   labkit assignments check 03_fewshot       one assignment
   labkit assignments build                  write source/…/*.ipynb from text/…/*.py
 """

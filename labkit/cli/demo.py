@@ -26,7 +26,8 @@ def add_demo(commands: Any) -> None:
     parser = command(commands, "demo", _demo, about, HELP.format(demos=lines))
     parser.add_argument("demo", choices=DEMOS, metavar="NAME", help=f"one of: {', '.join(DEMOS)}")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
-    parser.add_argument("--model", metavar="NAME", help="a model from `labkit zoo list`, a folder or a hub id")
+    about = "a model from `labkit zoo list`, a folder or a hub id; for `parallel` one of its presets"
+    parser.add_argument("--model", metavar="NAME", help=about)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     import gradio
 
 # name -> what it lets a person do; the demo is the module or package of that name beside this file
-DEMOS = {"fewshot": "module 03: learn from three examples a class, by PET, CP-Tuning and a new head"}
+DEMOS = {
+    "fewshot": "module 03: learn from three examples a class, by PET, CP-Tuning and a new head",
+    "parallel": "module 06: plan a training run: what each GPU holds and sends, what fits, what would mend it",
+}
 
 
 def build(name: str, model: str | None = None) -> gradio.Blocks:

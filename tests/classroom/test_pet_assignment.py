@@ -1,23 +1,20 @@
-"""Assignment 03_fewshot, pet: each mistake is named, run here without nbgrader; and the one full proof with it."""
+"""Assignment 03_fewshot, pet: each mistake is named, run here without nbgrader; and the full proofs of all with it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from labkit.classroom.course import Course, graded, kind, points, read_notebook
-from labkit.classroom.planted import submissions
+from labkit.classroom.course import points
+from tests.classroom.attempts import COURSE, Attempts
 
 pytest.importorskip("nbformat", reason="needs labkit[classroom]")
-ROOT = Path(__file__).resolve().parents[2]
-COURSE = Course.at(ROOT / "assignments")
-SOURCE = read_notebook(COURSE.source("03_fewshot"))
-PLANTED = {one.name: one for one in submissions(SOURCE, COURSE.planted("03_fewshot"))}
+PET = Attempts("03_fewshot", figures=("model", "figure"))
+SOURCE, PLANTED, run = PET.source, PET.planted, PET.run
 
 # planted submission -> test cell -> part of what the student is told
 TOLD = {
@@ -43,27 +40,6 @@ TOLD = {
         "one_adapter_visible": "each adapter's α / r is missing",
     },
 }
-
-
-def run(answers, only=None):
-    """What each failing test cell says, all in this process; `only` limits which answers' tests are run."""
-    space, told = {}, {}
-    for cell in SOURCE.cells:
-        name = graded(cell).get("grade_id", "")
-        if cell.cell_type != "code" or (only and kind(cell) == "test" and not name.startswith(only)):
-            continue
-        if only and name in ("model", "figure"):
-            continue
-        code = (
-            answers.get(name, f"def {name}(*_, **__): raise NotImplementedError")
-            if kind(cell) == "answer"
-            else cell.source
-        )
-        try:
-            exec(compile(code, name, "exec"), space)  # noqa: S102  the assignment's own cells
-        except Exception as error:  # noqa: BLE001  whatever it is, the test has failed
-            told[name] = f"{type(error).__name__}: {error}"
-    return told
 
 
 @pytest.mark.parametrize("name", [name for name in PLANTED if name != "untouched"])
@@ -118,7 +94,14 @@ def test_points_add_up():
     assert points(SOURCE, "manual") == {"reading": 4}
 
 
-def test_the_full_proof_with_nbgrader(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "scored", "by_hand"),
+    [
+        ("03_fewshot", {"reference": 24, "untouched": 0, "first_draft": 6, "halfway": 7, "slips": 17}, 4),
+        ("06_parallel", {"reference": 20, "untouched": 0, "first_draft": 5, "halfway": 10, "slips": 12}, 4),
+    ],
+)
+def test_the_full_proof_with_nbgrader(tmp_path, name, scored, by_hand):
     """The only full check: all submissions, by the command line, in a folder that it must leave as it was."""
     before = sorted(path.name for path in COURSE.root.iterdir())
     code = (
@@ -126,14 +109,12 @@ def test_the_full_proof_with_nbgrader(tmp_path):
     )
     code += "parser = Parser(prog='labkit'); add_assignments(parser.add_subparsers(parser_class=Parser))\n"
     code += "found = parser.parse_args(sys.argv[1:]); found.handler(found)"
-    command = [sys.executable, "-c", code, "assignments", "check", "--course", str(COURSE.root), "--json"]
+    command = [sys.executable, "-c", code, "assignments", "check", name, "--course", str(COURSE.root), "--json"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     rows = {row["submission"]: row for row in json.loads(result.stdout)}
-    assert {name: row["scored"] for name, row in rows.items()} == {
-        "reference": 24, "untouched": 0, "first_draft": 6, "halfway": 7, "slips": 17
-    }  # fmt: skip
-    assert rows["reference"]["by hand"] == rows["slips"]["by hand"] == 4
+    assert {submission: row["scored"] for submission, row in rows.items()} == scored
+    assert rows["reference"]["by hand"] == rows["slips"]["by hand"] == by_hand
     assert rows["untouched"]["by hand"] == 0
     assert all(row["as it should"] == "yes" for row in rows.values())
     assert result.stderr == ""  # no terminal, no progress

@@ -129,7 +129,7 @@ class Plan:
         """What `other` does otherwise, in words."""
         words = {
             "attention": f"{other.attention} attention",
-            "rows": f"{other.rows} rows at a time instead of {self.rows}",
+            "rows": f"{other.rows} {'row' if other.rows == 1 else 'rows'} at a time instead of {self.rows}",
             "every": _checkpoints(other.every),
             "stage": f"ZeRO stage {other.stage}",
             "tensor": f"{other.tensor} tensor-parallel ranks",
@@ -148,7 +148,8 @@ def _checkpoints(every: int) -> str:
 
 def changes(plan: Plan) -> Iterator[Plan]:
     """Plans that need less memory on as many GPUs, cheap changes first, then several at once, then more GPUs."""
-    single = {"attention": "fused"}, {"rows": 1}, {"stage": 1}, {"stage": 2}, {"every": 1}, {"stage": 3}
+    halved = [{"rows": plan.rows >> times} for times in range(1, plan.rows.bit_length())]
+    single = {"attention": "fused"}, *halved, {"stage": 1}, {"stage": 2}, {"every": 1}, {"stage": 3}
     for change in single:
         yield from _changed(plan, **change)
     together: dict[str, object] = {}
