@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "Shown": "shown",
     "ablation_table": "ablation_table",
+    "access_pattern": "access_pattern",
     "accuracy_front": "accuracy_front",
+    "collectives": "collectives",
     "course_map": "course_map",
     "delta_tree": "delta_tree",
     "feature_space": "feature_space",
     "label_words": "label_words",
     "masking_explorer": "masking",
+    "memory_bar": "memory_bar",
+    "memory_scheduler": "memory_scheduler",
     "model_tree": "model_tree",
+    "pipeline_schedule": "pipeline_schedule",
     "prompt_explorer": "prompt_explorer",
+    "rank_map": "rank_map",
     "soft_prompt_neighbours": "soft_prompt_neighbours",
     "task_mixture": "task_mixture",
     "template_playground": "template_playground",
@@ -32,14 +38,20 @@ _EXPORTS = {
 __all__ = [
     "Shown",
     "ablation_table",
+    "access_pattern",
     "accuracy_front",
+    "collectives",
     "course_map",
     "delta_tree",
     "feature_space",
     "label_words",
     "masking_explorer",
+    "memory_bar",
+    "memory_scheduler",
     "model_tree",
+    "pipeline_schedule",
     "prompt_explorer",
+    "rank_map",
     "soft_prompt_neighbours",
     "task_mixture",
     "template_playground",
@@ -49,14 +61,20 @@ __all__ = [
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from labkit.widgets.ablation_table import ablation_table
+    from labkit.widgets.access_pattern import access_pattern
     from labkit.widgets.accuracy_front import accuracy_front
+    from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
     from labkit.widgets.delta_tree import delta_tree
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.label_words import label_words
     from labkit.widgets.masking import masking_explorer
+    from labkit.widgets.memory_bar import memory_bar
+    from labkit.widgets.memory_scheduler import memory_scheduler
     from labkit.widgets.model_tree import model_tree
+    from labkit.widgets.pipeline_schedule import pipeline_schedule
     from labkit.widgets.prompt_explorer import prompt_explorer
+    from labkit.widgets.rank_map import rank_map
     from labkit.widgets.shown import Shown
     from labkit.widgets.soft_prompt_neighbours import soft_prompt_neighbours
     from labkit.widgets.task_mixture import task_mixture
