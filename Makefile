@@ -14,6 +14,9 @@ ARGS ?=
 # For a CPU-only torch on Linux: make TORCH_INDEX=https://download.pytorch.org/whl/cpu pipeline
 TORCH_INDEX ?=
 
+# DeepSpeed builds against the torch that is there, so it comes after the rest; nothing is compiled.
+LINUX = $(filter Linux,$(shell uname -s))
+
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PINS)
 # The pins need Python 3.11; on 3.10 pip chooses within the ranges of pyproject.toml.
@@ -38,6 +41,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.full: pyproject.toml constraints.txt | $(VENV)/.core
 	@echo "labkit: installing JupyterLab, test tools and the other extras into $(VENV) (once; 2 to 6 minutes)"
 	@$(PIP) -e ".[all]"
+	@$(if $(LINUX),DS_BUILD_OPS=0 $(PIP) --no-build-isolation -e ".[deepspeed]",echo "labkit: DeepSpeed is left out here")
 	@touch $@
 
 pipeline: $(VENV)/.core

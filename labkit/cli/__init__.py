@@ -22,6 +22,7 @@ from labkit.cli.course import add_new, add_notebooks
 from labkit.cli.demo import add_demo
 from labkit.cli.parser import Parser, progress
 from labkit.cli.pipeline import add_pipeline
+from labkit.cli.train import add_train
 from labkit.errors import LabkitError, UsageError, unknown
 
 EXAMPLES = """\
@@ -29,6 +30,7 @@ examples:
   labkit pipeline                              pre-train, adapt, distil, quantise, measure, on the embedded world
   labkit pipeline --model micro-bert-en        the same, from a model that is there already
   labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1"
+  labkit train --steps 60 --deepspeed zero2    one training; under torchrun, on many processes
   labkit serve runs/pipeline/app               a page and an API on 127.0.0.1 for a model that the pipeline saved
   labkit predict runs/pipeline/app --input new.tsv --output labelled.tsv
   labkit zoo list                              the models that labkit knows, and where they are
@@ -47,7 +49,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="labkit", description=about, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"labkit {labkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    for add in (add_pipeline, add_serve, add_predict, add_demo, add_zoo, add_tasks, add_world, add_doctor):
+    for add in (add_pipeline, add_train, add_serve, add_predict, add_demo, add_zoo, add_tasks, add_world, add_doctor):
         add(commands)
     for add in (add_notebooks, add_new, add_assignments):
         add(commands)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -18,11 +20,15 @@ from labkit.errors import CheckpointError, UsageError
 from labkit.lab import best_precision
 from labkit.training.batches import Batch, to_device
 from labkit.training.settings import Training
+from labkit.training.watch import join, under_torchrun
 
 Objective = Callable[[Any, Batch], Tensor]
 # gloo's worker thread drops a collective some time after its result is there. As the last to hold it, it needs the
 # interpreter to let the tensors go, and aborts a process that is on its way out. So the last few stay with us.
 DONE: deque[dist.Work] = deque(maxlen=64)
+# transformers and accelerate import an installed deepspeed when they save a model, and it then says on stdout that it
+# found no GPU.
+logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -33,7 +39,8 @@ class Engine(Protocol):
     gradients to those there; `step()` updates the weights and clears the gradients. Where an engine also has them,
     `fit` uses: `device`, `rank`, `world`; `set_lr(rate)` before a step; `no_sync()`, a context for all but a step's
     last micro-batch; `total(values)`, sums over the ranks; `gather(tensor)`, one tensor a rank;
-    `state_dict()` and `load_state_dict(tensors, numbers)`, for a resume.
+    `state_dict()` and `load_state_dict(tensors, numbers)`, for a resume; `whole()`, a context that all ranks enter to
+    save, in which the model's weights are in full. An engine that is a context manager is entered for the run.
     """
 
     def forward(self, batch: Batch) -> Tensor:
@@ -49,7 +56,7 @@ class Engine(Protocol):
         ...
 
 
-class _Loss(nn.Module):
+class LossModule(nn.Module):
     """Model and objective as one module whose forward is the loss.
 
     So mixed precision and DDP wrap this, and never touch the model: an objective may call any part of the model by its
@@ -63,6 +70,7 @@ class _Loss(nn.Module):
         self.objective = [objective]  # in a list, so that it is registered once, as the carrier
 
     def forward(self, batch: Batch) -> Tensor:
+        """The objective's loss of `batch`: a scalar."""
         return self.objective[0](self.model, batch)
 
 
@@ -104,20 +112,46 @@ def isolated() -> Iterator[None]:
             state.update(old)
 
 
-class AccelerateEngine:
+class Ranks:
+    """What `fit` asks of an engine that is one of several ranks: sums and gathers over all of them."""
+
+    device: torch.device
+    world: int
+
+    def total(self, values: list[float]) -> list[float]:
+        """Each value summed over the ranks."""
+        if self.world == 1:
+            return values
+        vector = torch.tensor(values, dtype=torch.float64, device=self.device)
+        _complete(dist.all_reduce(vector, async_op=True))
+        return vector.tolist()
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensor of every rank, in rank order, on the CPU."""
+        if self.world == 1:
+            return [tensor]
+        own = tensor.to(self.device).contiguous()
+        everyone = [torch.empty_like(own) for _ in range(self.world)]
+        _complete(dist.all_gather(everyone, own, async_op=True))
+        return [one.cpu() for one in everyone]
+
+
+class AccelerateEngine(Ranks):
     """The default engine: device, mixed precision and DDP by `accelerate`, AdamW, clipping.
 
     Create and use it inside `isolated()`. The model is moved to the device and stays there.
     """
 
     def __init__(self, model: nn.Module, objective: Objective, settings: Training) -> None:
-        self.precision, on_cpu = _precision(settings)
-        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]  # e.g. a pooler the loss does not use
-        self.accelerator = Accelerator(mixed_precision=MIXED[self.precision], cpu=on_cpu, kwargs_handlers=handlers)
+        self.precision, on_cpu = choose_precision(settings)
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # e.g. a pooler the loss does not use
+        if under_torchrun() and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+            join("gloo" if on_cpu else "nccl", settings.timeout)
+        self.accelerator = Accelerator(mixed_precision=MIXED[self.precision], cpu=on_cpu, kwargs_handlers=[unused])
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.clip = settings.clip
-        self.bare = _Loss(model, objective)
+        self.bare = LossModule(model, objective)
         if any(parameter.device.type != self.device.type for parameter in self.bare.parameters()):
             self.bare.to(self.device)
         fused = self.device.type in ("cpu", "cuda")
@@ -152,23 +186,6 @@ class AccelerateEngine:
     def no_sync(self) -> contextlib.AbstractContextManager[None]:
         """Leave gradients unshared between ranks: for all but the last micro-batch of a step."""
         return self.accelerator.no_sync(self.module)
-
-    def total(self, values: list[float]) -> list[float]:
-        """Each value summed over the ranks."""
-        if self.world == 1:
-            return values
-        vector = torch.tensor(values, dtype=torch.float64, device=self.device)
-        _complete(dist.all_reduce(vector, async_op=True))
-        return vector.tolist()
-
-    def gather(self, tensor: Tensor) -> list[Tensor]:
-        """The tensor of every rank, in rank order, on the CPU."""
-        if self.world == 1:
-            return [tensor]
-        own = tensor.to(self.device).contiguous()
-        everyone = [torch.empty_like(own) for _ in range(self.world)]
-        _complete(dist.all_gather(everyone, own, async_op=True))
-        return [one.cpu() for one in everyone]
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The optimizer's tensors by "slot:parameter", and the loss scaler's numbers (fp16)."""
@@ -205,8 +222,8 @@ def _complete(work: dist.Work) -> None:
     DONE.append(work)
 
 
-def _precision(settings: Training) -> tuple[str, bool]:
-    """The precision to use and whether to stay on the CPU."""
+def choose_precision(settings: Training) -> tuple[str, bool]:
+    """The precision to use and whether to stay on the CPU. UsageError for what the machine cannot do."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device 'cuda' was asked for, and torch sees no GPU here; use device='auto'")
     on_cpu = settings.device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())

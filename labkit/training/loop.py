@@ -31,6 +31,7 @@ from labkit.training.batches import Batch, Batches, as_batches, count_rows, coun
 from labkit.training.engine import AccelerateEngine, Engine, Objective, carrier, isolated
 from labkit.training.history import LAG, History, Losses
 from labkit.training.settings import Training, learning_rate
+from labkit.training.watch import Watch
 
 OnStep = Callable[[int, float], Any]
 
@@ -62,15 +63,19 @@ def fit(
     Out of memory: the step is done again with micro-batches cut in half, which leaves the effective batch as it was.
     (An objective whose rows see one another, as in-batch contrast, then sees fewer.) Raises UsageError for settings,
     TrainingError for a loss that is no number (on a GPU up to 16 steps later, but before anything is saved) or for no
-    memory even for one row, CheckpointError for checkpoints that are damaged or of another run.
+    memory even for one row, or naming the rank that failed, died or hangs, of several; CheckpointError for checkpoints
+    that are damaged or of another run.
     """
     run_settings, data = strict(Training, settings), as_batches(batches)
     with contextlib.ExitStack() as stack:
         stack.enter_context(isolated())
         stack.enter_context(_modes_kept(model))
         engine = engine or AccelerateEngine(model, objective, run_settings)
+        if hasattr(engine, "__exit__"):
+            stack.enter_context(engine)
         run = _Run(model, objective, data, run_settings, engine)
         run.on_step = on_step
+        stack.enter_context(run.watch)
         stack.enter_context(randomness.seeded(run_settings.seed + 7919 * run.rank, run.device))
         if folder is not None:
             stack.enter_context(run.keep_in(Path(folder), resume))
@@ -102,6 +107,7 @@ class _Run:
         own = next(model.parameters(), torch.zeros(0)).device
         self.device: torch.device = getattr(engine, "device", own)
         self.rank, self.world = getattr(engine, "rank", 0), getattr(engine, "world", 1)
+        self.watch = Watch(self.rank, self.world, settings.timeout)
         self.total = settings.total_steps(len(data))
         self.pieces = 1  # each micro-batch is cut into this many, after running out of memory
         self.history = History()
@@ -158,6 +164,7 @@ class _Run:
 
     def _step(self, step: int, stream: Iterator[Batch], caught: signals.Signals) -> None:
         """Everything of one step: data, gradients, update."""
+        self.watch.reached(step)
         if self.world == 1:
             signals.leave(caught.received)
         chunk = list(islice(stream, self.settings.accumulate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,12 @@ from labkit.training import randomness
 if TYPE_CHECKING:
     from labkit.training.loop import _Run
 
-FREE = ("save_every", "keep", "device")  # settings that a resumed run may change: they do not touch the result
+FREE = (
+    "save_every",
+    "keep",
+    "device",
+    "timeout",
+)  # settings that a resumed run may change: they do not touch the result
 
 
 def save(run: _Run) -> None:
@@ -27,11 +33,12 @@ def save(run: _Run) -> None:
     """
     random_states = _gather(run)
     failure: LabkitError | None = None
-    if run.rank == 0:
-        try:
-            run.history.folder = checkpoints.save(run.folder, _snapshot(run, random_states), run.settings.keep)
-        except LabkitError as error:
-            failure = error
+    with getattr(run.engine, "whole", contextlib.nullcontext)():
+        if run.rank == 0:
+            try:
+                run.history.folder = checkpoints.save(run.folder, _snapshot(run, random_states), run.settings.keep)
+            except LabkitError as error:
+                failure = error
     failed = run.engine.total([float(failure is not None)])[0] if run.world > 1 else failure
     if failure is not None:
         raise failure

@@ -18,7 +18,8 @@ class Training:
 
     `warmup` below 1 is a share of all steps, from 1 on a number of steps. `accumulate` micro-batches make one step.
     `clip` bounds the gradient's norm (None: no bound). `precision` "auto" is what the device does best: bf16, fp16 on
-    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay.
+    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. Of
+    several ranks, one that does not answer for `timeout` seconds ends the run.
     Weight decay spares biases, norms and every other vector. Raises UsageError for a value out of range.
     """
 
@@ -37,6 +38,7 @@ class Training:
     seed: int = 0
     save_every: int = 0
     keep: int = 2
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -46,7 +48,7 @@ class Training:
             value = getattr(self, name)
             if value is not None and not value >= bound:
                 raise UsageError(f"Training setting {name!r} must be at least {bound}, not {value}")
-        for name in ("lr", "eps", "clip"):
+        for name in ("lr", "eps", "clip", "timeout"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"Training setting {name!r} must be a number above 0, not {value}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,36 @@ def test_a_sigterm_to_one_rank_stops_all_at_the_same_step(tmp_path):
     first, second, third = on_ranks(3, tmp_path, 12)
     assert first["sum"] == second["sum"] == third["sum"] and len(first["losses"]) == 12
     assert "made by 2 ranks, going on with 3" in first["said"][0] and not second["said"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo")
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("hang", "rank 1 has died, or not answered for 6 s; it was last seen at step 3"),
+        ("loop", "rank 1 has not answered for 6 s; it was last seen at step 3"),
+        ("raise", r"rank 1 failed: row 7 of the data is no row \(at step 3\); rank 0 stopped at step 4"),
+    ],
+)
+def test_the_others_name_a_rank_that_hangs_or_fails(tmp_path, how, message):
+    said = misbehaving(tmp_path, how)
+    assert re.search(f"labkit.errors.TrainingError: {message}", said), said[-2000:]
+
+
+def misbehaving(folder: Path, how: str) -> str:
+    """What rank 0 of two says when rank 1 misbehaves after step 3; nobody is left over."""
+    port = random.SystemRandom().randrange(20000, 60000)
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+           "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "PYTHONPATH": str(Path(__file__).parents[2])}  # fmt: skip
+    command = [sys.executable, str(RANKS), str(folder), "3", how]
+    first, second = (
+        subprocess.Popen(command, env={**env, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    )
+    try:
+        said = first.communicate(timeout=120)[1]
+        assert first.returncode != 0
+        return said
+    finally:
+        second.kill()
+        second.communicate()
