@@ -22,7 +22,7 @@
 # - put a system together from stages, and take it apart again: an ablation, split by split;
 # - keep a held-out set held out when several tasks are trained at once, and write answers in a leaderboard's format.
 #
-# **45 minutes.** Before it: [PET](02_pet.ipynb) and [instructions and many tasks](07_instruction.ipynb). You need Python
+# **60 minutes.** Before it: [PET](02_pet.ipynb) and [instructions and many tasks](07_instruction.ipynb). You need Python
 # and a little PyTorch.
 
 # %%
