@@ -130,9 +130,15 @@ def check_softmax(how, shape, dtype, mask, scale=0.7):
         placed = None if mask is None else mask.to(x.device)
         return scale_mask_softmax(x, placed, scale=scale, backend=backend)
 
-    for got, wanted in run(function, how, [4 * random(dtype, *shape)], random(dtype, *shape, seed=9)):
+    upstream = random(dtype, *shape, seed=9)
+    (y, exact), *gradients = run(function, how, [4 * random(dtype, *shape)], upstream)
+    assert not y.isnan().any()
+    how.close(y, exact, dtype)
+    # y · (g − Σ g·y): where one y is near 1 the bracket nearly cancels, and what rounding y costs is of the size of g.
+    size = scale * float(exact.detach().max()) * float(upstream.abs().max()) / 2 if y.numel() else 0.0
+    for got, wanted in gradients:
         assert not got.isnan().any()
-        how.close(got, wanted, dtype)
+        how.close(got, wanted, dtype, floor=size)
 
 
 @types
