@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import torch
 import torch.distributed as dist
@@ -41,6 +42,7 @@ WAYS = {
     "raises": lambda: {}["no such key"],
     "refuses": _refuse,
     "leaves": lambda: os._exit(3),
+    "sleeps": lambda: time.sleep(600),
 }
 
 if __name__ == "__main__":

@@ -39,12 +39,11 @@ def test_one_rank_needs_no_other():
     ],
 )
 def test_a_rank_that_goes_wrong_is_named_and_the_others_end(how, error, message):
-    before = _ranks_alive()
     began = time.monotonic()
     with pytest.raises(error, match=message):
         launch(programs.one_goes_wrong, 3, how, seconds=2.0)
     assert time.monotonic() - began < 30  # gloo's own time-out would be minutes
-    assert _ranks_alive() <= before
+    assert not _ranks(os.getpid())
 
 
 def test_ranks_that_wait_for_one_another_are_told_from_one_that_hangs():
@@ -61,18 +60,15 @@ def test_a_world_is_a_whole_number_of_ranks(world):
 def test_no_rank_outlives_a_launcher_that_is_killed():
     code = (
         "from tests.parallel import programs; from labkit.parallel.processes import launch; print(1, flush=True);"
-        "launch(programs.one_goes_wrong, 2, 'hangs', seconds=600.0)"
+        "launch(programs.one_goes_wrong, 2, 'sleeps', seconds=600.0)"
     )
-    before = _ranks_alive()
     launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
     assert launcher.stdout.readline()
-    _until(lambda: len(_ranks_alive() - before) >= 2)  # its server and ranks are up, one of them stopped
+    _until(lambda: len(_ranks(launcher.pid)) == 2)
+    ranks = _ranks(launcher.pid)
     os.kill(launcher.pid, signal.SIGKILL)
     launcher.wait()
-    # A stopped rank cannot notice; once it goes on, it does.
-    for pid in _ranks_alive() - before:
-        os.kill(pid, signal.SIGCONT)
-    _until(lambda: not _ranks_alive() - before)
+    _until(lambda: not any(map(_alive, ranks)))
 
 
 def test_the_same_program_runs_under_torchrun():
@@ -85,14 +81,23 @@ def test_the_same_program_runs_under_torchrun():
     assert done.stdout.splitlines()[-1] == "2 ranks, total 3"
 
 
-def _ranks_alive() -> set[int]:
-    """Processes that multiprocessing forked or serves from."""
-    found = set()
-    for process in psutil.process_iter(["cmdline", "status"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if "multiprocessing.forkserver" in words and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.add(process.pid)
-    return found
+def _ranks(launcher: int) -> list[psutil.Process]:
+    """What the servers that a process started have forked, and is alive."""
+    return [rank for server in psutil.Process(launcher).children() for rank in _children(server) if _alive(rank)]
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _until(condition, seconds=60.0):
