@@ -42,7 +42,7 @@ def test_a_rank_that_goes_wrong_is_named_and_the_others_end(how, error, message)
     began = time.monotonic()
     with pytest.raises(error, match=message):
         launch(programs.one_goes_wrong, 3, how, seconds=2.0)
-    assert time.monotonic() - began < 30  # gloo's own time-out would be minutes
+    assert time.monotonic() - began < 60  # that is before gloo's own time-out
     assert not _ranks(os.getpid())
 
 
