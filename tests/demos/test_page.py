@@ -15,7 +15,7 @@ from labkit.demos.fewshot import page as fewshot
 from labkit.demos.fewshot.page import build_demo, on_fill, telling, to_values
 from labkit.demos.fewshot.presets import PRESETS, world_task
 from labkit.errors import DataError, UsageError
-from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
+from tests.served import MARKUP, Attacks, Watch, ask, browser, call
 
 gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[demos]'")
 
@@ -29,14 +29,6 @@ def values():
 @pytest.fixture(scope="module")
 def demo():
     return build_demo()
-
-
-@pytest.fixture(scope="module")
-def port(demo):
-    port = free_port()
-    serving.launch(demo, port, ())
-    yield port
-    demo.close(verbose=False)
 
 
 class TestAttacks(Attacks):

@@ -12,7 +12,7 @@ from labkit import demos, serving
 from labkit.demos.parallel.page import build_demo, on_start
 from labkit.demos.parallel.starts import STARTS
 from labkit.errors import UsageError
-from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
+from tests.served import MARKUP, Attacks, Watch, ask, browser, call
 
 gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[demos]'")
 ARTICLE = on_start("1.2 billion, 8 GPUs")
@@ -22,14 +22,6 @@ VALUES = dataclasses.astuple(ARTICLE)
 @pytest.fixture(scope="module")
 def demo():
     return build_demo()
-
-
-@pytest.fixture(scope="module")
-def port(demo):
-    port = free_port()
-    serving.launch(demo, port, ())
-    yield port
-    demo.close(verbose=False)
 
 
 class TestAttacks(Attacks):

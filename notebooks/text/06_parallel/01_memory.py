@@ -635,11 +635,11 @@ Table(
 )
 
 # %% [markdown]
-# Four micro-batches cost little. Checkpoints should cost the forward pass once more, which stands in the first row, and cost a
-# little less. What bf16 gives in time depends on the processor: this one has instructions for it. Its fused attention is another
+# Four micro-batches cost nothing here. Checkpoints should cost the forward pass once more, which stands in the first row, and cost
+# less. What bf16 gives in time depends on the processor: this one has instructions for it. Its fused attention is another
 # matter: it is faster than the explicit one in fp32 and slower in bf16, and computed twice because of the checkpoints, it uses up
-# what bf16 had gained. So all of them together train in a quarter of the memory, in the time of plain fp32 and a little more; but the
-# best choice here is bf16 and small batches, and one finds that only by measuring.
+# most of what bf16 had gained. So all of them together train in a quarter of the memory, in about the time of plain fp32; but the
+# best choice here is bf16 and small batches, and one finds that only by measuring. (Bytes are the same in every run, times are not.)
 #
 # ## Read on
 #

@@ -540,7 +540,7 @@ Table(
 # Three things to see. Both keep what the formula says, in every stage. Ours sends what the formula says, but for gloo's headers;
 # DeepSpeed sends half as much again in stages 1 and 2. That is no fault of ZeRO: by default
 # (`use_multi_rank_bucket_allreduce`) it all-reduces the gradients and then drops what is not its own, which makes
-# $3\Psi \cdot \frac{N-1}{N}$ with the all-gather. And the speeds: on two ranks the two engines are level, on four DeepSpeed is nearly
+# $3\Psi \cdot \frac{N-1}{N}$ with the all-gather. And the speeds: on two ranks the two engines are level, on four DeepSpeed is about
 # twice as fast, though it sends more. A likely reason: ours hands every chunk on from Python, step by step
 # of the ring, and waits for its turn on two shared cores; gloo's own collectives stay in C++. Small models on CPU ranks say nothing about GPUs; bytes do.
 #

@@ -1,0 +1,17 @@
+"""What the tests of every demo's page share."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit import serving
+from tests.served import free_port
+
+
+@pytest.fixture(scope="module")
+def port(demo):
+    """Where the `demo` of the test's own module is served."""
+    port = free_port()
+    serving.launch(demo, port, ())
+    yield port
+    demo.close(verbose=False)
