@@ -10,13 +10,13 @@ from labkit.world import (
     abstracts,
     cases,
     clinical,
+    comparisons,
     couplets,
     dialogue,
     facts,
     idioms,
     math_problems,
     news,
-    pairs,
     reviews,
     winograd,
 )
@@ -29,7 +29,7 @@ Documents = Callable[[World, str, random.Random], Iterator[str]]
 GENRES: dict[str, tuple[Documents, dict[str, float]]] = {
     "reviews": (reviews.documents, {"en": 0.46, "zh": 0.32}),
     "news": (news.documents, {"en": 0.12, "zh": 0.12}),
-    "pairs": (pairs.documents, {"en": 0.14, "zh": 0.12}),
+    "pairs": (comparisons.documents, {"en": 0.14, "zh": 0.12}),
     "facts": (facts.documents, {"en": 0.10, "zh": 0.06}),
     "dialogue": (dialogue.documents, {"en": 0.08, "zh": 0.05}),
     "clinical": (clinical.documents, {"en": 0.03, "zh": 0.03}),

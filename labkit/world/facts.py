@@ -53,26 +53,25 @@ class Teller:
         """A pattern with the fact's head and tail in their places."""
         return pattern.format(h=self.name(fact.head), t=self.name(fact.tail))
 
-    def say(self, fact: Fact) -> str:
-        """The fact in one of its wordings, bare."""
-        return self.put(self.rng.choice(self.wordings[fact.relation]), fact)
+    def say(self, fact: Fact, unlike: str = "") -> str:
+        """The fact in one of its wordings, bare; one that does not stand in `unlike`, where the world has one."""
+        return self._some(self.wordings[fact.relation], fact, unlike)
 
-    def twice(self, fact: Fact) -> tuple[str, str]:
-        """The fact in two different wordings, where the world has two."""
-        return self.put_two(self.wordings[fact.relation], fact)
+    def ask(self, fact: Fact, unlike: str = "") -> str:
+        """A question for the fact's tail; one that does not stand in `unlike`, where the world has one."""
+        return self._some(self.questions[fact.relation], fact, unlike)
 
-    def ask(self, fact: Fact) -> str:
-        """A question for the fact's tail."""
-        return self.put(self.rng.choice(self.questions[fact.relation]), fact)
+    def check(self, fact: Fact) -> str:
+        """A question whether the fact is so."""
+        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["check"]), fact)
 
-    def ask_twice(self, fact: Fact) -> tuple[str, str]:
-        """The same question in two different wordings, where the world has two."""
-        return self.put_two(self.questions[fact.relation], fact)
+    def seek(self, fact: Fact) -> str:
+        """A question for the fact's head."""
+        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["seek"]), fact)
 
-    def put_two(self, patterns: Sequence[str], fact: Fact) -> tuple[str, str]:
-        """Two different patterns filled, where there are two."""
-        chosen = self.rng.sample(patterns, 2) if len(patterns) > 1 else [patterns[0]] * 2
-        return self.put(chosen[0], fact), self.put(chosen[1], fact)
+    def _some(self, patterns: Sequence[str], fact: Fact, unlike: str) -> str:
+        filled = [self.put(pattern, fact) for pattern in patterns]
+        return self.rng.choice([one for one in filled if one not in unlike] or filled)
 
     def sentence(self, bare: str) -> str:
         """The bare statement with its closing mark."""

@@ -4,11 +4,11 @@ from itertools import islice
 
 import pytest
 
-from labkit.world import World, cases, clinical, extraction, facts, pairs, reading
+from labkit.world import World, cases, clinical, comparisons, extraction, facts, pairs, reading
 from labkit.world.graph import build_graph
 from labkit.world.settings import lexicon
 
-GENRES = (facts, pairs, reading, extraction, clinical, cases)
+GENRES = (facts, comparisons, reading, extraction, clinical, cases)
 ENDS = {"en": " .", "zh": "。"}
 
 
