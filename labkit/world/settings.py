@@ -14,7 +14,7 @@ from labkit.errors import unknown
 
 LANGUAGES = ("en", "zh")
 # Raised whenever the text or the tasks change: results and trained models name the version they were made with.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class World:
     entities,
     `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave another's,
     `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense evidence is in
-    pre-training text and in tasks, `held_out` the share of facts that no text states, `bias` a planted unfairness.
+    pre-training text and in tasks, `contextual`, `negation` and `contrast` how many opinions must be composed ("a long
+    wait", "never dull", "slow , but good"), `comments` and `mixed` how plainly pre-training reviews say what they
+    mean, `held_out` the share of facts that no text states, `bias` a planted unfairness.
     """
 
     seed: int = 0
@@ -37,7 +39,12 @@ class World:
     paraphrases: int = 4  # ways to state one relation, at most
     domain_shift: float = 0.15  # share of a domain's opinion words that only that domain uses
     label_noise: float = 0.12
-    opinions: tuple[int, int] = (3, 5)  # a pre-training review, least and most
+    contextual: float = 0.3  # share of judgements whose word is praise of one noun and blame of another
+    negation: float = 0.15  # share of opinions worded with the opposite word and a negation
+    contrast: float = 0.1  # share of opinions of two clauses, of which the last counts
+    comments: float = 0.4  # share of a pre-training review's opinions with a comment ("sadly ,", ", which was bad")
+    mixed: float = 0.15  # share of a pre-training review's opinions that lean the other way
+    opinions: tuple[int, int] = (2, 4)  # a pre-training review, least and most
     neutral: tuple[int, int] = (0, 2)
     verdicts: float = 0.5  # share of pre-training reviews that close with a verdict
     task_opinions: tuple[int, int] = (1, 3)  # a task's review
@@ -52,11 +59,16 @@ def randomness(world: World, *keys: object) -> random.Random:
 
 @functools.cache
 def lexicon(name: str, language: str) -> dict[str, Any]:
-    """The words and sentence patterns of one genre in one language, from `lexicon/NAME.json`. Read only."""
+    """The words and sentence patterns of one genre in one language, from `lexicon/NAME.json` or
+    `lexicon/NAME_LANGUAGE.json`. Read only.
+    """
     if language not in LANGUAGES:
         raise unknown("language", language, LANGUAGES)
-    text = importlib.resources.files("labkit.world").joinpath("lexicon", f"{name}.json").read_text(encoding="utf-8")
-    return json.loads(text)[language]
+    folder = importlib.resources.files("labkit.world").joinpath("lexicon")
+    own = folder.joinpath(f"{name}_{language}.json")
+    if own.is_file():
+        return json.loads(own.read_text(encoding="utf-8"))
+    return json.loads(folder.joinpath(f"{name}.json").read_text(encoding="utf-8"))[language]
 
 
 @functools.cache
