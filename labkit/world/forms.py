@@ -116,9 +116,10 @@ def _elsewhere(matcher: Matcher, conclusion: Fact) -> tuple[Fact, str]:
     """The conclusion of a chain about another country, or about another head."""
     graph, end = matcher.graph, matcher.rng.choice(("head", "tail"))
     old = getattr(conclusion, end)
-    others = [one.id for one in graph.of_type(graph.entities[old].type) if matcher.apart(one.id, old)]
-    others = others or [one.id for one in graph.of_type(graph.entities[old].type) if one.id != old]
-    return replace(conclusion, **{end: matcher.rng.choice(others)}), end
+    others = [one.id for one in graph.of_type(graph.entities[old].type) if one.id != old]
+    tries = matcher.rng.sample(others, min(20, len(others)))
+    new = next((one for one in tries if matcher.apart(one, old)), tries[0])
+    return replace(conclusion, **{end: new}), end
 
 
 FORMS: Mapping[str, Form] = {
