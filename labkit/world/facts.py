@@ -13,11 +13,16 @@ from functools import cached_property
 from typing import Any
 
 from labkit.world.graph import Entity, Fact, Graph, build_graph
+from labkit.world.names import parts_of
 from labkit.world.settings import World, join, lexicon
 
 MENTION = {"en": "{0} .", "zh": "{0}。"}
-TYPED = 0.15  # share of documents that also say what kind of thing their entity is
-PER_DOCUMENT = (2, 5)
+TYPED = 0.4  # share of documents about things that begin with what kind of thing it is
+PRONOUN = 0.6  # share of sentences that speak of the same thing again and call it "it"
+AGAIN = 0.12  # share of facts said again in other words
+PER_DOCUMENT = (4, 9)
+ALIKE = 2  # facts of one theme in an entry, at most
+LONGEST = {"en": 62, "zh": 94}  # words and marks, or characters
 
 
 @dataclass(frozen=True)
@@ -108,17 +113,67 @@ class Teller:
         return self.rng.sample(facts, min(wanted, len(facts)))
 
 
+class Encyclopaedist(Teller):
+    """Writes entries: one thing, its facts by theme, pronouns where its name was just said."""
+
+    def entry(self, entity: Entity) -> list[str]:
+        """The bare sentences of an entry, in order."""
+        facts = self.themes(entity.id)
+        told = [self.typed(entity)] if entity.type != "person" and self.rng.random() < TYPED else []
+        spoken = bool(told)  # whether the last sentence was about the entity
+        for fact in facts:
+            said = self.say(fact)
+            own = said.startswith(entity.name[self.language])
+            told.append(self.pronoun(said, entity) if own and spoken and self.rng.random() < PRONOUN else said)
+            spoken = entity.id in (fact.head, fact.tail)
+            if spoken and self.rng.random() < AGAIN:
+                again = self.rng.choice(lexicon("facts", self.language)["again"])
+                told.append(again.format(s=self.say(fact, said)))
+        return told
+
+    def themes(self, entity: int) -> list[Fact]:
+        """Stated facts about the entity and perhaps a neighbour, by theme, of each theme at most `ALIKE`."""
+        least = min(PER_DOCUMENT[0], 1 + len(self.graph.facts_of(entity)))
+        kept: dict[tuple[int, int], list[Fact]] = {}
+        for fact in self.about(entity, least, PER_DOCUMENT[1]):
+            theme = kept.setdefault(self._place(fact, entity), [])
+            if len(theme) < ALIKE:
+                theme.append(fact)
+        return [fact for place in sorted(kept) for fact in kept[place]]
+
+    def pronoun(self, said: str, entity: Entity) -> str:
+        """The statement with a pronoun in the place of the entity's name at its beginning."""
+        words, name = lexicon("facts", self.language), entity.name[self.language]
+        kind = "it"
+        if entity.type == "person":
+            given = parts_of("person", self.language)[0][entity.parts[0]]
+            kind = "she" if given in words["she"] else "he"
+        return words["pronouns"][kind] + said.removeprefix(name)
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {relation.name: place for place, relation in enumerate(self.graph.relations)}
+
+    def _place(self, fact: Fact, entity: int) -> tuple[int, int]:
+        """Where a fact stands in an entry: what the thing has, what has it, what its neighbour has; each by theme."""
+        return 0 if fact.head == entity else 1 if fact.tail == entity else 2, self._order[fact.relation]
+
+
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Encyclopaedic text without end: two to five facts about one entity, frequent entities more often."""
-    teller = Teller(world, language, rng)
+    """Encyclopaedic text without end: an entry of a few facts about one entity, frequent entities more often."""
+    writer = Encyclopaedist(world, language, rng)
     while True:
-        entity = teller.graph.sample_entity(rng)
-        if not teller.graph.facts_of(entity.id):
+        entity = writer.graph.sample_entity(rng)
+        if not writer.graph.facts_of(entity.id):
             continue
-        told = [teller.say(fact) for fact in teller.about(entity.id, *PER_DOCUMENT)]
-        if rng.random() < TYPED:
-            told.insert(0, teller.typed(entity))
-        yield teller.text(told)
+        told = writer.entry(entity)
+        while len(told) > 2 and _size(writer.text(told), language) > LONGEST[language]:
+            told.pop()
+        yield writer.text(told)
+
+
+def _size(text: str, language: str) -> int:
+    return len(text.split() if language == "en" else text)
 
 
 def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:
