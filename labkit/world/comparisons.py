@@ -18,9 +18,8 @@ from labkit.world.graph import Fact
 from labkit.world.matching import CHAINS, Matcher, follows
 from labkit.world.pairs import GENRES, NLI
 from labkit.world.schema import BY_NAME
-from labkit.world.settings import World, join, lexicon, zipf_choice
+from labkit.world.settings import World, fits, join, lexicon, zipf_choice
 
-LONGEST = {"en": 62, "zh": 94}  # words and marks, or characters, of a document
 MOVES = 4  # comparisons of a document, at most: as many as it has room for
 WHOLE = 0.25  # share of series whose word stands before or after both texts
 CUED = 0.15  # share of second texts with a phrase that tells, far fewer than in the tasks
@@ -60,7 +59,7 @@ class Talker(Matcher):
         text = ""
         for move in moves:
             longer = join([text, move], self.language) if text else move
-            if len(longer.split() if self.language == "en" else longer) > LONGEST[self.language]:
+            if not fits(longer, self.language):
                 break
             text = longer
         return text

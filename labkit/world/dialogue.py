@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.world.settings import World, join, lexicon, randomness
+from labkit.world.settings import World, fits, join, lexicon, randomness
 from labkit.world.topics import (
     Chosen,
     Topics,
@@ -29,7 +29,6 @@ SMALL_TALK = 0.3  # share of documents in which nobody wants a service
 STATED = 0.6  # share of service dialogues that say what they are about
 ENDED = 0.4  # share that tell what came of it
 REASONS = (1, 2)  # reasons of a customer in the task
-LONGEST = {"en": 62, "zh": 94}  # words and marks, or characters
 
 
 @functools.cache
@@ -100,7 +99,7 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """Dialogues without end: most with a service, the others small talk."""
     while True:
         text = small_talk(language, rng) if rng.random() < SMALL_TALK else service(world, language, rng)
-        if len(text.split() if language == "en" else text) <= LONGEST[language]:
+        if fits(text, language):
             yield text
 
 

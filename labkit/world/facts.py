@@ -14,7 +14,7 @@ from typing import Any
 
 from labkit.world.graph import Entity, Fact, Graph, build_graph
 from labkit.world.names import parts_of
-from labkit.world.settings import World, join, lexicon
+from labkit.world.settings import World, fits, join, lexicon
 
 MENTION = {"en": "{0} .", "zh": "{0}。"}
 TYPED = 0.4  # share of documents about things that begin with what kind of thing it is
@@ -22,7 +22,6 @@ PRONOUN = 0.6  # share of sentences that speak of the same thing again and call 
 AGAIN = 0.12  # share of facts said again in other words
 PER_DOCUMENT = (4, 9)
 ALIKE = 2  # facts of one theme in an entry, at most
-LONGEST = {"en": 62, "zh": 94}  # words and marks, or characters
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,14 @@ class Teller:
     def name(self, entity: int) -> str:
         """An entity's name in the teller's language."""
         return self.graph.entities[entity].name[self.language]
+
+    def stand_in(self, entity: Entity) -> str:
+        """The pronoun for an entity: "she" or "he" by a person's given name, "it" for a thing."""
+        words, kind = lexicon("facts", self.language), "it"
+        if entity.type == "person":
+            given = parts_of("person", self.language)[0][entity.parts[0]]
+            kind = "she" if given in words["she"] else "he"
+        return words["pronouns"][kind]
 
     def put(self, pattern: str, fact: Fact) -> str:
         """A pattern with the fact's head and tail in their places."""
@@ -133,7 +140,7 @@ class Encyclopaedist(Teller):
 
     def themes(self, entity: int) -> list[Fact]:
         """Stated facts about the entity and perhaps a neighbour, by theme, of each theme at most `ALIKE`."""
-        least = min(PER_DOCUMENT[0], 1 + len(self.graph.facts_of(entity)))
+        least = min(PER_DOCUMENT[0], len(self.graph.facts_of(entity)))
         kept: dict[tuple[int, int], list[Fact]] = {}
         for fact in self.about(entity, least, PER_DOCUMENT[1]):
             theme = kept.setdefault(self._place(fact, entity), [])
@@ -143,12 +150,7 @@ class Encyclopaedist(Teller):
 
     def pronoun(self, said: str, entity: Entity) -> str:
         """The statement with a pronoun in the place of the entity's name at its beginning."""
-        words, name = lexicon("facts", self.language), entity.name[self.language]
-        kind = "it"
-        if entity.type == "person":
-            given = parts_of("person", self.language)[0][entity.parts[0]]
-            kind = "she" if given in words["she"] else "he"
-        return words["pronouns"][kind] + said.removeprefix(name)
+        return self.stand_in(entity) + said.removeprefix(entity.name[self.language])
 
     @cached_property
     def _order(self) -> dict[str, int]:
@@ -167,13 +169,9 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         if not writer.graph.facts_of(entity.id):
             continue
         told = writer.entry(entity)
-        while len(told) > 2 and _size(writer.text(told), language) > LONGEST[language]:
+        while not fits(writer.text(told), language):
             told.pop()
         yield writer.text(told)
-
-
-def _size(text: str, language: str) -> int:
-    return len(text.split() if language == "en" else text)
 
 
 def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.world.settings import World, join, lexicon, randomness
+from labkit.world.settings import World, fits, join, lexicon, randomness
 from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, tidy, topic_leak, topic_name, words_of
 
 GENRES = ("headline", "report", "interview", "bulletin", "blog")
@@ -21,7 +21,6 @@ KINDS = ("agent", "event", "thing")
 STATED = 0.6  # share of pre-training documents that name their topic
 EARLIER, REACTION = 0.35, 0.6  # share of documents that tell what was before, and how it was taken
 PARTS = {"more": 0.6, "earlier": 0.2, "reaction": 0.5}  # the same for the rows of the tasks
-LONGEST = {"en": 62, "zh": 94}  # words and marks, or characters
 
 
 @functools.cache
@@ -70,7 +69,7 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
                 0 if first else len(text), rng.choice(words["before" if first else "after"]).format(topic=topic)
             )
         told = join(text, language)
-        if len(told.split() if language == "en" else told) <= LONGEST[language]:
+        if fits(told, language):
             yield told
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from labkit.errors import unknown
 
 LANGUAGES = ("en", "zh")
+LONGEST = {"en": 62, "zh": 94}  # words and marks of a pre-training document, or characters
 # Raised whenever the text or the tasks change: results and trained models name the version they were made with.
 VERSION = 2
 
@@ -85,6 +86,11 @@ def zipf_choice(rng: random.Random, items: list[Any], tail: float) -> Any:
 def join(sentences: list[str], language: str) -> str:
     """Sentences as one text: spaces between in English, none in Chinese."""
     return (" " if language == "en" else "").join(sentences)
+
+
+def fits(text: str, language: str) -> bool:
+    """Is the text short enough for a pre-training document? At most `LONGEST` words and marks, or characters."""
+    return len(text.split() if language == "en" else text) <= LONGEST[language]
 
 
 def best_reader(posteriors: list[float]) -> float:

@@ -72,4 +72,4 @@ def test_small_talk_names_two_different_jobs():
     rng = random.Random(0)
     for text in (dialogue.small_talk("en", rng) for _ in range(200)):
         spoken = [word for word in text.split() if word in jobs]
-        assert len(spoken) == len(set(spoken))
+        assert len(set(spoken)) != 1 or len(spoken) == 1, text

@@ -7,7 +7,7 @@ import pytest
 
 from labkit.world import World, cases, clinical, comparisons, extraction, facts, pairs, reading
 from labkit.world.graph import build_graph
-from labkit.world.settings import lexicon
+from labkit.world.settings import LONGEST, lexicon
 
 GENRES = (facts, comparisons, reading, extraction, clinical, cases)
 ENDS = {"en": " .", "zh": "。"}
@@ -72,7 +72,7 @@ def test_entries_state_true_facts_about_one_thing(language):
                 one = next(way for way in ways if way in true)
             told.append(true[one])
             last = {told[-1].head, told[-1].tail}
-        assert 1 <= len(told) <= 10 and len(text.split() if language == "en" else text) <= facts.LONGEST[language], text
+        assert 1 <= len(told) <= 10 and len(text.split() if language == "en" else text) <= LONGEST[language], text
     assert turned > 100
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from labkit.tasks import Task
 from labkit.world import World, news
-from labkit.world.settings import lexicon
+from labkit.world.settings import LONGEST, lexicon
 
 KINDS = {"agent": 10, "event": 12, "thing": 12}  # kinds of phrases, and how many a topic has of each
 
@@ -96,7 +96,7 @@ def test_documents_state_their_topic_densely_and_are_short(language):
     print(f"{language}: {3000 / (time.perf_counter() - start):.0f} documents/s")
     marks = {"en": (" news ", "news about"), "zh": ("新闻",)}[language]
     assert 0.5 < sum(any(mark in text for mark in marks) for text in texts) / 3000 < 0.75
-    assert max(len(text.split()) if language == "en" else len(text) for text in texts) <= news.LONGEST[language]
+    assert max(len(text.split()) if language == "en" else len(text) for text in texts) <= LONGEST[language]
     assert len(set(texts)) > 2800
     assert texts == list(itertools.islice(news.documents(World(), language, random.Random(0)), 3000))
 
