@@ -84,7 +84,7 @@ class Reader:
         return self.pairs.get((noun, word)) or self.polarity.get(word, "")
 
 
-@pytest.mark.parametrize("name", ["reviews", "mr", "cr"])
+@pytest.mark.parametrize("name", ["amazon", "mr", "cr"])
 def test_a_reader_of_the_grammar_reaches_the_ceiling(name):
     """Every vote can be read off the text, composed as it may be, and the majority of them is the best guess."""
     built, reader = built_once(name), functools.cache(Reader)
