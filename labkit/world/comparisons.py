@@ -38,6 +38,7 @@ class Claim:
     truth: int
     ask: str
     stated: bool = False  # an open claim that is true, though it does not follow
+    cued: bool = False  # it holds a phrase that tells
 
 
 class Talker(Matcher):
@@ -67,7 +68,7 @@ class Talker(Matcher):
     def judge(self, claim: Claim) -> str:
         """A claim and the truth with a word that judges, or with a connective."""
         stated = {0: "entailment", 1: "neutral" if claim.stated else "open", 2: NO}[claim.truth]
-        if self.rng.random() < SAID:
+        if not claim.cued and self.rng.random() < SAID:
             return self.pick("said", stated).format(a=claim.claim, b=claim.known)
         pattern, first, second = self.pick("match"), claim.claim, claim.known
         if "{ask}" not in pattern and self.rng.random() < TURNED:
@@ -87,7 +88,7 @@ class Talker(Matcher):
         (other, phrase), known = judged, self.say(fact)
         said = self.cue(self.say(other, known), phrase)
         stated = not cued and self.graph.has(other.head, other.relation, other.tail)
-        return Claim(said, known, truth, asked(said, self.language) if cued else self.check(other), stated)
+        return Claim(said, known, truth, asked(said, self.language) if cued else self.check(other), stated, cued)
 
     def contrast(self, fact: Fact) -> str:
         """A question and its answer, with what is not the answer: "where … ? paris , not lisbon ."."""
@@ -112,9 +113,8 @@ class Talker(Matcher):
         return [join([opening, moves[0]], self.language), *moves[1:]] if opening and moves else moves
 
     def truths(self) -> list[bool]:
-        """Whether each move of a series agrees: not all alike among the first two."""
-        first = self.rng.random() < 0.5
-        return [first, not first, *(self.rng.random() < 0.5 for _ in range(MOVES - 2))]
+        """Whether each move agrees: drawn one by one, so that no word can be guessed from the others."""
+        return [self.rng.random() < 0.5 for _ in range(MOVES)]
 
 
 def series(talker: Talker) -> list[str]:
@@ -146,7 +146,7 @@ def claims(talker: Talker) -> list[str]:
     """Claims about one thing, each beside what is so; contrasts of names among them."""
     fact = talker.graph.sample_fact(talker.rng, talker.functional_relations())
     moves: list[str | None] = []
-    for truth in talker.rng.sample(range(3), 3):
+    for truth in talker.rng.choices(range(3), k=MOVES):
         kind = talker.rng.random()
         if kind < 0.15:
             moves.append(talker.contrast(fact))
@@ -181,21 +181,21 @@ def chain(talker: Talker) -> list[str]:
 def everyday(talker: Talker) -> list[str]:
     """Claims of plain sense: who is taller, what is open, who gave what to whom."""
     moves = []
-    for _ in range(MOVES // 2):
+    for _ in range(MOVES - 1):
         kind = talker.rng.choice(("compare", "state", "turns", "scenes"))
         twofold = kind != "scenes"  # what follows says the same
         known, *others = scene(talker, kind)
         claims = [Claim(text, known, place, asked(text, talker.language)) for place, text in enumerate(others)]
-        talker.rng.shuffle(claims)
+        claims = talker.rng.sample(claims, 1 + (talker.rng.random() < 0.3))
         if talker.rng.random() < 0.5:
-            moves += [talker.judge(claim) for claim in claims[: talker.rng.randint(1, 2)]]
+            moves += [talker.judge(claim) for claim in claims]
             continue
         words = lexicon("pairs", talker.language)["series"][
             "alike" if twofold and talker.rng.random() < 0.5 else "follow"
         ]
         judged = [
             talker.rng.choice(words["each"]).format(b=one.claim, word=talker.word(NO if one.truth else "entailment"))
-            for one in claims[: talker.rng.randint(1, 2)]
+            for one in claims
         ]
         moves += talker.opened(words["open"].format(a=known), judged)
     return moves

@@ -14,11 +14,13 @@ from typing import Any
 
 from labkit.world.graph import Entity, Fact, Graph, build_graph
 from labkit.world.names import parts_of
+from labkit.world.review_text import stance_remark
 from labkit.world.settings import World, fits, join, lexicon
 
 MENTION = {"en": "{0} .", "zh": "{0}。"}
 TYPED = 0.4  # share of documents about things that begin with what kind of thing it is
 PRONOUN = 0.6  # share of sentences that speak of the same thing again and call it "it"
+STANCE = 0.06  # share of documents that call themselves facts
 AGAIN = 0.12  # share of facts said again in other words
 PER_DOCUMENT = (4, 9)
 ALIKE = 2  # facts of one theme in an entry, at most
@@ -171,7 +173,9 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         told = writer.entry(entity)
         while not fits(writer.text(told), language):
             told.pop()
-        yield writer.text(told)
+        text = writer.text(told)
+        remarked = join([text, stance_remark("objective", language, rng)], language) if rng.random() < STANCE else text
+        yield remarked if fits(remarked, language) else text
 
 
 def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:

@@ -13,13 +13,15 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from labkit.world.review_text import stance_remark
 from labkit.world.settings import World, fits, join, lexicon, randomness
 from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, tidy, topic_leak, topic_name, words_of
 
 GENRES = ("headline", "report", "interview", "bulletin", "blog")
 KINDS = ("agent", "event", "thing")
 STATED = 0.6  # share of pre-training documents that name their topic
-EARLIER, REACTION = 0.35, 0.6  # share of documents that tell what was before, and how it was taken
+EARLIER, REACTION = 0.5, 0.7  # share of documents that tell what was before, and how it was taken
+AGAIN, STANCE = 0.12, 0.06  # share that say the event again in other words, and that call themselves facts
 PARTS = {"more": 0.6, "earlier": 0.2, "reaction": 0.5}  # the same for the rows of the tasks
 
 
@@ -54,14 +56,25 @@ class Reporter:
         filled = self.model.fill(self.used[-1], self.topic, self.rng, self.chosen, self.shared)
         return tidy(filled, self.language)
 
+    def again(self) -> str:
+        """The event of the opening once more, in other words."""
+        told = dict(reversed(self.chosen))  # the first of each kind
+        words = told | {slot: one[0] for slot, one in self.shared.items()}
+        return tidy(self.rng.choice(self.words["again"]).format(**words), self.language)
+
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """Pre-training news, each of one event and often with its topic in words, without end."""
     words, titles, model = lexicon("news", language), names(language), topics(world, language, 0.0)
     while True:
         reporter = Reporter(model, language, rng.randrange(len(titles)), rng)
-        parts = ["open", *(["earlier"] if rng.random() < EARLIER else []), *["more"] * rng.randint(1, 2)]
-        text = [reporter.tell(part) for part in [*parts, *(["reaction"] if rng.random() < REACTION else [])]]
+        parts = ["open", *(["earlier"] if rng.random() < EARLIER else []), *["more"] * rng.randint(1, 3)]
+        parts += ["reaction"] if rng.random() < REACTION else []
+        text = [reporter.tell(part) for part in parts]
+        if rng.random() < AGAIN:
+            text.insert(1, reporter.again())
+        if reporter.genre != "blog" and rng.random() < STANCE:
+            text.append(stance_remark("objective", language, rng))
         if rng.random() < STATED:
             first = rng.random() < 0.4
             topic = topic_name(rng, titles[reporter.topic], world.tail)
