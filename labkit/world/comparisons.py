@@ -48,6 +48,12 @@ class Talker(Matcher):
         """A word of one of the three families, the usual ones more often."""
         return zipf_choice(self.rng, lexicon("pairs", self.language)[label], self.world.tail)
 
+    def words(self, label: str) -> dict[str, str]:
+        """What judges, for whichever place a pattern has: a word of the family, a phrase of it, "alike" or not."""
+        phrases, alike = (lexicon("pairs", self.language)[key] for key in ("phrases", "alike"))
+        found = {"word": self.word(label), "phrase": self.rng.choice(phrases[label])}
+        return found | ({"alike": self.rng.choice(alike[label])} if label in alike else {})
+
     def pick(self, *keys: str) -> str:
         """One of the patterns at this place of the lexicon."""
         found = lexicon("pairs", self.language)
@@ -77,7 +83,7 @@ class Talker(Matcher):
             first = self.rng.choice(lexicon("pairs", self.language)["genres"][self.rng.choice(GENRES)]["open"]).format(
                 s=first
             )
-        return pattern.format(a=first, b=second, ask=claim.ask, word=self.word(NLI[claim.truth]))
+        return pattern.format(a=first, b=second, ask=claim.ask, **self.words(NLI[claim.truth]))
 
     def claim(self, fact: Fact, truth: int) -> Claim | None:
         """A claim about the head of the fact, beside the fact."""
@@ -137,7 +143,7 @@ def series(talker: Talker) -> list[str]:
         text = talker.cue(made[0], form.cues[not same]) if rng.random() < CUED else made[0]
         pattern = rng.choice(words["whole" if whole else "each"])
         texts = {"a": first.rstrip(bare), "b": text.rstrip(bare)} if bare else {"a": first, "b": text}
-        moves.append(pattern.format(**texts, word=talker.word("entailment" if same else NO)))
+        moves.append(pattern.format(**texts, **talker.words("entailment" if same else NO)))
         first = form.first(talker, told) if whole else first
     return talker.opened(opening, moves)
 
@@ -174,7 +180,7 @@ def chain(talker: Talker) -> list[str]:
         made = FORMS["follow"].second(talker, told, texts[0], same)
         pattern = talker.pick("series", "follow", "each")
         if made:
-            moves.append(pattern.format(b=made[0], word=talker.word("entailment" if same else NO)))
+            moves.append(pattern.format(b=made[0], **talker.words("entailment" if same else NO)))
     return moves
 
 
@@ -194,7 +200,7 @@ def everyday(talker: Talker) -> list[str]:
             "alike" if twofold and talker.rng.random() < 0.5 else "follow"
         ]
         judged = [
-            talker.rng.choice(words["each"]).format(b=one.claim, word=talker.word(NO if one.truth else "entailment"))
+            talker.rng.choice(words["each"]).format(b=one.claim, **talker.words(NO if one.truth else "entailment"))
             for one in claims
         ]
         moves += talker.opened(words["open"].format(a=known), judged)
