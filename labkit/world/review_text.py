@@ -29,14 +29,9 @@ NAME = "{name}"
 ARTICLE = re.compile(r"\ba (?=(?!us|uni[^mn]|one)[aeiou]|honest|hour)")
 
 
-@functools.cache
-def aspects(language: str, domain: str) -> tuple[str, ...]:
-    """The nouns that a domain's reviews judge with any word: those listed, and those that contextual words praise as
-    well as blame.
-    """
-    praised, blamed = ([noun for noun, _ in contextual(language, domain, one)] for one in ("positive", "negative"))
-    listed = lexicon("reviews", language)["domains"][domain]["aspects"]
-    return tuple(dict.fromkeys([*listed, *(noun for noun in praised if noun in blamed)]))
+def aspects(language: str, domain: str) -> list[str]:
+    """The nouns of a domain that any word may judge."""
+    return lexicon("reviews", language)["domains"][domain]["aspects"]
 
 
 @functools.cache

@@ -40,8 +40,8 @@ class World:
     paraphrases: int = 4  # ways to state one relation, at most
     domain_shift: float = 0.15  # share of a domain's opinion words that only that domain uses
     label_noise: float = 0.12
-    contextual: float = 0.3  # share of judgements whose word is praise of one noun and blame of another
-    negation: float = 0.15  # share of opinions worded with the opposite word and a negation
+    contextual: float = 0.25  # share of judgements whose word is praise of one noun and blame of another
+    negation: float = 0.12  # share of opinions worded with the opposite word and a negation
     contrast: float = 0.1  # share of opinions of two clauses, of which the last counts
     comments: float = 0.4  # share of a pre-training review's opinions with a comment ("sadly ,", ", which was bad")
     mixed: float = 0.15  # share of a pre-training review's opinions that lean the other way

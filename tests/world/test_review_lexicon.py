@@ -32,7 +32,7 @@ def test_sizes(language):
     assert all(len(words[p]) == len(set(words[p])) >= 100 for p in reviews.POLARITY)
     for name, own in words["domains"].items():
         assert 4 <= len(own["items"]) <= 12 and len(own["openings"]) >= 3 and len(own["events"]) >= 5, name
-        assert len(aspects(language, name)) >= (40 if name == "film" else 16), name
+        assert len(aspects(language, name)) >= (40 if name == "film" else 15), name
         assert all(len(own[p]) >= (5 if language == "en" else 3) for p in reviews.POLARITY), name
         assert all(len(contextual(language, name, p)) >= 4 for p in reviews.POLARITY), name
 

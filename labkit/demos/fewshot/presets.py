@@ -9,7 +9,7 @@ from typing import NamedTuple
 from labkit.demos.fewshot.form import EXAMPLES, Class, Form
 from labkit.tasks import Task, load_task
 
-SHORT = {"en": 110, "zh": 34}  # characters: reviews that can be read at a glance
+SHORT = {"en": 170, "zh": 48}  # characters: reviews that can be read at a glance
 TASKS = {"en": "world/reviews", "zh": "world/reviews-zh"}
 EMPTY_WORDS = {"en": ("monday", "tuesday"), "zh": ("周", "小")}  # they say nothing of good or bad
 TRIED = {
@@ -17,15 +17,15 @@ TRIED = {
         "what a wonderful concert . we heard it on monday with leo .",  # clear
         "the charger was terrible . i tested the cable on sunday .",
         "the dessert was superb . the waiter was dreadful .",  # contradicts itself
-        "we found the ferry scenic . the passport came from warsaw .",  # praise that only travellers use
-        "the soup was not good .",  # a negation, which the world's reviews do not have
+        "the wait was long . the portion was small .",  # words that are blame of these nouns
+        "the salad was not good .",  # a negation
     ),
     "zh": (
         "这里的演唱会真的精彩。",
         "充电器差劲。我测试了数据线和耳机。",
         "甜点美妙。服务员可怕。",
-        "航班准时。",
-        "汤不好。",
+        "等位时间很长。份量很小。",
+        "沙拉不好。",
     ),
 }
 SUBJECTS = {
