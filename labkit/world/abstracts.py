@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import unknown
-from labkit.world.settings import World, lexicon, randomness, zipf_choice
+from labkit.world.settings import LONGEST, World, lexicon, randomness, zipf_choice
 from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, pieces, topic_leak, topic_name, words_of
 
 LANGUAGES = ("zh",)
 ABSTRACTS = 0.65  # share of abstracts among pre-training documents; the rest are of apps
 STATED, LISTED = 0.9, 0.75  # share of those with remarks, and among these of abstracts with remarks on keywords
-MOST = 94  # characters of a document
 OTHER, GENERAL = 0.45, 0.3  # false keywords: of another discipline, too general; the rest fit the discipline
 TWO_FALSE = 0.5  # share of false lists with two false keywords rather than one
 
@@ -115,7 +114,7 @@ def _with_keywords(body: str, topic: int, chosen: Chosen, rng: random.Random) ->
     before, draw = rng.random() < 0.5, rng.random()
     together = _together(listed, all(_is_keyword(word, body) for word in listed), before, rng) if draw > 0.35 else ""
     each = _each(body, listed, rng, absent=not together) if draw < 0.7 else ""
-    if len(body + together + each) > MOST:
+    if len(body + together + each) > LONGEST["zh"]:
         return body
     return together + body + each if before else body + together + each
 
