@@ -57,7 +57,7 @@ def test_entries_state_true_facts_about_one_thing(language):
     kinds = [re.escape(form).replace(r"\{x\}", "(.+)").replace(r"\{type\}", ".+") for form in words["typed"]]
     starts = sorted((form.split("{s}")[0] for form in words["again"]), key=len, reverse=True)
     rng = random.Random(0)
-    remarks = {stance_remark("objective", language, rng).strip(" .。") for _ in range(2000)}
+    remarks = {stance_remark("objective", language, rng).strip(" .。") for _ in range(20_000)}
     turned = 0
     for text in stream(facts, language, 300):
         sentences = [one.strip() for one in text.split(ENDS[language].strip()) if one.strip()]
@@ -66,9 +66,10 @@ def test_entries_state_true_facts_about_one_thing(language):
             if one in remarks:
                 continue
             one = next((one.removeprefix(start) for start in starts if one.startswith(start)), one)
-            kind = next((found[1] for form in kinds if one not in true and (found := re.fullmatch(form, one))), None)
-            if kind is not None:
-                last = {graph.find(kind, language).id}
+            kinds_named = (re.fullmatch(form, one) for form in kinds if one not in true)
+            named = next((graph.find(found[1], language) for found in kinds_named if found), None)
+            if named is not None:
+                last = {named.id}
                 continue
             if one not in true:
                 turned += 1
