@@ -25,11 +25,13 @@ from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Field, Mask, Part, Soft, Special, Template, Text
 from labkit.foundations.encoder import (
     backbone,
+    goes_on,
     labels_of,
     lm_states_and_logits,
     model_inputs,
+    nothing,
 )
-from labkit.foundations.pretraining import MaskedLM, mask_tokens
+from labkit.foundations.pretraining import auxiliary, mask_tokens
 from labkit.training.batches import to_device
 
 if TYPE_CHECKING:
@@ -103,13 +105,14 @@ class CPTuning(AtTheBlank):
         self.rule, self.feature = rule, feature
         self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
         self.margin, self.gamma, self.k = margin, gamma, k
-        self.mlm = MaskedLM(tokenizer) if mlm_weight and mlm_probability else None
+        self.mlm = auxiliary(tokenizer) if mlm_weight and mlm_probability else None
         self.support: tuple[Tensor, Tensor] | None = None  # (n, d) and (n,), by `fitted`
 
     @classmethod
     def for_task(cls, task: Task, tokenizer: PreTrainedTokenizerBase, **options: Any) -> CPTuning:
         """CP-Tuning with the template that serves every task of one or two text fields; options are the class's."""
-        return cls(universal_template(task.fields, task.language), task.labels, tokenizer, **options)
+        between = "\n" if goes_on(tokenizer) else None
+        return cls(universal_template(task.fields, task.language, between), task.labels, tokenizer, **options)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """What `Template.encode` gives, and "labels"; with `rng`, words of the texts are hidden in "input_ids" and
@@ -120,8 +123,8 @@ class CPTuning(AtTheBlank):
             ids = batch["input_ids"].numpy()
             kept = self.mlm.special[ids] | batch["soft_mask"].numpy()
             hidden, named = mask_tokens(
-                ids, kept, rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
-                probability=self.mlm_probability,
+                ids, kept, rng, mask_id=self.mlm.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
+                probability=self.mlm_probability, replace=self.mlm.replace,
             )  # fmt: skip
             batch |= {"input_ids": torch.from_numpy(hidden), "mlm_labels": torch.from_numpy(named)}
         return batch
@@ -139,8 +142,9 @@ class CPTuning(AtTheBlank):
         named = batch.get("mlm_labels", torch.full_like(batch["input_ids"], -100))
         at = (named >= 0).nonzero()  # (words, 2)
         states, logits = lm_states_and_logits(
-            model, addressed(model, batch), torch.cat([rows, at[:, 0]]), torch.cat([columns, at[:, 1]])
-        )
+            model, addressed(model, batch), torch.cat([rows, at[:, 0]]), torch.cat([columns, at[:, 1]]),
+            None if len(at) else nothing(rows),
+        )  # fmt: skip
         words = None if logits is None else logits[len(rows) :]
         return F.normalize(states[: len(rows)].float(), dim=1), words, named[at[:, 0], at[:, 1]]
 
@@ -216,15 +220,15 @@ def similarities(features: Tensor, support: Tensor, labels: Tensor, classes: int
     return torch.stack([found[:, labels == number].amax(1) for number in range(classes)], dim=1)
 
 
-def universal_template(fields: Sequence[str], language: str = "en") -> Template:
-    """The fields, with a separator between, then the soft tokens "it is" and the blank."""
+def universal_template(fields: Sequence[str], language: str = "en", between: str | None = None) -> Template:
+    """The fields, with the text `between` or else a separator between, then the soft tokens "it is" and the blank."""
+    space = Text("" if between and language == "zh" else " ")  # other tokenizers look at no space
     parts: list[Part] = []
     for number, name in enumerate(fields):
-        parts += [Text(" "), Special("sep"), Text(" ")] if number else []
-        parts.append(Field(name))
-    return Template(
-        (*parts, Text(" "), Soft(init=PROMPT.get(language, PROMPT["en"])), Text(" "), Mask(), Text(_end(language)))
-    )
+        middle = [Text(between)] if between else [Text(" "), Special("sep"), Text(" ")]
+        parts += [*(middle if number else []), Field(name)]
+    parts += [space, Soft(init=PROMPT.get(language, PROMPT["en"])), space, Mask(), Text(_end(language))]
+    return Template(tuple(part for part in parts if str(part)))
 
 
 def _end(language: str) -> str:

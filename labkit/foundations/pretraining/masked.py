@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
-from labkit.foundations.encoder import lm_logits, to_batch, usable_length
+from labkit.foundations.encoder import goes_on, lm_logits, to_batch, usable_length
 
 IGNORE = -100  # the label of a position that is not to be predicted, as in transformers
 BERT = (0.8, 0.1, 0.1)  # shares of the chosen tokens that become [MASK], become a random token, stay
@@ -55,6 +55,13 @@ def mask_tokens(
     hidden = np.where(fate < replace[0], mask_id, drawn)
     flat[where] = np.where(fate < replace[0] + replace[1], hidden, flat[where])
     return inputs, labels
+
+
+def auxiliary(tokenizer: PreTrainedTokenizerBase) -> MaskedLM:
+    """Language modelling beside another loss: BERT's; for a model that reads left to right the chosen words stay in
+    sight, as they are said from the state before them.
+    """
+    return MaskedLM(tokenizer, replace=(0.0, 0.0, 1.0) if goes_on(tokenizer) else BERT)
 
 
 def token_counts(rows: Iterable[Mapping[str, Any]], vocab_size: int, exclude: Sequence[int] = ()) -> np.ndarray:
@@ -143,7 +150,7 @@ class MaskedLM:
     ) -> None:
         if fixed_masks < 0:
             raise UsageError(f"fixed_masks={fixed_masks}: 0 for new masks each time, or how many each text has")
-        if tokenizer.mask_token_id is None:
+        if tokenizer.mask_token_id is None and replace[0]:
             raise UsageError(f"{type(tokenizer).__name__} has no mask token: masked language modelling needs one")
         if min(replace) < 0 or not math.isclose(sum(replace), 1):
             raise UsageError(f"replace={replace}: three shares that sum to 1 are needed")
