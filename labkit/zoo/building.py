@@ -71,8 +71,7 @@ def pretrain(
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
     weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
     objective = MaskedLM(tokenizer, token_probabilities=weights)
-    lengths = [len(row["input_ids"]) for row in rows]
-    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=lengths)
+    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
     history = fit(
         model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps, lr=item.lr,
         warmup=item.warmup, schedule="onecycle", seed=item.seed, save_every=max(item.steps // 5, 1) if folder else 0,
