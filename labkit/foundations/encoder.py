@@ -3,7 +3,8 @@
 Notable: the LM head is most of a small model's work (d x vocabulary multiplications a token), and all but the masked
 positions of it are thrown away. `lm_logits` lets a hook on the head's first module pick those positions out of the
 hidden states, so that the model's own forward runs unchanged, whatever wraps it (mixed precision, DDP, DeepSpeed);
-another hook has the last layer multiply the rows of some words only.
+another hook has the last layer multiply the rows of some words only. After its last attention an encoder mixes no
+positions any more, so a BERT picks them there, which saves half of its last layer.
 
 A masked model says a token from the state at its own place, one that reads left to right from the state before it.
 Who asks for the token at a place need not know which it is: the difference is settled here.
@@ -41,6 +42,9 @@ HEADS = {
     "generator_predictions": ("electra", "convbert"),
     "head": ("modernbert",),
 }
+
+# Their layers end in attention.output (states, input), intermediate and output, each a function of one position.
+LAYERED = ("bert", "ernie", "roberta", "xlm-roberta", "camembert", "electra")
 
 # They compare two tokens' types in attention, without a table of types.
 RELATIVE_TYPES = ("xlnet", "funnel")
@@ -153,7 +157,9 @@ def lm_logits(
     columns = columns - 1 if reads_left_to_right(bare) else columns
     head, decoder = _lm_head(bare), bare.get_output_embeddings()
     with contextlib.ExitStack() as hooks:
-        if head is not None:
+        if head is not None and (early := _after_last_attention(bare)) is not None:
+            hooks.enter_context(_hooked(early, lambda args: tuple(one[rows, columns][None] for one in args)))
+        elif head is not None:
             hooks.enter_context(_hooked(head, lambda args: (args[0][rows, columns][None], *args[1:])))  # (1, n, d)
         if words is not None and isinstance(decoder, nn.Linear):
             hooks.enter_context(_narrow(decoder, words.to(decoder.weight.device)))
@@ -181,7 +187,7 @@ def lm_states_and_logits(
         return states[rows, columns - shift], None
     with _hooked(decoder, lambda args: seen.append(args[0])):
         logits = lm_logits(model, batch, rows, columns, words)
-    picked = _lm_head(bare) is not None
+    picked = _lm_head(bare) not in (None, decoder)  # before the decoder; its own states are seen first
     return (seen[-1][0] if picked else seen[-1][rows, columns - shift]), logits
 
 
@@ -229,3 +235,25 @@ def _lm_head(bare: nn.Module) -> nn.Module | None:
     kind = getattr(bare.config, "model_type", None)
     found = (bare._modules.get(name) for name, kinds in HEADS.items() if kind in kinds)
     return next((module for module in found if module is not None), None)
+
+
+def _after_last_attention(bare: nn.Module) -> nn.Module | None:
+    """The module after which an encoder mixes positions no more, called with (batch, tokens, d) twice.
+
+    None where that is not known, where a part of the last layer is not transformers' own or is watched (adapters and
+    prompts may count on whole texts), and where the layer will run again, in the backward pass.
+    """
+    body, config = backbone(bare), bare.config
+    if config.model_type not in LAYERED or config.is_decoder or getattr(config, "chunk_size_feed_forward", 0):
+        return None
+    layer = body.encoder.layer[-1]
+    if getattr(body, "pooler", None) is not None or getattr(layer, "gradient_checkpointing", False):
+        return None
+    way = (bare, body, body.encoder, layer, layer.attention, layer.attention.output, layer.intermediate, layer.output)
+    return layer.attention.output if all(map(_untouched, way)) else None
+
+
+def _untouched(module: nn.Module) -> bool:
+    """Whether a module does what its class of transformers says, and nobody looks on."""
+    own = type(module).__module__.startswith("transformers.models.") and "forward" not in vars(module)
+    return own and not (module._forward_hooks or module._forward_pre_hooks)
