@@ -112,10 +112,13 @@ class Verbalizer:
 
 
 def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of a word as it stands in a text: after a space, which byte-level tokenizers tell apart, or, Chinese,
-    after none.
-    """
-    return text_ids(tokenizer, [word if "\u4e00" <= word[:1] <= "\u9fff" else " " + word])[0]
+    """The ids of a word as it stands in a text."""
+    return text_ids(tokenizer, [in_text(word)])[0]
+
+
+def in_text(word: str) -> str:
+    """The word with the space before it, which byte-level tokenizers tell from none; Chinese has none."""
+    return word if "\u4e00" <= word[:1] <= "\u9fff" else " " + word
 
 
 def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:
