@@ -19,15 +19,17 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gemma_tasks import DATA, TUNING_DRAW, Real, read
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from torch.nn import functional as F
@@ -44,44 +46,20 @@ from labkit.foundations.encoder import backbone
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import parameters, trainable
 from labkit.report import Report
-from labkit.tasks import Task, load_task
+from labkit.tasks import Task
 from labkit.training import Batches, fit
 from labkit.zoo import load
 
 RESULT = Path("labkit/results/gemma.json")
 TUNED = RESULT.with_name("gemma_rates.json")
-MODEL, TEST_ROWS, CHECK, TUNING_DRAW, TUNING_TASKS = "gemma-270m", 250, 128, 4, ("SST-2", "bustm")
-SEEDS = (13, 21, 42, 87, 100)  # LM-BFF's names for draws 0 to 4
+MODEL, TUNING_TASKS = "gemma-270m", ("SST-2", "bustm")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 LENGTH = 64  # tokens of a text and its pattern that are read
 STEP, EVAL = 16, 32  # lengths are multiples of it; rows an answer batch
 SHOWN = {2: 4, 6: 6}  # demonstrations, by classes
 
 
-@dataclass(frozen=True)
-class Real:
-    """One data set: where it is and how it is asked."""
-
-    name: str
-    source: str
-    pattern: str
-    words: dict[str, str]
-    labels: Mapping[str, str] | None = None  # the file's label -> a name
-    options: Mapping[str, Any] | None = None
-
-
-PLAIN = {"schema": "label:str:1,text:str:1", "header": False, "encoding": "latin-1"}
-POLAR, OPINION = {"0": "negative", "1": "positive"}, {"negative": "negative", "positive": "positive"}
-KINDS = ("description", "entity", "abbreviation", "human", "location", "number")  # TREC's labels, 0 to 5
-ASKED = ("description", "entity", "abbreviation", "person", "location", "number")
-DATA = (
-    Real("SST-2", "lmbff_kshot16/SST-2/{}.tsv", "Review: {text}\nSentiment: {mask}", OPINION, POLAR, options={}),
-    Real("mr", "lmbff_kshot16/mr/{}.csv", "Review: {text}\nSentiment: {mask}", OPINION, POLAR, options=PLAIN),
-    Real("trec", "lmbff_kshot16/trec/{}.csv", "Question: {text}\nType: {mask}",
-         dict(zip(KINDS, ASKED, strict=True)), dict(zip("012345", KINDS, strict=True)), options=PLAIN),
-    Real("eprstmt", "fewclue/eprstmt", "{text}总之很{mask}。", {"Negative": "差", "Positive": "好"}),
-    Real("bustm", "fewclue/bustm", "{text_a}，{text_b}，这两句话意思{mask}同。", {"0": "不", "1": "相"}),
-)  # fmt: skip
+Found = dict[str, tuple[float, dict[str, Any]]]  # suffix of the method's name -> accuracy, more columns
 
 
 def main() -> None:
@@ -100,25 +78,32 @@ def table(options: argparse.Namespace) -> None:
     """Every method on every task and draw; accuracy on the test rows."""
     report = Report.load(RESULT) if RESULT.is_file() else Report(command="python benchmarks/gemma.py table DATA")
     chosen, base = settings(), Base(options.float32)
-    for draw in range(min(options.draws, TUNING_DRAW)):
-        for data in (one for one in DATA if one.name in options.tasks.split(",")):
-            task = read(options.data, data, draw)
-            for method, make in METHODS.items():
-                if options.methods and method not in options.methods.split(","):
-                    continue
-                if method in ONLY and data.name not in ONLY[method]:
-                    continue
-                name = f"{method}, float32" if options.float32 else method
-                if (name, data.name, "accuracy", draw) in {row.key for row in report.rows}:
-                    continue
-                began = time.perf_counter()
-                for suffix, (value, extra) in make(base, task, draw, **chosen.get(method, {})).items():
-                    seconds = time.perf_counter() - began
-                    report.add(name + suffix, task, value, seed=draw, seconds=seconds, **extra)
-                    shown = f"{data.name:<8} draw {draw}  {name + suffix:<32} {100 * value:5.1f}  {seconds:4.0f} s"
-                    print(shown, flush=True)
-                report.save(RESULT)
+    for draw, data, method in jobs(options):
+        name = f"{method}, float32" if options.float32 else method
+        if (name, data.name, "accuracy", draw) in {row.key for row in report.rows}:
+            continue
+        task, began = read(options.data, data, draw), time.perf_counter()
+        found = METHODS[method](base, task, draw, **chosen.get(method, {}))
+        keep(report, RESULT, name, task, draw, found, time.perf_counter() - began)
     show(options)
+
+
+def jobs(options: argparse.Namespace) -> Iterator[tuple[int, Real, str]]:
+    """What is to be run, the most telling first: SST-2's first draw whole, MAIN everywhere, then the rest."""
+    tasks = [data for data in DATA if data.name in options.tasks.split(",")]
+    names = options.methods.split(",") if options.methods else METHODS
+    every = itertools.product(range(min(options.draws, TUNING_DRAW)), tasks, names)
+    run = [(draw, data, name) for draw, data, name in every if data.name in ONLY.get(name, data.name)]
+    yield from sorted(run, key=lambda job: job[2] not in MAIN and (job[0] > 0 or job[1].name != "SST-2"))
+
+
+def keep(report: Report, path: Path, name: str, task: Task, draw: int, found: Found, seconds: float) -> None:
+    """Rows of one run, printed and saved; `seconds` are the whole run's, test rows included."""
+    for suffix, (value, extra) in found.items():
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        report.add(name + suffix, task, value, seed=draw, seconds=seconds, date=now, **extra)
+        print(f"{task.name:<8} draw {draw}  {name + suffix:<44} {100 * value:5.1f}  {seconds:4.0f} s", flush=True)
+    report.save(path)
 
 
 def show(_: argparse.Namespace) -> None:
@@ -141,23 +126,16 @@ def show(_: argparse.Namespace) -> None:
 def tune(options: argparse.Namespace) -> None:
     """Every setting of GRID, trained on the draw that the table leaves out, scored on rows that it leaves out."""
     report = Report.load(TUNED) if TUNED.is_file() else Report(command="python benchmarks/gemma.py tune DATA")
-    base = Base(options.float32)
-    for data in (one for one in DATA if one.name in TUNING_TASKS):
-        task = read(options.data, data, TUNING_DRAW, check=True)
-        for method, points in GRID.items():
-            if method in ONLY and data.name not in ONLY[method]:
-                continue
-            for point in points:
-                name = setting(method, point)
-                if (name, data.name, "accuracy", TUNING_DRAW) in {row.key for row in report.rows}:
-                    continue
-                began = time.perf_counter()
-                found = METHODS[method](base, task, TUNING_DRAW, **point)
-                seconds = time.perf_counter() - began
-                for suffix, (value, extra) in found.items():
-                    report.add(name + suffix, task, value, seed=TUNING_DRAW, seconds=seconds, **extra)
-                    print(f"{data.name:<8} {name + suffix:<48} {100 * value:5.1f}", flush=True)
-                report.save(TUNED)
+    base, tasks = Base(options.float32), [data for data in DATA if data.name in TUNING_TASKS]
+    points = [(data, method, point) for data in tasks for method, points in GRID.items() for point in points]
+    for data, method, point in points:
+        name = setting(method, point)
+        known = (name, data.name, "accuracy", TUNING_DRAW) in {row.key for row in report.rows}
+        if known or data.name not in ONLY.get(method, data.name):
+            continue
+        task, began = read(options.data, data, TUNING_DRAW, check=True), time.perf_counter()
+        found = METHODS[method](base, task, TUNING_DRAW, **point)
+        keep(report, TUNED, name, task, TUNING_DRAW, found, time.perf_counter() - began)
 
 
 def setting(method: str, point: Mapping[str, Any]) -> str:
@@ -174,39 +152,6 @@ def settings() -> dict[str, dict[str, Any]]:
         found[method] = max(zip(values, points, strict=True), key=lambda pair: np.mean(pair[0] or [0.0]))[1]
         print(setting(method, found[method]), flush=True)
     return found
-
-
-# Data
-
-
-def read(folder: Path, data: Real, draw: int, *, check: bool = False) -> Task:
-    """One draw of one task; its "test" are TEST_ROWS rows, or with `check` some that no table's draw tests on."""
-    if "{}" in data.source:
-        parts = [f"16-{SEEDS[draw]}/train", f"16-{SEEDS[draw]}/dev", "test"]
-        files = ",".join(str(folder / data.source.format(part)) for part in parts)
-        task = load_task(f"table:{files}", labels=data.labels, **(data.options or {}))
-    else:
-        task = load_task(f"fewclue:{folder / data.source}", split=draw)
-    rows = task.splits["test"]
-    tested = [stratified(rows, TEST_ROWS, number) for number in range(TUNING_DRAW)]
-    if check:
-        left = sorted(set(range(len(rows))) - {number for some in tested for number in some})
-        numbers = [left[number] for number in stratified([rows[number] for number in left], CHECK, draw)]
-    else:
-        numbers = stratified(rows, TEST_ROWS, draw)
-    words = {label: (data.words[label],) for label in task.labels}
-    splits = {**task.splits, "test": [rows[number] for number in numbers]}
-    return replace(task, name=data.name, splits=splits, patterns=(data.pattern,), words=words)
-
-
-def stratified(rows: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[int]:
-    """Numbers of about `count` rows, each class as often as in all of them."""
-    rng, chosen = np.random.default_rng(seed), []
-    labels = np.array([row["label"] for row in rows])
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        chosen += rng.permutation(places)[: round(count * len(places) / len(rows))].tolist()
-    return sorted(chosen)
 
 
 # What the methods share
@@ -234,9 +179,6 @@ class Base:
     def computing(self) -> Any:
         """The precision for answers."""
         return torch.autocast("cpu", torch.bfloat16, enabled=not self.float32)
-
-
-Found = dict[str, tuple[float, dict[str, Any]]]  # suffix of the name -> accuracy, more columns
 
 
 def few_shapes(how: Any) -> Any:
@@ -335,11 +277,14 @@ def in_context(base: Base, task: Task, draw: int) -> Found:
 
 
 def calibrated(base: Base, how: Any, task: Task, rows: Any, **extra: Any) -> Found:
+    """Plain and calibrated: with one word a label, each probability is divided by the word's own mean."""
     model = base.frozen()
-    plain = score(base, model, how, task)
     with base.computing():
-        even = how.calibrated(model, rows, batch_size=EVAL)
-    return {"": (plain, extra), ", calibrated": (score(base, model, even, task), extra)}
+        answers = predict(model, how, task.splits["test"], batch_size=EVAL, progress=False)
+        prior = np.array(how.calibrated(model, rows, batch_size=EVAL).verbalizer.prior)
+    right = [row["label"] for row in task.splits["test"]]
+    found = {"": answers, " calibrated": answers / prior}
+    return {name: (float(accuracy_score(right, some.argmax(1))), extra) for name, some in found.items()}
 
 
 def cloze(base: Base, task: Task, draw: int, *, all_weights: bool = False, **options: Any) -> Found:
@@ -367,28 +312,30 @@ def cp_tuning(base: Base, task: Task, draw: int, **options: Any) -> Found:
     model = lora(attach_soft_tokens(base.frozen(), how.template, base.tokenizer), draw)
     found = trained(base, model, how, task, draw, batch=12, **options)
     how.rule = "nearest"
-    return found | {", nearest": (score(base, model, how, task), found[""][1])}
+    return found | {" by the nearest": (score(base, model, how, task), found[""][1])}
 
 
 METHODS: dict[str, Callable[..., Found]] = {
     "majority": majority,
-    "cloze, LoRA": cloze,
+    "cloze (LoRA)": cloze,
     "CP-Tuning": cp_tuning,
-    "head, LoRA": head,
+    "head (LoRA)": head,
     "linear probe": probe,
     "zero-shot": zero_shot,
     "P-tuning": p_tuning,
     "in-context": in_context,
-    "cloze, all weights": partial(cloze, all_weights=True),
+    "cloze (all weights)": partial(cloze, all_weights=True),
     "prompt tuning": prompt_tuning,
 }
-ONLY = {"cloze, all weights": ("SST-2",), "prompt tuning": ("SST-2",)}
+MAIN = ("majority", "cloze (LoRA)", "CP-Tuning", "head (LoRA)", "linear probe", "zero-shot")
+ONLY = {"cloze (all weights)": "SST-2", "prompt tuning": "SST-2"}  # methods that run on one task
+LOW, HIGH = 2e-4, 5e-4  # for whatever trains by LoRA
 GRID: dict[str, tuple[dict[str, Any], ...]] = {
-    "head, LoRA": ({"steps": 100, "lr": 5e-4}, {"steps": 100, "lr": 2e-4}),
-    "cloze, LoRA": ({"steps": 50, "lr": 2e-4}, {"steps": 50, "lr": 5e-4}),
-    "CP-Tuning": ({"steps": 40, "lr": 2e-4}, {"steps": 40, "lr": 5e-4}),
-    "P-tuning": ({"steps": 50, "lr": 2e-4}, {"steps": 50, "lr": 5e-4}),
-    "cloze, all weights": ({"steps": 50, "lr": 1e-5}, {"steps": 50, "lr": 3e-5}),
+    "head (LoRA)": ({"steps": 100, "lr": LOW}, {"steps": 100, "lr": HIGH}),
+    "cloze (LoRA)": ({"steps": 50, "lr": LOW}, {"steps": 50, "lr": HIGH}),
+    "CP-Tuning": ({"steps": 40, "lr": LOW}, {"steps": 40, "lr": HIGH}),
+    "P-tuning": ({"steps": 50, "lr": LOW}, {"steps": 50, "lr": HIGH}),
+    "cloze (all weights)": ({"steps": 50, "lr": 1e-5}, {"steps": 50, "lr": 3e-5}),
     "prompt tuning": ({"steps": 100, "lr": 1e-2}, {"steps": 100, "lr": 3e-2}),
 }
 
