@@ -18,48 +18,24 @@ under autocast); `--float32` computes all in float32 and says so in the method's
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gemma_methods import GRID, MAIN, METHODS, ONLY, Base, Found
 from gemma_tasks import DATA, TUNING_DRAW, Real, read
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
-from torch.nn import functional as F
 
-from labkit.evaluation import evaluating, predict
-from labkit.fewshot.cp_tuning import CPTuning
-from labkit.fewshot.delta import LoRA, Prompt
-from labkit.fewshot.in_context import InContext, demonstrations
-from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
-from labkit.fewshot.verbalizer import Verbalizer
-from labkit.foundations.encoder import backbone
-from labkit.foundations.heads import HeadClassifier, add_head
-from labkit.measure import parameters, trainable
 from labkit.report import Report
 from labkit.tasks import Task
-from labkit.training import Batches, fit
-from labkit.zoo import load
 
 RESULT = Path("labkit/results/gemma.json")
 TUNED = RESULT.with_name("gemma_rates.json")
-MODEL, TUNING_TASKS = "gemma-270m", ("SST-2", "bustm")
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-LENGTH = 64  # tokens of a text and its pattern that are read
-STEP, EVAL = 16, 32  # lengths are multiples of it; rows an answer batch
-SHOWN = {2: 4, 6: 6}  # demonstrations, by classes
-
-
-Found = dict[str, tuple[float, dict[str, Any]]]  # suffix of the method's name -> accuracy, more columns
+TUNING_TASKS = ("SST-2", "bustm")
 
 
 def main() -> None:
@@ -153,191 +129,6 @@ def settings() -> dict[str, dict[str, Any]]:
         print(setting(method, found[method]), flush=True)
     return found
 
-
-# What the methods share
-
-
-class Base:
-    """The language model, frozen, in bfloat16 and in float32; loaded when asked for."""
-
-    def __init__(self, float32: bool = False) -> None:
-        self.float32, self.loaded = float32, load(MODEL)
-        self.tokenizer, self._half = self.loaded.tokenizer, None
-
-    def frozen(self) -> Any:
-        """A copy to put trained parts on."""
-        if self.float32:
-            return copy.deepcopy(self.loaded.model)
-        if self._half is None:
-            self._half = copy.deepcopy(self.loaded.model).to(torch.bfloat16)
-        return copy.deepcopy(self._half)
-
-    def whole(self) -> Any:
-        """A float32 copy, all of it to be trained."""
-        return copy.deepcopy(self.loaded.model)
-
-    def computing(self) -> Any:
-        """The precision for answers."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=not self.float32)
-
-
-def few_shapes(how: Any) -> Any:
-    """The method, with lengths padded to multiples of STEP."""
-    collate = how.collate
-
-    def padded(rows: Any, rng: Any = None) -> Any:
-        batch = collate(rows, rng)
-        tokens = batch["input_ids"].shape[1]
-        wide = -tokens % STEP
-        fill = {"mlm_labels": -100}
-        return {
-            name: F.pad(value, (0, wide), value=fill.get(name, 0))
-            if value.ndim == 2 and value.shape[1] == tokens and name != "mask_positions" else value
-            for name, value in batch.items()
-        }  # fmt: skip
-
-    how.collate = padded
-    return how
-
-
-def score(base: Base, model: Any, how: Any, task: Task) -> float:
-    """Accuracy on the test rows."""
-    with base.computing():
-        answers = predict(model, how, task.splits["test"], batch_size=EVAL, progress=False).argmax(1)
-    return float(accuracy_score([row["label"] for row in task.splits["test"]], answers))
-
-
-def trained(base: Base, model: Any, how: Any, task: Task, draw: int, *, steps: int, lr: float, batch: int = 8) -> Found:
-    """`steps` on the draw's examples, then the test rows; LoRA's and other new weights are kept in float32."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    extra: dict[str, Any] = {"trainable": trainable(model), "parameters": parameters(model)}
-    how, rows, began = few_shapes(how), task.splits["train"], time.perf_counter()
-    batches = Batches(rows, how.collate, batch, seed=draw)
-    precision = "fp32" if base.float32 else "bf16"
-    history = fit(model, how.loss, batches, steps=steps, lr=lr, seed=draw, precision=precision, progress=False)
-    extra |= {"steps": steps, "lr": lr, "training_seconds": time.perf_counter() - began, "loss": history.losses[-1]}
-    if hasattr(how, "fitted"):
-        with base.computing():
-            how.fitted(model, rows, batch_size=EVAL)
-    return {"": (score(base, model, how, task), extra)}
-
-
-def lora(model: Any, draw: int, **options: Any) -> Any:
-    return LoRA(rank=8, alpha=16, targets=ATTENTION, seed=draw, **options).attach(model)
-
-
-# The methods
-
-
-def majority(_: Base, task: Task, __: int) -> Found:
-    """The commonest class of the test rows."""
-    labels = [row["label"] for row in task.splits["test"]]
-    return {"": (max(np.bincount(labels)) / len(labels), {})}
-
-
-def probe(base: Base, task: Task, _: int) -> Found:
-    """Logistic regression on the last token's frozen state."""
-    model = base.frozen()
-    how = few_shapes(HeadClassifier(base.tokenizer, task.fields, LENGTH))
-    sets = {}
-    for part in ("train", "test"):
-        rows, states = task.splits[part], []
-        with evaluating(model), base.computing():
-            for start in range(0, len(rows), EVAL):
-                batch = how.collate(rows[start : start + EVAL])
-                last = batch["attention_mask"].sum(1) - 1
-                inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-                states.append(backbone(model)(**inputs).last_hidden_state[torch.arange(len(last)), last].float())
-        sets[part] = F.normalize(torch.cat(states), dim=1).numpy(), [row["label"] for row in rows]
-    fitted = LogisticRegression(C=100, max_iter=2000).fit(*sets["train"])
-    return {"": (float(accuracy_score(sets["test"][1], fitted.predict(sets["test"][0]))), {})}
-
-
-def head(base: Base, task: Task, draw: int, *, pooling: str = "last", **options: Any) -> Found:
-    """A new linear layer on the last token's state, the model adapted by LoRA."""
-    model = lora(add_head(base.frozen(), task.labels, pooling, share=True, seed=draw), draw)
-    return trained(base, model, HeadClassifier(base.tokenizer, task.fields, LENGTH), task, draw, **options)
-
-
-def zero_shot(base: Base, task: Task, _: int) -> Found:
-    """The cloze as it is, and with each word divided by its mean probability over the examples, labels unread."""
-    how = few_shapes(PET.for_task(task, base.tokenizer, max_length=LENGTH))
-    return calibrated(base, how, task, [*task.splits["train"], *task.splits["dev"]])
-
-
-def in_context(base: Base, task: Task, draw: int) -> Found:
-    """Demonstrations before the question; calibrated by texts without content."""
-    shown = demonstrations(task.splits["train"], SHOWN[len(task.labels)], len(task.labels), seed=draw)
-    words = Verbalizer(task.words, base.tokenizer)
-    room = LENGTH + 32 * len(shown)
-    how = InContext(task.patterns[0], words, base.tokenizer, shown, max_length=room)
-    return calibrated(base, few_shapes(how), task, None, demonstrations=len(shown))
-
-
-def calibrated(base: Base, how: Any, task: Task, rows: Any, **extra: Any) -> Found:
-    """Plain and calibrated: with one word a label, each probability is divided by the word's own mean."""
-    model = base.frozen()
-    with base.computing():
-        answers = predict(model, how, task.splits["test"], batch_size=EVAL, progress=False)
-        prior = np.array(how.calibrated(model, rows, batch_size=EVAL).verbalizer.prior)
-    right = [row["label"] for row in task.splits["test"]]
-    found = {"": answers, " calibrated": answers / prior}
-    return {name: (float(accuracy_score(right, some.argmax(1))), extra) for name, some in found.items()}
-
-
-def cloze(base: Base, task: Task, draw: int, *, all_weights: bool = False, **options: Any) -> Found:
-    """The pattern's answer trained, as PET does: LoRA, or all weights."""
-    model = base.whole() if all_weights else lora(base.frozen(), draw)
-    return trained(base, model, PET.for_task(task, base.tokenizer, max_length=LENGTH), task, draw, **options)
-
-
-def prompt_tuning(base: Base, task: Task, draw: int, **options: Any) -> Found:
-    """Eight trained vectors before the pattern, nothing else."""
-    model = Prompt(tokens=8, seed=draw).attach(base.frozen())
-    return trained(base, model, PET.for_task(task, base.tokenizer, max_length=LENGTH), task, draw, **options)
-
-
-def p_tuning(base: Base, task: Task, draw: int, **options: Any) -> Found:
-    """The pattern's words as trained vectors, with LoRA."""
-    plain = PET.for_task(task, base.tokenizer)
-    how = PTuning(plain.template, plain.verbalizer, base.tokenizer, max_length=LENGTH, seed=draw)
-    return trained(base, lora(how.attach(base.frozen()), draw), how, task, draw, **options)
-
-
-def cp_tuning(base: Base, task: Task, draw: int, **options: Any) -> Found:
-    """Contrast on the last state behind "it is", no words; answers by class means, and by the nearest example."""
-    how = CPTuning.for_task(task, base.tokenizer, max_length=LENGTH, mlm_weight=0, rule="mean")
-    model = lora(attach_soft_tokens(base.frozen(), how.template, base.tokenizer), draw)
-    found = trained(base, model, how, task, draw, batch=12, **options)
-    how.rule = "nearest"
-    return found | {" by the nearest": (score(base, model, how, task), found[""][1])}
-
-
-METHODS: dict[str, Callable[..., Found]] = {
-    "majority": majority,
-    "cloze (LoRA)": cloze,
-    "CP-Tuning": cp_tuning,
-    "head (LoRA)": head,
-    "linear probe": probe,
-    "zero-shot": zero_shot,
-    "P-tuning": p_tuning,
-    "in-context": in_context,
-    "cloze (all weights)": partial(cloze, all_weights=True),
-    "prompt tuning": prompt_tuning,
-}
-MAIN = ("majority", "cloze (LoRA)", "CP-Tuning", "head (LoRA)", "linear probe", "zero-shot")
-ONLY = {"cloze (all weights)": "SST-2", "prompt tuning": "SST-2"}  # methods that run on one task
-LOW, HIGH = 2e-4, 5e-4  # for whatever trains by LoRA
-GRID: dict[str, tuple[dict[str, Any], ...]] = {
-    "head (LoRA)": ({"steps": 100, "lr": LOW}, {"steps": 100, "lr": HIGH}),
-    "cloze (LoRA)": ({"steps": 50, "lr": LOW}, {"steps": 50, "lr": HIGH}),
-    "CP-Tuning": ({"steps": 40, "lr": LOW}, {"steps": 40, "lr": HIGH}),
-    "P-tuning": ({"steps": 50, "lr": LOW}, {"steps": 50, "lr": HIGH}),
-    "cloze (all weights)": ({"steps": 50, "lr": 1e-5}, {"steps": 50, "lr": 3e-5}),
-    "prompt tuning": ({"steps": 100, "lr": 1e-2}, {"steps": 100, "lr": 3e-2}),
-}
 
 if __name__ == "__main__":
     torch.manual_seed(0)

@@ -68,7 +68,7 @@ class FewShot:
 
 
 def fine_tuning(pooling: str) -> Callable[[Start], Adapted]:
-    """A new head on the "cls" or "mean" state."""
+    """A new head on the "cls" or "mean" state, or, of a model that reads left to right, the "last"."""
 
     def prepare(start: Start) -> Adapted:
         model = add_head(start.model, start.task.labels, pooling=pooling, seed=start.seed)
@@ -132,6 +132,7 @@ def cp_tuning(**options: Any) -> Callable[[Start], Adapted]:
 METHODS: dict[str, FewShot] = {
     "fine-tune [CLS]": FewShot(fine_tuning("cls"), 1e-3, cloze=False),
     "fine-tune [mean]": FewShot(fine_tuning("mean"), 1e-3, cloze=False),
+    "fine-tune [last]": FewShot(fine_tuning("last"), 1e-3, cloze=False),
     "PET": FewShot(pet, 3e-5),
     "Fuzzy-PET": FewShot(fuzzy_pet, 3e-5),
     "LM-BFF (T)": FewShot(lm_bff(template=True, words=False), 3e-5),
