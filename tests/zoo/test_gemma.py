@@ -340,4 +340,4 @@ def test_the_real_one_agrees_with_its_gguf_file_and_counts(tmp_path, monkeypatch
             found, expected = model(**batch).logits[0], direct(**batch).logits[0]
         assert (found - expected).abs().max() < 0.05  # in logits, whose deviation is 6
         assert torch.equal(found.argmax(-1), expected.argmax(-1))
-    assert tokenizer.decode(model.generate(**batch, max_new_tokens=3, do_sample=False)[0]).endswith("1, 2, 3, 4, 5")
+    assert "1, 2, 3, 4, 5," in tokenizer.decode(model.generate(**batch, max_new_tokens=3, do_sample=False)[0])
