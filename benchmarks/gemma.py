@@ -8,7 +8,8 @@ DATA holds `lmbff_kshot16` (SST-2, mr, trec: LM-BFF's splits) and `fewclue` (epr
 in turn and in each the tasks; SST-2 first, with all its methods. Each row is saved at once; a rerun keeps those that
 are there. The 250 test rows are drawn by the draw's number, each class as often as it occurs. Rates and steps are
 chosen alike for every method that trains: two settings each (GRID), trained on draw 4, which the table does not use,
-scored on CHECK rows that the table's test rows are not among, on two tasks; the better mean is taken.
+scored on CHECK rows that the table's test rows are not among, on two tasks; the better mean is taken (P-tuning takes
+that of the cloze). Seconds are the clock's, whatever else the machine does; CPU seconds of the training stand beside.
 
 The frozen weights are in bfloat16, what trains is in float32, and both compute under autocast ("all weights": float32
 under autocast); `--float32` computes all in float32 and says so in the method's name. Lengths are padded to steps of
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gemma_methods import GRID, MAIN, METHODS, ONLY, Base, Found
+from gemma_methods import GRID, LIKE, MAIN, METHODS, ONLY, Base, Found
 from gemma_tasks import DATA, TUNING_DRAW, Real, read
 
 from labkit.report import Report
@@ -127,7 +128,7 @@ def settings() -> dict[str, dict[str, Any]]:
         values = [[row.value for row in rows if row.method == setting(method, point)] for point in points]
         found[method] = max(zip(values, points, strict=True), key=lambda pair: np.mean(pair[0] or [0.0]))[1]
         print(setting(method, found[method]), flush=True)
-    return found
+    return found | {method: found[other] for method, other in LIKE.items()}
 
 
 if __name__ == "__main__":

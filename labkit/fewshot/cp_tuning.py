@@ -58,7 +58,8 @@ def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 6
             f"pccl takes features (n, d) and labels (n,), not {tuple(features.shape)}, {tuple(labels.shape)}"
         )
     first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
-    similarity = (features @ features.t())[first, second]  # (pairs,)
+    with torch.autocast(features.device.type, enabled=False):  # γ would make much of bfloat16's rounding
+        similarity = (features @ features.t())[first, second]  # (pairs,)
     positive = labels[first] == labels[second]
     s_p, s_n = similarity[positive], similarity[~positive]
     a_p, a_n = (1 + margin - s_p).clamp(min=0).detach() / k, (s_n + margin).clamp(min=0).detach()
@@ -215,8 +216,11 @@ def similarities(features: Tensor, support: Tensor, labels: Tensor, classes: int
     support, labels = support.to(features), labels.to(features.device)
     if rule == "mean":
         means = torch.stack([support[labels == number].mean(0) for number in range(classes)])
-        return features @ F.normalize(means, dim=1).t()
-    found = features @ support.t()  # (batch, n)
+        support = F.normalize(means, dim=1)
+    with torch.autocast(features.device.type, enabled=False):
+        found = features @ support.t()  # (batch, n or classes)
+    if rule == "mean":
+        return found
     return torch.stack([found[:, labels == number].amax(1) for number in range(classes)], dim=1)
 
 

@@ -191,6 +191,11 @@ def lm_states_and_logits(
     return (seen[-1][0] if picked else seen[-1][rows, columns - shift]), logits
 
 
+def full_precision(values: Tensor) -> Tensor:
+    """The values in float32, or in float64 where they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def nothing(like: Tensor) -> Tensor:
     """No words: for who wants states, and no logits."""
     return torch.zeros(0, dtype=torch.long, device=like.device)
@@ -209,13 +214,19 @@ def _hooked(module: nn.Module, change: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _narrow(decoder: nn.Linear, words: Tensor) -> Iterator[None]:
-    """Inside, a linear layer gives the columns `words` of its output alone, and multiplies no others."""
+    """Inside, a linear layer gives the columns `words` of its output alone, and multiplies no others.
+
+    In float32 at least: few as they are, it costs nothing, and bfloat16 tells no logits of 20 and 20.06 apart.
+    """
     thread, seen = threading.get_ident(), []
 
     def choose(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if threading.get_ident() != thread:
             return output
-        return F.linear(seen.pop(), decoder.weight[words], None if decoder.bias is None else decoder.bias[words])
+        states, weight = (full_precision(part) for part in (seen.pop(), decoder.weight[words]))
+        bias = None if decoder.bias is None else full_precision(decoder.bias[words])
+        with torch.autocast(states.device.type, enabled=False):
+            return F.linear(states, weight, bias)
 
     def keep(args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         seen.append(args[0])
