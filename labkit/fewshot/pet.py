@@ -35,7 +35,8 @@ MLM_KEYS = ("input_ids", "attention_mask", "token_type_ids", "soft_mask")
 
 
 class PET:
-    """The method: template + verbalizer, on any masked language model.
+    """The method: template + verbalizer, on any masked language model, or one that reads left to right: there no field
+    may follow the one blank, words of one piece are its next token, and what the template says behind it is not read.
 
     `unlabelled` rows and `mlm_weight` (α in [0, 1]) add the auxiliary language modelling. Raises UsageError where the
     template's blanks and the verbalizer's words do not agree.
