@@ -44,7 +44,7 @@ class Rung(nn.Module):
         hidden, side, step = self.memory.look()  # what is not seen, the side's state, how many layers are done
         side = self.down(entering.detach()) if side is None else side
         share = self.gate.sigmoid()
-        side = self.block(share * self.down(leaving.detach()) + (1 - share) * side, **hidden)
+        side = self.block(share * self.down(leaving.detach()) + (1 - share) * side, **(hidden or {}))
         if self.up is not None and step + 1 == self.memory.total:
             self.memory.take()
             return leaving + self.up(side)
