@@ -7,6 +7,7 @@ before anyone teaches it. All it ever gets of the teacher is a probability a lab
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer
@@ -20,18 +21,20 @@ from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_co
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, Recipe
 from labkit.zoo.building import new_model
-from labkit.zoo.tokenizer import SPECIAL
+from labkit.zoo.tokenizer import SPECIAL, is_cjk
 
 BATCH = 64  # texts a step
 
 
 def learn_wordpiece(texts: Sequence[str], size: int, positions: int = 128) -> BertTokenizer:
-    """A WordPiece tokenizer of at most `size` pieces (Schuster & Nakajima 2012), lower case, learnt from `texts`."""
+    """A WordPiece tokenizer of about `size` pieces (Schuster & Nakajima 2012), lower case, learnt from `texts`."""
     learner = Tokenizer(WordPiece(unk_token="[UNK]"))
     learner.normalizer, learner.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
-    learner.train_from_iterator(
-        texts, WordPieceTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False)
-    )
+    counts = Counter(letter for text in texts for letter in learner.normalizer.normalize_str(text))
+    letters = sorted(letter for letter, _ in counts.most_common(size // 4) if not letter.isspace())
+    # The learner numbers pieces in the order of a hash table, and breaks ties by number; these it is given in order.
+    first = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters if not is_cjk(letter))]
+    learner.train_from_iterator(texts, WordPieceTrainer(vocab_size=size, special_tokens=first, show_progress=False))
     return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=positions)
 
 
@@ -50,7 +53,6 @@ def own_student(
         rows = tokenize_corpus(texts, tokenizer, shape.max_length)
         weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=shape.mask_mean)
         objective = MaskedLM(tokenizer, token_probabilities=weights)
-        lengths = [len(row["input_ids"]) for row in rows]
-        batches = Batches(rows, objective.collate, BATCH, seed=seed, lengths=lengths)
+        batches = Batches(rows, objective.collate, BATCH, seed=seed, lengths=rows.lengths)
         fit(model, objective.loss, batches, steps=steps, lr=1e-3, schedule="onecycle", seed=seed, progress=progress)
     return Loaded(model.eval(), tokenizer)

@@ -23,6 +23,7 @@ from labkit.config import fingerprint
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
 from labkit.fewshot import methods
+from labkit.fewshot.delta import LoRA, merge
 from labkit.fewshot.soft_tokens import plain
 from labkit.foundations.encoder import reads_left_to_right
 from labkit.foundations.heads import HeadClassifier, add_head
@@ -38,7 +39,9 @@ from labkit.zoo import Loaded, load, recipe
 from labkit.zoo.building import pretrain
 
 # What the few-shot method is compared with; of a model that reads left to right only the last state knows the text.
-BASELINES, BASELINES_LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
+BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
+# Such a model is large: it trains by LoRA, for all its weights' gradients would fill the memory.
+LORA, LORA_RATE = LoRA(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")), 2e-4
 SHRUNK, OWN = (2, 32), (3, 192)  # layers and width of a student, unless the settings say
 
 
@@ -49,6 +52,7 @@ class Trained:
     model: PreTrainedModel
     tokenizer: Any
     method: Any
+    trainable: int | None = None
     quantised: str | None = None
 
 
@@ -101,7 +105,7 @@ class Pipeline:
         base = self.named or self._from_scratch()
         if self.named is not None:
             self._say(f"1/5 pre-trained model: {self.settings.model}")
-            if self.left_to_right or not base.fresh:
+            if not base.fresh:
                 return base  # its name says where it is
             self._train_head(base)
         self._save(base, folder)
@@ -122,9 +126,7 @@ class Pipeline:
         """Train the fresh parameters alone, on unlabelled text; the head's decoder is tied to the embeddings."""
         texts = self._texts()
         if not texts:
-            raise DataError(
-                "this model has no masked-LM head, and the task no unlabelled text to train one: add --unlabelled"
-            )
+            raise DataError("this model has no masked-LM head, and there is no text to train one: add --unlabelled")
         self._say(f"    it has no masked-LM head: training one on {len(texts)} unlabelled texts, body frozen")
         frozen = [p for name, p in base.model.named_parameters() if name not in base.fresh and p.requires_grad]
         objective = MaskedLM(base.tokenizer)
@@ -147,19 +149,19 @@ class Pipeline:
         self._say(f"2/5 adapt to {task.name} from {self.settings.shots} examples a class, seed {seed}")
         if self.settings.unlabelled and task.note:
             self._say(f"    {task.note}")
-        for name in dict.fromkeys(
-            [*(BASELINES_LEFT_TO_RIGHT if self.left_to_right else BASELINES), self.settings.few_shot]
-        ):
+        heads, options = (LEFT_TO_RIGHT, {"delta": LORA, "lr": LORA_RATE}) if self.left_to_right else (BASELINES, {})
+        for name in dict.fromkeys([*heads, self.settings.few_shot]):
             folder = self._teacher(seed) if name == self.settings.few_shot else None
-            self._once(name, seed, lambda name=name: self._adapted(base, task, seed, name), folder)
+            self._once(name, seed, lambda name=name: self._adapted(base, task, seed, name, **options), folder)
 
-    def _adapted(self, start: Loaded, task: Task, seed: int, name: str) -> Trained:
+    def _adapted(self, start: Loaded, task: Task, seed: int, name: str, **options: Any) -> Trained:
         """A model adapted by one method on the few examples, as one that plain transformers saves."""
-        found = methods.adapt(
-            methods.Start(start.model, start.tokenizer, task, seed), name, steps=self.settings.few_shot_steps,
-            progress=self.progress,
-        )  # fmt: skip
-        return Trained(plain(found.model), start.tokenizer, found.method)
+        few = methods.Start(start.model, start.tokenizer, task, seed)
+        found = methods.adapt(few, name, steps=self.settings.few_shot_steps, progress=self.progress, **options)
+        trained = measure.trainable(found.model)
+        if "delta" in options:
+            merge(found.model)
+        return Trained(plain(found.model), start.tokenizer, found.method, trained)
 
     # Stage 3
 
@@ -217,7 +219,7 @@ class Pipeline:
         objective = distill.Distill(method)
         batches = Batches(self._taught(teacher, rows, seed), objective.collate, BATCH, seed=seed)
         fit(student, objective, batches, epochs=epochs, **options)
-        return Trained(student, start.tokenizer, method)
+        return Trained(student, start.tokenizer, method, measure.trainable(student))
 
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         """Rows with the teacher's logits, which are saved as they come and serve the second distillation too."""
@@ -256,7 +258,7 @@ class Pipeline:
         value = evaluate(trained.model, trained.method, task, "test", progress=self.progress)[task.metric]
         self.report.add(
             method, task, value, seed=seed, seconds=seconds,
-            trainable=None if trained.quantised else measure.trainable(trained.model),
+            trainable=trained.trainable,
             parameters=measure.parameters(trained.model), bytes=measure.bytes_on_disk(trained.model),
             latency_ms=self._latency(trained, task),
         )  # fmt: skip
