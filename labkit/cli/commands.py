@@ -183,4 +183,4 @@ def add_doctor(commands: Any) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     from labkit.doctor import examine
 
-    show(examine(), arguments.json)
+    show(examine(arguments.waiting), arguments.json)
