@@ -12,7 +12,8 @@ from labkit.foundations.pretraining import MaskedLM, token_counts, tokenize_corp
 from labkit.foundations.pretraining.rows import TokenRows
 from labkit.foundations.pretraining.sentences import NextSentence, sentence_rows
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places, roomy
-from labkit.training import Batches
+from labkit.training import Batches, fit
+from tests.training.toy import assert_same, interrupt_at
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."] + [f"w{number}" for number in range(40)]
 TOKENS = st.lists(st.lists(st.integers(0, 70_000), max_size=9), max_size=12)
@@ -159,3 +160,21 @@ def test_a_long_run_meets_few_shapes(tokenizer):
     hidden = {len(hidden_places(batch["labels"])[0]) for batch in seen}
     assert len({batch["input_ids"].shape[1] for batch in seen}) <= 15
     assert len(hidden) < len({int(batch["count"].sum()) for batch in seen}) / 3
+
+
+def test_pretraining_resumes_to_the_same_bits(tokenizer, tmp_path):
+    rows = tokenize_corpus(texts(60, 40), tokenizer, 64)
+    batches = Batches(rows, MaskedLM(tokenizer, max_length=64).collate, 8, lengths=rows.lengths)
+
+    def run(folder, stop=None):
+        torch.manual_seed(0)
+        model = BertForMaskedLM(BertConfig(**{**SIZES, "hidden_dropout_prob": 0.1}))
+        history = fit(model, MaskedLM(tokenizer).loss, batches, folder=folder, resume=True, steps=12, on_step=stop)
+        return model, history.losses
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", interrupt_at(5))
+    parts = run(tmp_path / "parts")
+    assert_same(whole[0], parts[0])
+    assert whole[1] == parts[1]
