@@ -270,10 +270,11 @@ class Pipeline:
         self.report.save(self.out / "report.json")
         self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")
 
-    def _latency(self, trained: Any, task: Task, **options: int) -> float:
-        """Median milliseconds a sentence in batches of 32, of a Trained or an App."""
+    def _latency(self, trained: Any, task: Task) -> float:
+        """Median milliseconds a sentence in batches of 32, of a Trained or an App; of a slow teacher over fewer."""
         rows = task.splits["test"][: 4 * BATCH]
-        return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)), **options)
+        often = {"repeats": 1, "warm_up": 1} if self.own else {}
+        return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)), **often)
 
     def time_in_turn(self, seed: int) -> None:
         """Teacher and student timed in turn on the same sentences, so that what else the machine does slows both."""
@@ -282,7 +283,7 @@ class Pipeline:
         if "speedup" in small.extra:
             return
         pair = [load_app(folder) for folder in (self._teacher(seed), self._student(seed))]
-        turns = [[self._latency(app, self.tasks[seed], repeats=1) for app in pair] for _ in range(3)]
+        turns = [[self._latency(app, self.tasks[seed]) for app in pair] for _ in range(3)]
         slow, fast = (statistics.median(times) for times in zip(*turns, strict=True))
         for row, latency, extra in ((large, slow, {}), (small, fast, {"speedup": slow / fast})):
             self.report.add(**{**row.plain(), "latency_ms": latency, **extra})

@@ -12,9 +12,10 @@ import pytest
 from labkit import cli, pipeline
 from labkit.apps import load_app
 from labkit.compression import distill
-from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
+from labkit.errors import DataError, LabkitError, UsageError
 from labkit.evaluation import predict
 from labkit.pipeline import PipelineSettings, landing, run, stages
+from labkit.pipeline.own_student import learn_wordpiece
 from labkit.pipeline.settings import few_shot_task
 from tests.pipeline.tiny import causal_model, sentences, tables
 
@@ -183,13 +184,11 @@ def test_a_teacher_of_other_labels_is_refused(tmp_path, model, monkeypatch):
         run(replace(chosen, resume=True), progress=False)
 
 
-def test_answers_of_other_rows_are_refused(tmp_path):
-    class Two:
-        def collate(self, rows, rng):
-            return {}
-
-    for content, message in ((np.zeros((9, 2)), "of other rows"), (None, "cannot be read")):
-        file = tmp_path / "answers.npy"
-        np.save(file, content) if content is not None else file.write_bytes(b"\x93NUMPY\x01")
-        with pytest.raises(CheckpointError, match=message):
-            distill.teacher_logits(None, Two(), [{"text": "a"}] * 3, keep=file)
+def test_the_student_learns_the_same_pieces_each_time():
+    """And spells whatever it has met the letters of: no [UNK] in its own text."""
+    texts = [text for _, text in sentences(60, 1)]
+    found = [learn_wordpiece(texts, 200) for _ in range(2)]
+    assert found[0].get_vocab() == found[1].get_vocab() and len(found[0]) == 200
+    assert not any(found[0].unk_token_id in found[0](text)["input_ids"] for text in texts)
+    chinese = learn_wordpiece(["这部电影真好看", "这道菜不好吃"] * 3, 100)
+    assert chinese.tokenize("电影好看") == ["电", "影", "好", "看"]
