@@ -20,6 +20,7 @@ from labkit.pipeline.settings import few_shot_task
 from tests.pipeline.tiny import causal_model, sentences, tables
 
 METHODS = ["fine-tune [last]", "PET", "student, fine-tuned", "student, KD", "student, KD + int8"]
+FOUR = ["83.75", "90.63", "54.38", "71.25"]  # the article's accuracies
 SMALL = {"shots": 2, "seeds": 1, "few_shot_steps": 2, "student_layers": 1, "student_hidden": 20, "distil_epochs": 1,
          "student_vocabulary": 200, "student_steps": 3, "pattern": "{text} It was {mask}",
          "words": ("0=terrible", "1=great")}  # fmt: skip
@@ -59,9 +60,10 @@ def test_the_stages_and_what_they_leave(finished):
 
 def test_the_article_stands_beside(finished):
     _, report = finished
+    assert {row[0]: row[3] for row in pipeline.table(report).rows} == dict(zip(METHODS, (*FOUR, ""), strict=True))
     table = landing(report)
     assert [row[0] for row in table.rows] == METHODS[:4]
-    assert [row[1] for row in table.rows] == ["83.75", "90.63", "54.38", "71.25"]
+    assert [row[1] for row in table.rows] == FOUR
     assert [row[2:4] for row in table.rows] == [("325 M", "0.54"), ("325 M", "0.53"), ("3 M", "0.06"), ("3 M", "0.06")]
     rows = {row.method: row for row in report.rows}
     for name, *_, accuracy, _parameters, _size, seconds in table.rows:
