@@ -140,11 +140,9 @@ def addressed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**batch, "input_ids": torch.where(mask, start - 1 + mask.long().cumsum(1), batch["input_ids"])}
 
 
-@torch.no_grad()
 def scale(embedding: nn.Module) -> float:
-    """What an embedding multiplies its rows by: 1, or Gemma's √d."""
-    weight, ids = embedding.weight, torch.arange(min(8, len(embedding.weight)), device=embedding.weight.device)
-    return float((embedding(ids).norm() / weight[ids].norm()).nan_to_num(1.0))
+    """What an embedding multiplies its rows by: 1, or Gemma's √d, which transformers calls `embed_scale`."""
+    return float(getattr(embedding, "embed_scale", 1.0))
 
 
 def _soft_embedding(bare: Any) -> SoftEmbedding:
