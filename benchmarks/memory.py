@@ -3,7 +3,8 @@
     python benchmarks/memory.py peaks   peak bytes of live tensors, time of a step, by technique -> results/memory.json
     python benchmarks/memory.py lamb    large batches: rates tuned on three seeds, then five more-> results/lamb.json
 
-Results are in labkit/. Time is the processor's, with one thread (OMP_NUM_THREADS=1), techniques taking turns.
+Results are in labkit/. Time is the processor's, with one thread (OMP_NUM_THREADS=1), techniques taking turns. The
+resident size of a long run is long_training.py's.
 """
 
 from __future__ import annotations

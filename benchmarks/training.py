@@ -5,7 +5,8 @@
 One micro BERT, the same batches, the same AdamW (fused, beta2 = .98, norm clipped to 1, linear schedule, fp32). The
 three loops take turns, so that whatever else the machine does falls on all of them; the figures are medians over the
 turns, of tokens a second of the whole call and of its median step. On a busy machine trust the tokens per second of
-CPU time, which others' work does not count in. Writes labkit/results/training.json.
+CPU time, which others' work does not count in. Writes labkit/results/training.json. Pre-training on batches of many
+shapes is long_training.py's.
 """
 
 from __future__ import annotations

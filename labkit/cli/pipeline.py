@@ -20,13 +20,15 @@ examples:
   labkit pipeline --model micro-bert-en --shots 4 --seeds 5
   labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1" \\
       --pattern "{text} it was {mask} ." --words 0=bad 1=good --student-hidden 96 --unlabelled more.txt
+  labkit pipeline --model gemma-270m --task table:train.tsv,dev.tsv,test.tsv --unlabelled more.txt \\
+      --pattern "{text} It was {mask}" --words 0=terrible 1=great       a large teacher, a student of another kind
   labkit pipeline --settings mine.json --shots 1      what is typed here wins over the file
 """
 
 PIPELINE_NUMBERS = {
     "few-shot-steps": "training steps on the few examples (default: 60)",
-    "student-layers": "layers of the small model (default: 2)",
-    "student-hidden": "width of the small model, rounded up to suit its heads (default: 32)",
+    "student-vocabulary": "word pieces that a student of its own learns at most (default: 8000)",
+    "student-steps": "its steps of masked language modelling before it is taught (default: 1500)",
     "distil-epochs": "passes over the unlabelled text when distilling (default: 12)",
     "unlabelled-rows": "unlabelled texts used at most (default: 8000)",
     "test-rows": "test rows used at most (default: 1000)",
@@ -57,6 +59,12 @@ def add_pipeline(commands: Any) -> None:
     option(parser, "seeds", "how many draws of examples to average over (default: 3)", type=int, metavar="N")
     option(parser, "out", "folder for everything it makes (default: runs/pipeline)", metavar="DIR")
     option(parser, "resume", "go on with what --out already holds", action="store_true")
+    option(parser, "student", "shrunk: the large model made small; own: a BERT with a vocabulary of its own "
+           "(default: auto, which is own where the large model reads left to right)",
+           choices=["auto", "shrunk", "own"])  # fmt: skip
+    option(parser, "student-layers", "layers of the small model (default: 2, an own student 3)", type=int, metavar="N")
+    option(parser, "student-hidden", "its width, rounded up to suit its heads (default: 32, an own student 192)",
+           type=int, metavar="N")  # fmt: skip
     for name, text in PIPELINE_NUMBERS.items():
         option(parser, name, text, type=int, metavar="N")
     parser.add_argument("--settings", metavar="FILE", help="a JSON file with the same names; options typed here win")
@@ -70,7 +78,7 @@ def _pipeline(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from labkit.config import strict
-    from labkit.pipeline import PipelineSettings, run, table
+    from labkit.pipeline import PipelineSettings, landing, run, table
 
     values = _settings_file(arguments.settings) if arguments.settings else {}
     names = {field.name for field in dataclasses.fields(PipelineSettings)}
@@ -82,6 +90,8 @@ def _pipeline(arguments: argparse.Namespace) -> None:
         show([row.plain() for row in report.rows], as_json=True)
     else:
         print(table(report))
+        if any("speedup" in row.extra for row in report.rows):
+            print(f"\n{landing(report)}")
         print(f"\npicture: {settings.out}/report.png   rows: {settings.out}/report.json")
         print(f"serve it: labkit serve {settings.out}/app")
 

@@ -2,8 +2,9 @@
 
 The student matches the teacher's distribution over the classes, softened by a temperature T (Hinton, Vinyals & Dean
 2015); the loss is multiplied by T², because the soft targets' gradients shrink as 1/T² (§2.1). The teacher's logits are
-computed once and joined to the rows, so that training costs the student's pass alone, and the two may read the same
-rows in different ways: a teacher with a cloze prompt, a student with a classification head.
+computed once and joined to the rows, so that training costs the student's pass alone. Nothing but these distributions
+over the labels passes between the two, so they may read the same rows in different ways: a teacher with a cloze prompt,
+a student with a classification head, another tokenizer, another architecture.
 
 TinyBERT's losses and the making of a student stand in files of their own, `tinybert.py` and `shrink.py`; their names
 can be had from here.
@@ -11,18 +12,25 @@ can be had from here.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert, soft_cross_entropy, uniform_map
-from labkit.errors import UsageError
+from labkit.errors import CheckpointError, UsageError
+from labkit.evaluation import evaluating
+from labkit.files import writing
+from labkit.training.batches import to_device
 
 __all__ = [
     "Distill",
@@ -37,6 +45,7 @@ __all__ = [
 ]
 
 NO_LABEL = -100
+CHUNK = 512  # rows that a teacher answers between two savings
 
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -63,21 +72,50 @@ def kd_loss(
     return loss + (1 - alpha) * F.cross_entropy(student_logits, labels, ignore_index=NO_LABEL)
 
 
-@torch.no_grad()
 def teacher_logits(
-    model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int = 64
-) -> np.ndarray:
-    """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was."""
+    model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int = 64, *,
+    keep: str | os.PathLike[str] | None = None, progress: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was.
+
+    With `keep`, an .npy file, the answers are saved every CHUNK rows, and those that it holds already are not asked for
+    again: a large teacher takes minutes. CheckpointError where the file cannot be of these rows.
+    """
+    found = _kept(keep, len(rows))
+    with evaluating(model), tqdm(total=len(rows), initial=len(found), disable=not progress, file=sys.stderr) as bar:
+        for start in range(len(found), len(rows), CHUNK):
+            answers = _answers(model, method, rows[start : start + CHUNK], batch_size)
+            found = np.concatenate([found, answers]) if len(found) else answers
+            if keep is not None:
+                with writing(keep) as temporary, open(temporary, "wb") as stream:
+                    np.save(stream, found, allow_pickle=False)
+            bar.update(len(answers))
+    return found
+
+
+def _answers(model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int) -> np.ndarray:
+    """(rows, classes) in the order of `rows`, which are computed in the order of their lengths."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    was_training, parts = model.training, []
-    model.eval()
+    order = sorted(range(len(rows)), key=lambda number: -len(str(rows[number])))
+    parts = []
+    for start in range(0, len(order), batch_size):
+        batch = method.collate([rows[number] for number in order[start : start + batch_size]], None)
+        parts.append(method.logits(model, to_device(batch, device)).float().cpu().numpy())
+    return np.concatenate(parts)[np.argsort(order)]
+
+
+def _kept(path: str | os.PathLike[str] | None, rows: int) -> np.ndarray:
+    """The answers that stand in the file so far."""
+    if path is None or not Path(path).is_file():
+        return np.zeros((0, 0), np.float32)
     try:
-        for start in range(0, len(rows), batch_size):
-            batch = method.collate(rows[start : start + batch_size], None)
-            parts.append(method.logits(model, _to(batch, device)).float().cpu().numpy())
-    finally:
-        model.train(was_training)
-    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path}: the teacher's answers cannot be read ({error}); delete the file") from error
+    if found.ndim != 2 or len(found) > rows:
+        shape = " × ".join(map(str, found.shape))
+        raise CheckpointError(f"{path}: holds {shape} answers for {rows} rows: they are of other rows, delete the file")
+    return found
 
 
 def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[dict[str, Any]]:
@@ -124,7 +162,3 @@ class Distill:
         return kd_loss(logits, batch["teacher_logits"], batch.get("labels"), self.temperature, self.alpha)
 
     __call__ = loss
-
-
-def _to(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Template
-from labkit.foundations.encoder import lm_states_and_logits, usable_length, with_labels
+from labkit.foundations.encoder import lm_states_and_logits, nothing, usable_length, with_labels
 from labkit.foundations.heads import checked
 
 
@@ -48,7 +48,7 @@ class AtTheBlank:
         """The vector from which the LM head would choose a word for the blank: (batch, d)."""
         columns = batch["mask_positions"][:, 0]
         rows = torch.arange(len(columns), device=columns.device)
-        return lm_states_and_logits(model, addressed(model, batch), rows, columns)[0].float()
+        return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0].float()
 
 
 def described(

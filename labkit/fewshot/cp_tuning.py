@@ -25,11 +25,13 @@ from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Field, Mask, Part, Soft, Special, Template, Text
 from labkit.foundations.encoder import (
     backbone,
+    goes_on,
     labels_of,
     lm_states_and_logits,
     model_inputs,
+    nothing,
 )
-from labkit.foundations.pretraining import MaskedLM, mask_tokens
+from labkit.foundations.pretraining import auxiliary, mask_tokens
 from labkit.training.batches import to_device
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 6
             f"pccl takes features (n, d) and labels (n,), not {tuple(features.shape)}, {tuple(labels.shape)}"
         )
     first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
-    similarity = (features @ features.t())[first, second]  # (pairs,)
+    with torch.autocast(features.device.type, enabled=False):  # γ would make much of bfloat16's rounding
+        similarity = (features @ features.t())[first, second]  # (pairs,)
     positive = labels[first] == labels[second]
     s_p, s_n = similarity[positive], similarity[~positive]
     a_p, a_n = (1 + margin - s_p).clamp(min=0).detach() / k, (s_n + margin).clamp(min=0).detach()
@@ -103,13 +106,14 @@ class CPTuning(AtTheBlank):
         self.rule, self.feature = rule, feature
         self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
         self.margin, self.gamma, self.k = margin, gamma, k
-        self.mlm = MaskedLM(tokenizer) if mlm_weight and mlm_probability else None
+        self.mlm = auxiliary(tokenizer) if mlm_weight and mlm_probability else None
         self.support: tuple[Tensor, Tensor] | None = None  # (n, d) and (n,), by `fitted`
 
     @classmethod
     def for_task(cls, task: Task, tokenizer: PreTrainedTokenizerBase, **options: Any) -> CPTuning:
         """CP-Tuning with the template that serves every task of one or two text fields; options are the class's."""
-        return cls(universal_template(task.fields, task.language), task.labels, tokenizer, **options)
+        between = "\n" if goes_on(tokenizer) else None
+        return cls(universal_template(task.fields, task.language, between), task.labels, tokenizer, **options)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """What `Template.encode` gives, and "labels"; with `rng`, words of the texts are hidden in "input_ids" and
@@ -120,8 +124,8 @@ class CPTuning(AtTheBlank):
             ids = batch["input_ids"].numpy()
             kept = self.mlm.special[ids] | batch["soft_mask"].numpy()
             hidden, named = mask_tokens(
-                ids, kept, rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
-                probability=self.mlm_probability,
+                ids, kept, rng, mask_id=self.mlm.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
+                probability=self.mlm_probability, replace=self.mlm.replace,
             )  # fmt: skip
             batch |= {"input_ids": torch.from_numpy(hidden), "mlm_labels": torch.from_numpy(named)}
         return batch
@@ -139,8 +143,9 @@ class CPTuning(AtTheBlank):
         named = batch.get("mlm_labels", torch.full_like(batch["input_ids"], -100))
         at = (named >= 0).nonzero()  # (words, 2)
         states, logits = lm_states_and_logits(
-            model, addressed(model, batch), torch.cat([rows, at[:, 0]]), torch.cat([columns, at[:, 1]])
-        )
+            model, addressed(model, batch), torch.cat([rows, at[:, 0]]), torch.cat([columns, at[:, 1]]),
+            None if len(at) else nothing(rows),
+        )  # fmt: skip
         words = None if logits is None else logits[len(rows) :]
         return F.normalize(states[: len(rows)].float(), dim=1), words, named[at[:, 0], at[:, 1]]
 
@@ -211,20 +216,23 @@ def similarities(features: Tensor, support: Tensor, labels: Tensor, classes: int
     support, labels = support.to(features), labels.to(features.device)
     if rule == "mean":
         means = torch.stack([support[labels == number].mean(0) for number in range(classes)])
-        return features @ F.normalize(means, dim=1).t()
-    found = features @ support.t()  # (batch, n)
+        support = F.normalize(means, dim=1)
+    with torch.autocast(features.device.type, enabled=False):
+        found = features @ support.t()  # (batch, n or classes)
+    if rule == "mean":
+        return found
     return torch.stack([found[:, labels == number].amax(1) for number in range(classes)], dim=1)
 
 
-def universal_template(fields: Sequence[str], language: str = "en") -> Template:
-    """The fields, with a separator between, then the soft tokens "it is" and the blank."""
+def universal_template(fields: Sequence[str], language: str = "en", between: str | None = None) -> Template:
+    """The fields, with the text `between` or else a separator between, then the soft tokens "it is" and the blank."""
+    space = Text("" if between and language == "zh" else " ")  # other tokenizers look at no space
     parts: list[Part] = []
     for number, name in enumerate(fields):
-        parts += [Text(" "), Special("sep"), Text(" ")] if number else []
-        parts.append(Field(name))
-    return Template(
-        (*parts, Text(" "), Soft(init=PROMPT.get(language, PROMPT["en"])), Text(" "), Mask(), Text(_end(language)))
-    )
+        middle = [Text(between)] if between else [Text(" "), Special("sep"), Text(" ")]
+        parts += [*(middle if number else []), Field(name)]
+    parts += [space, Soft(init=PROMPT.get(language, PROMPT["en"])), space, Mask(), Text(_end(language))]
+    return Template(tuple(part for part in parts if str(part)))
 
 
 def _end(language: str) -> str:

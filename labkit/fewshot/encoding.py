@@ -1,11 +1,14 @@
 """Rows through a template to tensors: which tokens stand where, and what is cut when they are too many.
 
 Notable: positions of the blanks come from the template's structure, never from searching for the mask's id, and
-special tokens inside a row's own text are text, so nobody can write a blank into a review.
+special tokens inside a row's own text are text, so nobody can write a blank into a review. Of a model that goes on with
+a text (its tokenizer has no [CLS]) the text ends where the blank would stand: nothing is put there, and what the
+template says behind it is left out.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.template import Field, Mask, Meta, Part, Soft, Special, Template, Text
-from labkit.foundations.encoder import to_batch, usable_length
+from labkit.foundations.encoder import goes_on, padding, to_batch, usable_length
 
 
 @dataclass
@@ -36,16 +39,37 @@ def encode(
     """See `Template.encode`."""
     limit = usable_length(tokenizer, max_length)
     slots = slots_of(template, rows, tokenizer)
+    ends = goes_on(tokenizer) and template.masks > 0
+    if ends:
+        check_end(template)
+        slots = list(itertools.takewhile(lambda slot: slot.kind != "mask", slots))
     shorten(template, slots, len(rows), limit)
     columns = list(zip(*(slot.ids for slot in slots), strict=True))  # a row's parts
     sequences = [np.fromiter((token for part in parts for token in part), np.int64) for parts in columns]
-    batch = to_batch(sequences, tokenizer.pad_token_id)
+    batch = to_batch(sequences, padding(tokenizer))
     if "token_type_ids" in tokenizer.model_input_names:
         batch["token_type_ids"] = _marks(slots, columns, lambda slot: slot.segment)
     batch["soft_mask"] = _marks(slots, columns, lambda slot: slot.kind == "soft").astype(bool)
     masks = _marks(slots, columns, lambda slot: slot.kind == "mask")
-    batch["mask_positions"] = masks.nonzero()[1].reshape(len(rows), template.masks)
+    places = batch["attention_mask"].sum(1) if ends else masks.nonzero()[1]
+    batch["mask_positions"] = places.reshape(len(rows), template.masks)
     return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+
+def check_end(template: Template) -> None:
+    """UsageError unless a model that reads left to right can answer: one blank, and no text of the row behind it."""
+    places = [number for number, part in enumerate(template.parts) if isinstance(part, Mask)]
+    later = [part for part in template.parts[places[0] :] if isinstance(part, Field | Meta)] if places else []
+    if later:
+        raise UsageError(
+            f"template {str(template)!r}: a model that reads left to right answers before it has read {later[0]}: "
+            "put {mask} at the end"
+        )
+    if template.masks > 1:
+        raise UsageError(
+            f"template {str(template)!r}: a model that reads left to right fills one {{mask}}; CausalPrompt scores "
+            "words of several pieces"
+        )
 
 
 def _marks(slots: Sequence[Slot], columns: Sequence[tuple[list[int], ...]], value: Any) -> np.ndarray:
@@ -56,7 +80,8 @@ def _marks(slots: Sequence[Slot], columns: Sequence[tuple[list[int], ...]], valu
 
 def slots_of(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[Slot]:
     """[CLS], the parts, [SEP]. White space before a part goes with it where that is text, and is dropped elsewhere."""
-    pieces, space, segment = _Pieces(tokenizer, len(rows)), "", 0
+    pieces, segment = _Pieces(tokenizer, len(rows)), 0
+    space = " " if _leads(tokenizer) else ""
     slots = [pieces.special("cls")]
     for part in template.parts:
         if isinstance(part, Text):
@@ -80,7 +105,7 @@ class _Pieces:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
         self.tokenizer, self.rows = tokenizer, rows
         unk = tokenizer.unk_token_id
-        self.instead = tokenizer.mask_token_id if unk is None else unk
+        self.instead = next(i for i in (unk, tokenizer.mask_token_id, padding(tokenizer)) if i is not None)
         self.forbidden = set(tokenizer.all_special_ids) - {unk}
 
     def slot(self, part: Part, rows: Sequence[Mapping[str, Any]], space: str) -> Slot:
@@ -90,6 +115,8 @@ class _Pieces:
         if isinstance(part, Meta):
             return Slot(self._ids([space + _value(row, part.key, n, text=False) for n, row in enumerate(rows, 1)]))
         if isinstance(part, Mask):
+            if goes_on(self.tokenizer):
+                return self._same([], "mask")
             if self.tokenizer.mask_token_id is None:
                 raise UsageError(f"{type(self.tokenizer).__name__} has no mask token: a cloze template needs one")
             return self._same([self.tokenizer.mask_token_id] * part.count, "mask")
@@ -104,7 +131,10 @@ class _Pieces:
         return self._same(self._ids([text])[0] if text else [], "text")
 
     def special(self, name: str) -> Slot:
-        """[CLS] or [SEP], or what this tokenizer has in their place."""
+        """[CLS] or [SEP]; of a tokenizer that has none, its token that begins a text, if any, and a line break."""
+        if goes_on(self.tokenizer):
+            start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+            return self._same(start if name == "cls" else text_ids(self.tokenizer, ["\n"])[0], "text")
         names = {"cls": ("cls_token_id", "bos_token_id"), "sep": ("sep_token_id", "eos_token_id")}[name]
         found = next((value for value in (getattr(self.tokenizer, n, None) for n in names) if value is not None), None)
         if found is None:
@@ -116,12 +146,34 @@ class _Pieces:
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """The texts as ids without special tokens: "[MASK]" in them is spelled out, or unknown."""
-        if not texts:
-            return []
-        found = self.tokenizer(
-            texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-        )["input_ids"]  # fmt: skip
+        found = text_ids(self.tokenizer, texts)
         return [[self.instead if token in self.forbidden else token for token in ids] for ids in found]
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of texts as they stand within a longer one, without special tokens.
+
+    Tokenizers that put a space before whatever begins (Llama's) are kept from it: a text has the spaces written in it.
+    """
+    plain, leads = list(texts), _leads(tokenizer)
+    if leads:  # the space that it adds is the text's own, or goes again with a line break put before the text
+        texts = [text[1:] if text.startswith(" ") else "\n" + text for text in plain]
+    found = _ids_of(tokenizer, texts)
+    extra = len(_ids_of(tokenizer, ["\n"])[0]) if leads else 0
+    return [ids if text.startswith(" ") else ids[extra:] for text, ids in zip(plain, found, strict=True)]
+
+
+def _ids_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    return tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
+    )["input_ids"]  # fmt: skip
+
+
+def _leads(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer without [CLS] puts a space before the first word of whatever it is given."""
+    return goes_on(tokenizer) and tokenizer.convert_ids_to_tokens(_ids_of(tokenizer, ["a"])[0])[0].startswith("▁")
 
 
 def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:

@@ -5,8 +5,8 @@
 The model is to see the pattern and go on with it (Brown et al. 2020, "Language models are few-shot learners", §2). What
 it answers depends on which examples are shown, in which order, and on the words it likes to write anyway. The last is
 mended by asking about a text without content, "N/A": its answer is the bias, and each label's probability is divided
-by it (Zhao et al. 2021, "Calibrate before use", §4). Here it is done for masked language models; `causal_prompt.py` has
-the same for those that read left to right.
+by it (Zhao et al. 2021, "Calibrate before use", §4). Here label words are of one piece; `causal_prompt.py` has the same
+for texts of any length, and models that read left to right.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from labkit.errors import unknown
 from labkit.fewshot.auto_prompt import search_template, search_words
 from labkit.fewshot.cp_tuning import CPTuning
+from labkit.fewshot.delta import Delta
 from labkit.fewshot.fuzzy import FuzzyPET
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompt import WARP, PTuning
@@ -68,7 +69,7 @@ class FewShot:
 
 
 def fine_tuning(pooling: str) -> Callable[[Start], Adapted]:
-    """A new head on the "cls" or "mean" state."""
+    """A new head on the "cls" or "mean" state, or, of a model that reads left to right, the "last"."""
 
     def prepare(start: Start) -> Adapted:
         model = add_head(start.model, start.task.labels, pooling=pooling, seed=start.seed)
@@ -132,6 +133,7 @@ def cp_tuning(**options: Any) -> Callable[[Start], Adapted]:
 METHODS: dict[str, FewShot] = {
     "fine-tune [CLS]": FewShot(fine_tuning("cls"), 1e-3, cloze=False),
     "fine-tune [mean]": FewShot(fine_tuning("mean"), 1e-3, cloze=False),
+    "fine-tune [last]": FewShot(fine_tuning("last"), 1e-3, cloze=False),
     "PET": FewShot(pet, 3e-5),
     "Fuzzy-PET": FewShot(fuzzy_pet, 3e-5),
     "LM-BFF (T)": FewShot(lm_bff(template=True, words=False), 3e-5),
@@ -159,20 +161,25 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def adapt(start: Start, name: str, *, steps: int, lr: float | None = None, **options: Any) -> Adapted:
+def adapt(
+    start: Start, name: str, *, steps: int, lr: float | None = None, delta: Delta | None = None, **options: Any
+) -> Adapted:
     """The method called `name`, trained `steps` steps on the task's "train" rows at `lr` or its own rate.
 
+    With a `delta`, it and what is new train, all else is frozen, and the model comes with the delta still on it.
     `options` are those of `labkit.fit`. Deterministic in `start`. UsageError for an unknown name.
     """
     chosen, rows = METHODS[method_name(name)], start.task.splits["train"]
     found, lr = chosen.prepare(start), lr or chosen.rate_for(start.model)
+    if delta is not None:
+        delta.attach(found.model)
     batches = Batches(rows, found.method.collate, min(BATCH, len(rows)), seed=start.seed)
     fit(
         found.model,
         found.method.loss,
         batches,
         steps=steps,
-        lr=lr or chosen.rate_for(start.model),
+        lr=lr,
         seed=start.seed,
         **options,
     )

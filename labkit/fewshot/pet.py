@@ -20,12 +20,13 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.fewshot.encoding import check_end
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import Verbalizer, pieces_of
-from labkit.foundations.encoder import labels_of, lm_logits, usable_length, with_labels
+from labkit.foundations.encoder import labels_of, lm_logits, reads_left_to_right, usable_length, with_labels
 from labkit.foundations.heads import checked
-from labkit.foundations.pretraining import MaskedLM, mask_tokens
+from labkit.foundations.pretraining import auxiliary, mask_tokens
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -34,7 +35,8 @@ MLM_KEYS = ("input_ids", "attention_mask", "token_type_ids", "soft_mask")
 
 
 class PET:
-    """The method: template + verbalizer, on any masked language model.
+    """The method: template + verbalizer, on any masked language model, or one that reads left to right: there no field
+    may follow the one blank, words of one piece are its next token, and what the template says behind it is not read.
 
     `unlabelled` rows and `mlm_weight` (α in [0, 1]) add the auxiliary language modelling. Raises UsageError where the
     template's blanks and the verbalizer's words do not agree.
@@ -60,7 +62,7 @@ class PET:
             raise UsageError(
                 f"mlm_weight={mlm_weight}: a number in [0, 1] is needed, and unlabelled rows unless it is 0"
             )
-        self.mlm = MaskedLM(tokenizer) if mlm_weight else None
+        self.mlm = auxiliary(tokenizer) if mlm_weight else None
 
     @classmethod
     def for_task(
@@ -101,20 +103,30 @@ class PET:
         found = self.template.encode(rows, self.tokenizer, self.max_length)
         ids = found["input_ids"].numpy()
         hidden, labels = mask_tokens(
-            ids, self.mlm.special[ids], rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.mlm.random_ids
+            ids, self.mlm.special[ids], rng, mask_id=self.mlm.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
+            replace=self.mlm.replace,
         )  # fmt: skip
         found |= {"input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
         return {f"mlm_{name}": found[name] for name in (*MLM_KEYS, "labels") if name in found}
 
-    def mask_logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The model's logits for the blanks, computed there alone: (batch, masks, vocabulary)."""
+    def mask_logits(self, model: nn.Module, batch: Mapping[str, Tensor], words: Tensor | None = None) -> Tensor:
+        """The model's logits for the blanks, computed there alone, and with ids `words` for those only: (batch, masks,
+        vocabulary or words).
+        """
+        if reads_left_to_right(model):
+            check_end(self.template)
         columns = batch["mask_positions"]  # (batch, masks)
         rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
-        found = lm_logits(model, addressed(model, batch), rows.reshape(-1), columns.reshape(-1))
+        found = lm_logits(model, addressed(model, batch), rows.reshape(-1), columns.reshape(-1), words)
         return found.unflatten(0, columns.shape)
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """Label scores, (batch, classes): their softmax is the answer, see `Verbalizer.logits`."""
+        """Label scores, (batch, classes): their softmax is the answer, see `Verbalizer.logits`.
+
+        Models that read left to right have large vocabularies, of which the label words' rows alone are computed.
+        """
+        if reads_left_to_right(model):
+            return self.verbalizer.among(self.mask_logits(model, batch, self.verbalizer.word_ids[:, 0])[:, 0])
         return self.verbalizer.logits(self.mask_logits(model, batch))
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -53,7 +53,7 @@ class SoftEmbedding(nn.Module):
         """Token ids (batch, tokens) to vectors (batch, tokens, d)."""
         start = self.base.num_embeddings
         words = self.base(ids.clamp(max=start - 1))
-        soft = self.table()[(ids - start).clamp(min=0)]
+        soft = self.table()[(ids - start).clamp(min=0)].to(words.dtype)
         return torch.where((ids >= start)[..., None], soft, words)
 
 
@@ -93,7 +93,7 @@ def attach_soft_tokens(
         raise UsageError("the model has soft tokens already: take them off with detach_soft_tokens, or load it anew")
     drawn = torch.randint(len(tokenizer), (len(ids),), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen = [drawn[place] if number is None else number for place, number in enumerate(ids)]
-    rows = base.weight[torch.tensor(chosen, device=base.weight.device)]
+    rows = base(torch.tensor(chosen, device=base.weight.device))  # as the model sees them: Gemma's are scaled
     bare.set_input_embeddings(SoftEmbedding(base, rows, encoder).to(base.weight.device))
     setattr(bare.config, MARK, base.num_embeddings)
     return model
@@ -119,7 +119,7 @@ def fold_soft_tokens(model: nn.Module) -> Any:
     rows, start = embedding.table(), embedding.num_embeddings
     folded.set_input_embeddings(embedding.base)
     folded.resize_token_embeddings(start + len(rows), mean_resizing=False)
-    folded.get_input_embeddings().weight[start:] = rows
+    folded.get_input_embeddings().weight[start:] = rows / scale(embedding.base)
     return folded
 
 
@@ -138,6 +138,11 @@ def addressed(model: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         return batch
     mask = batch["soft_mask"]
     return {**batch, "input_ids": torch.where(mask, start - 1 + mask.long().cumsum(1), batch["input_ids"])}
+
+
+def scale(embedding: nn.Module) -> float:
+    """What an embedding multiplies its rows by: 1, or Gemma's √d, which transformers calls `embed_scale`."""
+    return float(getattr(embedding, "embed_scale", 1.0))
 
 
 def _soft_embedding(bare: Any) -> SoftEmbedding:

@@ -170,14 +170,14 @@ class TransPrompt(PET):
         batch["weight"] = torch.tensor([row.get("weight", 1.0) for row in rows], dtype=torch.float32)
         return batch
 
-    def mask_logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The logits for the blanks, each row behind its own prompt: (batch, masks, vocabulary)."""
+    def mask_logits(self, model: nn.Module, batch: Mapping[str, Tensor], words: Tensor | None = None) -> Tensor:
+        """The logits for the blanks, each row behind its own prompt: (batch, masks, vocabulary), or of `words` only."""
         found = dict(addressed(model, batch))
         if found["input_ids"] is not batch["input_ids"]:
             found["input_ids"] = found["input_ids"] + batch["soft_mask"] * (batch["prompt"] * self.tokens)[:, None]
         columns = batch["mask_positions"]  # (batch, masks)
         rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
-        return lm_logits(model, found, rows.reshape(-1), columns.reshape(-1)).unflatten(0, columns.shape)
+        return lm_logits(model, found, rows.reshape(-1), columns.reshape(-1), words).unflatten(0, columns.shape)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Σ w·CE / Σ w − λ·mean entropy of the answers: a scalar in nats (§3.2)."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
+from labkit.fewshot.encoding import text_ids
 
 AGGREGATES = ("mean", "max", "sum")
 
@@ -84,6 +85,14 @@ class Verbalizer:
         """
         return class_scores(self.word_logits(mask_logits), self._table, self.aggregate)  # type: ignore[attr-defined]
 
+    def among(self, word_logits: Tensor) -> Tensor:
+        """`logits` from the logits of the words alone, (batch, words): up to one number a row, the same for all its
+        classes, which the softmax that is the answer cancels. For words of one piece.
+        """
+        scores = word_logits.float()
+        scores = scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
+        return class_scores(scores, self._table, self.aggregate)  # type: ignore[attr-defined]
+
     @torch.no_grad()
     def calibrate(self, mask_logits: Tensor) -> Verbalizer:
         """The same with each word's mean probability over these blanks as its prior.
@@ -103,8 +112,13 @@ class Verbalizer:
 
 
 def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of a word as it stands after a space; byte-level tokenizers tell the two apart."""
-    return tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    """The ids of a word as it stands in a text."""
+    return text_ids(tokenizer, [in_text(word)])[0]
+
+
+def in_text(word: str) -> str:
+    """The word with the space before it, which byte-level tokenizers tell from none; Chinese has none."""
+    return word if "\u4e00" <= word[:1] <= "\u9fff" else " " + word
 
 
 def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:

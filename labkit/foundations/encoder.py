@@ -1,22 +1,33 @@
-"""What every method asks of a `transformers` encoder: padded inputs, its body, its LM head at chosen positions only.
+"""What every method asks of a model of `transformers`: padded inputs, its body, its LM head at chosen positions only.
 
 Notable: the LM head is most of a small model's work (d x vocabulary multiplications a token), and all but the masked
 positions of it are thrown away. `lm_logits` lets a hook on the head's first module pick those positions out of the
-hidden states, so that the model's own forward runs unchanged, whatever wraps it (mixed precision, DDP, DeepSpeed).
+hidden states, so that the model's own forward runs unchanged, whatever wraps it (mixed precision, DDP, DeepSpeed);
+another hook has the last layer multiply the rows of some words only. After its last attention an encoder mixes no
+positions any more, so a BERT picks them there, which saves half of its last layer.
+
+A masked model says a token from the state at its own place, one that reads left to right from the state before it.
+Who asks for the token at a place need not know which it is: the difference is settled here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from labkit.errors import UsageError
 
@@ -31,6 +42,9 @@ HEADS = {
     "generator_predictions": ("electra", "convbert"),
     "head": ("modernbert",),
 }
+
+# Their layers end in attention.output (states, input), intermediate and output, each a function of one position.
+LAYERED = ("bert", "ernie", "roberta", "xlm-roberta", "camembert", "electra")
 
 # They compare two tokens' types in attention, without a table of types.
 RELATIVE_TYPES = ("xlnet", "funnel")
@@ -48,6 +62,24 @@ def backbone(model: nn.Module) -> Any:
     """The encoder below any head: a `PreTrainedModel` from tokens to hidden states; the model itself if it has none."""
     bare = unwrapped(model)
     return getattr(bare, "base_model", bare)
+
+
+def reads_left_to_right(model: nn.Module) -> bool:
+    """Whether a token's state knows only what stands before it, as in GPT, Llama and Gemma."""
+    config = getattr(backbone(model), "config", None)
+    kind = getattr(config, "model_type", None)
+    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return bool(getattr(config, "is_decoder", False)) or (causal and kind not in RELATIVE_TYPES)
+
+
+def goes_on(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer belongs to a model that goes on with a text, rather than reading it whole: no [CLS]."""
+    return getattr(tokenizer, "cls_token_id", None) is None
+
+
+def padding(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id to pad with; where the tokenizer names none, any does, for nothing attends to it."""
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
 
 
 def to_batch(sequences: Sequence[Any], pad: int) -> dict[str, np.ndarray]:
@@ -111,58 +143,128 @@ def _positions(encoder: nn.Module) -> int | None:
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
-def lm_logits(model: nn.Module, batch: Mapping[str, Any], rows: Tensor, columns: Tensor) -> Tensor:
-    """The masked-LM logits at the positions (rows[i], columns[i]) alone: (n, vocabulary).
+def lm_logits(
+    model: nn.Module, batch: Mapping[str, Any], rows: Tensor, columns: Tensor, words: Tensor | None = None
+) -> Tensor:
+    """The LM's logits for the tokens at the positions (rows[i], columns[i]) alone: (n, vocabulary), or with ids `words`
+    theirs only: (n, words).
 
-    Equal to `model(**inputs).logits[rows, columns]`, at a fraction of the work for the types in HEADS. UsageError for
-    a model without a masked-LM head.
+    Of a masked model they equal `model(**inputs).logits[rows, columns]`, of one that reads left to right
+    `logits[rows, columns - 1]`, where a column may also be the place just after the text; at a fraction of the work
+    for the types in HEADS and those that read left to right. UsageError for a model without an LM head.
     """
     bare, inputs = unwrapped(model), model_inputs(model, batch)
-    head, thread = _lm_head(bare), threading.get_ident()
-
-    def pick(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if threading.get_ident() != thread:  # another thread's pass through the same model
-            return None
-        return (args[0][rows, columns][None], *args[1:])  # (1, n, d)
-
-    handle = head.register_forward_pre_hook(pick) if head is not None else None
-    try:
+    columns = columns - 1 if reads_left_to_right(bare) else columns
+    head, decoder = _lm_head(bare), bare.get_output_embeddings()
+    with contextlib.ExitStack() as hooks:
+        if head is not None and (early := _after_last_attention(bare)) is not None:
+            hooks.enter_context(_hooked(early, lambda args: tuple(one[rows, columns][None] for one in args)))
+        elif head is not None:
+            hooks.enter_context(_hooked(head, lambda args: (args[0][rows, columns][None], *args[1:])))  # (1, n, d)
+        if words is not None and isinstance(decoder, nn.Linear):
+            hooks.enter_context(_narrow(decoder, words.to(decoder.weight.device)))
         logits = getattr(model(**inputs), "logits", None)
-    finally:
-        if handle is not None:
-            handle.remove()
-    if logits is None or logits.ndim != 3 or logits.shape[-1] != bare.config.vocab_size:
+    width = 0 if logits is None or logits.ndim != 3 else logits.shape[-1]
+    if width != bare.config.vocab_size and (words is None or width != len(words) or logits is None):
         raise UsageError(
             f"{type(bare).__name__} has no masked-LM head: load the model with head='mlm' (AutoModelForMaskedLM)"
         )
-    return logits[0] if head is not None else logits[rows, columns]
+    found = logits[0] if head is not None else logits[rows, columns]
+    return found if words is None or width == len(words) else found[:, words]
 
 
 def lm_states_and_logits(
-    model: nn.Module, batch: Mapping[str, Any], rows: Tensor, columns: Tensor
+    model: nn.Module, batch: Mapping[str, Any], rows: Tensor, columns: Tensor, words: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The vectors from which the LM head chooses words, its transform's output, and the logits they give, at (rows[i],
-    columns[i]): (n, d) and (n, vocabulary). For a model without such a head: its last hidden states, and None.
+    """The vectors from which the LM head chooses the tokens at (rows[i], columns[i]), its transform's output, and the
+    logits they give, as `lm_logits`: (n, d) and (n, vocabulary). For a model without such a head: its last hidden
+    states there, and None.
     """
-    bare, thread, seen = unwrapped(model), threading.get_ident(), []
-    decoder = bare.get_output_embeddings()
+    bare, seen = unwrapped(model), []
+    decoder, shift = bare.get_output_embeddings(), int(reads_left_to_right(bare))
     if decoder is None:
-        return backbone(bare)(**model_inputs(backbone(bare), batch)).last_hidden_state[rows, columns], None
+        states = backbone(bare)(**model_inputs(backbone(bare), batch)).last_hidden_state
+        return states[rows, columns - shift], None
+    with _hooked(decoder, lambda args: seen.append(args[0])):
+        logits = lm_logits(model, batch, rows, columns, words)
+    picked = _lm_head(bare) not in (None, decoder)  # before the decoder; its own states are seen first
+    return (seen[-1][0] if picked else seen[-1][rows, columns - shift]), logits
 
-    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if threading.get_ident() == thread:
-            seen.append(args[0])
 
-    handle = decoder.register_forward_pre_hook(keep)
+def full_precision(values: Tensor) -> Tensor:
+    """The values in float32, or in float64 where they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def nothing(like: Tensor) -> Tensor:
+    """No words: for who wants states, and no logits."""
+    return torch.zeros(0, dtype=torch.long, device=like.device)
+
+
+@contextlib.contextmanager
+def _hooked(module: nn.Module, change: Any) -> Iterator[None]:
+    """Inside, `change(args)` sees a module's arguments before each call of this thread, and may give others."""
+    thread = threading.get_ident()  # another's pass through the same model is none of ours
+    handle = module.register_forward_pre_hook(lambda _, args: change(args) if threading.get_ident() == thread else None)
     try:
-        logits = lm_logits(model, batch, rows, columns)
+        yield
     finally:
         handle.remove()
-    picked = _lm_head(bare) is not None
-    return (seen[-1][0] if picked else seen[-1][rows, columns]), logits
+
+
+@contextlib.contextmanager
+def _narrow(decoder: nn.Linear, words: Tensor) -> Iterator[None]:
+    """Inside, a linear layer gives the columns `words` of its output alone, and multiplies no others.
+
+    In float32 at least: few as they are, it costs nothing, and bfloat16 tells no logits of 20 and 20.06 apart.
+    """
+    thread, seen = threading.get_ident(), []
+
+    def choose(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if threading.get_ident() != thread:
+            return output
+        states, weight = (full_precision(part) for part in (seen.pop(), decoder.weight[words]))
+        bias = None if decoder.bias is None else full_precision(decoder.bias[words])
+        with torch.autocast(states.device.type, enabled=False):
+            return F.linear(states, weight, bias)
+
+    def keep(args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(args[0])
+        return (args[0][..., :0, :],)  # no state is left to multiply
+
+    handle = decoder.register_forward_hook(choose)
+    try:
+        with _hooked(decoder, keep):
+            yield
+    finally:
+        handle.remove()
 
 
 def _lm_head(bare: nn.Module) -> nn.Module | None:
+    if reads_left_to_right(bare):
+        return bare.get_output_embeddings()
     kind = getattr(bare.config, "model_type", None)
     found = (bare._modules.get(name) for name, kinds in HEADS.items() if kind in kinds)
     return next((module for module in found if module is not None), None)
+
+
+def _after_last_attention(bare: nn.Module) -> nn.Module | None:
+    """The module after which an encoder mixes positions no more, called with (batch, tokens, d) twice.
+
+    None where that is not known, where a part of the last layer is not transformers' own or is watched (adapters and
+    prompts may count on whole texts), and where the layer will run again, in the backward pass.
+    """
+    body, config = backbone(bare), bare.config
+    if config.model_type not in LAYERED or config.is_decoder or getattr(config, "chunk_size_feed_forward", 0):
+        return None
+    layer = body.encoder.layer[-1]
+    if getattr(body, "pooler", None) is not None or getattr(layer, "gradient_checkpointing", False):
+        return None
+    way = (bare, body, body.encoder, layer, layer.attention, layer.attention.output, layer.intermediate, layer.output)
+    return layer.attention.output if all(map(_untouched, way)) else None
+
+
+def _untouched(module: nn.Module) -> bool:
+    """Whether a module does what its class of transformers says, and nobody looks on."""
+    own = type(module).__module__.startswith("transformers.models.") and "forward" not in vars(module)
+    return own and not (module._forward_hooks or module._forward_pre_hooks)

@@ -1,7 +1,8 @@
 """Fine-tuning heads: one vector for a text, one linear layer on it (Devlin et al. 2019, §3.2 and §4.1).
 
 How the vector comes about is the whole choice: the first token's last state ("cls"), the mean over all tokens
-("mean"), or the first state through the backbone's own dense-and-tanh pooler ("pooler", what BERT was published with).
+("mean"), the first state through the backbone's own dense-and-tanh pooler ("pooler", what BERT was published with), or
+the last token's state ("last", for models that read left to right: no other state knows the whole text).
 
 `EncoderClassifier` keeps the backbone under the name it has in transformers and writes the backbone's own
 configuration, so that `AutoModel.from_pretrained(folder)` reads its encoder, and `AutoModelForTokenClassification` all
@@ -26,15 +27,18 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from labkit.errors import DataError, UsageError, unknown
 from labkit.foundations.encoder import (
     backbone,
+    goes_on,
     labels_of,
     model_inputs,
+    padding,
+    reads_left_to_right,
     to_batch,
     unwrapped,
     usable_length,
     with_labels,
 )
 
-POOLINGS = ("cls", "mean", "pooler")
+POOLINGS = ("cls", "mean", "pooler", "last")
 
 
 class EncoderClassifier(PreTrainedModel):
@@ -83,6 +87,7 @@ class EncoderClassifier(PreTrainedModel):
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
             "position_ids": position_ids, "inputs_embeds": inputs_embeds,
         }  # fmt: skip
+        offered |= self._places(position_ids, attention_mask)
         taken = model_inputs(self.base_model, {name: value for name, value in offered.items() if value is not None})
         out = self.base_model(
             **taken, output_hidden_states=output_hidden_states, output_attentions=output_attentions, return_dict=True
@@ -99,12 +104,26 @@ class EncoderClassifier(PreTrainedModel):
         if self.pooling == "pooler":
             return out.pooler_output
         states = out.last_hidden_state  # (batch, tokens, d)
+        if self.pooling == "last":
+            return states[:, -1] if attention_mask is None else states[_last(attention_mask)]
         if self.pooling == "cls":
             return states[:, 0]
         if attention_mask is None:
             return states.mean(1)
         weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def _places(self, position_ids: Tensor | None, attention_mask: Tensor | None) -> dict[str, Tensor]:
+        """Positions counted from each text's first token, for texts padded on the left."""
+        if self.pooling != "last" or position_ids is not None or attention_mask is None or attention_mask[:, 0].all():
+            return {}
+        return {"position_ids": (attention_mask.cumsum(1) - 1).clamp(min=0)}
+
+
+def _last(attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of each text's last token, whichever side the padding is on: (batch,) each."""
+    rows, tokens = torch.arange(len(attention_mask), device=attention_mask.device), attention_mask.shape[1]
+    return rows, tokens - 1 - attention_mask.flip(1).argmax(1)
 
 
 def add_head(
@@ -130,6 +149,9 @@ def add_head(
         raise UsageError(f"a classification head needs an encoder of transformers, not a {kind}")
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
+    if pooling in ("cls", "pooler") and reads_left_to_right(encoder):
+        kind = type(unwrapped(model)).__name__
+        raise UsageError(f"pooling={pooling!r}: the first state of a {kind} has seen no text: take 'last' or 'mean'")
     names = [str(number) for number in range(classes)] if isinstance(classes, int) else list(classes)
     if len(names) < 2:
         raise UsageError(f"a classifier needs at least two classes, not {classes!r}")
@@ -196,11 +218,17 @@ class HeadClassifier:
         """`input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them, (batch, tokens); `labels`
         (batch,).
         """
-        found = self.tokenizer(
-            *(self._texts(rows, field) for field in self.fields), truncation=True, max_length=self.max_length,
-            split_special_tokens=True, return_attention_mask=False,
-        )  # fmt: skip
-        batch = to_batch(found["input_ids"], self.tokenizer.pad_token_id)
+        texts = [self._texts(rows, field) for field in self.fields]
+        options = {"truncation": True, "split_special_tokens": True, "return_attention_mask": False}
+        if goes_on(self.tokenizer):  # it has no separator, and would begin the second text as a new one
+            start = self.tokenizer("")["input_ids"]
+            texts = [texts[0], *(["\n" + text for text in some] for some in texts[1:])]
+            room = self.max_length - len(start)
+            found = self.tokenizer(*texts, add_special_tokens=False, max_length=room, **options)
+            found["input_ids"] = [start + ids for ids in found["input_ids"]]
+        else:
+            found = self.tokenizer(*texts, max_length=self.max_length, **options)
+        batch = to_batch(found["input_ids"], padding(self.tokenizer))
         if "token_type_ids" in found:
             batch["token_type_ids"] = to_batch(found["token_type_ids"], 0)["input_ids"]
         return with_labels({name: torch.from_numpy(value) for name, value in batch.items()}, rows)

@@ -1,12 +1,18 @@
-"""What a pipeline is to do: its settings, checked, and the few-shot task of each seed."""
+"""What a pipeline is to do: its settings, the report that it goes on with, and the few-shot task of each seed."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from labkit import files
+from labkit.config import to_dict
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.methods import METHODS, method_name
+from labkit.pipeline.overlap import clean
+from labkit.report import Report
 from labkit.tasks import Task, load_task
 
 
@@ -31,8 +37,11 @@ class PipelineSettings:
     out: str = "runs/pipeline"
     resume: bool = False
     few_shot_steps: int = 60
-    student_layers: int = 2
-    student_hidden: int = 32
+    student: Literal["auto", "shrunk", "own"] = "auto"  # the teacher made small, or a BERT with a vocabulary of its own
+    student_layers: int | None = None  # 2, or 3 for an own student
+    student_hidden: int | None = None  # 32, or 192 for an own student
+    student_vocabulary: int = 8000  # an own student's WordPiece pieces, at most
+    student_steps: int = 1500  # an own student's steps of masked language modelling before it is taught
     distil_epochs: int = 12
     unlabelled_rows: int = 8000  # at most this many unlabelled texts are used
     test_rows: int = 1000
@@ -46,6 +55,20 @@ class PipelineSettings:
         object.__setattr__(self, "few_shot", method_name(self.few_shot))
 
 
+def open_report(settings: PipelineSettings, command: str) -> Report:
+    """The report so far when resuming, else a new one; refuses to mix two settings in one folder."""
+    out = Path(settings.out)
+    record, wanted = out / "settings.json", to_dict(replace(settings, resume=False))
+    if record.is_file():
+        if not settings.resume:
+            raise UsageError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+        if json.loads(record.read_text(encoding="utf-8")) != wanted:
+            raise UsageError(f"{out} was begun with other settings ({record}): choose another --out")
+    files.write_json(record, wanted)
+    saved = out / "report.json"
+    return Report.load(saved) if saved.is_file() else Report(command=command)
+
+
 def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
     """The task of one seed: `shots` examples a class, unlabelled text, a bounded test split, and a cloze."""
     name = settings.task.replace("{split}", settings.splits[seed]) if settings.splits else settings.task
@@ -56,9 +79,22 @@ def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
     if "test" not in task.splits:
         raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
     few = with_cloze(task, settings).few_shot(settings.shots, seed)
-    test, unlabelled = few.splits["test"][: settings.test_rows], few.splits["unlabelled"][: settings.unlabelled_rows]
+    unlabelled, note = few.splits["unlabelled"], ""
+    if (
+        settings.unlabelled
+    ):  # text from elsewhere may hold the test; the world's own, drawn from patterns, only seems to
+        unlabelled, note = clean(unlabelled, few.splits["test"], few.fields)
+    splits = {
+        "test": _spread(few.splits["test"], settings.test_rows),
+        "unlabelled": _spread(unlabelled, settings.unlabelled_rows),
+    }
     # One name for all seeds, whichever split each reads: they are one task in the table.
-    return replace(few, name=settings.task, splits={**few.splits, "test": test, "unlabelled": unlabelled})
+    return replace(few, name=settings.task, splits={**few.splits, **splits}).with_note(note)
+
+
+def _spread(rows: list[Any], most: int) -> list[Any]:
+    """At most `most` rows, from all over the list: a file may be sorted by its labels."""
+    return rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
 
 
 def with_cloze(task: Task, settings: PipelineSettings) -> Task:

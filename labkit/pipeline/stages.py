@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel
 
 from labkit import files, measure
@@ -20,23 +19,30 @@ from labkit.apps import load_app, save_app
 from labkit.compression import distill, int8
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert
-from labkit.config import to_dict
+from labkit.config import fingerprint
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
 from labkit.fewshot import methods
+from labkit.fewshot.delta import LoRA, merge
 from labkit.fewshot.soft_tokens import plain
+from labkit.foundations.encoder import reads_left_to_right
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
-from labkit.lab import quietly
-from labkit.pipeline.settings import PipelineSettings, few_shot_task
+from labkit.lab import quietly, wants_progress
+from labkit.pipeline.landing import ALONE, BATCH, TAUGHT
+from labkit.pipeline.own_student import own_student
+from labkit.pipeline.settings import PipelineSettings, few_shot_task, open_report
 from labkit.report import Report
 from labkit.tasks import Task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load, recipe
 from labkit.zoo.building import pretrain
 
-BATCH = 32  # sentences a batch, where the small model is trained and where latency is measured
-BASELINES = ("fine-tune [CLS]", "fine-tune [mean]")  # what the few-shot method is compared with
+# What the few-shot method is compared with; of a model that reads left to right only the last state knows the text.
+BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
+# Such a model is large: it trains by LoRA, for all its weights' gradients would fill the memory.
+LORA, LORA_RATE = LoRA(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")), 2e-4
+SHRUNK, OWN = (2, 32), (3, 192)  # layers and width of a student, unless the settings say
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Trained:
     model: PreTrainedModel
     tokenizer: Any
     method: Any
+    trainable: int | None = None
     quantised: str | None = None
 
 
@@ -55,21 +62,23 @@ class Pipeline:
     def __init__(self, settings: PipelineSettings, progress: bool | None, command: str) -> None:
         self.settings, self.progress, self.out = settings, progress, Path(settings.out)
         self.tasks = [few_shot_task(settings, seed) for seed in range(settings.seeds)]
-        self.report = self._open_report(command)
+        # What can be wrong with them is said before anything is written.
+        self.named = load(settings.model, progress=progress) if settings.model else None
+        self.left_to_right = self.named is not None and reads_left_to_right(self.named.model)
+        self.own = settings.student == "own" or (settings.student == "auto" and self.left_to_right)
+        self.best = TAUGHT if self.own else "student, TinyBERT"
+        self._check_student()
+        self.report = open_report(settings, command)
 
-    def _open_report(self, command: str) -> Report:
-        """The report so far when resuming, else a new one; refuses to mix two settings in one folder."""
-        record, wanted = self.out / "settings.json", to_dict(replace(self.settings, resume=False))
-        if record.is_file():
-            if not self.settings.resume:
-                raise UsageError(
-                    f"{self.out} holds a run already: add --resume to go on with it, or choose another --out"
-                )
-            if json.loads(record.read_text(encoding="utf-8")) != wanted:
-                raise UsageError(f"{self.out} was begun with other settings ({record}): choose another --out")
-        files.write_json(record, wanted)
-        saved = self.out / "report.json"
-        return Report.load(saved) if saved.is_file() else Report(command=command)
+    def _check_student(self) -> None:
+        if self.left_to_right and not self.own:
+            raise UsageError(
+                f"{self.settings.model} reads left to right, and only BERT's like can be made smaller: --student own"
+            )
+        if self.own and not self.tasks[0].splits["unlabelled"]:
+            raise DataError(
+                "a student of its own learns its words from unlabelled text, and there is none: --unlabelled"
+            )
 
     def run(self) -> Report:
         """All stages, seed by seed; the report is on disk after every run."""
@@ -78,6 +87,8 @@ class Pipeline:
             self.adapt(base, task, seed)
             self.distil(base, task, seed)
             self.quantise(task, seed)
+            if self.own:
+                self.time_in_turn(seed)
         self._say("5/5 table and picture")
         shutil.copytree(self.out / "4-quantised/small-seed-0", self.out / "app", dirs_exist_ok=True)
         self.report.save(self.out / "report.json")
@@ -91,28 +102,31 @@ class Pipeline:
         folder = self.out / "1-pretrained"
         if folder.is_dir():
             return load(str(folder))
-        if self.settings.model is None:
-            item = recipe(f"micro-bert-{self.tasks[0].language}")
-            self._say(f"1/5 pre-train {item.name} from scratch: {item.steps} steps")
-            model, tokenizer, _ = pretrain(item, folder=self.out / "checkpoints", resume=True, progress=self.progress)
-            base = Loaded(model, tokenizer)
-        else:
+        base = self.named or self._from_scratch()
+        if self.named is not None:
             self._say(f"1/5 pre-trained model: {self.settings.model}")
-            base = load(self.settings.model, progress=self.progress)
-            if base.fresh:
-                self._train_head(base)
-        with quietly(), files.writing_folder(folder) as temporary:
-            base.model.save_pretrained(temporary)
-            base.tokenizer.save_pretrained(temporary)
+            if not base.fresh:
+                return base  # its name says where it is
+            self._train_head(base)
+        self._save(base, folder)
         return base
+
+    def _from_scratch(self) -> Loaded:
+        item = recipe(f"micro-bert-{self.tasks[0].language}")
+        self._say(f"1/5 pre-train {item.name} from scratch: {item.steps} steps")
+        model, tokenizer, _ = pretrain(item, folder=self.out / "checkpoints", resume=True, progress=self.progress)
+        return Loaded(model, tokenizer)
+
+    def _save(self, found: Loaded, folder: Path) -> None:
+        with quietly(), files.writing_folder(folder) as temporary:
+            found.model.save_pretrained(temporary)
+            found.tokenizer.save_pretrained(temporary)
 
     def _train_head(self, base: Loaded) -> None:
         """Train the fresh parameters alone, on unlabelled text; the head's decoder is tied to the embeddings."""
-        texts = [" ".join(str(row[f]) for f in self.tasks[0].fields) for row in self.tasks[0].splits["unlabelled"]]
+        texts = self._texts()
         if not texts:
-            raise DataError(
-                "this model has no masked-LM head, and the task no unlabelled text to train one: add --unlabelled"
-            )
+            raise DataError("this model has no masked-LM head, and there is no text to train one: add --unlabelled")
         self._say(f"    it has no masked-LM head: training one on {len(texts)} unlabelled texts, body frozen")
         frozen = [p for name, p in base.model.named_parameters() if name not in base.fresh and p.requires_grad]
         objective = MaskedLM(base.tokenizer)
@@ -123,48 +137,79 @@ class Pipeline:
         for parameter in frozen:
             parameter.requires_grad_(True)
 
+    def _texts(self) -> list[str]:
+        """The unlabelled text, a line a row."""
+        task = self.tasks[0]
+        return [" ".join(str(row[field]) for field in task.fields) for row in task.splits["unlabelled"]]
+
     # Stage 2
 
     def adapt(self, base: Loaded, task: Task, seed: int) -> None:
         """The large model from a few examples: both kinds of head fine-tuning, and the method chosen."""
         self._say(f"2/5 adapt to {task.name} from {self.settings.shots} examples a class, seed {seed}")
-        for name in dict.fromkeys([*BASELINES, self.settings.few_shot]):
+        if self.settings.unlabelled and task.note:
+            self._say(f"    {task.note}")
+        heads, options = (LEFT_TO_RIGHT, {"delta": LORA, "lr": LORA_RATE}) if self.left_to_right else (BASELINES, {})
+        for name in dict.fromkeys([*heads, self.settings.few_shot]):
             folder = self._teacher(seed) if name == self.settings.few_shot else None
-            self._once(name, seed, lambda name=name: self._adapted(base, base.model, task, seed, name), folder)
+            self._once(name, seed, lambda name=name: self._adapted(base, task, seed, name, **options), folder)
 
-    def _adapted(self, base: Loaded, body: PreTrainedModel, task: Task, seed: int, name: str) -> Trained:
-        """`body` adapted by one method on the few examples, as a model that plain transformers saves."""
-        start, steps = methods.Start(body, base.tokenizer, task, seed), self.settings.few_shot_steps
-        found = methods.adapt(start, name, steps=steps, progress=self.progress)
-        return Trained(plain(found.model), base.tokenizer, found.method)
+    def _adapted(self, start: Loaded, task: Task, seed: int, name: str, **options: Any) -> Trained:
+        """A model adapted by one method on the few examples, as one that plain transformers saves."""
+        few = methods.Start(start.model, start.tokenizer, task, seed)
+        found = methods.adapt(few, name, steps=self.settings.few_shot_steps, progress=self.progress, **options)
+        trained = measure.trainable(found.model)
+        if "delta" in options:
+            merge(found.model)
+        return Trained(plain(found.model), start.tokenizer, found.method, trained)
 
     # Stage 3
 
     def distil(self, base: Loaded, task: Task, seed: int) -> None:
-        """The small model: fine-tuned on the same few examples, distilled by KD, distilled by TinyBERT."""
-        layers, hidden = self.settings.student_layers, self.settings.student_hidden
+        """The small model: fine-tuned on the same examples, taught by KD, and by TinyBERT if it is of the same kind."""
+        layers, hidden = self._size()
         self._say(f"3/5 distil into {layers} layers, {hidden} wide, seed {seed}")
-        alone = "fine-tune [mean]"
-        self._once(
-            "student, fine-tuned", seed, lambda: self._adapted(base, self._student(base, seed), task, seed, alone)
-        )
+        student = self._own_student() if self.own else self._shrunk(base, seed)
+        alone, small = "fine-tune [mean]", self._student(seed)
+        self._once(ALONE, seed, lambda: self._adapted(student, task, seed, alone))
         if not task.splits["unlabelled"]:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
-        self._once("student, KD", seed, lambda: self._distilled(base, task, seed, inner=False))
-        small = self.out / f"3-distilled/seed-{seed}"
-        self._once("student, TinyBERT", seed, lambda: self._distilled(base, task, seed, inner=True), small)
+        for name in dict.fromkeys([TAUGHT, self.best]):
+            inner, folder = name == "student, TinyBERT", small if name == self.best else None
+            self._once(name, seed, lambda inner=inner: self._distilled(student, task, seed, inner=inner), folder)
 
-    def _student(self, base: Loaded, seed: int) -> PreTrainedModel:
-        heads = base.model.config.num_attention_heads
-        hidden = heads * math.ceil(self.settings.student_hidden / heads)  # the heads must divide the width
-        return shrink(base.model, layers=self.settings.student_layers, hidden=hidden, seed=seed)
+    def _size(self) -> tuple[int, int]:
+        layers, hidden = OWN if self.own else SHRUNK
+        return self.settings.student_layers or layers, self.settings.student_hidden or hidden
 
-    def _distilled(self, base: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
+    def _shrunk(self, base: Loaded, seed: int) -> Loaded:
+        """The teacher's like, with its tokenizer."""
+        heads, (layers, hidden) = base.model.config.num_attention_heads, self._size()
+        hidden = heads * math.ceil(hidden / heads)  # the heads must divide the width
+        return Loaded(shrink(base.model, layers=layers, hidden=hidden, seed=seed), base.tokenizer)
+
+    def _own_student(self) -> Loaded:
+        """A BERT with a vocabulary of its own that has read the unlabelled text: one for all seeds."""
+        folder, steps = self.out / "3-distilled/untaught", self.settings.student_steps
+        if not folder.is_dir():
+            self._say(f"    a student of its own learns its words, and {steps} steps of masked language modelling")
+            sizes = dict(zip(("layers", "hidden"), self._size(), strict=True))
+            vocabulary = self.settings.student_vocabulary
+            self._save(
+                own_student(self._texts(), **sizes, vocabulary=vocabulary, steps=steps, progress=self.progress), folder
+            )
+        return load(str(folder))
+
+    def _distilled(self, start: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
         """KD from the adapted teacher on all text there is; `inner` adds TinyBERT's losses inside the network first."""
         teacher = load_app(self._teacher(seed))
+        if teacher.card.labels != tuple(task.labels):
+            said, asked = ", ".join(teacher.card.labels), ", ".join(task.labels)
+            raise DataError(f"{self._teacher(seed)}: this teacher answers with {said}, the task asks for {asked}: "
+                            "choose another --out")  # fmt: skip
         rows = [*task.splits["train"], *task.splits["unlabelled"]]
-        student = add_head(self._student(base, seed), task.labels, pooling="mean", seed=seed)
-        method = HeadClassifier(base.tokenizer, task.fields)
+        student = add_head(start.model, task.labels, pooling="mean", seed=seed)
+        method = HeadClassifier(start.tokenizer, task.fields)
         epochs, options = self.settings.distil_epochs, {"lr": 1e-3, "seed": seed, "progress": self.progress}
         if inner:
             tiny = TinyBert(method, teacher.model, prediction=0)
@@ -174,26 +219,25 @@ class Pipeline:
         objective = distill.Distill(method)
         batches = Batches(self._taught(teacher, rows, seed), objective.collate, BATCH, seed=seed)
         fit(student, objective, batches, epochs=epochs, **options)
-        return Trained(student, base.tokenizer, method)
+        return Trained(student, start.tokenizer, method, measure.trainable(student))
 
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-        """Rows with the teacher's logits, computed once a seed and kept for the second distillation."""
-        saved = self.out / f"2-adapted/logits-seed-{seed}.npy"
-        if not saved.is_file():
-            logits = distill.teacher_logits(teacher.model, teacher.method, rows)
-            with files.writing(saved) as temporary, open(temporary, "wb") as stream:
-                np.save(stream, logits, allow_pickle=False)
-        return distill.join_teacher(rows, np.load(saved, allow_pickle=False))
+        """Rows with the teacher's logits, which are saved as they come and serve the second distillation too."""
+        texts = [[row[field] for field in teacher.card.fields] for row in rows]
+        saved = self.out / f"2-adapted/answers-seed-{seed}-{fingerprint(texts)}.npy"
+        logits = distill.teacher_logits(
+            teacher.model, teacher.method, rows, keep=saved, progress=wants_progress(self.progress)
+        )
+        return distill.join_teacher(rows, logits)
 
     # Stage 4
 
     def quantise(self, task: Task, seed: int) -> None:
-        """Both models in row-wise int8."""
+        """Both models in row-wise int8; a teacher that reads left to right stays as it is."""
         self._say(f"4/5 quantise to int8, seed {seed}")
-        for name, folder in (
-            (f"{self.settings.few_shot} + int8", self._teacher(seed)),
-            ("student, TinyBERT + int8", self.out / f"3-distilled/seed-{seed}"),
-        ):
+        both = {} if self.left_to_right else {f"{self.settings.few_shot} + int8": self._teacher(seed)}
+        both[f"{self.best} + int8"] = self._student(seed)
+        for name, folder in both.items():
 
             def make(folder: Path = folder) -> Trained:
                 app = load_app(folder)
@@ -214,7 +258,7 @@ class Pipeline:
         value = evaluate(trained.model, trained.method, task, "test", progress=self.progress)[task.metric]
         self.report.add(
             method, task, value, seed=seed, seconds=seconds,
-            trainable=None if trained.quantised else measure.trainable(trained.model),
+            trainable=trained.trainable,
             parameters=measure.parameters(trained.model), bytes=measure.bytes_on_disk(trained.model),
             latency_ms=self._latency(trained, task),
         )  # fmt: skip
@@ -226,13 +270,30 @@ class Pipeline:
         self.report.save(self.out / "report.json")
         self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")
 
-    def _latency(self, trained: Trained, task: Task) -> float:
-        """Median milliseconds a sentence in batches of 32."""
+    def _latency(self, trained: Any, task: Task) -> float:
+        """Median milliseconds a sentence in batches of 32, of a Trained or an App; of a slow teacher over fewer."""
         rows = task.splits["test"][: 4 * BATCH]
-        return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)))
+        often = {"repeats": 1, "warm_up": 1} if self.own else {}
+        return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)), **often)
+
+    def time_in_turn(self, seed: int) -> None:
+        """Teacher and student timed in turn on the same sentences, so that what else the machine does slows both."""
+        rows = {row.method: row for row in self.report.rows if row.seed == seed}
+        large, small = rows[self.settings.few_shot], rows[self.best]
+        if "speedup" in small.extra:
+            return
+        pair = [load_app(folder) for folder in (self._teacher(seed), self._student(seed))]
+        turns = [[self._latency(app, self.tasks[seed]) for app in pair] for _ in range(3)]
+        slow, fast = (statistics.median(times) for times in zip(*turns, strict=True))
+        for row, latency, extra in ((large, slow, {}), (small, fast, {"speedup": slow / fast})):
+            self.report.add(**{**row.plain(), "latency_ms": latency, **extra})
+        self.report.save(self.out / "report.json")
 
     def _teacher(self, seed: int) -> Path:
         return self.out / f"2-adapted/seed-{seed}"
+
+    def _student(self, seed: int) -> Path:
+        return self.out / f"3-distilled/seed-{seed}"
 
     def _say(self, line: str) -> None:
         if self.progress is not False:

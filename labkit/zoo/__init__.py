@@ -5,11 +5,12 @@ model, tokenizer = load("micro-bert-en", head="mlm")
 
 from __future__ import annotations
 
+from labkit.zoo.gemma import PACKAGED, Packaged
 from labkit.zoo.loading import HUB, Loaded, load, source
 from labkit.zoo.recipes import RECIPES, AlbertRecipe, Recipe, recipe, recipe_hash
 from labkit.zoo.store import build, clean, find, list_models, path, verify
 
 __all__ = [
-    "HUB", "RECIPES", "AlbertRecipe", "Loaded", "Recipe", "build", "clean", "find", "list_models", "load", "path",
-    "recipe", "recipe_hash", "source", "verify",
+    "HUB", "PACKAGED", "RECIPES", "AlbertRecipe", "Loaded", "Packaged", "Recipe", "build", "clean", "find",
+    "list_models", "load", "path", "recipe", "recipe_hash", "source", "verify",
 ]  # fmt: skip

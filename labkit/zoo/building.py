@@ -4,7 +4,9 @@ loads.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +19,7 @@ from labkit import files
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
 from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
-from labkit.lab import quietly
+from labkit.lab import best_device, quietly
 from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, History, fit
@@ -62,22 +64,38 @@ def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
 
 def pretrain(
     item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None = None, *, folder: Path | None = None,
-    resume: bool = False, progress: bool | None = None,
+    resume: bool = False, progress: bool | None = None, precision: str = "auto",
 ) -> tuple[MicroModel, BertTokenizer, History]:  # fmt: skip
-    """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on."""
+    """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on.
+
+    `precision` is `fit`'s: "bf16" is nearly twice as fast on a CPU that multiplies in it (AVX512-BF16, AMX).
+    """
     texts = corpus(item.world, item.language, item.documents)
     tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
     rows = tokenize_corpus(texts, tokenizer, item.max_length)
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
     weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
     objective = MaskedLM(tokenizer, token_probabilities=weights)
-    lengths = [len(row["input_ids"]) for row in rows]
-    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=lengths)
-    history = fit(
-        model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps, lr=item.lr,
-        warmup=item.warmup, schedule="onecycle", seed=item.seed, save_every=max(item.steps // 5, 1) if folder else 0,
-    )  # fmt: skip
+    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    with _attention_for(model, precision):
+        history = fit(
+            model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps,
+            lr=item.lr, warmup=item.warmup, schedule="onecycle", seed=item.seed, precision=precision,
+            save_every=max(item.steps // 5, 1) if folder else 0,
+        )  # fmt: skip
     return model, tokenizer, history
+
+
+@contextlib.contextmanager
+def _attention_for(model: MicroModel, precision: str) -> Iterator[None]:
+    """Inside, attention as plain products for bf16 on a CPU, where torch's fused kernel takes half of a step."""
+    before = model.config._attn_implementation
+    if precision == "bf16" and best_device().type == "cpu":
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def probe(item: Recipe, model: MicroModel, tokenizer: BertTokenizer) -> float:

@@ -9,19 +9,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from labkit.errors import LabkitError, UsageError, unknown
 from labkit.foundations.heads import add_head
 from labkit.lab import quietly
 from labkit.zoo import store
+from labkit.zoo.gemma import PACKAGED
 from labkit.zoo.recipes import RECIPES
 
-Head = Literal["mlm", "classify"]
+Head = Literal["lm", "mlm", "classify"]
 
 # Short names of models on the hub, as EasyNLP's ModelZoo and common usage have them.
 HUB = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
+    "gemma-270m": "google/gemma-3-270m",
     "bert-base-uncased": "google-bert/bert-base-uncased",
     "bert-base-chinese": "google-bert/bert-base-chinese",
     "roberta-base": "FacebookAI/roberta-base",
@@ -49,11 +61,12 @@ class Loaded:
 
 
 def source(name: str, *, progress: bool | None = None) -> str:
-    """The folder or hub id behind a name; micro models are trained if no good copy exists.
+    """The folder or hub id behind a name; where no good copy exists, micro models are trained and packaged ones
+    converted.
 
     Raises UsageError for a name that is none of recipe, short name, folder, or `owner/name`.
     """
-    if name in RECIPES:
+    if name in RECIPES or name in PACKAGED and (store.cached(PACKAGED[name]).is_dir() or PACKAGED[name].installed):
         return str(store.path(name, progress=progress))
     if name == "minilm" and (bundled := _bundled_minilm()):
         return bundled
@@ -75,29 +88,47 @@ def _bundled_minilm() -> str | None:
 
 
 def load(
-    name: str, head: Head | None = "mlm", *, labels: int = 2, pooling: str = "cls", seed: int = 0,
+    name: str, head: Head | None = "lm", *, labels: int = 2, pooling: str | None = None, seed: int = 0,
     progress: bool | None = None,
 ) -> Loaded:  # fmt: skip
     """A model in float32 on the CPU, in evaluation mode, with its tokenizer.
 
-    `head`: "mlm" a masked-language-model head, "classify" a fresh classifier of `labels` classes over `pooling`,
-    None the bare encoder. What the source does not hold is drawn from `seed`. Only safetensors are read and no code
-    that comes with a model is run. Raises UsageError for unknown names and LabkitError where a hub model cannot be
-    fetched.
+    `head`: "lm" the language-model head that the model was trained with, of masked tokens for the like of BERT and of
+    the next token for the like of GPT; "mlm" the former only; "classify" a fresh classifier of `labels` classes over
+    `pooling` (the first token's state, or a causal model's last); None the bare model. What the source does not hold
+    is drawn from `seed`. Only safetensors are read and no code that comes with a model is run. Raises UsageError for
+    unknown names, for "mlm" where there is none, and LabkitError where a hub model cannot be fetched.
     """
-    if head not in ("mlm", "classify", None):
-        raise unknown("head", head, ["mlm", "classify"])
+    if head not in ("lm", "mlm", "classify", None):
+        raise unknown("head", head, ["lm", "mlm", "classify"])
     where = source(name, progress=progress)
-    kind = AutoModelForMaskedLM if head == "mlm" else AutoModel
     try:
         with quietly(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model, facts = kind.from_pretrained(
+            config = type(AutoConfig.from_pretrained(where, trust_remote_code=False))
+            causal = config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
+            model, facts = _kind(name, head, causal).from_pretrained(
                 where, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise LabkitError(f"model {name!r} cannot be loaded from {where}: {str(error).splitlines()[0]}") from error
+        raise LabkitError(_not_loaded(name, where, error)) from error
     if head == "classify":
-        model = add_head(model, labels, pooling=pooling, seed=seed)
+        model = add_head(model, labels, pooling=pooling or ("last" if causal else "cls"), seed=seed)
     return Loaded(model.eval(), tokenizer, tuple(sorted(facts["missing_keys"])))
+
+
+def _kind(name: str, head: Head | None, causal: bool) -> Any:
+    """The class of transformers that reads a model with this head."""
+    if head == "mlm" and causal:
+        raise UsageError(f"{name} predicts the next token, not masked ones: load it with head='lm'")
+    if head in ("lm", "mlm"):
+        return AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    return AutoModel
+
+
+def _not_loaded(name: str, where: str, error: Exception) -> str:
+    if name in PACKAGED and where == HUB.get(name):
+        gate = f"or, on the hub, accept the terms of {where}, which is gated, and log in with `hf auth login`"
+        return f"{name} is not here: {PACKAGED[name].remedy}; {gate}"
+    return f"model {name!r} cannot be loaded from {where}: {str(error).splitlines()[0]}"

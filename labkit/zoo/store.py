@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit import files
-from labkit.errors import CheckpointError
+from labkit.errors import CheckpointError, unknown
+from labkit.zoo import gemma
+from labkit.zoo.gemma import PACKAGED, Packaged
 from labkit.zoo.recipes import RECIPES, Recipe, recipe, recipe_hash
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -26,9 +28,23 @@ def cache() -> Path:
     return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "zoo"
 
 
-def cached(item: Recipe) -> Path:
-    """The folder in which this very recipe is cached."""
-    return cache() / f"{item.name}-{recipe_hash(item)}"
+def item_of(name: str) -> Recipe | Packaged:
+    """What makes the model called `name`; UsageError with the nearest name otherwise."""
+    if name in PACKAGED:
+        return PACKAGED[name]
+    if name not in RECIPES:
+        raise unknown("model", name, [*RECIPES, *PACKAGED])
+    return recipe(name)
+
+
+def hash_of(item: Recipe | Packaged) -> str:
+    """What the folder depends on, as 16 hexadecimal digits."""
+    return item.fingerprint if isinstance(item, Packaged) else recipe_hash(item)
+
+
+def cached(item: Recipe | Packaged) -> Path:
+    """The folder in which the product of this very item is cached."""
+    return cache() / f"{item.name}-{hash_of(item)}"
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -39,10 +55,10 @@ def record(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / 'recipe.json'}: cannot be read ({error}); run `labkit zoo build`") from error
 
 
-def check(folder: Path, item: Recipe) -> None:
+def check(folder: Path, item: Recipe | Packaged) -> None:
     """Raise CheckpointError unless `folder` holds the whole, unaltered product of `item`."""
     facts = record(folder)
-    if facts.get("hash") != recipe_hash(item):
+    if facts.get("hash") != hash_of(item):
         raise CheckpointError(f"{folder}: made by another recipe of {item.name}; run `labkit zoo build {item.name}`")
     for name, digest in facts["sha256"].items():
         if not (folder / name).is_file() or files.sha256(folder / name) != digest:
@@ -51,7 +67,7 @@ def check(folder: Path, item: Recipe) -> None:
 
 def find(name: str) -> Path | None:
     """The folder of a good copy, shipped before cached, or None; an altered copy is passed over with a warning."""
-    item = recipe(name)
+    item = item_of(name)
     for folder in (SHIPPED / name, cached(item)):
         if folder.is_dir():
             try:
@@ -64,17 +80,21 @@ def find(name: str) -> Path | None:
 
 
 def build(name: str, *, into: Path | None = None, progress: bool | None = None) -> Path:
-    """Train `name` (and its parents, where missing) and return its folder; one process trains, the others wait.
+    """Make `name` and return its folder: train it (and its parents, where missing), or convert what a package holds.
+    One process does, the others wait.
 
     `into` puts the result under that folder instead of the cache, whatever is there already.
     """
     from labkit.zoo import building
     from labkit.zoo.loading import load
 
-    item = recipe(name)
+    item = item_of(name)
     folder = (into / name) if into else cached(item)
     with files.locked(cache() / f"{name}.lock"):
         if into or find(name) is None:
+            if isinstance(item, Packaged):
+                gemma.convert(item, folder, progress)
+                return folder
             parent = tuple(load(item.parent, head="mlm", progress=progress)) if item.parent else None
             building.train(item, folder, parent, progress)
             return folder
@@ -87,9 +107,9 @@ def path(name: str, *, progress: bool | None = None) -> Path:
 
 
 def list_models() -> list[dict[str, Any]]:
-    """One row a recipe: name, language, about, where it is, its figures."""
+    """One row a model: name, language, about, where it is, its figures."""
     rows = []
-    for name, item in RECIPES.items():
+    for name, item in {**RECIPES, **PACKAGED}.items():
         folder = find(name)
         where = "not built" if folder is None else "shipped" if folder.parent == SHIPPED else "cache"
         facts = {} if folder is None else record(folder)
@@ -99,14 +119,20 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def verify(name: str, *, tolerance: float = 0.05, progress: bool | None = None) -> dict[str, Any]:
-    """Follow the recipe again and compare loss (relative) and zero-shot accuracy (absolute) with the stored figures.
+    """Follow the recipe again and compare loss (relative) and zero-shot accuracy (absolute) with the stored figures;
+    a packaged model is converted again, and its weights must be the same to the bit.
 
     Raises CheckpointError where either is further off than `tolerance`.
     """
-    item, old = recipe(name), record(path(name))
+    item, old = item_of(name), record(path(name, progress=progress))
     new_folder = build(name, into=cache() / "verify", progress=progress)
     new = record(new_folder)
     shutil.rmtree(new_folder)
+    if isinstance(item, Packaged):
+        sums = tuple(facts["sha256"]["model.safetensors"] for facts in (old, new))
+        if sums[0] != sums[1]:
+            raise CheckpointError(f"{name}: converted again, its weights differ: run `labkit zoo clean {name}`")
+        return {"name": name, "sha256": sums[0]}
     close = (
         abs(new["loss"] - old["loss"]) <= tolerance * old["loss"]
         and abs(new["reviews_zero_shot"] - old["reviews_zero_shot"]) <= tolerance
@@ -119,7 +145,7 @@ def verify(name: str, *, tolerance: float = 0.05, progress: bool | None = None) 
 
 def clean(name: str | None = None) -> list[Path]:
     """Remove cached copies (never shipped ones) of `name`, or of all models; returns what was removed."""
-    names = [recipe(name).name] if name else list(RECIPES)
+    names = [item_of(name).name] if name else [*RECIPES, *PACKAGED]
     gone = [folder for each in names for folder in cache().glob(f"{each}-" + "?" * 16) if folder.is_dir()]
     for folder in gone:
         shutil.rmtree(folder)

@@ -19,7 +19,7 @@ from transformers import (
     RobertaModel,
 )
 
-from labkit.compression import tinybert
+from labkit.compression import distill, tinybert
 from labkit.compression.distill import (
     Distill,
     TinyBert,
@@ -31,7 +31,7 @@ from labkit.compression.distill import (
     teacher_logits,
     uniform_map,
 )
-from labkit.errors import UsageError
+from labkit.errors import CheckpointError, UsageError
 
 VOCABULARY, CLASSES = 61, 3
 
@@ -348,3 +348,35 @@ def test_a_student_learns_from_the_teacher_alone():
         optimizer.step()
     agreement = (teacher_logits(student, Head(), data).argmax(1) == target.argmax(1)).mean()
     assert agreement > 0.9 > np.bincount(target.argmax(1)).max() / 32
+
+
+def test_answers_are_kept_and_a_stop_loses_none(tmp_path, monkeypatch):
+    """Every CHUNK rows are saved; who goes on asks for the rest alone, in the order of the rows."""
+    monkeypatch.setattr(distill, "CHUNK", 4)
+    model, file, many = classifier(), tmp_path / "answers.npy", rows(11)
+    plain = teacher_logits(model, Head(), many, batch_size=3)
+
+    class Stops(Head):
+        def __init__(self, calls):
+            self.calls = calls
+
+        def logits(self, model, batch):
+            self.calls -= 1
+            if self.calls < 0:
+                raise KeyboardInterrupt
+            return super().logits(model, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        teacher_logits(model, Stops(3), many, batch_size=3, keep=file)
+    assert np.load(file).shape == (4, CLASSES)
+    found = teacher_logits(model, Stops(4), many, batch_size=3, keep=file)  # of 4 and 3 rows: two batches each
+    np.testing.assert_allclose(found, plain, atol=1e-5)
+    np.testing.assert_array_equal(teacher_logits(model, Stops(0), many, keep=file), found)
+
+
+@pytest.mark.parametrize(("content", "message"), [(np.zeros((9, 2)), "of other rows"), (b"\x93NUMPY\x01", "cannot be")])
+def test_a_file_that_cannot_hold_the_answers_is_refused(tmp_path, content, message):
+    file = tmp_path / "answers.npy"
+    file.write_bytes(content) if isinstance(content, bytes) else np.save(file, content)
+    with pytest.raises(CheckpointError, match=message):
+        teacher_logits(None, Head(), rows(3), keep=file)

@@ -13,8 +13,6 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
     BertTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
     T5Config,
     T5ForConditionalGeneration,
 )  # fmt: skip
@@ -176,7 +174,6 @@ IDS = torch.ones(1, 3, dtype=torch.long)
         (lambda: PromptTuning().attach(nn.Linear(2, 2)), "PromptTuning needs an encoder .* not a Linear"),
         (lambda: Prefix().attach(nn.Linear(2, 2)), "Prefix needs an encoder of transformers"),
         (lambda: PromptTuning().attach(T5ForConditionalGeneration(T5Config(**T5_SIZES))), "not a T5"),
-        (lambda: PromptTuning().attach(GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2))), "not a GPT2"),
         (lambda: PromptTuning(38).attach(bert()), "reads 40 tokens in all"),
         (lambda: PromptTuning(2).attach(PromptTuning(2).attach(bert())), "has a soft prompt already"),
         (lambda: Prefix(2).attach(Prefix(2).attach(bert())), "has a prefix already"),

@@ -183,7 +183,7 @@ def test_a_byte_level_tokenizer_keeps_its_spaces():
     }
     bpe = Tokenizer(models.BPE(vocab=letters, merges=[], unk_token="<unk>"))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    names = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "mask": "<mask>", "unk": "<unk>"}
+    names = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "mask": "<mask>", "unk": "<unk>"}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe, **{f"{name}_token": value for name, value in names.items()}
     )

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AlbertForMaskedLM, ElectraConfig, ElectraModel
@@ -18,7 +19,7 @@ from labkit.foundations.heads import POOLINGS, add_head
 from labkit.measure import parameters
 from labkit.world import World
 from labkit.zoo import RECIPES, AlbertRecipe, Recipe, load, store
-from labkit.zoo.building import new_model, stack
+from labkit.zoo.building import new_model, pretrain, stack
 from labkit.zoo.recipes import recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, words
 
@@ -43,6 +44,15 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(RECIPES, "tiny", TINY)
     return TINY
+
+
+def test_pretraining_in_bf16_is_the_same_training_more_coarsely():
+    runs = {precision: pretrain(TINY, precision=precision, progress=False) for precision in ("fp32", "bf16")}
+    losses = [history.losses for _, _, history in runs.values()]
+    assert losses[0] != losses[1] and np.allclose(*losses, rtol=0.02)
+    models = [model for model, _, _ in runs.values()]
+    assert models[0].config._attn_implementation == models[1].config._attn_implementation
+    assert all(parameter.dtype == torch.float32 for parameter in models[1].parameters())
 
 
 def test_build_once_then_found_and_loaded(tiny):

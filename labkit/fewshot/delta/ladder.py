@@ -21,7 +21,7 @@ from labkit.errors import UsageError
 from labkit.fewshot.delta.adapters import Memory
 from labkit.fewshot.delta.base import Delta
 from labkit.fewshot.delta.places import LAYERS, like, positive, remove_children, unhook, width
-from labkit.foundations.encoder import backbone
+from labkit.foundations.encoder import backbone, reads_left_to_right
 
 
 class Rung(nn.Module):
@@ -41,10 +41,10 @@ class Rung(nn.Module):
 
     def forward(self, entering: Tensor, leaving: Tensor) -> Tensor:
         """A layer's input and output (batch, tokens, d) → its output, with the side's sum at the top."""
-        hidden, side, step = self.memory.look()  # where padding is, the side's state, how many layers are done
+        hidden, side, step = self.memory.look()  # what is not seen, the side's state, how many layers are done
         side = self.down(entering.detach()) if side is None else side
         share = self.gate.sigmoid()
-        side = self.block(share * self.down(leaving.detach()) + (1 - share) * side, src_key_padding_mask=hidden)
+        side = self.block(share * self.down(leaving.detach()) + (1 - share) * side, **(hidden or {}))
         if self.up is not None and step + 1 == self.memory.total:
             self.memory.take()
             return leaving + self.up(side)
@@ -103,9 +103,12 @@ def _passes(body: nn.Module, names: list[str]) -> int:
 
 
 def _begin(module: nn.Module, args: Any, kwargs: Any) -> None:
-    """A new pass: where the padding is, no side state yet, no layer done."""
+    """A new pass: what is not seen (padding; reading left to right, what comes later), no side state, no layer done."""
     mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
-    hidden = None if mask is None or mask.ndim != 2 else mask == 0
+    hidden = {"src_key_padding_mask": None if mask is None or mask.ndim != 2 else mask == 0}
+    if reads_left_to_right(module):
+        tokens = next(v for v in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if v is not None)
+        hidden["src_mask"] = torch.ones(2 * (tokens.shape[1],), dtype=torch.bool, device=tokens.device).triu(1)
     module.ladder_memory.put((hidden, None, 0))
 
 

@@ -16,12 +16,12 @@ from labkit.errors import UsageError
 
 MAX_KEY = 200
 
-# Where a Transformer layer's parts are called what: BERT and RoBERTa, ALBERT, DistilBERT.
-QUERY, KEY, VALUE = ("query", "q_lin"), ("key", "k_lin"), ("value", "v_lin")
-AFTER_ATTENTION = ("attention.output.dense", "attention.dense", "attention.out_lin")
-BEFORE_FFN = ("intermediate.dense", r"re:albert_layers\.\d+\.ffn$", "ffn.lin1")
-AFTER_FFN = (r"re:layer\.\d+\.output\.dense$", "ffn_output", "ffn.lin2")
-LAYERS = (r"re:\.layer\.\d+$", r"re:albert_layers\.\d+$")
+# Where a Transformer layer's parts are called what: BERT and RoBERTa, ALBERT, DistilBERT, Llama and Gemma.
+QUERY, KEY, VALUE = ("query", "q_lin", "q_proj"), ("key", "k_lin", "k_proj"), ("value", "v_lin", "v_proj")
+AFTER_ATTENTION = ("attention.output.dense", "attention.dense", "attention.out_lin", "self_attn.o_proj")
+BEFORE_FFN = ("intermediate.dense", r"re:albert_layers\.\d+\.ffn$", "ffn.lin1", "mlp.up_proj")
+AFTER_FFN = (r"re:layer\.\d+\.output\.dense$", "ffn_output", "ffn.lin2", "mlp.down_proj")
+LAYERS = (r"re:\.layer\.\d+$", r"re:albert_layers\.\d+$", r"re:(^|\.)layers\.\d+$")
 
 
 def resolve(model: nn.Module, keys: Sequence[str], *, every: bool, some: bool = True) -> list[str]:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from labkit.errors import UsageError
-from labkit.foundations.encoder import backbone, unwrapped
+from labkit.foundations.encoder import backbone, reads_left_to_right, unwrapped
 
 
 class Attached(nn.Module):
@@ -28,15 +28,15 @@ class Attached(nn.Module):
 
 
 def encoder_of(model: nn.Module, what: str) -> Any:
-    """The encoder below any head. UsageError where there is none of transformers' bidirectional ones."""
+    """The body below any head. UsageError where it is none of transformers' that reads a text by itself."""
     encoder = backbone(model)
     config = getattr(encoder, "config", None)
     kind = getattr(config, "model_type", None)
-    known = isinstance(encoder, PreTrainedModel) and kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    if not known or getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False):
-        raise UsageError(
-            f"{what} needs an encoder of transformers such as BERT, not a {type(unwrapped(model)).__name__}"
-        )
+    known = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES or reads_left_to_right(model)
+    whole = isinstance(encoder, PreTrainedModel) and not getattr(config, "is_encoder_decoder", False)
+    if not (known and whole):
+        name = type(unwrapped(model)).__name__
+        raise UsageError(f"{what} needs an encoder of transformers such as BERT, or a model such as GPT, not a {name}")
     return encoder
 
 

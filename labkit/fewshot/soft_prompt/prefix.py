@@ -53,7 +53,7 @@ class Prefix:
         layers = list(_attentions(encoder))
         if not layers or len(layers) != encoder.config.num_hidden_layers:
             what = f"the attention of {type(encoder).__name__} takes no earlier keys and values"
-            raise UsageError(f"{what}: Prefix works with BERT, RoBERTa, ELECTRA; try PromptTuning")
+            raise UsageError(f"{what}: Prefix works with BERT, RoBERTa, GPT-2, Llama, Gemma; try PromptTuning")
         states = self._states(len(layers), encoder.config)
         put_on(model, NAME, states, "prefix")
         states.handles = [
@@ -67,8 +67,10 @@ class Prefix:
         return take_off(model, NAME, "prefix")
 
     def _states(self, layers: int, config: Any) -> PrefixStates:
-        width, heads = config.hidden_size, config.num_attention_heads
-        states = PrefixStates(self.tokens, layers, heads, width, (self.hidden or width) if self.reparametrise else 0)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        hidden = (self.hidden or config.hidden_size) if self.reparametrise else 0
+        states = PrefixStates(self.tokens, layers, heads, heads * size, hidden)
         draw = torch.Generator().manual_seed(self.seed)
         for parameter in states.parameters():
             nn.init.zeros_(parameter) if parameter.ndim == 1 else nn.init.normal_(parameter, 0, self.std, draw)
@@ -102,10 +104,14 @@ class PrefixStates(Attached):
     ) -> tuple[tuple, dict[str, Any]]:
         """Before a layer's attention: hand it the prefix as a cache, and let every token see it."""
         given = named(attention, args, kwargs)
-        if given.get("past_key_values") is not None:
+        cache = given.get("past_key_values")  # a model that could generate brings one, empty
+        if cache is not None and (not hasattr(cache, "get_seq_length") or cache.get_seq_length()):
             raise UsageError("a model with a prefix cannot be given past_key_values: detach the prefix first")
         given["past_key_values"] = _Earlier(*self.layer(number))
-        mask = given.get("attention_mask")  # (batch, 1, tokens, tokens): True or 0 where seen; None: all is seen
+        mask = given.get("attention_mask")  # (batch, 1, tokens, tokens): True or 0 where seen; None: all that may be
+        if mask is None and getattr(attention, "is_causal", False):
+            tokens = given["hidden_states"].shape[1]
+            mask = given["hidden_states"].new_ones(1, 1, tokens, tokens, dtype=torch.bool).tril()
         if mask is not None:
             size = (*mask.shape[:-1], self.embedding.num_embeddings)
             given["attention_mask"] = torch.cat([mask.new_full(size, 0 if mask.is_floating_point() else 1), mask], -1)
@@ -126,8 +132,11 @@ class _Earlier:
 
 
 def _attentions(encoder: nn.Module) -> Iterator[nn.Module]:
-    """The layers' self-attentions that take earlier keys and values, in order."""
+    """The innermost modules that take earlier keys and values, in order: the layers' self-attentions."""
     for module in encoder.modules():
-        linear = all(isinstance(getattr(module, name, None), nn.Linear) for name in ("query", "key", "value"))
-        if linear and "past_key_values" in signature(module.forward).parameters:
+        if _takes(module) and not any(_takes(inner) for inner in module.modules() if inner is not module):
             yield module
+
+
+def _takes(module: nn.Module) -> bool:
+    return "past_key_values" in signature(module.forward).parameters

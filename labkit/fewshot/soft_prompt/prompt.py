@@ -51,7 +51,7 @@ class PromptTuning:
         limit = _positions(encoder)
         if limit is not None and self.tokens > limit - 3:
             raise UsageError(f"tokens={self.tokens}: this model reads {limit} tokens in all, and the text needs three")
-        prompt = SoftPrompt(self._rows(encoder.get_input_embeddings().weight))
+        prompt = SoftPrompt(self._rows(encoder.get_input_embeddings()))
         put_on(model, NAME, prompt, "soft prompt")
         prompt.handles = [
             encoder.register_forward_pre_hook(prompt.insert, with_kwargs=True),
@@ -63,12 +63,12 @@ class PromptTuning:
         """The model, in place, as it was before `attach`."""
         return take_off(model, NAME, "soft prompt")
 
-    def _rows(self, words: Tensor) -> Tensor:
+    def _rows(self, embedding: nn.Module) -> Tensor:
         """What the vectors start as: (tokens, d)."""
-        draw = torch.Generator().manual_seed(self.seed)
+        draw, words = torch.Generator().manual_seed(self.seed), embedding.weight
         if self.init == "uniform":
             return torch.rand(self.tokens, words.shape[1], generator=draw) - 0.5
-        return words.detach()[torch.randint(len(words), (self.tokens,), generator=draw).to(words.device)]
+        return embedding(torch.randint(len(words), (self.tokens,), generator=draw).to(words.device)).detach()
 
 
 class SoftPrompt(Attached):

@@ -20,10 +20,10 @@ from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompt.attached import freeze, thaw
 from labkit.fewshot.soft_prompt.ptuning import with_soft_tokens
-from labkit.fewshot.soft_tokens import MARK, addressed, attach_soft_tokens, detach_soft_tokens, soft_token_ids
+from labkit.fewshot.soft_tokens import MARK, addressed, attach_soft_tokens, detach_soft_tokens, scale, soft_token_ids
 from labkit.fewshot.template import Soft, Template
-from labkit.fewshot.verbalizer import Verbalizer
-from labkit.foundations.encoder import lm_states_and_logits, unwrapped
+from labkit.fewshot.verbalizer import Verbalizer, in_text
+from labkit.foundations.encoder import lm_states_and_logits, nothing, unwrapped
 
 
 class WARP(PET):
@@ -56,7 +56,7 @@ class WARP(PET):
         """The model, in place, frozen, with a trainable table (soft tokens + classes, d)."""
         before = freeze(model)
         words = [some[0] for some in self.verbalizer.words.values()]
-        labels = tuple(Soft(count=1) if self.random_labels else Soft(init=word) for word in words)
+        labels = tuple(Soft(count=1) if self.random_labels else Soft(init=in_text(word)) for word in words)
         try:
             attach_soft_tokens(model, Template(self.template.parts + labels), self.tokenizer, seed=self.seed)
         except UsageError:
@@ -78,13 +78,14 @@ class WARP(PET):
             raise UsageError("the model has no label vectors: give it some with WARP's attach(model)")
         classes = len(self.verbalizer.labels)
         first = start + self.soft_tokens
-        return embedding(torch.arange(first, first + classes, device=embedding.weight.device))
+        vectors = embedding(torch.arange(first, first + classes, device=embedding.weight.device))
+        return vectors / scale(getattr(embedding, "base", embedding))  # as the LM head has words
 
     def mask_states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """f(h), what the LM head compares with words, at the blank: (batch, d)."""
         columns = batch["mask_positions"][:, 0]
         rows = torch.arange(len(columns), device=columns.device)
-        return lm_states_and_logits(model, addressed(model, batch), rows, columns)[0]
+        return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0]
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """s_c = θ_c · f(h): (batch, classes)."""

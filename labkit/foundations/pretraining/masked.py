@@ -21,9 +21,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
-from labkit.foundations.encoder import lm_logits, to_batch, usable_length
+from labkit.foundations.encoder import goes_on, lm_logits, to_batch, usable_length
+from labkit.foundations.pretraining.rows import TokenRows
+from labkit.foundations.pretraining.shapes import IGNORE, hidden_places, widened
 
-IGNORE = -100  # the label of a position that is not to be predicted, as in transformers
 BERT = (0.8, 0.1, 0.1)  # shares of the chosen tokens that become [MASK], become a random token, stay
 CHUNK = 4096  # texts handed to the tokenizer at once: enough for all its threads, little memory
 
@@ -57,10 +58,17 @@ def mask_tokens(
     return inputs, labels
 
 
+def auxiliary(tokenizer: PreTrainedTokenizerBase) -> MaskedLM:
+    """Language modelling beside another loss: BERT's; for a model that reads left to right the chosen words stay in
+    sight, as they are said from the state before them.
+    """
+    return MaskedLM(tokenizer, replace=(0.0, 0.0, 1.0) if goes_on(tokenizer) else BERT)
+
+
 def token_counts(rows: Iterable[Mapping[str, Any]], vocab_size: int, exclude: Sequence[int] = ()) -> np.ndarray:
     """How often each token id occurs in tokenised rows: (vocab_size,) int64; zero for the ids in `exclude`."""
-    parts = [np.asarray(row["input_ids"]) for row in rows]
-    counts = np.bincount(np.concatenate(parts) if parts else np.zeros(0, int), minlength=vocab_size)
+    rows = rows if isinstance(rows, TokenRows) else TokenRows.of(row["input_ids"] for row in rows)
+    counts = np.bincount(rows.ids, minlength=vocab_size)
     if len(counts) > vocab_size:
         raise UsageError(
             f"token id {len(counts) - 1} in a vocabulary of {vocab_size}: tokenise with the model's tokenizer"
@@ -93,19 +101,19 @@ def frequency_weights(counts: np.ndarray, *, power: float = 0.75, cap: float = 0
     return result
 
 
-def tokenize_corpus(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[dict[str, Any]]:
+def tokenize_corpus(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRows:
     """Rows `{"input_ids": int32 array}` with the special tokens, cut to `max_length`. "[MASK]" in a text is plain
     text.
     """
-    texts, rows = list(texts), []
+    texts, parts = list(texts), []
     backend = copy.deepcopy(tokenizer.backend_tokenizer)  # whose settings are changed below
     backend.enable_truncation(usable_length(tokenizer, max_length))
     backend.no_padding()
     backend.encode_special_tokens = True
     for start in range(0, len(texts), CHUNK):
         found = backend.encode_batch_fast(texts[start : start + CHUNK])
-        rows += [{"input_ids": np.array(one.ids, dtype=np.int32)} for one in found]
-    return rows
+        parts.append(TokenRows.of(one.ids for one in found))
+    return TokenRows.joined(parts)
 
 
 def ids_of(rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[np.ndarray]:
@@ -143,7 +151,7 @@ class MaskedLM:
     ) -> None:
         if fixed_masks < 0:
             raise UsageError(f"fixed_masks={fixed_masks}: 0 for new masks each time, or how many each text has")
-        if tokenizer.mask_token_id is None:
+        if tokenizer.mask_token_id is None and replace[0]:
             raise UsageError(f"{type(tokenizer).__name__} has no mask token: masked language modelling needs one")
         if min(replace) < 0 or not math.isclose(sum(replace), 1):
             raise UsageError(f"replace={replace}: three shares that sum to 1 are needed")
@@ -158,14 +166,17 @@ class MaskedLM:
         self.chances, self.fixed_masks = chances, fixed_masks
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask`, `labels` (batch, tokens), padded to the longest row, and `count` (batch,).
+        """`input_ids`, `attention_mask`, `labels` (batch, tokens), and `count` (batch,).
 
+        They are padded to the longest row, and beyond it to one of few lengths (see `shapes`), `max_length` at most.
         `count` is the number of hidden tokens of each row, over which the loss is a mean.
         """
         rng = np.random.default_rng(0) if rng is None else rng
         batch = to_batch(ids_of(rows, self.tokenizer, self.max_length), self.tokenizer.pad_token_id)
         batch["input_ids"], labels = self.hide(batch["input_ids"], batch["attention_mask"], rng)
-        batch |= {"labels": labels, "count": (labels != IGNORE).sum(1)}
+        most = min(self.max_length, self.tokenizer.model_max_length)
+        batch = widened(batch | {"labels": labels}, most, input_ids=self.tokenizer.pad_token_id, labels=IGNORE)
+        batch["count"] = (labels != IGNORE).sum(1)
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def hide(
@@ -199,10 +210,11 @@ class MaskedLM:
 
 
 def hidden_logits(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits (n, vocabulary) at the positions whose label is not −100, and those labels (n,)."""
-    rows, columns = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
-    logits = lm_logits(model, batch, rows, columns)
-    return logits.float(), batch["labels"][rows, columns]
+    """Logits (n, vocabulary) of the hidden tokens in reading order, and their labels (n,); n is one of few sizes, and
+    at the end stand as many labels −100 as that takes (see `hidden_places`).
+    """
+    rows, columns, wanted = hidden_places(batch["labels"])
+    return lm_logits(model, batch, rows, columns).float(), wanted
 
 
 @torch.no_grad()
@@ -223,7 +235,7 @@ def masked_scores(
             logits, wanted = hidden_logits(model, {name: value.to(device) for name, value in batch.items()})
             nats += F.cross_entropy(logits, wanted, reduction="sum").item()
             right += int((logits.argmax(-1) == wanted).sum())
-            tokens += len(wanted)
+            tokens += int((wanted != IGNORE).sum())
     finally:
         model.train(was_training)
     if not tokens:

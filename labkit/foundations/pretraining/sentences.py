@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
 from labkit.foundations.encoder import model_inputs, to_batch, unwrapped, usable_length
-from labkit.foundations.pretraining.masked import IGNORE, MaskedLM
+from labkit.foundations.pretraining.masked import MaskedLM
+from labkit.foundations.pretraining.shapes import hidden_places
 
 IS_NEXT, RANDOM = 0, 1  # as transformers' next_sentence_label
 ENDS = (".", "!", "?", "。", "！", "？")
@@ -111,9 +112,9 @@ class NextSentence:
         if body is None or not hasattr(head, "seq_relationship"):
             raise UsageError(f"{type(bare).__name__} has no next-sentence head: use BertForPreTraining")
         out = body(**model_inputs(body, batch))
-        rows, columns = (batch["labels"] != IGNORE).nonzero(as_tuple=True)
+        rows, columns, wanted = hidden_places(batch["labels"])
         logits = head.predictions(out.last_hidden_state[rows, columns]).float()  # (hidden, vocabulary)
-        masked = F.cross_entropy(logits, batch["labels"][rows, columns]) if len(rows) else logits.sum()
+        masked = F.cross_entropy(logits, wanted) if len(wanted) else logits.sum()
         following = head.seq_relationship(out.pooler_output).float()  # (batch, 2)
         return masked, F.cross_entropy(following, batch["next_sentence_label"])
 
