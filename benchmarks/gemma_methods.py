@@ -229,12 +229,10 @@ METHODS: dict[str, Callable[..., Found]] = {
     "in-context": in_context,
     "cloze (all weights)": partial(cloze, all_weights=True),
 }
-MAIN = ("majority", "cloze (LoRA)", "CP-Tuning", "head (LoRA)", "linear probe", "zero-shot")
+MAIN = ("majority", "cloze (LoRA)", "CP-Tuning", "CP-Tuning at the cloze", "head (LoRA)", "linear probe", "zero-shot")
 ONLY = {"cloze (all weights)": "SST-2"}  # methods that run on one task
-LIKE = {
-    "P-tuning": "cloze (LoRA)",
-    "CP-Tuning at the cloze": "CP-Tuning",
-}  # takes the other's setting: it is that, with the pattern's words trained too
+# These take the setting of another, which they are but for the pattern.
+LIKE = {"P-tuning": "cloze (LoRA)", "CP-Tuning at the cloze": "CP-Tuning"}
 LOW, HIGH, HIGHER = 2e-4, 5e-4, 1e-3  # for whatever trains by LoRA
 GRID: dict[str, tuple[dict[str, Any], ...]] = {
     "head (LoRA)": tuple({"steps": 50, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
