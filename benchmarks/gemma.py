@@ -6,10 +6,13 @@
 
 DATA holds `lmbff_kshot16` (SST-2, mr, trec: LM-BFF's splits) and `fewclue` (eprstmt, bustm). `table` takes the draws
 in turn and in each the tasks; SST-2 first, with all its methods. Each row is saved at once; a rerun keeps those that
-are there. The 250 test rows are drawn by the draw's number, each class as often as it occurs. Rates and steps are
-chosen alike for every method that trains: two settings each (GRID), trained on draw 4, which the table does not use,
-scored on CHECK rows that the table's test rows are not among, on two tasks; the better mean is taken (P-tuning takes
-that of the cloze). Seconds are the clock's, whatever else the machine does; CPU seconds of the training stand beside.
+are there, and measures again those of another setting than is chosen now. The 250 test rows are drawn by the draw's
+number, each class as often as it occurs. Seconds are the clock's, whatever else the machine does; CPU seconds of the
+training stand beside.
+
+Rates and steps are chosen alike for every method that trains: a few settings each (GRID), trained on draw 4, which the
+table does not use, scored on CHECK rows that the table's test rows are not among, on two tasks; the best mean is taken.
+P-tuning takes the cloze's.
 
 The frozen weights are in bfloat16, what trains is in float32, and both compute under autocast ("all weights": float32
 under autocast); `--float32` computes all in float32 and says so in the method's name. Lengths are padded to steps of
@@ -57,10 +60,11 @@ def table(options: argparse.Namespace) -> None:
     chosen, base = settings(), Base(options.float32)
     for draw, data, method in jobs(options):
         name = f"{method}, float32" if options.float32 else method
-        if (name, data.name, "accuracy", draw) in {row.key for row in report.rows}:
+        point, key = chosen.get(method, {}), (name, data.name, "accuracy", draw)
+        if any(row.key == key and all(row[part] == value for part, value in point.items()) for row in report.rows):
             continue
         task, began = read(options.data, data, draw), time.perf_counter()
-        found = METHODS[method](base, task, draw, **chosen.get(method, {}))
+        found = METHODS[method](base, task, draw, **point)
         keep(report, RESULT, name, task, draw, found, time.perf_counter() - began)
     show(options)
 
@@ -121,7 +125,7 @@ def setting(method: str, point: Mapping[str, Any]) -> str:
 
 
 def settings() -> dict[str, dict[str, Any]]:
-    """Each method's setting: the better mean over TUNING_TASKS, or the first of GRID where nothing was tried."""
+    """Each method's setting: the best mean over TUNING_TASKS, or the first of GRID where nothing was tried."""
     rows = Report.load(TUNED).rows if TUNED.is_file() else []
     found = {}
     for method, points in GRID.items():

@@ -203,10 +203,17 @@ def p_tuning(base: Base, task: Task, draw: int, **options: Any) -> Found:
     return trained(base, lora(how.attach(base.frozen()), draw), how, task, draw, **options)
 
 
-def cp_tuning(base: Base, task: Task, draw: int, **options: Any) -> Found:
-    """Contrast on the last state behind "it is", no words; answers by class means, and by the nearest example."""
-    how = CPTuning.for_task(task, base.tokenizer, max_length=LENGTH, mlm_weight=0, rule="mean")
-    model = lora(attach_soft_tokens(base.frozen(), how.template, base.tokenizer), draw)
+def cp_tuning(base: Base, task: Task, draw: int, *, at_the_cloze: bool = False, **options: Any) -> Found:
+    """Contrast on the last state behind "it is", no words; answers by class means, and by the nearest example.
+
+    `at_the_cloze` takes the state at the blank of the task's own pattern instead: what does a template for all cost?
+    """
+    if at_the_cloze:
+        how = CPTuning(task.patterns[0], task.labels, base.tokenizer, LENGTH, mlm_weight=0, rule="mean")
+        model = lora(base.frozen(), draw)
+    else:
+        how = CPTuning.for_task(task, base.tokenizer, max_length=LENGTH, mlm_weight=0, rule="mean")
+        model = lora(attach_soft_tokens(base.frozen(), how.template, base.tokenizer), draw)
     return trained(base, model, how, task, draw, batch=12, scored=by_both_rules, **options)
 
 
@@ -214,6 +221,7 @@ METHODS: dict[str, Callable[..., Found]] = {
     "majority": majority,
     "cloze (LoRA)": cloze,
     "CP-Tuning": cp_tuning,
+    "CP-Tuning at the cloze": partial(cp_tuning, at_the_cloze=True),
     "head (LoRA)": head,
     "linear probe": probe,
     "zero-shot": zero_shot,
@@ -221,13 +229,14 @@ METHODS: dict[str, Callable[..., Found]] = {
     "in-context": in_context,
     "cloze (all weights)": partial(cloze, all_weights=True),
 }
-MAIN = ("majority", "cloze (LoRA)", "CP-Tuning", "head (LoRA)", "linear probe", "zero-shot")
+MAIN = ("majority", "cloze (LoRA)", "CP-Tuning", "CP-Tuning at the cloze", "head (LoRA)", "linear probe", "zero-shot")
 ONLY = {"cloze (all weights)": "SST-2"}  # methods that run on one task
-LIKE = {"P-tuning": "cloze (LoRA)"}  # takes the other's setting: it is that, with the pattern's words trained too
-LOW, HIGH = 2e-4, 5e-4  # for whatever trains by LoRA
+# These take the setting of another, which they are but for the pattern.
+LIKE = {"P-tuning": "cloze (LoRA)", "CP-Tuning at the cloze": "CP-Tuning"}
+LOW, HIGH, HIGHER = 2e-4, 5e-4, 1e-3  # for whatever trains by LoRA
 GRID: dict[str, tuple[dict[str, Any], ...]] = {
-    "head (LoRA)": ({"steps": 50, "lr": LOW}, {"steps": 50, "lr": HIGH}),
-    "cloze (LoRA)": ({"steps": 50, "lr": LOW}, {"steps": 50, "lr": HIGH}),
-    "CP-Tuning": ({"steps": 40, "lr": LOW}, {"steps": 40, "lr": HIGH}),
+    "head (LoRA)": tuple({"steps": 50, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
+    "cloze (LoRA)": tuple({"steps": 50, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
+    "CP-Tuning": tuple({"steps": 40, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
     "cloze (all weights)": ({"steps": 50, "lr": 1e-5}, {"steps": 50, "lr": 3e-5}),
 }

@@ -192,7 +192,8 @@ def _scatter(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axi
     if max(sizes) > 5 * min(sizes):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
+        between = "25" if max(sizes) < 100 * min(sizes) else ""  # over many decades there is no room for them
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in between else "")
     axes.set_xlabel(what + (", log scale" if axes.get_xscale() == "log" else ""))
     axes.set_ylabel(f"mean {axis}")
     axes.margins(x=0.25, y=0.15)
