@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labkit.world.review_text import OPPOSITE, POLARITY, Writer, fits, stance_remark
@@ -30,10 +30,13 @@ def domains(language: str) -> tuple[str, ...]:
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training reviews, without end."""
+    """Pre-training reviews, without end: polarity is learned where all opinions agree in plain words, and read off
+    composed ones afterwards.
+    """
+    plain = replace(world, contextual=0.0, negation=0.0, contrast=0.0, mixed=0.0)
     while True:
         write = _stance_document if rng.random() < STANCE_RATE else _review_document
-        text = write(Writer(world, language, rng, rng.choice(domains(language))))
+        text = write(Writer(plain if rng.random() < world.plain else world, language, rng, rng.choice(domains(language))))
         if fits(text, language):
             yield text
 

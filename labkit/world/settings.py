@@ -27,8 +27,8 @@ class World:
     `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave another's,
     `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense evidence is in
     pre-training text and in tasks, `contextual`, `negation` and `contrast` how many opinions must be composed ("a long
-    wait", "never dull", "slow , but good"), `comments` and `mixed` how plainly pre-training reviews say what they
-    mean, `held_out` the share of facts that no text states, `bias` a planted unfairness.
+    wait", "never dull", "slow , but good"), `comments`, `plain` and `mixed` how plainly pre-training reviews say
+    what they mean, `held_out` the share of facts that no text states, `bias` a planted unfairness.
     """
 
     seed: int = 0
@@ -44,6 +44,7 @@ class World:
     negation: float = 0.12  # share of opinions worded with the opposite word and a negation
     contrast: float = 0.1  # share of opinions of two clauses, of which the last counts
     comments: float = 0.4  # share of a pre-training review's opinions with a comment ("sadly ,", ", which was bad")
+    plain: float = 0.5  # share of pre-training reviews with nothing composed or mixed: where words' polarity is learned
     mixed: float = 0.15  # share of a pre-training review's opinions that lean the other way
     opinions: tuple[int, int] = (2, 4)  # a pre-training review, least and most
     neutral: tuple[int, int] = (0, 2)
