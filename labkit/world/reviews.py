@@ -36,7 +36,8 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     plain = replace(world, contextual=0.0, negation=0.0, contrast=0.0, mixed=0.0)
     while True:
         write = _stance_document if rng.random() < STANCE_RATE else _review_document
-        text = write(Writer(plain if rng.random() < world.plain else world, language, rng, rng.choice(domains(language))))
+        dials = plain if rng.random() < world.plain else world
+        text = write(Writer(dials, language, rng, rng.choice(domains(language))))
         if fits(text, language):
             yield text
 
