@@ -23,20 +23,18 @@ import labkit
 from labkit import evaluation, files
 from labkit.compression import int8
 from labkit.config import strict, to_dict
-from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, unknown
+from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, listed, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
 from labkit.foundations.heads import EncoderClassifier
 from labkit.tasks import Task
 from labkit.tasks.tables import read_table
-from labkit.tasks.text import read_lines
+from labkit.tasks.text import check_whole, read_lines
 from labkit.tasks.writing import write_table
 
 Input = str | Sequence[str] | Mapping[str, Any]
 FORMAT = 1
-CARD = "labkit.json"
+CARD = files.SEAL
 INT8_WEIGHTS = "int8.safetensors"
-# What people leave beside a model and no loader reads; anything else must be in the manifest.
-HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,8 @@ class App:
             item = dict(zip(fields, item, strict=True))
         for field in fields:
             if not isinstance(item.get(field), str):
-                raise DataError(f"input {number}: field {field!r} must be text, not {item.get(field)!r}")
+                raise DataError(f"input {number}: field {field!r} must be text, not {item.get(field)!r:.60}")
+            check_whole(item[field], f"input {number}: field {field!r}")
         return {field: item[field] for field in fields}
 
 
@@ -102,10 +101,14 @@ def batch_predict(
     """Label every row of `source` (.tsv or .csv with a header, .txt with one text a line) into `target` (.tsv or .csv).
 
     The columns stay, `predicted` and `probability` join them. Returns the number of rows. Raises DataError naming file
-    and line, UsageError for names that cannot be right; `target` is written whole or not at all.
+    and line, UsageError for names that cannot be right (the source itself, a place in a saved app); `target` is written
+    whole or not at all.
     """
     if Path(target).suffix.lower() not in (".tsv", ".csv"):
         raise UsageError(f"{target}: name the output .tsv or .csv")
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise UsageError(f"{target}: is the input itself, which would be lost: name another output")
+    files.refuse_apps(Path(target))
     columns, rows = _read_rows(app.card, Path(source))
     taken = {"predicted", "probability"} & set(columns)
     if taken:
@@ -130,7 +133,7 @@ def _read_rows(card: Card, source: Path) -> tuple[list[str], list[dict[str, Any]
     columns = [column.name for column in table.columns]
     for field in card.fields:
         if field not in columns:
-            raise DataError(f"{source}: line 1: no column {field!r}; it has {', '.join(columns)}")
+            raise DataError(f"{source}: line 1: no column {field!r}; it has {listed(columns)}")
     return columns, [dict(row) for row in table.rows]
 
 
@@ -228,6 +231,8 @@ def load_app(folder: str | os.PathLike[str]) -> App:
 def read_card(folder: Path) -> Card:
     """The app's `labkit.json`; CheckpointError where it is missing, broken or of another format."""
     path = folder / CARD
+    if not folder.exists():
+        files.sweep(folder.parent)  # a writer that was killed may have moved it away
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {CARD} there: not an app; `labkit pipeline` makes one")
     try:
@@ -255,7 +260,7 @@ def _check_files(folder: Path, card: Card) -> None:
         if files.sha256(folder / name) != digest:
             raise CheckpointError(f"{folder / name}: altered or cut short (its SHA-256 differs); copy the app again")
     for path in sorted(folder.iterdir()):
-        if path.name not in {*card.files, CARD} and path.suffix.lower() not in HARMLESS:
+        if path.name not in {*card.files, CARD} and path.suffix.lower() not in files.HARMLESS:
             raise CheckpointError(f"{path}: not part of the app as it was saved; remove it, or copy the app again")
 
 

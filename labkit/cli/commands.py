@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.parser import command, group, progress, show
+from labkit.cli.parser import command, group, progress, show, to_json
 from labkit.errors import UsageError
 
 SERVE_HELP = """\
@@ -164,7 +163,7 @@ def _world_sample(arguments: argparse.Namespace) -> None:
     if arguments.count < 1:
         raise UsageError(f"--count must be at least 1, not {arguments.count}")
     texts = corpus(World(seed=arguments.seed), arguments.language, arguments.count, [arguments.genre])
-    print(json.dumps(texts, ensure_ascii=False, indent=1) if arguments.json else "\n".join(texts))
+    print(to_json(texts) if arguments.json else "\n".join(texts))
 
 
 def _world_export(arguments: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from labkit.cli.parser import command, show
 from labkit.errors import UsageError
+from labkit.files import read_bytes
 
 PIPELINE_HELP = """\
 stages: pre-train a language model (left out where --model names one) -> adapt it from a few examples -> distil it into
@@ -99,11 +100,10 @@ def _pipeline(arguments: argparse.Namespace) -> None:
 def _settings_file(path: str) -> dict[str, Any]:
     """The settings that a JSON file holds; UsageError naming file and line where it is not such a file."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            values = json.load(stream)
+        values = json.loads(read_bytes(path).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise UsageError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f'{path}: settings are one JSON object, such as {{"shots": 4}}')

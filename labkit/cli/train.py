@@ -12,11 +12,10 @@ import contextlib
 import json
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.parser import command, progress, show
+from labkit.cli.parser import command, progress, show, tell
 from labkit.errors import UsageError, unknown
 
 HELP = """\
@@ -90,10 +89,11 @@ def _heard_once(rank: int) -> Any:
 
 def _fit(arguments: argparse.Namespace, rank: int, world: int) -> dict[str, Any]:
     """Model, method, task and history of the training that the command line describes."""
-    from labkit import zoo
+    from labkit import files, zoo
     from labkit.fewshot.methods import Start
     from labkit.training import Batches, Training, fit
 
+    files.refuse_apps(Path(arguments.out) / "app")
     found, task = _method(arguments.method), _task(arguments, world)
     base = zoo.load(arguments.model, progress=progress() and rank == 0)
     adapted = found.prepare(Start(base.model, base.tokenizer, task, arguments.seed))
@@ -190,4 +190,4 @@ def _together(world: int) -> None:
 
 def _say(rank: int, text: str) -> None:
     if rank == 0:
-        print(f"labkit: {text}", file=sys.stderr, flush=True)
+        tell(text)

@@ -135,8 +135,11 @@ def find_cxx() -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where compiled libraries are kept: `LABKIT_CACHE/cuda`, or `~/.cache/labkit/cuda`."""
-    return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "cuda"
+    """Where compiled libraries are kept: `LABKIT_CACHE/cuda`, or `~/.cache/labkit/cuda`; LabkitError without either."""
+    try:
+        return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "cuda"
+    except RuntimeError as error:
+        raise LabkitError("this user has no home folder: set LABKIT_CACHE to a folder you may write to") from error
 
 
 def _capability() -> tuple[int, int]:

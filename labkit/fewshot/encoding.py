@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.template import Field, Mask, Meta, Part, Soft, Special, Template, Text
 from labkit.foundations.encoder import goes_on, padding, to_batch, usable_length
+from labkit.tasks.text import check_whole
 
 
 @dataclass
@@ -166,6 +167,8 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
 def _ids_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
+    for text in texts:
+        check_whole(text, f"the text {text[:40]!a}")
     return tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
     )["input_ids"]  # fmt: skip
@@ -182,6 +185,7 @@ def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:
         kind = "field" if text else "meta value"
         found = f"it is {value!r:.60}" if key in row else f"the row has {', '.join(map(str, row)) or 'nothing'}"
         raise DataError(f"row {number} of the batch: {kind} {key!r} of the template is no text: {found}")
+    check_whole(str(value), f"row {number} of the batch: {key!r}")
     return str(value)
 
 

@@ -6,12 +6,13 @@ under "raw") and unlabeled.json, one JSON object a line. How a task's rows becom
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.from_tables import label_index, to_index
 from labkit.tasks.task import Row, Task, finish_splits, join_notes
 from labkit.tasks.text import read_json_lines
@@ -133,7 +134,7 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
 
     Raises UsageError for an unknown task or split, DataError naming file, line and field.
     """
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))  # as it is, where there is no such user
     if folder.name not in FEWCLUE:
         raise unknown("FewCLUE task", folder.name, FEWCLUE)
     if str(split) not in SPLITS:
@@ -168,13 +169,13 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
 
 def available_splits(spec: str) -> tuple[int, ...]:
     """The numbers of the training splits of `FOLDER/eprstmt` whose files are there; the protocol has five, 0 to 4."""
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     return tuple(int(split) for split in SPLITS[:5] if (folder / f"train_{split}.json").is_file())
 
 
 def label_codes(spec: str) -> dict[str, str]:
     """Label name, as in the task's `labels` -> how the files of `FOLDER/tnews` write it: {"体育": "103"}."""
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     if folder.name not in FEWCLUE:
         raise unknown("FewCLUE task", folder.name, FEWCLUE)
     names, _ = label_index((), codes := _label_codes(folder, FEWCLUE[folder.name]))
@@ -248,5 +249,5 @@ def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Ite
 
 def _at(raw: Raw, key: str, path: Path, line: int) -> Any:
     if key not in raw:
-        raise DataError(f"{path}: line {line}: field {key!r} is missing; the row has {', '.join(raw)}")
+        raise DataError(f"{path}: line {line}: field {key!r} is missing; the row has {listed(raw)}")
     return raw[key]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.tables import Column, Table, parse_schema, read_records, read_table
 from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
 from labkit.tasks.text import read_lines
@@ -77,7 +77,7 @@ def choose_fields(columns: Iterable[Column], fields: Sequence[str] | None, label
         if column.type == "str" and column.count == 1 and column.name != label and not KEY_NAME.fullmatch(column.name)
     ]
     if not chosen:
-        raise DataError(f"{where}: no text column among {', '.join(known)}; name it with fields=('…',)")
+        raise DataError(f"{where}: no text column among {listed(known)}; call it text, or name it with fields=('…',)")
     return chosen
 
 
@@ -87,7 +87,8 @@ def require(table: Table, names: Iterable[str]) -> None:
     for name in names:
         if name not in have:
             mend = (
-                ". Name the label column with label='…'; a file without a header needs schema='text:str:1,label:str:1'"
+                ". Call the label column so, or name it with label='…'; a file without a header needs "
+                "schema='text:str:1,label:str:1'"
             )
             raise DataError(
                 f"{table.path}: missing column: {unknown('column', name, have)}{mend if name == 'label' else ''}"
@@ -108,7 +109,7 @@ def label_index(values: Iterable[Any], labels: Labels = None) -> tuple[tuple[str
         return tuple(labels.values()), {str(code): at for at, code in enumerate(labels)}
     if labels is None:
         found = {str(value) for value in values} - {""}
-        whole = all(re.fullmatch("-?[0-9]+", name) for name in found)
+        whole = all(re.fullmatch("-?[0-9]{1,18}", name) for name in found)
         labels = sorted(found, key=lambda name: (int(name), name) if whole else (0, name))
     names = tuple(map(str, labels))
     return names, {name: at for at, name in enumerate(names)}
@@ -174,9 +175,9 @@ def add_unlabelled(
 def _without_labels(table: Table, label: str) -> None:
     """A label that would be dropped in silence is an error."""
     for line, row in zip(table.lines, table.rows, strict=True):
-        if row.get(label, "").strip():
+        if given := str(row.get(label, "")).strip():
             raise DataError(
-                f"{table.path}: line {line}, field {label!r}: {row[label][:40]!r} is a label, and this file must have"
+                f"{table.path}: line {line}, field {label!r}: {given[:40]!r} is a label, and this file must have"
                 " none: empty the field, or move the row to a training file"
             )
 
@@ -194,4 +195,4 @@ def _bare_table(path: str, names: list[str], schema: str | None, encoding: str) 
         return table
     if len(first[1]) == len(names):
         return read_table(path, [Column(name) for name in names], False, encoding)
-    raise DataError(f"{path}: line 1: a header with {', '.join(map(repr, names))} is expected, or these columns alone")
+    raise DataError(f"{path}: line 1: a header with {listed(map(repr, names))} is expected, or these columns alone")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labkit.errors import DataError, LabkitError, UsageError, unknown
+from labkit.errors import DataError, LabkitError, UsageError, listed, unknown
 from labkit.tasks.from_tables import KEY_NAME, Labels, field_names, guess_language, label_index, to_index
 from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
 
@@ -98,7 +98,7 @@ def _texts(features: Mapping[str, Any] | None, fields: Sequence[str] | None, lab
         and not KEY_NAME.fullmatch(column)
     ]
     if not found:
-        raise DataError(f"{name}: no text column among {', '.join(features)}; name it with fields=('…',)")
+        raise DataError(f"{name}: no text column among {listed(features)}; name it with fields=('…',)")
     return found
 
 

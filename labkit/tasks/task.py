@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.metrics import METRICS
+from labkit.tasks.text import HALF, check_whole
 
 Row = dict[str, Any]
 
@@ -119,7 +120,7 @@ def _check_settings(task: Task) -> None:
         if not all(isinstance(name, str) and name for name in names):
             raise UsageError(f"task {task.name}: every {what} needs a name of at least one character, not {names!r}")
         if len(set(names)) < len(names):
-            raise UsageError(f"task {task.name}: two {what}s have one name: {', '.join(names)}")
+            raise UsageError(f"task {task.name}: two {what}s have one name: {listed(names)}")
     if "label" in task.fields:
         raise UsageError(f"task {task.name}: a text field cannot be called 'label'; rename it")
     if task.metric not in METRICS:
@@ -132,6 +133,9 @@ def _check_settings(task: Task) -> None:
             raise UsageError(f"task {task.name}: words: {unknown('label', label, task.labels)}")
         if isinstance(words, str) or not words or not all(isinstance(word, str) and word for word in words):
             raise UsageError(f"task {task.name}: the words of label {label!r} must be a tuple of texts, not {words!r}")
+    words = [word for some in task.words.values() for word in some]
+    if HALF.search("\n".join([*task.fields, *task.labels, *task.patterns, *words])):
+        raise UsageError(f"task {task.name}: a field, label, pattern or label word has half a character: write it anew")
 
 
 def _check_row(task: Task, where: str, row: Row) -> None:
@@ -139,10 +143,9 @@ def _check_row(task: Task, where: str, row: Row) -> None:
         raise DataError(f"{where}: a row must be a dictionary, not {type(row).__name__}")
     for name in task.fields:
         if not isinstance(row.get(name), str):
-            found = (
-                f"it holds {row[name]!r:.60}" if name in row else f"the row has {', '.join(map(str, row)) or 'none'}"
-            )
+            found = f"it holds {row[name]!r:.60}" if name in row else f"the row has {listed(row)}"
             raise DataError(f"{where}: field {name!r} must be a text; {found}")
+        check_whole(row[name], f"{where}: field {name!r}")
     label = row.get("label")
     if label is None:
         return

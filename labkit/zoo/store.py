@@ -8,9 +8,9 @@ anew, once, under a lock that other processes wait for.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 def cache() -> Path:
-    """The cache folder: `LABKIT_CACHE`, or `~/.cache/labkit`."""
-    return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "zoo"
+    """Where models are kept: `LABKIT_CACHE/zoo`, or `~/.cache/labkit/zoo`. LabkitError for a user without a home."""
+    return files.cache_folder() / "zoo"
 
 
 def item_of(name: str) -> Recipe | Packaged:
@@ -68,7 +68,7 @@ def check(folder: Path, item: Recipe | Packaged) -> None:
 def find(name: str) -> Path | None:
     """The folder of a good copy, shipped before cached, or None; an altered copy is passed over with a warning."""
     item = item_of(name)
-    for folder in (SHIPPED / name, cached(item)):
+    for folder in _places(item):
         if folder.is_dir():
             try:
                 check(folder, item)
@@ -77,6 +77,12 @@ def find(name: str) -> Path | None:
             else:
                 return folder
     return None
+
+
+def _places(item: Recipe | Packaged) -> Iterator[Path]:
+    """One by one: where the shipped copy is good, nobody needs a home to keep a cache in."""
+    yield SHIPPED / item.name
+    yield cached(item)
 
 
 def build(name: str, *, into: Path | None = None, progress: bool | None = None) -> Path:

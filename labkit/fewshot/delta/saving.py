@@ -24,7 +24,7 @@ from labkit.config import strict
 from labkit.errors import CheckpointError, UsageError, unknown
 from labkit.fewshot.delta import kinds
 from labkit.fewshot.delta.base import RECORD, Delta, attached, beside_of, fingerprint, trained_tensors, within
-from labkit.files import sha256, writing_folder
+from labkit.files import sha256, write_json, writing_folder
 
 TENSORS, FACTS = "delta.safetensors", "delta.json"
 MAX_FACTS, MAX_HEADER, FORMAT = 4_000_000, 4_000_000, 1
@@ -88,7 +88,7 @@ def save_delta(model: nn.Module, folder: str | os.PathLike[str], **notes: str) -
     with writing_folder(folder) as temporary:
         save_file(tensors, temporary / TENSORS)
         facts |= {"bytes": (temporary / TENSORS).stat().st_size, "sha256": sha256(temporary / TENSORS)}
-        (temporary / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_json(temporary / FACTS, facts)
     return Path(folder)
 
 
