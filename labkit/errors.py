@@ -52,13 +52,18 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> UsageError:
 
 def listed(names: Iterable[object], most: int = 40) -> str:
     """Names for a sentence: the first `most` of them, each cut where it is very long, and how many more there are.
+    What would not show on a terminal, or command it, is escaped.
 
     >>> listed(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
     found = list(names)
     more = f" and {len(found) - most} more" if len(found) > most else ""
-    return ", ".join(map(_cut, found[:most])) + more or "none"
+    return ", ".join(_shown(_cut(name)) for name in found[:most]) + more or "none"
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _cut(name: object) -> str:

@@ -19,6 +19,8 @@ from labkit import evaluation, files
 from labkit.apps import CARD, INT8_WEIGHTS, batch_predict, load_app, save_app
 from labkit.compression import int8
 from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
+from labkit.fewshot.verbalizer import Verbalizer
+from labkit.foundations.pretraining import tokenize_corpus
 
 TEXTS = ["the film was good", "a dull film .", "it was", "<b> & the film"]
 
@@ -304,9 +306,10 @@ def test_a_text_file_is_labelled_line_by_line(app, tmp_path):
 
 def test_formulas_in_the_input_are_harmless_in_the_output(app, tmp_path):
     (tmp_path / "in.txt").write_text("=1+1\n-5\n@sum\n", encoding="utf-8")
-    batch_predict(app, tmp_path / "in.txt", tmp_path / "out.csv")
-    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as stream:
-        assert [row["text"] for row in csv.DictReader(stream)] == ["'=1+1", "-5", "'@sum"]
+    for ending, cut in (("csv", ","), ("tsv", "\t")):
+        batch_predict(app, tmp_path / "in.txt", tmp_path / f"out.{ending}")
+        with open(tmp_path / f"out.{ending}", encoding="utf-8", newline="") as stream:
+            assert [row["text"] for row in csv.DictReader(stream, delimiter=cut)] == ["'=1+1", "-5", "'@sum"]
 
 
 @pytest.mark.parametrize(
@@ -327,6 +330,49 @@ def test_a_wrong_file_is_named_and_nothing_is_written(app, tmp_path, name, conte
     with pytest.raises(error, match=message):
         batch_predict(app, tmp_path / name, tmp_path / target)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_input_and_the_app_itself_are_not_written_over(app, folder, tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text("text\na film\n")
+    (tmp_path / "link.tsv").symlink_to(source)
+    for target in (source, tmp_path / "link.tsv"):
+        with pytest.raises(UsageError, match="is the input itself, which would be lost"):
+            batch_predict(app, source, target)
+    for target in (folder / "out.tsv", folder / "deeper" / "out.csv"):
+        with pytest.raises(UsageError, match="app is a saved app, which one file more would break: write elsewhere"):
+            batch_predict(app, source, target)
+    assert source.read_text() == "text\na film\n"
+    load_app(folder)  # as whole as before
+
+
+def test_training_into_an_app_is_refused_before_it_begins(folder, capsys):
+    from labkit.cli import main
+
+    assert main(["train", "--out", str(folder), "--model", "no-such-model"]) == 2
+    assert "is a saved app" in capsys.readouterr().err
+    load_app(folder)
+
+
+@pytest.mark.parametrize("kind", ["head", "pet"])
+def test_half_an_emoji_is_named_by_its_row(tiny_parts, tmp_path, kind):
+    model, tokenizer, method, task = tiny_parts(kind)
+    half = "good \ud83d"
+    with pytest.raises(DataError, match=r"row \d of the batch.*half of one"):
+        evaluation.predict(model, method, [{"text": "a film"}, {"text": half}])
+    with pytest.raises(DataError, match="text 2: character 6, .* is half of one"):
+        tokenize_corpus(["a film", half], tokenizer, 16)
+    with pytest.raises(DataError, match="half of one"):
+        Verbalizer({"negative": ("bad",), "positive": (half,)}, tokenizer)
+    app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task))
+    with pytest.raises(DataError, match="input 2: field 'text': character 6, .* is half of one"):
+        app.predict(["a film", half])
+    assert app.predict("😀")[0]["label"] in ("negative", "positive")
+
+
+def test_an_app_that_a_killed_writer_moved_away_is_found(folder):
+    folder.rename(folder.with_name(".app.labkit-0a1b2c3d.old"))
+    assert load_app(folder).card.labels == ("negative", "positive")
 
 
 def test_a_missing_file_and_a_folder_are_named(app, tmp_path):

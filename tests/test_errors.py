@@ -13,6 +13,7 @@ def test_a_short_list_is_whole_and_a_long_one_says_how_many_more():
     assert listed(["a", 2]) == "a, 2"
     assert listed([]) == "none"
     assert listed(iter("abcd"), most=2) == "a, b and 2 more"
+    assert listed(["电影", "\x1b[2J", "a\nb\u2028"]) == "电影, \\x1b[2J, a\\nb\\u2028"
     assert listed(["x" * 10_000]) == "x" * (LONG - 1) + "…"
 
 

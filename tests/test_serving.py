@@ -77,6 +77,13 @@ def test_the_api_takes_the_longest_text_and_no_longer(port):
     assert predict(port, " ")[0] == "error"
 
 
+def test_half_an_emoji_is_refused_with_a_sentence(port):
+    event, data = predict(port, "good \ud83d")
+    assert event == "error"
+    assert "is half of one (a lone surrogate)" in data["error"]
+    assert predict(port, "good 😀")[0] == "complete"
+
+
 class TestAttacks(Attacks):
     def test_the_app_itself_is_not_served(self, port, app_folder):
         assert ask(port, f"/gradio_api/file={app_folder / 'config.json'}")[0] in (403, 404)
