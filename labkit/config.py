@@ -68,4 +68,5 @@ def to_dict(settings: Any) -> dict[str, Any]:
 def fingerprint(*parts: Any) -> str:
     """A short stable hash of dataclasses and plain values: 16 hexadecimal digits."""
     plain = [to_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+    written = json.dumps(plain, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(written.encode("utf-8", "backslashreplace")).hexdigest()[:16]  # a path may hold odd bytes

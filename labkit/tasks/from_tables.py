@@ -83,7 +83,7 @@ def choose_fields(columns: Iterable[Column], fields: Sequence[str] | None, label
 
 def require(table: Table, names: Iterable[str]) -> None:
     """Raise DataError for a column that `table` lacks."""
-    have = [column.name for column in table.columns]
+    have = {column.name: None for column in table.columns}  # as quick to look up as a set, in order
     for name in names:
         if name not in have:
             mend = (

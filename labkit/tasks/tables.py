@@ -19,7 +19,7 @@ from labkit.tasks.text import read_text
 from labkit.tasks.writing import FORMULA
 
 Record = tuple[int, list[str]]  # line number, cells
-INTEGER = re.compile(r"[+-]?[0-9]+")
+INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 MARKED = re.compile(f"'{FORMULA.pattern}")
 
@@ -32,9 +32,10 @@ def _integer(cell: str) -> int:
 
 
 def _number(cell: str) -> float:
-    if "_" in cell:
-        raise ValueError("a number is expected")
-    return float(cell)
+    try:
+        return float("no" if "_" in cell else cell)
+    except ValueError:  # whose words repeat the cell, however long
+        raise ValueError("a number is expected") from None
 
 
 def _flag(cell: str) -> bool:

@@ -141,7 +141,15 @@ def test_schema_types_lists_and_header(tmp_path):
 
 @pytest.mark.parametrize(
     ("cell", "kind"),
-    [("1_0", "int:1"), ("٣", "int:1"), ("1_0", "float:1"), ("x", "float:1"), ("yes", "bool:1"), ("1,2", "int:3")],
+    [
+        ("1_0", "int:1"),
+        ("٣", "int:1"),
+        ("1_0", "float:1"),
+        ("x" * 9999, "float:1"),
+        ("9" * 5000, "int:1"),
+        ("yes", "bool:1"),
+        ("1,2", "int:3"),
+    ],
 )
 def test_wrong_type_names_line_and_field(tmp_path, cell, kind):
     path = tmp_path / "rows.tsv"
