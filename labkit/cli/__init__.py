@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _silence("stdout")
             return 1
         except OSError as error:
-            if not _lost("stdout"):
+            if not _lost("stdout", "\n"):
                 raise
             tell(f"the results cannot be printed: {error.strerror}")
             return 1
@@ -121,9 +121,10 @@ def _any_output() -> Iterator[None]:
             before.reconfigure(errors="strict")
 
 
-def _lost(name: str) -> bool:
+def _lost(name: str, probe: str = "") -> bool:
     """Whether nothing can be written to a standard stream (a full disk, say); if so, it is silenced."""
     try:
+        getattr(sys, name).write(probe)  # what failed before is not tried again by a flush
         getattr(sys, name).flush()
     except OSError:
         _silence(name)
