@@ -37,12 +37,12 @@ from tests.fewshot.delta_models import BATCH, EVERY, copied, digest, make, outpu
 from tests.fewshot.tiny_prompts import LABELS, ROWS, TEMPLATE, tiny_bert, tiny_tokenizer
 
 MERGING = {"lora", "ia3", "bitfit", "intrinsic lora"}
-NEAR = 0.15  # of the spread of the answers: what rounding weights and activations to int8 may move them by
+NEAR = 0.1  # of the spread of the answers: what rounding weights and activations to int8 may move them by
 
 
 def near(found, wanted):
     """Whether answers are the same but for rounding."""
-    return (found - wanted).abs().max() < NEAR * wanted.std()
+    return bool((found - wanted).square().mean().sqrt() < NEAR * wanted.std())
 
 
 def given(values, model):
@@ -85,10 +85,11 @@ def test_the_table(order, name):
     assert near(outputs(model), wanted) and not near(outputs(plain), wanted)
     assert digest(trained_tensors(model)) == digest(values)  # in floating point, as they were learnt
 
-    frozen = {n: t.clone() for n, t in model.state_dict().items() if n not in values}
     train(model, steps=1)
     assert digest(trained_tensors(model)) != digest(values)
-    assert digest({n: t for n, t in model.state_dict().items() if n not in values}) == digest(frozen)
+    now, may = ({n.replace(".base_layer", ""): t for n, t in some.items()} for some in (model.state_dict(), values))
+    frozen = {n: t for n, t in plain.state_dict().items() if n not in may}
+    assert digest({n: now[n] for n in frozen}) == digest(frozen)
     given(values, model)
 
     answers = outputs(model)
@@ -187,9 +188,7 @@ def test_prompts_and_label_vectors_in_either_order(name):
     added = training(wanted) - plain
     for model in (int8.apply(how.attach(tiny_bert())), how.attach(int8.apply(tiny_bert()))):
         assert near(answers_of(name, model), answers_of(name, wanted))
-        assert added and added == {n for n, p in model.named_parameters() if p.requires_grad} - plain_names(
-            model, plain
-        )
+        assert added and training(model) - plain == added
         how.detach(model)
         int8.undo(model)
         assert training(model) == plain
