@@ -50,8 +50,8 @@ class Delta:
     def attach(self, model: Model) -> Model:
         """Put the delta on `model`, in place: only it, and `also`, require gradients afterwards.
 
-        UsageError for a key that fits nothing, a setting that the model's sizes do not allow, and a model that carries
-        a delta already; the model is then as it was.
+        UsageError for a key that fits nothing, a setting that the model's sizes do not allow, a module to train besides
+        that cannot, and a model that carries a delta already; the model is then as it was.
         """
         if (before := getattr(model, RECORD, None)) is not None:
             name = type(before.delta).__name__
@@ -60,6 +60,7 @@ class Delta:
             )
         own, modules = dict(model.named_parameters()), set(model.modules())
         beside = beside_of(model, self.also)
+        _check_beside(model, beside, given=self.also is not None)
         record = Attached(self.spelled_out(model), fingerprint(model, beside), training_flags(model))
         try:
             with seeded(self.seed):
@@ -213,20 +214,20 @@ def _beside(model: nn.Module, record: Attached) -> Iterator[nn.Module]:
 
 
 def beside_of(model: nn.Module, keys: tuple[str, ...] | None) -> list[str]:
-    """The names of the modules that train besides a delta whose `also` is `keys`.
+    """The names of the modules that train besides a delta whose `also` is `keys`."""
+    return resolve(model, ALSO if keys is None else keys, every=keys is not None, some=keys is not None and bool(keys))
 
-    UsageError for one that could not: it is quantised, or tied to a weight elsewhere.
-    """
-    found = resolve(model, ALSO if keys is None else keys, every=keys is not None, some=keys is not None and bool(keys))
+
+def _check_beside(model: nn.Module, names: Iterable[str], *, given: bool) -> None:
+    """UsageError where one of the modules that are to train could not: quantised, or tied to a weight elsewhere."""
     own = [name for name, _ in model.named_parameters()]
-    for name in found:
+    for name in names:
         refuse_to_train(model.get_submodule(name), name)
-        if keys is not None and not any(within(weight, [name]) for weight in own):
+        if given and not any(within(weight, [name]) for weight in own):
             raise UsageError(
                 f"also: {name!r} has no weight of its own to train (it is tied to another, or has none): give it one, "
                 "or name another module"
             )
-    return found
 
 
 def within(name: str, modules: Iterable[str]) -> bool:
