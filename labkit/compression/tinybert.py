@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.errors import UsageError
+from labkit.foundations.quantised import keep_float
 
 PROJECTION = "tinybert_projection"  # the name under which the student carries the projection while it is trained
 
@@ -153,6 +154,7 @@ class TinyBert:
         self._map(len(mine.encoder.layer))
         if self.projection is None:
             self.projection = _projection(mine, theirs)
+            keep_float([self.projection])
         setattr(student, PROJECTION, self.projection)
         try:
             yield student
