@@ -167,7 +167,7 @@ def build_demo(app: App) -> gradio.Blocks:
         return app.predict([texts])[0]["probabilities"]
 
     with gr.Blocks(title=f"labkit: {card.task}", analytics_enabled=False) as demo:
-        gr.Markdown(f"# {html.escape(card.task)}\nType a text; the model says how likely each label is.")
+        gr.HTML(f"<h1>{html.escape(card.task)}</h1><p>Type a text; the model says how likely each label is.</p>")
         boxes = [gr.Textbox(label=field, lines=3, max_length=MAX_CHARACTERS) for field in card.fields]
         button = gr.Button("Predict", variant="primary")
         label = gr.Label(label="prediction", num_top_classes=min(len(card.labels), 10))

@@ -19,6 +19,7 @@ from labkit.serving import MAX_CHARACTERS, import_gradio
 from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
 
 FIELD = f"text {MARKUP}"
+NAME = f"world/{MARKUP} [a](https://evil.example/) **b** # c"
 
 
 def start(folder, port):
@@ -35,7 +36,7 @@ def app_folder(tiny_parts, tmp_path_factory):
     """An app whose every name is an attack."""
     model, tokenizer, method, task = tiny_parts()
     task = dataclasses.replace(
-        task, name=f"world/{MARKUP}", fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
+        task, name=NAME, fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
     )
     folder = tmp_path_factory.mktemp("served") / "app"
     return save_app(
@@ -105,11 +106,11 @@ def test_a_person_asks_the_page_and_markup_stays_text(port, page):
     page.get_by_role("textbox", name=FIELD).fill(f"{MARKUP} the film was good")
     page.get_by_role("button", name="Predict").click()
     page.get_by_text("%").first.wait_for(timeout=30_000)
-    for shown in (f"world/{MARKUP}", f"{MARKUP} the film"):  # the title, the example
+    for shown in (NAME, f"{MARKUP} the film"):  # the title, the example
         assert page.get_by_text(shown, exact=True).first.is_visible()
     assert page.get_by_text("%").count() == 2  # one for each label
     assert page.evaluate("window.hit") is None
-    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("img[src=x]").count() == page.locator("a[href*=evil]").count() == 0
     watch.check()
 
 
