@@ -147,6 +147,8 @@ def test_scoring_reads_scores_without_running_anything(tmp_path):
         by_id = dict(cells(notebook, "test"))
         by_id["double_visible"].execution_count = 3
         by_id["half_visible"].execution_count = 4
+        by_id["double_hidden"].execution_count = 5
+        by_id["double_hidden"].outputs = [nbformat.from_dict({"output_type": "stream", "text": 3})]  # of no known shape
         by_id["half_visible"].outputs = [new_output("error", ename="AssertionError", evalue="", traceback=[])]
         shop.submit("anne", path.name, notebook)
         shop.autograde("anne", seconds=120)
