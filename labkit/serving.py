@@ -32,7 +32,7 @@ HOST = re.compile(rb"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.IGNORECASE)
 OPEN = {  # the paths that are answered; Gradio has some fifty more
     "GET": re.compile(
         r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(assets|static)/.+|"
-        r"/gradio_api/(info|startup-events|theme\.css|queue/data|heartbeat/[^/]+|call/[^/]+/[^/]+)/?"
+        r"/gradio_api/(info|app_id|startup-events|theme\.css|queue/data|heartbeat/[^/]+|call/[^/]+/[^/]+)/?"
     ),
     "POST": re.compile(r"/gradio_api/(queue/join|cancel|reset|call/[^/]+)/?"),
 }

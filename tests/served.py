@@ -184,6 +184,7 @@ class Attacks:
             ("cross-site", "/gradio_api/heartbeat/a", "document", 403),
             ("same-site", "/config", "script", 403),
             ("same-origin", "/config", "empty", 200),
+            ("same-origin", "/gradio_api/app_id", "empty", 200),  # a page knows its server by it
             ("none", "/", "document", 200),
         ):
             assert ask(port, path, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest})[0] == expected
