@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ def save_app(
             model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         card = Card(
-            format=FORMAT, labkit=labkit.__version__, task=task.name, language=task.language,
+            format=FORMAT, labkit=labkit.__version__, task=task.title, language=task.language,
             fields=tuple(task.fields), labels=tuple(task.labels), architecture=type(model).__name__,
             method=described, metrics=dict(metrics or {}),
             quantised=found,
@@ -202,11 +203,9 @@ def model_card(card: Card) -> str:
 
 
 def _plain(text: object) -> str:
-    """Text that Markdown shows as it is: no markup, no table cell of its own, one line."""
+    """Text that Markdown shows as it is: no markup, no link or name of its own making, no table cell, one line."""
     shown = " ".join(str(text).split())
-    for character in "\\`*_[]|<>#":
-        shown = shown.replace(character, f"&#{ord(character)};")
-    return shown
+    return re.sub(r"[\\`*_\[\]|<>#&!~$:@]|(?<=www)\.", lambda found: f"&#{ord(found[0])};", shown, flags=re.IGNORECASE)
 
 
 def load_app(folder: str | os.PathLike[str]) -> App:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import html
 import json
 import os
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labkit import evaluation, files
-from labkit.apps import CARD, INT8_WEIGHTS, batch_predict, load_app, save_app
+from labkit.apps import CARD, INT8_WEIGHTS, _plain, batch_predict, load_app, read_card, save_app
 from labkit.compression import int8
 from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
 from labkit.fewshot.verbalizer import Verbalizer
@@ -124,6 +126,26 @@ def test_the_model_card_shows_markup_as_text(tiny_parts, tmp_path):
     assert "<img" not in text
     assert "<script" not in text
     assert text.startswith("---\nlibrary_name: transformers\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["www.evil.example", "https://evil.example/a", "a@evil.example", "![x](y)", "**b** _i_ ~s~", "$x$", "&lt;b>"],
+)
+def test_the_model_card_links_to_nothing(name):
+    """It is the name once its entities are read; as it stands it has no mark that Markdown would read."""
+    written = _plain(name)
+    assert html.unescape(written) == name
+    assert not re.search(r"www\.|[:@!*_~$<>`\[\]]", re.sub(r"&#\d+;", "", written))
+
+
+def test_an_app_does_not_tell_where_its_maker_keeps_the_data(tiny_parts, tmp_path):
+    model, tokenizer, method, task = tiny_parts()
+    task = dataclasses.replace(task, name="table:/home/anne/secret/train.tsv,/home/anne/secret/dev.tsv")
+    folder = save_app(tmp_path / "app", model, tokenizer, method, task)
+    assert read_card(folder).task == "table:train.tsv,dev.tsv"
+    for file in folder.iterdir():
+        assert b"anne" not in file.read_bytes(), file.name
 
 
 def test_a_method_that_cannot_describe_itself_is_refused(tiny_parts, tmp_path):

@@ -19,6 +19,7 @@ from labkit.serving import MAX_CHARACTERS, import_gradio
 from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
 
 FIELD = f"text {MARKUP}"
+NAME = f"world/{MARKUP} [a](https://evil.example/) **b** # c"
 
 
 def start(folder, port):
@@ -35,7 +36,7 @@ def app_folder(tiny_parts, tmp_path_factory):
     """An app whose every name is an attack."""
     model, tokenizer, method, task = tiny_parts()
     task = dataclasses.replace(
-        task, name=f"world/{MARKUP}", fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
+        task, name=NAME, fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
     )
     folder = tmp_path_factory.mktemp("served") / "app"
     return save_app(
@@ -90,7 +91,7 @@ class TestAttacks(Attacks):
 
     def test_a_path_in_place_of_a_text_is_text(self, port):
         """A handler given a file record neither reads it nor hands it back."""
-        for record in ({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, ["/etc/passwd"], 3, None):
+        for record in ("/etc/passwd", 3, None):
             assert "root:" not in json.dumps(predict(port, record))
         listed = ask(port, "/gradio_api/info")[2]
         assert list(json.loads(listed)["named_endpoints"]) == ["/predict"]
@@ -112,11 +113,11 @@ def test_a_person_asks_the_page_and_markup_stays_text(port, page):
     page.get_by_role("textbox", name=FIELD).fill(f"{MARKUP} the film was good")
     page.get_by_role("button", name="Predict").click()
     page.get_by_text("%").first.wait_for(timeout=30_000)
-    for shown in (f"world/{MARKUP}", f"{MARKUP} the film"):  # the title, the example
+    for shown in (NAME, f"{MARKUP} the film"):  # the title, the example
         assert page.get_by_text(shown, exact=True).first.is_visible()
     assert page.get_by_text("%").count() == 2  # one for each label
     assert page.evaluate("window.hit") is None
-    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("img[src=x]").count() == page.locator("a[href*=evil]").count() == 0
     watch.check()
 
 

@@ -38,7 +38,7 @@ NUMBERS = {
     "save-every": (int, 0, "steps between two checkpoints; 0 saves at the end"),
     "seed": (int, 0, "decides batches and the new head"),
     "test-rows": (int, 1000, "test rows scored at most"),
-    "timeout": (float, 600.0, "seconds after which a rank that does not answer ends the run"),
+    "timeout": (float, 600.0, "seconds after which a rank or loader worker that does not answer ends the run"),
 }
 
 

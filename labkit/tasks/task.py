@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from labkit.errors import DataError, UsageError, listed, unknown
@@ -41,6 +42,17 @@ class Task:
         for split, rows in self.splits.items():
             for number, row in enumerate(rows, start=1):
                 _check_row(self, f"task {self.name}: split {split!r}, row {number}", row)
+
+    @property
+    def title(self) -> str:
+        """The name for what is handed on, without folders of this machine: "table:train.tsv,dev.tsv"."""
+        kind, colon, rest = self.name.partition(":")
+        if kind == "table" and colon:
+            return kind + colon + ",".join(PureWindowsPath(path).name for path in rest.split(","))  # any system's path
+        folder = rest if kind == "hub" else self.name
+        absolute = any(system(folder).is_absolute() for system in (PurePosixPath, PureWindowsPath))
+        local = absolute or folder.startswith(("~", "."))
+        return self.name.removesuffix(folder) + PureWindowsPath(folder).name if local else self.name
 
     def few_shot(self, shots: int, seed: int, dev: bool = True) -> Task:
         """`shots` rows of each label to train on, and as many others for "dev" if `dev`. Deterministic in (rows, seed).

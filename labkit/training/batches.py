@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from labkit.errors import LabkitError, TrainingError, UsageError
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Any], np.random.Generator], Batch]
 POOL = 50  # batches sorted by length together: enough to pad little, few enough to stay random
+CHECK = 5.0  # seconds between two looks at the loader workers
 ORDER = 1 << 40  # third word of the order's seed, where a batch's generator has its index
 
 
@@ -103,8 +105,13 @@ class Batches:
             raise UsageError(f"collate must return a dict of tensors, not a {type(batch).__name__}")
         return dict(batch)
 
-    def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Batches `start` … `stop` - 1, counted through all epochs; worker processes end with the iterator."""
+    def stream(
+        self, start: int, stop: int, *, rank: int = 0, world: int = 1, seconds: float = 600.0
+    ) -> Iterator[Batch]:
+        """Batches `start` … `stop` - 1, counted through all epochs; worker processes end with the iterator.
+
+        TrainingError where a worker dies, or makes no batch in `seconds`.
+        """
         if not self.workers or stop <= start:
             for number in range(start, stop):
                 yield self.make(number, rank, world)
@@ -118,9 +125,12 @@ class Batches:
             worker_init_fn=_quiet_worker,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # else the loader draws from the run's own randomness
+            timeout=min(CHECK, seconds),
         )
+        running = iter(loader)
         try:
-            for batch in loader:
+            for _ in range(start, stop):
+                batch = _next(running, seconds)
                 if isinstance(batch, LabkitError):
                     raise batch
                 yield batch
@@ -128,10 +138,35 @@ class Batches:
             if re.search("exited unexpectedly|is killed by signal", str(error)):
                 raise TrainingError(f"a loader worker died: {error}; try fewer workers, or workers=0") from error
             raise
+        finally:
+            _end(running)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`, from batch `start` on."""
         return self.stream(number * len(self) + start, (number + 1) * len(self))
+
+
+def _next(running: Any, seconds: float) -> Any:
+    """The next batch of the loader `running`, waited for as long as its workers live, for at most `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return next(running)
+        except RuntimeError as error:
+            if "DataLoader timed out" not in str(error):
+                raise
+            if time.monotonic() >= end:
+                what = "is it frozen, or does collate not come to its end? Try workers=0"
+                raise TrainingError(f"a loader worker has made no batch for {seconds:g} s: {what}") from error
+
+
+def _end(running: Any) -> None:
+    """End a loader's workers: by SIGKILL those that are frozen, for which the interpreter would wait at its exit."""
+    running._shutdown_workers()
+    for worker in running._workers:
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
 
 
 class _Items(Dataset):

@@ -17,7 +17,7 @@ def make(sizes, **options):
     splits = {
         split: [{"text": f"{split} {at}", "label": at % 2} for at in range(2 * size)] for split, size in sizes.items()
     }
-    return Task("toy", ("text",), ("bad", "good"), splits, **options)
+    return Task(options.pop("name", "toy"), ("text",), ("bad", "good"), splits, **options)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,26 @@ def test_describe_is_short_and_says_what_matters():
         "metric: accuracy, chance 50.0, ceiling 90.3",
         "note: a note",
     ]
+
+
+@pytest.mark.parametrize(
+    "name, title",
+    [
+        ("world/fewclue/eprstmt", "world/fewclue/eprstmt"),
+        ("table:train.tsv,dev.tsv", "table:train.tsv,dev.tsv"),
+        ("table:/home/anne/train.tsv, ../anne/dev.csv,~/test.tsv", "table:train.tsv,dev.csv,test.tsv"),
+        (r"table:C:\Users\anne\train.tsv", "table:train.tsv"),
+        ("hub:owner/name:config", "hub:owner/name:config"),
+        ("hub:/home/anne/set", "hub:set"),
+        ("hub:~/anne/set", "hub:set"),
+        (r"C:\Users\anne\set", "set"),
+        ("/home/anne/set", "set"),
+        ("a:b/c", "a:b/c"),
+        ("../anne/set", "set"),
+    ],
+)
+def test_the_title_is_the_name_without_folders_of_the_machine(name, title):
+    assert make({"train": 1}, name=name).title == title
 
 
 @settings(max_examples=60, deadline=None)
