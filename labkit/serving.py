@@ -8,14 +8,15 @@ asked, which can be sent elsewhere, are off.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.apps import App, load_app
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
     import gradio
@@ -66,6 +67,15 @@ def refusal(message: object) -> Exception:
     return import_gradio().Error(html.escape(str(message)), print_exception=False)  # gradio shows it as HTML
 
 
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Inside, an error of labkit is a sentence for the person."""
+    try:
+        yield
+    except LabkitError as error:
+        raise refusal(error) from error
+
+
 def build_demo(app: App) -> gradio.Blocks:
     """The page of an app: its text boxes, the labels with their probabilities, examples; API endpoint `predict`.
 
@@ -79,7 +89,8 @@ def build_demo(app: App) -> gradio.Blocks:
                 raise refusal(f"{field}: type a text first")
             if len(text) > MAX_CHARACTERS:
                 raise refusal(f"{field}: {len(text)} characters, at most {MAX_CHARACTERS} are read")
-        return app.predict([texts])[0]["probabilities"]
+        with telling():
+            return app.predict([texts])[0]["probabilities"]
 
     with gr.Blocks(title=f"labkit: {card.task}", analytics_enabled=False) as demo:
         gr.Markdown(f"# {html.escape(card.task)}\nType a text; the model says how likely each label is.")
