@@ -73,9 +73,9 @@ def fit(
 
     Out of memory: the step is done again with micro-batches cut in half, which leaves the effective batch as it was.
     (An objective whose rows see one another, as in-batch contrast, then sees fewer.) Raises UsageError for settings,
-    TrainingError for a loss that is no number (on a GPU up to 16 steps later, but before anything is saved) or for no
-    memory even for one row, or naming the rank that failed, died or hangs, of several; CheckpointError for checkpoints
-    that are damaged or of another run.
+    TrainingError for a loss that is no number (on a GPU up to 16 steps later, but before anything is saved), for such
+    weights at the end, or for no memory even for one row, or naming the rank that failed, died or hangs, of several;
+    CheckpointError for checkpoints that are damaged or of another run.
     """
     run_settings, data = strict(Training, settings), as_batches(batches)
     with contextlib.ExitStack() as stack:
@@ -260,6 +260,7 @@ class _Run:
 
     def _finish(self, began: float) -> None:
         self.losses.settle()
+        self.losses.check(self.model)
         self.history.seconds = self.earlier + time.perf_counter() - began
         self.save()
 

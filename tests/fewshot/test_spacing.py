@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from labkit.errors import UsageError
+from labkit.fewshot.auto_prompt.candidates import whole_words
 from labkit.fewshot.causal_prompt import CausalPrompt
 from labkit.fewshot.fewclue.candidates import RowCandidates
 from labkit.fewshot.fuzzy import FuzzyPET
@@ -109,6 +110,14 @@ def test_a_chinese_word_is_one_piece(kind):
     )
     how = PET("{text}很{mask}。", Verbalizer({"no": "差", "yes": "好"}, own), own)
     assert how.verbalizer.masks == 1 and len(set(how.verbalizer.word_ids.flatten().tolist())) == 2
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "pieces, first", "pieces, always"])
+def test_words_to_choose_from_are_those_of_both_scripts(kind):
+    own = tokenizer(kind)
+    usable = whole_words(own, len(own), letters=True)
+    assert all(usable[pieces_of(word, own)].all() for word in ("好", "good"))
+    assert not usable[own.convert_tokens_to_ids("。")]
 
 
 def test_the_scripts_without_spaces():
