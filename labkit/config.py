@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -58,6 +60,13 @@ def _fit(value: Any, hint: Any, what: str) -> Any:
     elif origin is None and hint not in (int, float) and isinstance(hint, type) and isinstance(value, hint):
         return value
     raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, not {value!r}")
+
+
+def positive(name: str, value: Any) -> float:
+    """The value, if it is a finite number above 0; else UsageError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+        raise UsageError(f"{name}={value}: a number above 0, and not infinite, is needed")
+    return float(value)
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

@@ -33,7 +33,9 @@ class CheckpointError(LabkitError):
 
 
 class TrainingError(LabkitError):
-    """Training that cannot go on: the loss is not a number, memory ran out, a worker died."""
+    """Training that cannot go on, or has left no use of its model: what comes out is no number, memory ran out, a
+    worker died.
+    """
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> UsageError:

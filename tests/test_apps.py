@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from labkit import evaluation, files
 from labkit.apps import CARD, INT8_WEIGHTS, _plain, batch_predict, load_app, read_card, save_app
 from labkit.compression import int8
-from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
+from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
 from labkit.fewshot.verbalizer import Verbalizer
 from labkit.foundations.pretraining import tokenize_corpus
 
@@ -314,6 +314,18 @@ def test_a_table_is_labelled_row_by_row(app, tmp_path, ending):
     assert [row["predicted"] for row in rows] == [answer["label"] for answer in answers]
     for row, answer in zip(rows, answers, strict=True):
         assert float(row["probability"]) == pytest.approx(answer["probabilities"][answer["label"]], abs=1e-4)
+
+
+def test_an_app_whose_weights_are_no_numbers_answers_nothing(tiny_app, tmp_path):
+    broken = load_app(tiny_app)
+    with torch.no_grad():
+        next(broken.model.parameters())[:] = float("nan")
+    with pytest.raises(TrainingError, match="row 1: the model's answer is no number"):
+        broken.predict(TEXTS)
+    (tmp_path / "in.txt").write_text("the film was good\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="no number"):
+        batch_predict(broken, tmp_path / "in.txt", tmp_path / "out.tsv")
+    assert not (tmp_path / "out.tsv").exists()
 
 
 def test_a_text_file_is_labelled_line_by_line(app, tmp_path):

@@ -11,11 +11,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from labkit.apps import load_app, save_app
 from labkit.cli import main
 from labkit.errors import UsageError
-from labkit.serving import MAX_CHARACTERS, import_gradio
+from labkit.serving import MAX_CHARACTERS, build_demo, import_gradio
 from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
 
 FIELD = f"text {MARKUP}"
@@ -126,6 +127,15 @@ def test_an_error_is_shown_to_the_person(port, page):
     page.get_by_role("button", name="Predict").click()
     page.get_by_text(f"{FIELD}: type a text first").first.wait_for(timeout=30_000)
     assert page.evaluate("window.hit") is None
+
+
+def test_a_page_tells_that_a_model_answers_no_numbers(app_folder):
+    app = load_app(app_folder)
+    with torch.no_grad():
+        next(app.model.parameters())[:] = float("nan")
+    ask_it = next(event.fn for event in build_demo(app).fns.values() if event.api_name == "predict")
+    with pytest.raises(import_gradio().Error, match="row 1: the model&#x27;s answer is no number"):
+        ask_it("the film")
 
 
 # How it begins and ends

@@ -125,6 +125,17 @@ class Template:
         """The fields it names, in order, each once."""
         return tuple(dict.fromkeys(part.name for part in self.parts if isinstance(part, Field)))
 
+    @property
+    def spaced(self) -> bool | None:
+        """Whether a space stands before the first blank, and so before the word that goes there; None where the blank
+        begins the text, or there is none.
+        """
+        at = next((place for place, part in enumerate(self.parts) if isinstance(part, Mask)), 0)
+        if not at:
+            return None
+        before = self.parts[at - 1]
+        return isinstance(before, Text) and before.text.endswith(" ")
+
     def with_masks(self, count: int) -> Template:
         """The same template with each {mask} `count` wide."""
         return Template(tuple(replace(part, count=count) if isinstance(part, Mask) else part for part in self.parts))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError, TrainingError, UsageError
 from labkit.foundations.encoder import goes_on, lm_logits, to_batch, usable_length
 from labkit.foundations.pretraining.rows import TokenRows
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places, widened
@@ -241,6 +241,8 @@ def masked_scores(
             tokens += int((wanted != IGNORE).sum())
     finally:
         model.train(was_training)
+    if math.isnan(nats):
+        raise TrainingError("the model's probabilities are no numbers: load or train it anew")
     if not tokens:
         raise UsageError(f"no token of these {len(rows)} rows was hidden: give more rows")
     return {"perplexity": math.exp(min(nats / tokens, 700)), "accuracy": right / tokens, "tokens": tokens}
