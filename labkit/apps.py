@@ -1,13 +1,12 @@
 """A finished model as an *app*: a folder to hand on, load again, put behind a page, or run over a file.
 
 The folder is what `save_pretrained` writes, plus `labkit.json`, which says how a text becomes an answer (method,
-fields, labels) and holds the SHA-256 of every file. Loading checks them all first. Only safetensors and JSON are read;
-nothing in the folder is ever run.
+fields, labels) and holds the SHA-256 of every file, and one of itself. Loading checks them all first. Only safetensors
+and JSON are read; nothing in the folder is ever run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -220,9 +219,18 @@ def load_app(folder: str | os.PathLike[str]) -> App:
         model = _load_model(where, card)
         check_tokenizer(where, tokenizer, model)
         app = App(card, model.eval(), tokenizer, restore(card.method, tokenizer))
-        with contextlib.suppress(DataError):  # which is of the text: a method may ask for more than a word
-            app.predict([card.examples[0] if card.examples else dict.fromkeys(card.fields, "a")])
+        _try(app, where)
     return app
+
+
+def _try(app: App, folder: Path) -> None:
+    """Answer once, so that an app that cannot is found out when it is loaded."""
+    examples = app.card.examples
+    try:
+        app.predict(examples or [dict.fromkeys(app.card.fields, "a")])
+    except DataError as error:
+        if examples:  # else it is of the text: a method may ask for more than a word
+            raise CheckpointError(f"{folder / CARD}: an example of its own is refused: {error}; {AGAIN}") from error
 
 
 def read_card(folder: Path) -> Card:

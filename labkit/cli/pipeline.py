@@ -103,7 +103,7 @@ def _settings_file(path: str) -> dict[str, Any]:
             values = json.load(stream)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise UsageError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f'{path}: settings are one JSON object, such as {{"shots": 4}}')

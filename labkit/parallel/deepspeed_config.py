@@ -122,7 +122,7 @@ def _json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; give a JSON file, or one of {', '.join(NAMES)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f'{path}: DeepSpeed takes one JSON object, such as {{"zero_optimization": {{"stage": 2}}}}')

@@ -1,7 +1,7 @@
 """Deltas in files: the trained tensors alone, the settings that put them back, and the backbone they belong to.
 
     delta.safetensors   the trained tensors, and nothing else
-    delta.json          settings, shapes, the tensors' SHA-256, the fingerprint of the backbone
+    delta.json          settings, shapes, the tensors' SHA-256, its own, the fingerprint of the backbone
 
 A delta is useless, and worse, wrong, on another backbone: loading compares fingerprints.
 """
