@@ -138,7 +138,7 @@ def test_a_lying_header_is_refused_even_if_the_manifest_vouches_for_it(folder, m
     path = folder / "step-000010"
     (path / "model.safetensors").write_bytes(make())
     tell_manifest(path)
-    with pytest.raises(CheckpointError, match="step-000010: malformed"):
+    with pytest.raises(CheckpointError, match="step-000010: cannot be loaded .*; save it again"):
         read(path)
 
 

@@ -7,7 +7,6 @@ loader whose manifest was signed anew; there a sentence or a usable model is ask
 from __future__ import annotations
 
 import json
-import random
 import warnings
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from tests.damage import outcomes
 from tests.fewshot.delta_models import EVERY, make, outputs, trained
 
 TEXTS = ["the film was good", "a dull film .", "it"]
-COUNTS = [pytest.param(24, id="a few"), pytest.param(2000, id="many", marks=pytest.mark.slow)]
+COUNTS = [pytest.param(16, id="a few"), pytest.param(2000, id="many", marks=pytest.mark.slow)]
 TINY = Recipe("tiny", "en", "for tests", documents=300)
 
 
@@ -55,7 +54,9 @@ def signed(folder):
 def model_answer(folder):
     model, tokenizer = load(str(folder))
     with torch.no_grad():
-        return model(**tokenizer([f"{text} [MASK]" for text in TEXTS], padding=True, return_tensors="pt")).logits
+        return model(
+            **tokenizer([f"{text} [MASK]" for text in TEXTS], padding=True, return_tensors="pt")
+        ).logits.numpy()
 
 
 def zoo_answer(folder):
@@ -70,7 +71,7 @@ def app_answer(folder):
 
 def delta_answer(folder):
     with torch.no_grad():
-        return outputs(load_delta(make(), folder))
+        return outputs(load_delta(make(), folder)).numpy()
 
 
 def resigned(folder, rng):
@@ -162,6 +163,5 @@ def test_damage_that_no_checksum_shows_is_a_sentence_or_a_usable_model(made, tmp
 def test_the_damages_are_many_kinds(made, tmp_path):
     folder, _ = made("model with a record")
     done = []
-    outcomes(folder, tmp_path, 200, 1, lambda copy, what: done.append(what.split()[2]))
+    outcomes(folder, tmp_path, 80, 1, lambda copy, what: done.append(what.split()[2]))
     assert set(done) == {"flip", "cut", "blank", "stuff", "remove", "swap", "stray", "document", "header"}
-    assert random.Random("1/0").random() == random.Random("1/0").random()

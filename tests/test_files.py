@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from labkit import files
 from labkit.errors import CheckpointError, LabkitError
@@ -112,7 +113,7 @@ def test_sha256_is_that_of_hashlib(tmp_path):
 # A full disk, as the system says it
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
 def test_a_disk_that_is_really_full_is_named_with_the_mend(tiny_parts, tmp_path, name):
     """/dev/full refuses every byte as a full disk does; libraries in Rust wrap that in errors of their own."""
     if not Path("/dev/full").exists():
@@ -123,6 +124,14 @@ def test_a_disk_that_is_really_full_is_named_with_the_mend(tiny_parts, tmp_path,
             (temporary / name).symlink_to("/dev/full")
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [SafetensorError, Exception])
+def test_a_full_disk_in_a_librarys_words_is_one_too(tmp_path, kind):
+    with pytest.raises(LabkitError, match="out: the disk is full: free some space"):
+        with files.writing_folder(tmp_path / "out"):
+            raise kind("Error while serializing: I/O error: No space left on device (os error 28)")
     assert not list(tmp_path.iterdir())
 
 
