@@ -171,7 +171,18 @@ def test_a_sealed_document_comes_back_and_no_other(tmp_path):
     assert files.read_json(path, "mend it") == {"b": 1}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{", b"\xff", b"[" * 100_000, b'{"a": ' + b"9" * 9999 + b"}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"3",
+        b"{",
+        b"\xff",
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"a": ' + b"9" * 9999 + b"}", id="digits"),
+    ],
+)
 def test_a_document_that_is_no_object(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(CheckpointError, match="a.json: .*; mend it"):
