@@ -1,8 +1,8 @@
 """A finished model as an *app*: a folder to hand on, load again, put behind a page, or run over a file.
 
 The folder is what `save_pretrained` writes, plus `labkit.json`, which says how a text becomes an answer (method,
-fields, labels) and holds the SHA-256 of every file. Loading checks them all first. Only safetensors and JSON are read;
-nothing in the folder is ever run.
+fields, labels) and holds the SHA-256 of every file, and one of itself. Loading checks them all first. Only safetensors
+and JSON are read; nothing in the folder is ever run.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import labkit
 from labkit import evaluation, files
+from labkit.checkpoints import reading
 from labkit.compression import int8
 from labkit.config import strict, to_dict
-from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, listed, unknown
+from labkit.errors import CheckpointError, DataError, UsageError, listed, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
 from labkit.foundations.heads import EncoderClassifier
 from labkit.tasks import Task
 from labkit.tasks.tables import read_table
 from labkit.tasks.text import check_whole, read_lines
 from labkit.tasks.writing import write_table
+from labkit.zoo.folders import PLAINLY, check_loaded, check_tokenizer, read_config, weight_files
 
 Input = str | Sequence[str] | Mapping[str, Any]
 FORMAT = 1
-CARD = files.SEAL
+CARD = files.MANIFEST
 INT8_WEIGHTS = "int8.safetensors"
+AGAIN = "copy the app again, or save it again"
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def save_app(
             examples=[{field: row[field] for field in task.fields} for row in examples],
             files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())},
         )  # fmt: skip
-        files.write_json(temporary / CARD, to_dict(card))
+        files.write_sealed(temporary / CARD, to_dict(card))
         files.write_text(temporary / "README.md", model_card(card))
     return target
 
@@ -211,20 +213,28 @@ def _plain(text: object) -> str:
 def load_app(folder: str | os.PathLike[str]) -> App:
     """Check every file of an app against its manifest, then load it, on the CPU, in evaluation mode.
 
-    Raises CheckpointError for what is missing, altered, unknown, or of another format; nothing is loaded then.
+    Raises CheckpointError for what is missing, altered, unknown, of another format, or cannot answer.
     """
     where = Path(folder)
     card = read_card(where)
-    _check_files(where, card)
-    try:
+    files.verify(where, card.files, AGAIN, own=CARD)
+    with reading(where, AGAIN):
         tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
         model = _load_model(where, card)
-        method = _load_method(card, tokenizer, where)
-    except LabkitError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{where}: cannot be loaded: {str(error).splitlines()[0]}; save the app again") from error
-    return App(card, model.eval(), tokenizer, method)
+        check_tokenizer(where, tokenizer, model)
+        app = App(card, model.eval(), tokenizer, restore(card.method, tokenizer))
+        _try(app, where)
+    return app
+
+
+def _try(app: App, folder: Path) -> None:
+    """Answer once, so that an app that cannot is found out when it is loaded."""
+    examples = app.card.examples
+    try:
+        app.predict(examples or [dict.fromkeys(app.card.fields, "a")])
+    except DataError as error:
+        if examples:  # else it is of the text: a method may ask for more than a word
+            raise CheckpointError(f"{folder / CARD}: an example of its own is refused: {error}; {AGAIN}") from error
 
 
 def read_card(folder: Path) -> Card:
@@ -234,33 +244,20 @@ def read_card(folder: Path) -> Card:
         files.sweep(folder.parent)  # a writer that was killed may have moved it away
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {CARD} there: not an app; `labkit pipeline` makes one")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); save the app again") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else None
-        raise CheckpointError(f"{path}: format {found!r}, this labkit reads {FORMAT}; use the labkit that wrote it")
+    values = files.read_json(path, AGAIN)
+    if values.get("format") != FORMAT:
+        found = f"{values.get('format')!r:.60}"
+        raise CheckpointError(f"{path}: format {found}, this labkit reads {FORMAT}; use the labkit that wrote it")
     missing = {field.name for field in dataclasses.fields(Card)} - set(values)
     if missing:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(missing))}; save the app again")
     try:
-        return strict(Card, values, where=str(path))
+        card = strict(Card, values, where=str(path))
     except UsageError as error:
         raise CheckpointError(str(error)) from error
-
-
-def _check_files(folder: Path, card: Card) -> None:
-    for name, digest in card.files.items():
-        if Path(name).name != name:
-            raise CheckpointError(f"{folder / CARD}: {name!r} is not the name of a file in this folder")
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name}: missing; copy the app again")
-        if files.sha256(folder / name) != digest:
-            raise CheckpointError(f"{folder / name}: altered or cut short (its SHA-256 differs); copy the app again")
-    for path in sorted(folder.iterdir()):
-        if path.name not in {*card.files, CARD} and path.suffix.lower() not in files.HARMLESS:
-            raise CheckpointError(f"{path}: not part of the app as it was saved; remove it, or copy the app again")
+    if card.method.get("kind") not in KINDS:
+        raise CheckpointError(f"{path}: {unknown('method', card.method.get('kind'), KINDS)}")
+    return card
 
 
 def _load_model(folder: Path, card: Card) -> PreTrainedModel:
@@ -268,28 +265,11 @@ def _load_model(folder: Path, card: Card) -> PreTrainedModel:
     cls = EncoderClassifier if own else getattr(transformers, card.architecture, None)
     if not (isinstance(cls, type) and issubclass(cls, PreTrainedModel)):
         raise CheckpointError(f"{folder / CARD}: {card.architecture!r} is not a model of transformers")
-    if card.quantised is None:
-        model, facts = cls.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        wrong = sorted(map(str, [*facts["missing_keys"], *facts["unexpected_keys"], *facts["mismatched_keys"]]))
-        if wrong:  # transformers would go on with random weights
-            raise CheckpointError(
-                f"{folder}: the weights are not those of a {card.architecture}: {', '.join(wrong[:3])}"
-            )
-        return model
-    if card.quantised != "int8":
+    if card.quantised not in (None, "int8"):
         raise CheckpointError(f"{folder / CARD}: quantised as {card.quantised!r}; this labkit knows int8")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return int8.load(cls(config), folder / INT8_WEIGHTS)
-
-
-def _load_method(card: Card, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Any:
-    if card.method.get("kind") not in KINDS:
-        raise CheckpointError(f"{folder / CARD}: {unknown('method', card.method.get('kind'), KINDS)}")
-    return restore(card.method, tokenizer)
+    config = read_config(folder, cls, [folder / INT8_WEIGHTS] if card.quantised else weight_files(folder))
+    if card.quantised:
+        return int8.load(cls(config), folder / INT8_WEIGHTS)
+    model, facts = cls.from_pretrained(folder, config=config, local_files_only=True, **PLAINLY)
+    check_loaded(folder, model, facts, whole=True)
+    return model

@@ -18,24 +18,26 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from labkit.errors import LabkitError, UsageError, listed
+from labkit.errors import CheckpointError, LabkitError, UsageError, listed
 
 try:
     import fcntl
 except ImportError:  # Windows: what killed writers leave stays there
     fcntl = None  # type: ignore[assignment]
 
-SEAL = "labkit.json"  # an app's manifest, which lists every file of its folder
+MANIFEST = "labkit.json"  # an app's manifest, which lists every file of its folder
 # What people leave beside a model and no loader reads; anything else must be in the manifest.
 HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 LEFT = re.compile(r"\.(?P<target>.+)\.labkit-[a-z0-9_]+\.(?P<kind>part|old)", re.DOTALL)
 YOUNG = 60.0  # seconds in which a new neighbour is not taken for a killed writer's
+SEAL = "seal"  # the key of a JSON document that holds the checksum of the others
+MOST_JSON = 16_000_000  # bytes: no description of a model has more, and a damaged one must not fill the memory
 MOST_BYTES = 1 << 30  # of a file that is read whole
 
 
@@ -63,8 +65,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> LabkitError:
     """One sentence for what the system refused, with the mend."""
+    full = "free some space, then run the same command again (nothing was half-written)"
     mend = {
-        errno.ENOSPC: "the disk is full: free some space, then run the same command again (nothing was half-written)",
+        errno.ENOSPC: f"the disk is full: {full}",
+        errno.EDQUOT: f"your share of the disk is full: {full}",
+        errno.EFBIG: "larger than a file may be here: choose another folder, or raise the limit (`ulimit -f`)",
         errno.EACCES: "permission denied: choose a folder you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.EPERM: "operation not permitted: choose a folder you may write to",
@@ -74,6 +79,16 @@ def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> LabkitErr
         errno.ENOENT: "no such file or folder",
     }
     return LabkitError(f"{path}: {mend.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def refused(error: Exception) -> OSError | None:
+    """What the system refused, where `error` is that, or a library's wrapping of it: safetensors and tokenizers, which
+    write in Rust, raise errors of their own that end in "(os error 28)".
+    """
+    if isinstance(error, OSError):
+        return error
+    number = None if isinstance(error, LabkitError) else re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def _blamed(error: OSError, target: Path) -> Path:
@@ -145,8 +160,10 @@ def _neighbour(target: Path, make: Callable[..., str]) -> Iterator[Path]:
         temporary = Path(make(prefix=f".{target.name}.labkit-", suffix=".part", dir=target.parent))
         held = _hold(temporary)
         yield temporary
-    except OSError as error:
-        raise describe_os_error(error, _blamed(error, target)) from error
+    except Exception as error:
+        if (found := refused(error)) is None:
+            raise
+        raise describe_os_error(found, _blamed(found, target)) from error
     finally:
         if temporary is not None:
             _remove(temporary)
@@ -163,7 +180,7 @@ def refuse_apps(target: Path) -> None:
     """UsageError for a place inside a saved app: the app is refused with a file more."""
     for folder in target.absolute().parents:
         beside = folder == target.absolute().parent and target.suffix.lower() in HARMLESS
-        if os.path.isfile(folder / SEAL) and not beside:
+        if os.path.isfile(folder / MANIFEST) and not beside:
             raise UsageError(f"{target}: {folder} is a saved app, which one file more would break: write elsewhere")
 
 
@@ -254,6 +271,56 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_sealed(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write a JSON object together with a checksum of itself, which `read_json` compares."""
+    write_json(path, {**values, SEAL: _seal(values)})
+
+
+def read_json(path: str | os.PathLike[str], mend: str) -> dict[str, Any]:
+    """The JSON object in `path`, which is no list or number, and the one that was written where it is sealed.
+
+    Raises CheckpointError, which ends in `mend`, for a file that is missing, too large, or something else.
+    """
+    try:
+        if (size := Path(path).stat().st_size) > MOST_JSON:
+            raise CheckpointError(f"{path}: {size:,} bytes, where {MOST_JSON:,} are the most; {mend}")
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{path}: not a JSON object; {mend}")
+        if SEAL in values and values.pop(SEAL) != _seal(values):
+            yours = f"(if you changed it yourself, delete {SEAL!r} in it)"
+            raise CheckpointError(f"{path}: altered since it was written; {mend} {yours}")
+        return values
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); {mend}") from error
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def verify(folder: Path, sums: Mapping[str, Any], mend: str, *, own: str, whole: bool = True) -> None:
+    """Compare the files of `folder` with their SHA-256 in `sums`, which the file `own` in it lists.
+
+    Raises CheckpointError, which ends in `mend`, for one that is missing, altered or, with `whole`, not listed.
+    """
+    for name, digest in sums.items():
+        path = folder / name
+        if Path(name).name != name or name == own:
+            raise CheckpointError(f"{folder / own}: {name!r} is not the name of a file in this folder; {mend}")
+        if not path.is_file():
+            raise CheckpointError(f"{path}: missing; {mend}")
+        try:
+            altered = sha256(path) != digest
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
+        if altered:
+            raise CheckpointError(f"{path}: altered or cut short (its SHA-256 differs); {mend}")
+    for path in sorted(folder.iterdir()) if whole else ():
+        if path.name not in {*sums, own} and path.suffix.lower() not in HARMLESS and not path.name.startswith("."):
+            raise CheckpointError(f"{path}: not part of the folder as it was saved; remove it, or {mend}")
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

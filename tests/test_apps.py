@@ -40,6 +40,7 @@ def folder(tiny_app, tmp_path):
 
 def spoil_card(folder, **changes):
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card.pop("seal", None)
     (folder / CARD).write_text(json.dumps({**card, **changes}), encoding="utf-8")
 
 
@@ -206,7 +207,7 @@ class Marker:
 def test_a_file_that_was_not_saved_is_refused(folder, tmp_path, name):
     marker = tmp_path / "ran"
     (folder / name).write_bytes(pickle.dumps(Marker(marker)))
-    with pytest.raises(CheckpointError, match=f"{name}: not part of the app"):
+    with pytest.raises(CheckpointError, match=f"{name}: not part of the folder"):
         load_app(folder)
     assert not marker.exists()
 
@@ -265,7 +266,36 @@ def test_a_wrong_card_is_named(folder, changes, message):
         load_app(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "\x00"])
+@pytest.mark.parametrize("name", ["labels", "method", "fields"])
+def test_a_card_that_was_altered_is_refused(folder, name):
+    """Labels in another order, or another word in the pattern, would be wrong answers that nobody notices."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    value = card[name]
+    card[name] = {**value, "max_length": 5} if name == "method" else [*value[1:], value[0] + " "]
+    (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"labkit.json: altered since it was written; .* delete 'seal' in it"):
+        load_app(folder)
+
+
+@pytest.mark.parametrize("changes", [{"labels": ["a", "b", "c"]}, {"method": {"kind": "head", "fields": []}}])
+def test_an_app_that_cannot_answer_is_refused_when_it_is_loaded(folder, changes):
+    spoil_card(folder, **changes)
+    with pytest.raises(LabkitError):
+        load_app(folder)
+
+
+@pytest.mark.parametrize("quantised", [None, "int8"])
+def test_a_configuration_beyond_its_weights_is_not_built(tiny_parts, tmp_path, quantised):
+    model, tokenizer, method, task = tiny_parts()
+    folder = save_app(tmp_path / "app", int8.apply(model) if quantised else model, tokenizer, method, task)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}), encoding="utf-8")
+    relist(folder)
+    with pytest.raises(CheckpointError, match=r"config.json: num_hidden_layers = 1e\+09, but the weights have"):
+        load_app(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", pytest.param("[" * 100_000, id="deep"), '{"format": 1}', "\x00"])
 def test_a_broken_card_is_named(folder, content):
     (folder / CARD).write_text(content, encoding="utf-8")
     with pytest.raises(CheckpointError, match=CARD):

@@ -363,6 +363,7 @@ def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
         (b'{"shots": "4"}', "'shots' must be int"),
         (b"[1]", "one JSON object"),
         (b'{"shots": ', "not a JSON file"),
+        pytest.param(b"[" * 100_000, "not a JSON file", id="deep"),
         (b'{"task": "\xff"}', "not a JSON file"),
         (b"[" * 100_000, "not a JSON file"),
     ],

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from labkit import files
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import CheckpointError, LabkitError, UsageError
 
 
 def disk_full(*_):
@@ -265,3 +266,84 @@ def test_sha256_is_that_of_hashlib(tmp_path):
     assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
     with open(tmp_path / "a", "rb") as stream:
         assert files._digest(stream) == hashlib.sha256(content).hexdigest()
+
+
+# A full disk, as the system says it
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_disk_that_is_really_full_is_named_with_the_mend(tiny_parts, tmp_path, name):
+    """/dev/full refuses every byte as a full disk does; libraries in Rust wrap that in errors of their own."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    model, tokenizer, *_ = tiny_parts()
+    with pytest.raises(LabkitError, match=r"out: the disk is full: free some space, .*nothing was half-written"):
+        with files.writing_folder(tmp_path / "out") as temporary:
+            (temporary / name).symlink_to("/dev/full")
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [SafetensorError, Exception])
+def test_a_full_disk_in_a_librarys_words_is_one_too(tmp_path, kind):
+    with pytest.raises(LabkitError, match="out: the disk is full: free some space"):
+        with files.writing_folder(tmp_path / "out"):
+            raise kind("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_limit_on_sizes_is_named_with_the_mend(tiny_parts, tmp_path):
+    resource = pytest.importorskip("resource")
+    before, (model, *_) = resource.getrlimit(resource.RLIMIT_FSIZE), tiny_parts()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, before[1]))
+        with pytest.raises(LabkitError, match="out: larger than a file may be here"):
+            with files.writing_folder(tmp_path / "out") as temporary:
+                model.save_pretrained(temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_caller_stays_what_it_is(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.writing(tmp_path / "out"):
+        _ = 1 / 0
+    with pytest.raises(CheckpointError, match="mine"), files.writing_folder(tmp_path / "out"):
+        raise CheckpointError("mine (os error 28)")
+    assert not list(tmp_path.iterdir())
+
+
+# Sealed documents
+
+
+def test_a_sealed_document_comes_back_and_no_other(tmp_path):
+    path, values = tmp_path / "a.json", {"b": [1, 2.5, None, "é"], "a": {"x": float("inf")}}
+    files.write_sealed(path, values)
+    assert files.read_json(path, "mend it") == values
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("2.5", "2.6"), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"a.json: altered since it was written; mend it .*delete 'seal'"):
+        files.read_json(path, "mend it")
+    path.write_text(json.dumps({"b": 1}), encoding="utf-8")
+    assert files.read_json(path, "mend it") == {"b": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"3",
+        b"{",
+        b"\xff",
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"a": ' + b"9" * 9999 + b"}", id="digits"),
+    ],
+)
+def test_a_document_that_is_no_object(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match="a.json: .*; mend it"):
+        files.read_json(tmp_path / "a.json", "mend it")
+    with pytest.raises(CheckpointError, match="none.json: .*; mend it"):
+        files.read_json(tmp_path / "none.json", "mend it")

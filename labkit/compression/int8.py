@@ -251,7 +251,7 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         with safe_open(path, framework="pt") as file:
             names = json.loads((file.metadata() or {}).get(_METADATA, "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}); save the model again") from error
     if not isinstance(names, list):
         raise CheckpointError(f"{path}: not written by labkit.compression.int8.save; use the model's own loader")

@@ -7,7 +7,6 @@ anew, once, under a lock that other processes wait for.
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,9 @@ from labkit.zoo.gemma import PACKAGED, Packaged
 from labkit.zoo.recipes import RECIPES, Recipe, recipe, recipe_hash
 
 SHIPPED = Path(__file__).parent / "weights"
+RECORD = "recipe.json"
+LISTED = {"config.json", "model.safetensors", "tokenizer.json"}  # what the record lists at least
+FIGURES = ("parameters", "loss", "reviews_zero_shot", "seconds")
 
 
 def cache() -> Path:
@@ -48,11 +50,19 @@ def cached(item: Recipe | Packaged) -> Path:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """The folder's `recipe.json`; CheckpointError where it is missing or not JSON."""
-    try:
-        return json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'recipe.json'}: cannot be read ({error}); run `labkit zoo build`") from error
+    """The folder's `recipe.json`; CheckpointError where it is missing or malformed."""
+    facts = files.read_json(folder / RECORD, "run `labkit zoo build`")
+    sums, figures = facts.get("sha256"), [facts.get(key, 0) for key in FIGURES]
+    if not isinstance(sums, dict) or not sums.keys() >= LISTED or not all(type(x) in (int, float) for x in figures):
+        raise CheckpointError(f"{folder / RECORD}: checksums or figures are missing or none; run `labkit zoo build`")
+    return facts
+
+
+def whole(folder: Path) -> None:
+    """Raise CheckpointError where `folder` has a record, and files other than those that it lists."""
+    if (folder / RECORD).exists():
+        mend = f"copy the folder again (if you changed it, delete {RECORD} in it)"
+        files.verify(folder, record(folder)["sha256"], mend, own=RECORD)
 
 
 def check(folder: Path, item: Recipe | Packaged) -> None:
@@ -60,9 +70,7 @@ def check(folder: Path, item: Recipe | Packaged) -> None:
     facts = record(folder)
     if facts.get("hash") != hash_of(item):
         raise CheckpointError(f"{folder}: made by another recipe of {item.name}; run `labkit zoo build {item.name}`")
-    for name, digest in facts["sha256"].items():
-        if not (folder / name).is_file() or files.sha256(folder / name) != digest:
-            raise CheckpointError(f"{folder / name}: altered or cut short; run `labkit zoo build {item.name}`")
+    files.verify(folder, facts["sha256"], f"run `labkit zoo build {item.name}`", own=RECORD)
 
 
 def find(name: str) -> Path | None:
@@ -119,7 +127,7 @@ def list_models() -> list[dict[str, Any]]:
         folder = find(name)
         where = "not built" if folder is None else "shipped" if folder.parent == SHIPPED else "cache"
         facts = {} if folder is None else record(folder)
-        figures = {key: facts.get(key) for key in ("parameters", "loss", "reviews_zero_shot", "seconds")}
+        figures = {key: facts.get(key) for key in FIGURES}
         rows.append({"name": name, "language": item.language, "where": where, **figures, "about": item.about})
     return rows
 
@@ -131,6 +139,8 @@ def verify(name: str, *, tolerance: float = 0.05, progress: bool | None = None) 
     Raises CheckpointError where either is further off than `tolerance`.
     """
     item, old = item_of(name), record(path(name, progress=progress))
+    if isinstance(item, Recipe) and not {"loss", "reviews_zero_shot"} <= old.keys():
+        raise CheckpointError(f"{name}: its {RECORD} has no figures to compare; run `labkit zoo build {name}`")
     new_folder = build(name, into=cache() / "verify", progress=progress)
     new = record(new_folder)
     shutil.rmtree(new_folder)
