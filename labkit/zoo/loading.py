@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from labkit.config import SEED
 from labkit.errors import LabkitError, UsageError, unknown
 from labkit.foundations.heads import add_head
 from labkit.lab import quietly
@@ -101,6 +102,7 @@ def load(
     """
     if head not in ("lm", "mlm", "classify", None):
         raise unknown("head", head, ["lm", "mlm", "classify"])
+    SEED.check(seed, "seed")
     where = source(name, progress=progress)
     try:
         with quietly(), torch.random.fork_rng(devices=[]):
