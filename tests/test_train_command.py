@@ -44,13 +44,10 @@ def test_one_process_leaves_an_app_checkpoints_and_a_report(alone, capsys):
     assert "holds step-000030 already; pass resume=True, or another folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [(["--task", "world/mr"], "other rows"), (["--method", "PET"], "a method of other settings")],
-)
-def test_resume_refuses_another_task_and_another_method(alone, changes, what, capsys):
-    assert main(["train", *OPTIONS, "--out", str(alone), "--resume", *changes]) == 1
-    assert f"step-000030: was made with {what}; use the same, or another folder" in capsys.readouterr().err
+def test_resume_refuses_another_task(alone, capsys):
+    assert main(["train", *OPTIONS, "--out", str(alone), "--resume", "--task", "world/mr"]) == 1
+    said = capsys.readouterr().err
+    assert "step-000030: was made with other rows; use the same, or another folder" in said
 
 
 def test_a_limit_of_test_rows_scores_every_class_of_a_sorted_file(tiny_parts, tmp_path, monkeypatch, capsys):

@@ -60,8 +60,8 @@ def fit(
     and raises KeyboardInterrupt, SIGTERM leaves one and exits with 143. `on_step(step, loss)` is called after each step
     (counted from 1) and stops the run by returning True; on a GPU it costs a wait a step. `engine` replaces accelerate
     (and then `objective` is the engine's business). `progress` None shows a bar on a terminal, on rank 0. A resumed run
-    must have the rows, the method and the trainable parameters of the first, and of `identity` (plain values: a model's
-    name, a version) the same.
+    must have the rows, the method (its object's fields as `fit` begins) and the trainable parameters of the first, and
+    the same `identity` (plain values: a model's name, a version).
 
     Out of memory: the step is done again with micro-batches cut in half, which leaves the effective batch as it was.
     (An objective whose rows see one another, as in-batch contrast, then sees fewer.) Raises UsageError for settings,
