@@ -1,7 +1,7 @@
 """The pipeline of the course, end to end: pre-train → adapt → distil → quantise → measure → serve.
 
-Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, which also has the checksums
-of all that is finished, so an interrupted pipeline goes on where it was (`resume=True`), or says what was altered.
+Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, which also has checksums of
+all that is finished: an interrupted pipeline goes on where it was (`resume=True`), or says what was altered.
 
     1-pretrained/          a masked language model            (the model named by `model` stays where it is)
     2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and `few_shot`
