@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from labkit import cli
+from labkit import cli, config
 from labkit.cli import commands, parser
 from labkit.cli.pipeline import PIPELINE_NUMBERS
 from labkit.errors import DataError, LabkitError
@@ -105,7 +105,20 @@ def test_python_m_is_the_same_command():
         ("predict DIR --input x.tsv", "--output"),
         ("serve DIR --port x", "invalid int value: 'x'"),
         ("serve", "required: DIR; see labkit serve --help"),
-        ("world sample reviews -n 0", "--count must be at least 1"),
+        ("world sample reviews -n 0", "--count: must be at least 1, not 0"),
+        ("world sample reviews --seed -1", "--seed: must be at least 0, not -1"),
+        ("train --test-rows -5", "--test-rows: must be at least 1, not -5"),
+        ("train --lr 0", "--lr: must be a number above 0, not 0"),
+        ("train --lr nan", "--lr: must be a number above 0, not nan"),
+        ("train --clip inf", "--clip: must be a number above 0, not inf"),
+        (f"train --seed {2**70}", "--seed: must be at most 4294967295"),
+        ("train --steps 0", "--steps: must be at least 1"),
+        (f"train --steps {10**30}", "--steps: must be at most 2147483647"),
+        ("train --shots -1", "--shots: must be at least 0"),
+        ("pipeline --student-hidden 0", "--student-hidden: must be at least 1, not 0"),
+        ("pipeline --test-rows -5", "--test-rows: must be at least 1, not -5"),
+        ("serve DIR --port 0", "--port: must be at least 1, not 0"),
+        ("demo fewshot --port 70000", "--port: must be at most 65535"),
     ],
 )
 def test_asked_wrongly_is_one_line_and_exit_2(line, offered, capsys):
@@ -336,6 +349,15 @@ def test_every_pipeline_setting_has_its_option():
     assert fields == {name[2:] for name in ALL[("pipeline",)].options} - {"help", "json", "settings"}
 
 
+def test_options_of_the_pipeline_take_the_numbers_that_its_settings_declare():
+    from labkit import pipeline as module
+
+    declared = dict(config._ranges(module.PipelineSettings))
+    assert len(declared) == 11
+    for action in ALL[("pipeline",)]._actions:
+        assert declared.get(action.dest) == (action.type if isinstance(action.type, config.Numbers) else None)
+
+
 def test_pipeline_defaults_are_those_of_the_dataclass(pipeline, capsys):
     from labkit.pipeline import PipelineSettings
 
@@ -361,6 +383,8 @@ def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
     [
         (b'{"shot": 4}', "did you mean 'shots'?"),
         (b'{"shots": "4"}', "'shots' must be int"),
+        (b'{"shots": 0}', "'shots' must be at least 1, not 0"),
+        (b'{"unlabelled_rows": -1}', "'unlabelled_rows' must be at least 0, not -1"),
         (b"[1]", "one JSON object"),
         (b'{"shots": ', "not a JSON file"),
         pytest.param(b"[" * 100_000, "not a JSON file", id="deep"),

@@ -12,6 +12,8 @@ can be had from here.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -47,6 +49,7 @@ __all__ = [
 
 NO_LABEL = -100
 CHUNK = 512  # rows that a teacher answers between two savings
+SEAL = 32  # bytes of a SHA-256
 
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -96,8 +99,9 @@ def teacher_logits(
 ) -> np.ndarray:  # fmt: skip
     """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was.
 
-    With `keep`, an .npy file, the answers are saved every CHUNK rows, and those that it holds already are not asked for
-    again: a large teacher takes minutes. CheckpointError where the file cannot be of these rows.
+    With `keep`, an .npy file with its SHA-256 at the end, the answers are saved every CHUNK rows, and those that it
+    holds already are not asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or
+    cannot be of these rows.
     """
     found = _kept(keep, len(rows))
     with evaluating(model), tqdm(total=len(rows), initial=len(found), disable=not progress, file=sys.stderr) as bar:
@@ -105,8 +109,9 @@ def teacher_logits(
             answers = _answers(model, method, rows[start : start + CHUNK], batch_size, start)
             found = np.concatenate([found, answers]) if len(found) else answers
             if keep is not None:
-                with writing(keep) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, found, allow_pickle=False)
+                np.save(buffer := io.BytesIO(), found, allow_pickle=False)
+                with writing(keep) as temporary:
+                    temporary.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
             bar.update(len(answers))
     return found
 
@@ -131,7 +136,10 @@ def _kept(path: str | os.PathLike[str] | None, rows: int) -> np.ndarray:
     if path is None or not Path(path).is_file():
         return np.zeros((0, 0), np.float32)
     try:
-        found = np.load(path, allow_pickle=False)
+        data = Path(path).read_bytes()
+        if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
+            raise ValueError("altered or cut short")
+        found = np.load(io.BytesIO(data[:-SEAL]), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CheckpointError(f"{path}: the teacher's answers cannot be read ({error}); delete the file") from error
     if found.ndim != 2 or len(found) > rows:

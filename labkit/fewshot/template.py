@@ -110,6 +110,9 @@ class Template:
         if not template.masks:
             example = "'{text} it was {mask} .'"
             raise _error(str(text), len(str(text)) + 1, f"no {{mask}}: say where the answer goes, as in {example}")
+        if fields is not None and not any(isinstance(part, Field | Meta) for part in template.parts):
+            places = " or ".join(f"{{{name}}}" for name in fields)
+            raise _error(str(text), len(str(text)) + 1, f"it reads nothing of the row: write {places} into it")
         return template
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError, UsageError, listed, unknown
-from labkit.tasks.from_tables import label_index, to_index
+from labkit.tasks.labels import LabelIndex, label_name
 from labkit.tasks.task import Row, Task, finish_splits, join_notes
 from labkit.tasks.text import read_json_lines
 
@@ -143,7 +143,7 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
         raise DataError(f"{folder}: no such folder; it should hold train_{split}.json and its kin")
     form = FEWCLUE[folder.name]
     codes = _label_codes(folder, form)
-    names, index = label_index((), codes)
+    index = LabelIndex((), codes)
     files, notes = _files(folder, str(split))
     splits, undecided = {}, 0
     for part, paths in files.items():
@@ -157,13 +157,13 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
     return Task(
         name=f"fewclue/{folder.name}",
         fields=fields,
-        labels=names,
+        labels=index.names,
         splits=done,
         language="zh",
-        chance=1 / len(names),
-        note=join_notes([*notes, *more]),
+        chance=1 / len(index.names),
+        note=join_notes([*notes, *more, index.note()]),
         patterns=form.patterns,
-        words=form.words if form.words is not None else {name: (name,) for name in names},
+        words=form.words if form.words is not None else {name: (name,) for name in index.names},
     )
 
 
@@ -178,9 +178,7 @@ def label_codes(spec: str) -> dict[str, str]:
     folder = Path(os.path.expanduser(spec))
     if folder.name not in FEWCLUE:
         raise unknown("FewCLUE task", folder.name, FEWCLUE)
-    names, _ = label_index((), codes := _label_codes(folder, FEWCLUE[folder.name]))
-    written = {name: code for code, name in codes.items()}
-    return {name: written[name] for name in names}
+    return {name: code for code, name in _label_codes(folder, FEWCLUE[folder.name]).items()}
 
 
 def _files(folder: Path, split: str) -> tuple[dict[str, list[Path]], list[str]]:
@@ -213,14 +211,15 @@ def _label_codes(folder: Path, form: FewClue) -> dict[str, str]:
     found = {}
     for path in sorted([*folder.glob("train_*.json"), *folder.glob("dev_*.json"), *folder.glob("test_public.json")]):
         for line, raw in read_json_lines(path):
-            code = str(_at(raw, form.label_key, path, line))
-            found[code] = str(_at(raw, form.name_key, path, line)) if form.name_key else code
+            code = label_name(_at(raw, form.label_key, path, line))
+            if code is not None:  # else `_rows` says which row has none
+                found[code] = str(_at(raw, form.name_key, path, line)) if form.name_key else code
     names = list(found.values())
     # two codes of one name stay apart
-    return {c: found[c] if names.count(found[c]) == 1 else f"{found[c]} ({c})" for c in label_index(found)[0]}
+    return {c: found[c] if names.count(found[c]) == 1 else f"{found[c]} ({c})" for c in LabelIndex(found).names}
 
 
-def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Iterator[Row]:
+def _rows(path: Path, form: FewClue, index: LabelIndex, part: str) -> Iterator[Row]:
     """A file's rows. A label of -1 marks one on which OCNLI's annotators did not agree."""
     for line, raw in read_json_lines(path):
         try:
@@ -235,13 +234,13 @@ def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Ite
         if "id" in raw:
             row["id"] = raw["id"]
         if part in ("submission", "unlabelled"):
-            if raw.get(form.label_key) not in (None, ""):
+            if label_name(raw.get(form.label_key)) is not None:
                 told = f"field {form.label_key!r} gives a label, and this file must have none"
                 raise DataError(f"{path}: line {line}: {told}: remove the field, or move the row to a training file")
             row["label"] = None
         else:
-            code, where = str(_at(raw, form.label_key, path, line)), f"{path}: line {line}, field {form.label_key!r}"
-            row["label"] = -1 if code == "-" else to_index(code, index, where)
+            code, where = _at(raw, form.label_key, path, line), f"{path}: line {line}, field {form.label_key!r}"
+            row["label"] = -1 if code == "-" else index.required(code, where)
         if part == "submission":
             row["raw"] = dict(raw)
         yield row

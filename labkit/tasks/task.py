@@ -6,6 +6,7 @@ Rows are plain dictionaries, `{"text": "a fine film", "label": 1}`: every name i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath, PureWindowsPath
@@ -57,12 +58,20 @@ class Task:
     def few_shot(self, shots: int, seed: int, dev: bool = True) -> Task:
         """`shots` rows of each label to train on, and as many others for "dev" if `dev`. Deterministic in (rows, seed).
 
-        What is left of "train" joins "unlabelled" without its label. For one seed, fewer shots are a subset of more.
+        What is left of "train" joins "unlabelled" without its label; a text of the new train or dev stands nowhere
+        else. For one seed, fewer shots are a subset of more. A text with two labels is drawn for neither; the note
+        counts them.
         Raises DataError where a label has too few rows.
         """
         from labkit.tasks.sampling import few_shot
 
         return few_shot(self, shots, seed, dev)
+
+    def limited(self, split: str, most: int) -> Task:
+        """At most `most` rows of `split`, drawn by a fixed seed, each label in its share; the note says so."""
+        from labkit.tasks.sampling import limited
+
+        return limited(self, split, most)
 
     @classmethod
     def from_datasets(cls, data: Any, **options: Any) -> Task:
@@ -140,6 +149,11 @@ def _check_settings(task: Task) -> None:
     for what, value in (("chance", task.chance), ("ceiling", task.ceiling)):
         if value is not None and not 0 <= value <= 1:
             raise UsageError(f"task {task.name}: {what} must lie in [0, 1], not {value!r}; 90 % is 0.9")
+    for pattern in task.patterns:
+        bare = pattern.replace("{{", "")  # a brace itself, no field
+        if not any(re.search(rf"\{{{re.escape(name)}[|}}]", bare) for name in task.fields):
+            places = " or ".join(f"{{{name}}}" for name in task.fields)
+            raise UsageError(f"task {task.name}: pattern {pattern!r} reads nothing of the row: write {places} into it")
     for label, words in task.words.items():
         if label not in task.labels:
             raise UsageError(f"task {task.name}: words: {unknown('label', label, task.labels)}")

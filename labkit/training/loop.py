@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def fit(
     engine: Engine | None = None,
     progress: bool | None = None,
     on_step: OnStep | None = None,
+    identity: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> History:
     """Train `model` in place on `objective(model, batch) -> scalar loss`; `settings` are the fields of `Training`.
@@ -69,7 +70,9 @@ def fit(
     whole one, to the same bits as without the stop, and starts afresh where there is none. Ctrl-C leaves a checkpoint
     and raises KeyboardInterrupt, SIGTERM leaves one and exits with 143. `on_step(step, loss)` is called after each step
     (counted from 1) and stops the run by returning True; on a GPU it costs a wait a step. `engine` replaces accelerate
-    (and then `objective` is the engine's business). `progress` None shows a bar on a terminal, on rank 0.
+    (and then `objective` is the engine's business). `progress` None shows a bar on a terminal, on rank 0. A resumed run
+    must have the rows, the method (its object's fields as `fit` begins) and the trainable parameters of the first, and
+    the same `identity` (plain values: a model's name, a version).
 
     Out of memory: the step is done again with micro-batches cut in half, which leaves the effective batch as it was.
     (An objective whose rows see one another, as in-batch contrast, then sees fewer.) Raises UsageError for settings,
@@ -86,6 +89,7 @@ def fit(
             stack.enter_context(engine)
         run = _Run(model, objective, data, run_settings, engine)
         run.on_step = on_step
+        run.identity = {f"identity.{name}": value for name, value in (identity or {}).items()}
         stack.enter_context(run.watch)
         stack.enter_context(randomness.seeded(run_settings.seed + 7919 * run.rank, run.device))
         if folder is not None:
@@ -113,7 +117,8 @@ class _Run:
     """One call of `fit`: what changes from step to step."""
 
     def __init__(self, model: nn.Module, objective: Objective, data: Batches, settings: Training, engine: Any) -> None:
-        self.model, self.carrier, self.data = model, carrier(objective), data
+        self.model, self.objective, self.carrier, self.data = model, objective, carrier(objective), data
+        self.identity: dict[str, Any] = {}  # what a resumed run must have in common with this one
         self.settings, self.engine = settings, engine
         own = next(model.parameters(), torch.zeros(0)).device
         self.device: torch.device = getattr(engine, "device", own)

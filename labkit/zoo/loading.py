@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from labkit.checkpoints import reading
+from labkit.config import SEED
 from labkit.errors import CheckpointError, LabkitError, UsageError, unknown
 from labkit.foundations.heads import add_head
 from labkit.lab import quietly
@@ -108,6 +109,7 @@ def load(
     """
     if head not in ("lm", "mlm", "classify", None):
         raise unknown("head", head, ["lm", "mlm", "classify"])
+    SEED.check(seed, "seed")
     where = source(name, progress=progress)
     folder = Path(where) if Path(where).is_dir() else None
     with reading(where, COPY) if folder else _fetching(name, where), quietly(), torch.random.fork_rng(devices=[]):

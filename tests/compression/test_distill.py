@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
 
 import numpy as np
 import pytest
@@ -447,11 +449,19 @@ def test_answers_are_kept_and_a_stop_loses_none(tmp_path, monkeypatch):
     found = teacher_logits(model, Stops(4), many, batch_size=3, keep=file)  # of 4 and 3 rows: two batches each
     np.testing.assert_allclose(found, plain, atol=1e-5)
     np.testing.assert_array_equal(teacher_logits(model, Stops(0), many, keep=file), found)
+    data = bytearray(file.read_bytes())
+    data[-40] ^= 1  # a bit of the last answer
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="altered or cut short.*delete the file"):
+        teacher_logits(model, Stops(0), many, keep=file)
 
 
 @pytest.mark.parametrize(("content", "message"), [(np.zeros((9, 2)), "of other rows"), (b"\x93NUMPY\x01", "cannot be")])
 def test_a_file_that_cannot_hold_the_answers_is_refused(tmp_path, content, message):
     file = tmp_path / "answers.npy"
-    file.write_bytes(content) if isinstance(content, bytes) else np.save(file, content)
+    if not isinstance(content, bytes):
+        np.save(buffer := io.BytesIO(), content)
+        content = buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+    file.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         teacher_logits(None, Head(), rows(3), keep=file)
