@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import contextlib
 import json
 import socket
@@ -159,8 +160,8 @@ class Attacks:
     def test_no_header_says_where_the_page_is(self, port):
         for path in ("/", "/config", "/gradio_api/info", "/logout"):
             for name in (*FORWARDED, "X-Gradio-Server"):
-                _, headers, body = ask(port, path, headers={name: "http://evil.example"})
-                assert "evil" not in body + str(headers)
+                _, headers, body = ask(port, path, headers={name: "http://elsewhere.example"})
+                assert "elsewhere" not in body + str(headers)
 
     @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost:1@evil.example", ""])
     def test_other_names_are_refused(self, port, host):

@@ -126,12 +126,12 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
 @pytest.mark.parametrize("write", [files.writing, files.writing_folder])
 def test_nothing_is_written_into_a_saved_app(tmp_path, write):
     (tmp_path / "app").mkdir()
-    (tmp_path / "app" / files.SEAL).write_text("{}")
+    (tmp_path / "app" / files.MANIFEST).write_text("{}")
     for place in ("out.tsv", "checkpoints/step-000001"):
         with pytest.raises(UsageError, match="app is a saved app, which one file more would break"):
             with write(tmp_path / "app" / place):
                 pass
-    assert names(tmp_path / "app") == [files.SEAL]
+    assert names(tmp_path / "app") == [files.MANIFEST]
     files.write_text(tmp_path / "app" / "NOTES.md", "no loader reads it")
 
 
