@@ -158,7 +158,7 @@ def test_a_port_in_use_is_one_clear_error(tiny_app, capsys):
 
 def test_a_port_that_cannot_be_and_a_folder_that_is_none(tiny_app, tmp_path, capsys):
     assert main(["serve", str(tiny_app), "--port", "70000"]) == 2
-    assert "1 to 65535" in capsys.readouterr().err
+    assert "at most 65535" in capsys.readouterr().err
     assert main(["serve", str(tmp_path)]) == 1
     assert "not an app" in capsys.readouterr().err
 

@@ -161,8 +161,9 @@ def _finish(arguments: argparse.Namespace, trained: dict[str, Any], world: int) 
     split = next((name for name in ("test", "dev") if task.splits.get(name)), "train")
     few = task.limited(split, arguments.test_rows)
     rows = few.splits[split]
-    if few is not task:
-        _say(0, few.note.rpartition("; ")[2])
+    note = "" if few is task else few.note.rpartition("; ")[2]
+    if note and not arguments.json:  # whoever reads JSON finds it in train.json
+        _say(0, note)
     scored = evaluate(trained["model"], trained["method"], few, split, progress=False)
     with quietly():
         save_app(out / "app", trained["model"], trained["tokenizer"], trained["method"], task,
@@ -173,7 +174,8 @@ def _finish(arguments: argparse.Namespace, trained: dict[str, Any], world: int) 
         task.metric: scored[task.metric], "rows": scored["n"],
         "seconds": round(history.seconds, 2), "app": str(out / "app"),
     }  # fmt: skip
-    files.write_json(out / "train.json", {**result, "losses": history.losses, "command": arguments.command_line})
+    record = {**result, "note": note, "losses": history.losses, "command": arguments.command_line}
+    files.write_json(out / "train.json", record)
     return result
 
 

@@ -78,7 +78,7 @@ class WARP(PET):
             raise UsageError("the model has no label vectors: give it some with WARP's attach(model)")
         classes = len(self.verbalizer.labels)
         first = start + self.soft_tokens
-        vectors = embedding(torch.arange(first, first + classes, device=embedding.soft.weight.device))
+        vectors = embedding(torch.arange(first, first + classes, device=unwrapped(model).device))
         return vectors / scale(getattr(embedding, "base", embedding))  # as the LM head has words
 
     def mask_states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
