@@ -142,7 +142,7 @@ def test_the_model_card_links_to_nothing(name):
 
 def test_an_app_does_not_tell_where_its_maker_keeps_the_data(tiny_parts, tmp_path):
     model, tokenizer, method, task = tiny_parts()
-    task = dataclasses.replace(task, name="table:/home/anne/secret/train.tsv,/home/anne/secret/dev.tsv")
+    task = dataclasses.replace(task, name="table:/data/anne/secret/train.tsv,/data/anne/secret/dev.tsv")
     folder = save_app(tmp_path / "app", model, tokenizer, method, task)
     assert read_card(folder).task == "table:train.tsv,dev.tsv"
     for file in folder.iterdir():
