@@ -80,9 +80,8 @@ def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
         raise DataError(f"{name}: the pipeline needs a test split (for tables: TRAIN,DEV or TRAIN,DEV,TEST)")
     few = with_cloze(task, settings).few_shot(settings.shots, seed)
     unlabelled, note = few.splits["unlabelled"], ""
-    if (
-        settings.unlabelled
-    ):  # text from elsewhere may hold the test; the world's own, drawn from patterns, only seems to
+    # Text from elsewhere may hold the test; the world's own, drawn from patterns, only seems to.
+    if settings.unlabelled:
         unlabelled, note = clean(unlabelled, few.splits["test"], few.fields)
     splits = {
         "test": _spread(few.splits["test"], settings.test_rows),
