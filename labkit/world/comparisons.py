@@ -1,7 +1,8 @@
 """Text in which sentences are compared: the evidence from which a model learns what the tasks of `pairs.py` ask.
 
 A document is one short talk about a few related facts, with two or three comparisons: "does anna reed live in old
-harbour ? no , she …". They come in four kinds: a *series* puts several second texts beside one first, with the words
+harbour ? no , she …". They come in five kinds: *checks* are the plainest, and the first that a model learns (is this
+name in it, is it said again word for word?); a *series* puts several second texts beside one first, with the words
 of a task's cloze; *claims* set what is said against what is so; a *chain* draws a conclusion from two facts; *everyday*
 talk does the same with plain sense ("tom is taller than ben , so ben is shorter than tom ."). Words of agreement, of
 denial and of doubt are the same in all of them, and stand before, between and after what they judge.
@@ -25,6 +26,7 @@ WHOLE = 0.25  # share of series whose word stands before or after both texts
 CUED = 0.15  # share of second texts with a phrase that tells, far fewer than in the tasks
 SAID = 0.35  # share of claims that are put together by a connective, without a word that judges
 STYLED = 0.15  # share of claims that open in the style of a genre
+USUAL = 0.8  # words that judge have a shorter tail than others: this much is added to the world's
 TURNED = 0.3  # share of claims that change places with what is so
 NO = "contradiction"
 
@@ -45,8 +47,8 @@ class Talker(Matcher):
     """A matcher that puts comparisons into words, a *move* each."""
 
     def word(self, label: str) -> str:
-        """A word of one of the three families, the usual ones more often."""
-        return zipf_choice(self.rng, lexicon("pairs", self.language)[label], self.world.tail)
+        """A word of one of the three families, the usual ones far more often."""
+        return zipf_choice(self.rng, lexicon("pairs", self.language)[label], self.world.tail + USUAL)
 
     def words(self, label: str) -> dict[str, str]:
         """What judges, for whichever place a pattern has: a word of the family, a phrase of it, "alike" or not."""
@@ -121,6 +123,22 @@ class Talker(Matcher):
     def truths(self) -> list[bool]:
         """Whether each move agrees: drawn one by one, so that no word can be guessed from the others."""
         return [self.rng.random() < 0.5 for _ in range(MOVES)]
+
+
+def checks(talker: Talker) -> list[str]:
+    """Is a name in a sentence, is a sentence said again word for word? Two sentences, a few such questions each."""
+    opening, moves = lexicon("pairs", talker.language)["series"]["alike"]["open"], []
+    for kind in talker.rng.choices(("named", "again"), k=2):
+        fact = talker.graph.sample_fact(talker.rng)
+        first, asked = talker.say(fact), []
+        for same in talker.truths()[: 4 if kind == "named" else 2]:
+            end = talker.rng.choice(("head", "tail"))
+            there = talker.name(getattr(fact, end))
+            name = there if same else talker.name(getattr(talker.other_end(fact, end), end))
+            word = talker.word("entailment" if name == there else NO)
+            asked.append(talker.pick("checks", kind).format(x=name, b=first.replace(there, name), word=word))
+        moves += talker.opened(opening.format(a=first), asked)
+    return moves
 
 
 def series(talker: Talker) -> list[str]:
@@ -223,7 +241,9 @@ def asked(text: str, language: str) -> str:
     return f"{text} ?" if language == "en" else f"{text}吗？"
 
 
-KINDS: dict[Callable[[Talker], list[str]], float] = {series: 0.45, claims: 0.32, everyday: 0.15, chain: 0.08}
+KINDS: dict[Callable[[Talker], list[str]], float] = {
+    checks: 0.35, series: 0.33, claims: 0.18, everyday: 0.07, chain: 0.07,
+}  # fmt: skip
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:

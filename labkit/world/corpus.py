@@ -20,7 +20,7 @@ from labkit.world import (
     reviews,
     winograd,
 )
-from labkit.world.settings import LANGUAGES, World, randomness
+from labkit.world.settings import LANGUAGES, World, lexicon, randomness
 
 Documents = Callable[[World, str, random.Random], Iterator[str]]
 
@@ -47,6 +47,15 @@ def genres_of(language: str) -> list[str]:
     if language not in LANGUAGES:
         raise unknown("language", language, LANGUAGES)
     return [name for name, (_, shares) in GENRES.items() if language in shares]
+
+
+def judging_words(language: str) -> list[str]:
+    """The words with which this text agrees, doubts, denies, praises and blames, the commonest ones."""
+    pairs, reviews = lexicon("pairs", language), lexicon("reviews", language)
+    judged = [word for label in ("entailment", "neutral", "contradiction") for word in pairs[label]]
+    for polarity in ("positive", "negative"):
+        judged += reviews.get(f"verdict_{polarity}", reviews[polarity])[:12]
+    return judged
 
 
 def corpus(

@@ -194,7 +194,9 @@ class Writer:
             place -= share
             if place < 0:
                 return form
-        return "pair" if dense and self.rng.random() < 0.5 else "plain"
+        if not dense or self.rng.random() < 0.5:
+            return "plain"
+        return "corrected" if self.world.contrast and self.rng.random() < 0.4 else "pair"
 
     def _judgements(self, form: str, polarity: str) -> dict[str, str]:
         """Nouns and the words said of them: in a negation the word is of the other polarity than the sentence."""
@@ -215,7 +217,10 @@ class Writer:
 
     def verdict(self, polarity: str, kind: str = "verdicts") -> str:
         """A sentence about the whole: one that closes a review, or its "headlines"."""
-        return self.fill(self.rng.choice(_worded(self.language, kind, "", polarity)), polarity, closing=True)
+        patterns = _worded(self.language, kind, "", polarity)
+        if not self.world.contrast:
+            patterns = tuple(one for one in patterns if "{other}" not in one)
+        return self.fill(self.rng.choice(patterns), polarity, closing=True)
 
     # Texts
 

@@ -33,7 +33,9 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """Pre-training reviews, without end: polarity is learned where all opinions agree in plain words, and read off
     composed ones afterwards.
     """
-    plain = replace(world, contextual=0.0, negation=0.0, contrast=0.0, mixed=0.0)
+    plain = replace(
+        world, contextual=0.0, negation=0.0, contrast=0.0, mixed=0.0, domain_shift=0.0, opinions=(3, 5), neutral=(0, 1)
+    )
     while True:
         write = _stance_document if rng.random() < STANCE_RATE else _review_document
         dials = plain if rng.random() < world.plain else world

@@ -19,12 +19,19 @@ from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMas
 from labkit import files
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
-from labkit.foundations.pretraining import MaskedLM, frequency_weights, masked_scores, token_counts, tokenize_corpus
+from labkit.foundations.pretraining import (
+    MaskedLM,
+    SelectiveLM,
+    frequency_weights,
+    masked_scores,
+    token_counts,
+    tokenize_corpus,
+)
 from labkit.lab import best_device, quietly
 from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, History, fit
-from labkit.world import corpus
+from labkit.world import corpus, judging_words
 from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer
 
@@ -80,6 +87,10 @@ def pretrain(
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
     weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
     objective = MaskedLM(tokenizer, token_probabilities=weights)
+    if item.selective:
+        words = tokenizer.convert_tokens_to_ids(judging_words(item.language))
+        telling = [one for one in words if one not in tokenizer.all_special_ids]
+        objective = SelectiveLM(tokenizer, telling=telling, selective=item.selective, token_probabilities=weights)
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
     with _attention_for(model, precision):
         history = fit(

@@ -1,0 +1,44 @@
+"""Masked language modelling that teaches a small model to judge and to compare, not only to fill in.
+
+A word that judges ("yes", "great") is one of fifty, is hidden now and then, and then half of what it judges by is
+hidden with it. Selective masking (Gu et al. 2020, EMNLP, §3) asks for the words that tell and leaves the rest in sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from labkit.foundations.pretraining.masked import MaskedLM, mask_tokens
+
+HIDDEN = 0.8  # chance of a telling word where a text is asked for them
+REST = 0.02  # of any other word there
+
+
+class SelectiveLM(MaskedLM):
+    """As `MaskedLM`, whose other options it takes, but a share `selective` of the texts that hold any of the token ids
+    `telling` is asked for those and hardly anything else.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, telling: Sequence[int], selective: float = 0.5, **masking: Any
+    ) -> None:
+        super().__init__(tokenizer, **masking)
+        self.selective = selective
+        self.telling = np.full(len(tokenizer), REST)
+        self.telling[list(telling)] = HIDDEN
+
+    def hide(
+        self, ids: np.ndarray, attention_mask: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`(inputs, labels)`, both (batch, tokens): some rows as of `MaskedLM`, the rest asked for telling words."""
+        inputs, labels = super().hide(ids, attention_mask, rng)
+        asked = (self.telling[ids] == HIDDEN).any(-1) & (rng.random(len(ids)) < self.selective)
+        inputs[asked], labels[asked] = mask_tokens(
+            ids[asked], self.special[ids[asked]], rng, mask_id=self.tokenizer.mask_token_id,
+            random_ids=self.random_ids, probability=self.telling, replace=self.replace,
+        )  # fmt: skip
+        return inputs, labels
