@@ -59,12 +59,14 @@ def judging_words(language: str) -> list[str]:
 
 
 def corpus(
-    world: World, language: str, count: int, genres: Iterable[str] | None = None, part: str = "corpus"
-) -> list[str]:
+    world: World, language: str, count: int, genres: Iterable[str] | None = None, part: str = "corpus",
+    comparing: float | None = None,
+) -> list[str]:  # fmt: skip
     """`count` documents, each of 1–6 sentences, in random order; the same ones for the same arguments.
 
     `genres` restricts and keeps the relative weights of the rest; another `part` is other text of the
-    same world, to test on. Raises UsageError on an unknown language or genre.
+    same world, to test on; `comparing` is the share of comparisons, in place of the mixture's. Raises UsageError on an
+    unknown language or genre.
     """
     known = genres_of(language)
     chosen = known if genres is None else list(genres)
@@ -73,5 +75,8 @@ def corpus(
             raise unknown(f"genre of language {language!r}", name, known)
     streams = [GENRES[name][0](world, language, randomness(world, part, name, language)) for name in chosen]
     rng = randomness(world, part, "mixture", language)
-    order = rng.choices(streams, weights=[GENRES[name][1][language] for name in chosen], k=count)
+    weights = {name: GENRES[name][1][language] for name in chosen}
+    if comparing is not None:
+        weights["pairs"] = comparing / (1 - comparing) * (sum(weights.values()) - weights["pairs"])
+    order = rng.choices(streams, weights=list(weights.values()), k=count)
     return [next(stream) for stream in order]

@@ -30,13 +30,14 @@ from labkit.foundations.pretraining import (
 from labkit.lab import best_device, quietly
 from labkit.measure import parameters
 from labkit.tasks import load_task
-from labkit.training import Batches, History, fit
+from labkit.training import Batches, Curriculum, History, fit
 from labkit.world import corpus, judging_words
 from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer
 
 PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
 PROBED = {"en": ("reviews", "mrpc", "qnli"), "zh": ("reviews-zh", "fewclue/bustm", "fewclue/ocnli")}
+COMPARING = 0.55  # share of comparisons after a recipe's turn
 UNSEEN = 1000  # documents that no model is trained on
 
 
@@ -92,6 +93,11 @@ def pretrain(
         telling = [one for one in words if one not in tokenizer.all_special_ids]
         objective = SelectiveLM(tokenizer, telling=telling, selective=item.selective, token_probabilities=weights)
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    if item.turn:
+        texts = corpus(item.world, item.language, item.documents, part="comparing", comparing=COMPARING)
+        rows = tokenize_corpus(texts, tokenizer, item.max_length)
+        more = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+        batches = Curriculum(batches, more, item.turn)
     with _attention_for(model, precision):
         history = fit(
             model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps,
