@@ -60,7 +60,8 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("mini-bert-en", "en", "4-layer English BERT, 160 wide: the course's default", **MINI),
-        Recipe("mini-bert-zh", "zh", "4-layer Chinese BERT by character, 160 wide", max_length=96, **{**MINI, "steps": 6_000, "turn": 2_400}),
+        Recipe("mini-bert-zh", "zh", "4-layer Chinese BERT by character, 160 wide", max_length=96,
+               **MINI | {"steps": 6_000, "turn": 2_400}),
         Recipe("micro-bert-en", "en", "2-layer English BERT, 128 wide, from nothing in minutes"),
         Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1200),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",
