@@ -54,11 +54,12 @@ def test_rows_not_asked_are_those_of_masked_lm_and_no_special_token_is_hidden(te
 
 def rates(selective, text, **masking):
     """How often a telling and how often another word is hidden in 4000 copies of a text; and what becomes of them."""
-    ids, mask = padded(rows_of([text.split()] * 4000))
+    ids, mask = (np.pad(part, ((0, 0), (0, 2))) for part in padded(rows_of([text.split()] * 4000)))
     objective = SelectiveLM(TOKENIZER, telling=TELLING, selective=selective, **masking)
     inputs, labels = objective.hide(ids, mask, np.random.default_rng(0))
     telling, special = np.isin(ids, TELLING), np.isin(ids, TOKENIZER.all_special_ids)
     chosen = labels != IGNORE
+    assert not chosen[special].any() and (inputs[special] == ids[special]).all()
     shares = [(inputs[chosen] == token).mean() for token in (TOKENIZER.mask_token_id, *TELLING)]
     return chosen[telling], chosen[~telling & ~special], shares
 
