@@ -11,7 +11,7 @@ denial and of doubt are the same in all of them, and stand before, between and a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from labkit.world.forms import FORMS
@@ -126,19 +126,35 @@ class Talker(Matcher):
 
 
 def checks(talker: Talker) -> list[str]:
-    """Is a name in a sentence, is a sentence said again word for word? Two sentences, a few such questions each."""
+    """Is a name in a sentence, is it said again, word for word or otherwise? Two sentences, a few such questions each.
+
+    Always in the same two words: what is learned here is to look, not what else can be said.
+    """
     opening, moves = lexicon("pairs", talker.language)["series"]["alike"]["open"], []
-    for kind in talker.rng.choices(("named", "again"), k=2):
+    for kind in talker.rng.choices(("named", "again", "alike"), k=2):
         fact = talker.graph.sample_fact(talker.rng)
         first, asked = talker.say(fact), []
         for same in talker.truths()[: 4 if kind == "named" else 2]:
             end = talker.rng.choice(("head", "tail"))
-            there = talker.name(getattr(fact, end))
-            name = there if same else talker.name(getattr(talker.other_end(fact, end), end))
-            word = talker.word("entailment" if name == there else NO)
-            asked.append(talker.pick("checks", kind).format(x=name, b=first.replace(there, name), word=word))
+            other = fact if same else talker.other_end(fact, end)
+            there, name = talker.name(getattr(fact, end)), talker.name(getattr(other, end))
+            second = talker.say(other, first) if kind == "alike" else first.replace(there, name)
+            label = "entailment" if other == fact else NO
+            word = lexicon("pairs", talker.language)[label][0]
+            pattern = talker.pick("checks", "named" if kind == "named" else "again")
+            asked.append(pattern.format(x=name, b=second, word=word))
         moves += talker.opened(opening.format(a=first), asked)
     return moves
+
+
+def names(talker: Talker) -> list[str]:
+    """Two names: are they the same? The shortest text there is, in which nothing else draws the eye."""
+    fact, end, same = talker.graph.sample_fact(talker.rng), talker.rng.choice(("head", "tail")), talker.truths()[0]
+    other = fact if same else talker.other_end(fact, end)
+    first, second = (talker.name(getattr(one, end)) for one in (fact, other))
+    word = lexicon("pairs", talker.language)["entailment" if first == second else NO][0]
+    opening = lexicon("pairs", talker.language)["series"]["alike"]["open"].format(a=first)
+    return [join([opening, talker.pick("checks", "named").format(x=second, word=word)], talker.language)]
 
 
 def series(talker: Talker) -> list[str]:
@@ -241,15 +257,26 @@ def asked(text: str, language: str) -> str:
     return f"{text} ?" if language == "en" else f"{text}吗？"
 
 
-KINDS: dict[Callable[[Talker], list[str]], float] = {
-    checks: 0.35, series: 0.33, claims: 0.18, everyday: 0.07, chain: 0.07,
-}  # fmt: skip
+KINDS: dict[Callable[[Talker], list[str]], float] = {series: 0.45, claims: 0.32, everyday: 0.15, chain: 0.08}
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Comparisons without end, two or three a document."""
-    talker, kinds, weights = Talker(world, language, rng), list(KINDS), list(KINDS.values())
+    """Comparisons of all kinds but checks without end, two or three a document."""
+    return _of(Talker(world, language, rng), KINDS)
+
+
+def check_documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Checks without end."""
+    return _of(Talker(world, language, rng), {checks: 1.0})
+
+
+def name_documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
+    """Pairs of names without end."""
+    return _of(Talker(world, language, rng), {names: 1.0})
+
+
+def _of(talker: Talker, kinds: Mapping[Callable[[Talker], list[str]], float]) -> Iterator[str]:
     while True:
-        text = talker.fits(rng.choices(kinds, weights)[0](talker))
+        text = talker.fits(talker.rng.choices(list(kinds), list(kinds.values()))[0](talker))
         if text:
             yield text

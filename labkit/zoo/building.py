@@ -31,13 +31,12 @@ from labkit.lab import best_device, quietly
 from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, Curriculum, History, fit
-from labkit.world import corpus, judging_words
+from labkit.world import corpus, drill, judging_words
 from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer
 
 PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
 PROBED = {"en": ("reviews", "mrpc", "qnli"), "zh": ("reviews-zh", "fewclue/bustm", "fewclue/ocnli")}
-COMPARING = 0.55  # share of comparisons after a recipe's turn
 UNSEEN = 1000  # documents that no model is trained on
 
 
@@ -93,11 +92,8 @@ def pretrain(
         telling = [one for one in words if one not in tokenizer.all_special_ids]
         objective = SelectiveLM(tokenizer, telling=telling, selective=item.selective, token_probabilities=weights)
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
-    if item.turn:
-        texts = corpus(item.world, item.language, item.documents, part="comparing", comparing=COMPARING)
-        rows = tokenize_corpus(texts, tokenizer, item.max_length)
-        more = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
-        batches = Curriculum(batches, more, item.turn)
+    if item.drill != (0, 0):
+        batches = _with_drill(item, tokenizer, batches)
     with _attention_for(model, precision):
         history = fit(
             model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps,
@@ -105,6 +101,17 @@ def pretrain(
             save_every=max(item.steps // 5, 1) if folder else 0,
         )  # fmt: skip
     return model, tokenizer, history
+
+
+def _with_drill(item: Recipe, tokenizer: BertTokenizer, batches: Batches) -> Batches:
+    """The recipe's text with a drill in it, after which the text begins anew in another order."""
+    start, stop = item.drill
+    count = (stop - start) * item.batch_size
+    texts = corpus(item.world, item.language, count, part="drill", shares=drill(item.language))
+    rows = tokenize_corpus(texts, tokenizer, item.max_length)
+    between = Batches(rows, batches.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    after = Batches(batches.rows, batches.collate, item.batch_size, seed=item.seed + 1, lengths=batches.lengths)
+    return Curriculum(batches, Curriculum(between, after, stop - start), start)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ class Recipe:
     lr: float = 3e-3
     warmup: float = 0.3  # share of the steps up to the peak learning rate
     mask_mean: float = 0.2  # average share of tokens masked, rare tokens more often
-    turn: int = 0  # the step after which most of the text compares; 0: never
+    drill: tuple[int, int] = (0, 0)  # between these steps the text is `labkit.world.drill`
     selective: float = 0.0  # share of texts that are asked for their judging words and little else
     precision: str = "auto"  # as `fit` has it; "bf16" halves the time where a CPU multiplies in it
     seed: int = 0
@@ -53,7 +53,7 @@ class AlbertRecipe(Recipe):
 
 MINI = {
     "layers": 4, "hidden": 160, "heads": 5, "ffn": 448, "documents": 300_000, "steps": 8_000, "lr": 2e-3,
-    "warmup": 0.1, "precision": "bf16", "selective": 0.5, "turn": 3_200,
+    "warmup": 0.1, "precision": "bf16", "selective": 0.5, "drill": (2_400, 4_000),
 }  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("mini-bert-en", "en", "4-layer English BERT, 160 wide: the course's default", **MINI),
         Recipe("mini-bert-zh", "zh", "4-layer Chinese BERT by character, 160 wide", max_length=96,
-               **MINI | {"steps": 6_000, "turn": 2_400}),
+               **MINI | {"steps": 6_000, "drill": (1_800, 3_000)}),
         Recipe("micro-bert-en", "en", "2-layer English BERT, 128 wide, from nothing in minutes"),
         Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1200),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",

@@ -19,8 +19,8 @@ REST = 0.02  # of any other word there
 
 
 class SelectiveLM(MaskedLM):
-    """As `MaskedLM`, whose other options it takes, but a share `selective` of the texts that hold any of the token ids
-    `telling` is asked for those and hardly anything else.
+    """As `MaskedLM`, whose other options it takes, but a share `selective` of the batches is asked for the token ids
+    `telling` and hardly anything else: among all the others they would be a small part of the loss.
     """
 
     def __init__(
@@ -34,11 +34,10 @@ class SelectiveLM(MaskedLM):
     def hide(
         self, ids: np.ndarray, attention_mask: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`(inputs, labels)`, both (batch, tokens): some rows as of `MaskedLM`, the rest asked for telling words."""
-        inputs, labels = super().hide(ids, attention_mask, rng)
-        asked = (self.telling[ids] == HIDDEN).any(-1) & (rng.random(len(ids)) < self.selective)
-        inputs[asked], labels[asked] = mask_tokens(
-            ids[asked], self.special[ids[asked]], rng, mask_id=self.tokenizer.mask_token_id,
-            random_ids=self.random_ids, probability=self.telling, replace=self.replace,
+        """`(inputs, labels)`, both (batch, tokens): as of `MaskedLM`, or with the telling words hidden."""
+        if rng.random() >= self.selective:
+            return super().hide(ids, attention_mask, rng)
+        return mask_tokens(
+            ids, self.special[ids], rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.random_ids,
+            probability=self.telling, replace=self.replace,
         )  # fmt: skip
-        return inputs, labels
