@@ -85,6 +85,7 @@ def corpus(
             raise unknown(f"genre of language {language!r}", name, known)
     streams = [GENRES[name][0](world, language, randomness(world, part, name, language)) for name in chosen]
     rng = randomness(world, part, "mixture", language)
-    shares = shares or {name: GENRES[name][1][language] for name in chosen}
-    order = rng.choices(streams, weights=[shares.get(name, 0.0) for name in chosen], k=count)
+    shares = shares or {name: GENRES[name][1][language] for name in known}
+    weights = [shares.get(name, 0.0) for name in chosen]
+    order = rng.choices(streams, weights if any(weights) else None, k=count)
     return [next(stream) for stream in order]

@@ -30,8 +30,8 @@ def domains(language: str) -> tuple[str, ...]:
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training reviews, without end: polarity is learned where all opinions agree in plain words, and read off
-    composed ones afterwards.
+    """Pre-training reviews, without end: polarity is learned where all opinions agree in plain words (those about a
+    story's characters apart), and read off composed ones afterwards.
     """
     plain = replace(
         world, contextual=0.0, negation=0.0, contrast=0.0, mixed=0.0, domain_shift=0.0, opinions=(3, 5), neutral=(0, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from labkit.errors import UsageError
 from labkit.foundations.pretraining.masked import MaskedLM, mask_tokens
 
 HIDDEN = 0.8  # chance of a telling word where a text is asked for them
@@ -24,8 +25,11 @@ class SelectiveLM(MaskedLM):
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, telling: Sequence[int], selective: float = 0.5, **masking: Any
-    ) -> None:
+        self, tokenizer: PreTrainedTokenizerBase, *, telling: Sequence[int], selective: float = 0.5,
+        **masking: Any,
+    ) -> None:  # fmt: skip
+        if masking.get("fixed_masks"):
+            raise UsageError("fixed_masks: selective masking draws new masks each time")
         super().__init__(tokenizer, **masking)
         self.selective = selective
         self.telling = np.full(len(tokenizer), REST)
