@@ -26,7 +26,7 @@ from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/auto_prompts.json")
-MODEL, SHOTS, STEPS, BATCH = "micro-bert-en", 16, 60, 16
+MODEL, SHOTS, STEPS, BATCH = "mini-bert-en", 16, 60, 16
 # task -> PET's learning rate, at which what a search found is trained too: chosen by pet_family.py (news) and
 # fewshot.py (the others), on dev rows of other draws.
 TASKS = {"world/subj": 3e-5, "world/cr": 3e-5, "world/qnli": 1e-3, "world/news": 1e-3}

@@ -26,7 +26,7 @@ from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/cp_tuning.json")
-MODEL, TASKS = "micro-bert-en", ("world/sst2", "world/cr", "world/subj", "world/news")
+MODEL, TASKS = "mini-bert-en", ("world/sst2", "world/cr", "world/subj", "world/news")
 SHOTS, STEPS, BATCH, RATE = 16, 60, 16, 3e-4  # the rate by `tune`
 RATES, TUNING_SEEDS = (3e-5, 1e-4, 3e-4, 1e-3), (10, 11)
 NAMES = {"nearest": "", "mean": ", class mean"}

@@ -83,8 +83,8 @@ class Setting:
         return f"{self.task}, {f'{self.shots} shots' if self.shots else 'all rows'}, {self.how}"
 
 
-FEW = Setting("world/news", "micro-bert-en", "head", 16, 100, 16)
-CLOZE = Setting("world/fewclue/eprstmt", "micro-bert-zh", "cloze", 16, 100, 16)
+FEW = Setting("world/news", "mini-bert-en", "head", 16, 100, 16)
+CLOZE = Setting("world/fewclue/eprstmt", "mini-bert-zh", "cloze", 16, 100, 16)
 ALL = replace(FEW, shots=0, steps=200, batch=32,
               methods=(UNTRAINED, "fine-tune all", "adapter, serial", "LoRA", "BitFit", "prompt"))  # fmt: skip
 SETTINGS = (FEW, CLOZE, ALL)
@@ -195,7 +195,7 @@ def best_rates() -> dict[tuple[str, str], float]:
 
 
 STEPS_TIMED, ROWS, TOKENS, WARM_UP = 15, 16, 64, 3
-COST_MODEL = "micro-bert-en-large"
+COST_MODEL = "mini-bert-en-large"
 
 
 def cost() -> None:

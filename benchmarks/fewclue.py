@@ -1,7 +1,7 @@
 """The FewCLUE system, stage by stage, over nine tasks and five training splits.
 
     python benchmarks/fewclue.py tune               rates and sizes: dev rows, other draws  -> results/fewclue_tune.json
-    python benchmarks/fewclue.py world              micro-FewCLUE, micro-bert-zh            -> results/fewclue.json
+    python benchmarks/fewclue.py world              micro-FewCLUE, mini-bert-zh            -> results/fewclue.json
     python benchmarks/fewclue.py less               the same, one stage left out            -> results/fewclue.json
     python benchmarks/fewclue.py real --data DIR    the real files of four tasks            -> results/fewclue_real.json
     python benchmarks/fewclue.py intents            twelve intents, 48 labelled rows     -> results/fewclue_intents.json
@@ -31,7 +31,7 @@ from labkit.zoo import load
 
 TasksOf = Callable[[int], Mapping[str, Task]]
 RESULTS = Path("labkit/results")
-MODEL = "micro-bert-zh"
+MODEL = "mini-bert-zh"
 REAL = ("eprstmt", "bustm", "ocnli", "tnews")
 INTENTS, INTENT_SHOTS = "world/intents-zh", 4
 TUNE = RESULTS / "fewclue_tune.json"

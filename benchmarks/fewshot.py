@@ -4,7 +4,7 @@
     python benchmarks/fewshot.py table    every method, eight tasks, five draws    -> results/fewshot_BACKBONE.json
     python benchmarks/fewshot.py words    natural, rare and arbitrary label words  -> results/fewshot_words.json
 
-`--backbone bert` is micro-bert-en, the default; `albert` is micro-albert-en, whose layers share their weights. Results
+`--backbone bert` is mini-bert-en, the default; `albert` is mini-albert-en, whose layers share their weights. Results
 are in labkit/; rows that are there already are kept, so an interrupted run goes on. All methods take the same number of
 steps of the same size, each at the learning rate that was best for it on that task.
 """
@@ -31,7 +31,7 @@ from labkit.world.settings import lexicon
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results")
-BACKBONES = {"bert": "micro-bert-en", "albert": "micro-albert-en"}
+BACKBONES = {"bert": "mini-bert-en", "albert": "mini-albert-en"}
 TASKS = tuple(f"world/{name}" for name in ("sst2", "mr", "cr", "mrpc", "qqp", "qnli", "rte", "subj"))
 SHOTS, STEPS, SEEDS, TUNING_SEEDS = 16, 100, 5, (10, 11)
 MODEL_RATES, FROZEN_RATES = (3e-5, 3e-4, 1e-3), (3e-3, 3e-2, 1e-1)

@@ -36,7 +36,7 @@ from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/instruction.json")
-MODEL, LARGE = "micro-bert-en", "micro-bert-en-large"
+MODEL, LARGE = "mini-bert-en", "mini-bert-en-large"
 STEPS, PAIR_STEPS, RATE = 300, 150, 1e-3  # of instruction tuning, of entailment, and the rate of both
 SHOTS, FEW_STEPS, META_STEPS, FEW_RATE = 16, 80, 240, 3e-4
 ASKED, SCORED = 200, 500  # test rows

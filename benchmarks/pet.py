@@ -22,7 +22,7 @@ from labkit.report import Report
 from labkit.tasks import load_task
 from labkit.zoo import Loaded, load
 
-TASK, MODEL = "world/reviews", "micro-bert-en"
+TASK, MODEL = "world/reviews", "mini-bert-en"
 SHOTS, STEPS = (1, 4, 16), 60
 TUNING_TASK, TUNING_SEEDS, CANDIDATES = "world/cr", (10, 11, 12), (3e-5, 1e-4, 3e-4, 1e-3)
 

@@ -37,9 +37,9 @@ STEPS, BATCH = 100, 16
 CLASSIFIER_STEPS, CLASSIFIER_RATE = 300, 1e-3  # a head on thousands of soft labels: as benchmarks/world.py on all data
 # task -> (model, learning rate of the head, learning rate of everything with a cloze), by `tune`.
 TASKS = {
-    "world/reviews": ("micro-bert-en", 3e-4, 3e-5),
-    "world/news": ("micro-bert-en", 1e-3, 1e-3),
-    "world/fewclue/eprstmt": ("micro-bert-zh", 3e-5, 3e-5),
+    "world/reviews": ("mini-bert-en", 3e-4, 3e-5),
+    "world/news": ("mini-bert-en", 1e-3, 1e-3),
+    "world/fewclue/eprstmt": ("mini-bert-zh", 3e-5, 3e-5),
 }
 SHOTS, RATES, TUNING_SEEDS = 4, (3e-5, 1e-4, 3e-4, 1e-3), (10, 11)
 SETS, CHOICES = 3, 8

@@ -34,7 +34,7 @@ from labkit.zoo import Loaded, load
 
 RESULTS, TUNING = Path("labkit/results/soft_prompts.json"), Path("labkit/results/soft_prompts_rates.json")
 STEPS, BATCH, SHOTS, TUNING_SEED, PRETRAINING = 100, 16, 16, 10, 150
-MODELS = {"small": "micro-bert-en", "large": "micro-bert-en-large", "Chinese": "micro-bert-zh"}
+MODELS = {"small": "mini-bert-en", "large": "mini-bert-en-large", "Chinese": "mini-bert-zh"}
 PAIRS = [(size, task) for size in ("small", "large") for task in ("world/subj", "world/news")]
 PAIRS.append(("Chinese", "world/fewclue/eprstmt"))
 GRID = {
