@@ -1,8 +1,8 @@
 """A finished model as an *app*: a folder to hand on, load again, put behind a page, or run over a file.
 
 The folder is what `save_pretrained` writes, plus `labkit.json`, which says how a text becomes an answer (method,
-fields, labels) and holds the SHA-256 of every file. Loading checks them all first. Only safetensors and JSON are read;
-nothing in the folder is ever run.
+fields, labels) and holds the SHA-256 of every file, and one of itself. Loading checks them all first. Only safetensors
+and JSON are read; nothing in the folder is ever run.
 """
 
 from __future__ import annotations
@@ -10,33 +10,34 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import labkit
 from labkit import evaluation, files
+from labkit.checkpoints import reading
 from labkit.compression import int8
 from labkit.config import strict, to_dict
-from labkit.errors import CheckpointError, DataError, LabkitError, UsageError, unknown
+from labkit.errors import CheckpointError, DataError, UsageError, listed, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
 from labkit.foundations.heads import EncoderClassifier
 from labkit.tasks import Task
 from labkit.tasks.tables import read_table
-from labkit.tasks.text import read_lines
+from labkit.tasks.text import check_whole, read_lines
 from labkit.tasks.writing import write_table
+from labkit.zoo.folders import PLAINLY, check_loaded, check_tokenizer, read_config, weight_files
 
 Input = str | Sequence[str] | Mapping[str, Any]
 FORMAT = 1
-CARD = "labkit.json"
+CARD = files.MANIFEST
 INT8_WEIGHTS = "int8.safetensors"
-# What people leave beside a model and no loader reads; anything else must be in the manifest.
-HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
+AGAIN = "copy the app again, or save it again"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class App:
             item = dict(zip(fields, item, strict=True))
         for field in fields:
             if not isinstance(item.get(field), str):
-                raise DataError(f"input {number}: field {field!r} must be text, not {item.get(field)!r}")
+                raise DataError(f"input {number}: field {field!r} must be text, not {item.get(field)!r:.60}")
+            check_whole(item[field], f"input {number}: field {field!r}")
         return {field: item[field] for field in fields}
 
 
@@ -102,10 +104,14 @@ def batch_predict(
     """Label every row of `source` (.tsv or .csv with a header, .txt with one text a line) into `target` (.tsv or .csv).
 
     The columns stay, `predicted` and `probability` join them. Returns the number of rows. Raises DataError naming file
-    and line, UsageError for names that cannot be right; `target` is written whole or not at all.
+    and line, UsageError for names that cannot be right (the source itself, a place in a saved app); `target` is written
+    whole or not at all.
     """
     if Path(target).suffix.lower() not in (".tsv", ".csv"):
         raise UsageError(f"{target}: name the output .tsv or .csv")
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise UsageError(f"{target}: is the input itself, which would be lost: name another output")
+    files.refuse_apps(Path(target))
     columns, rows = _read_rows(app.card, Path(source))
     taken = {"predicted", "probability"} & set(columns)
     if taken:
@@ -130,7 +136,7 @@ def _read_rows(card: Card, source: Path) -> tuple[list[str], list[dict[str, Any]
     columns = [column.name for column in table.columns]
     for field in card.fields:
         if field not in columns:
-            raise DataError(f"{source}: line 1: no column {field!r}; it has {', '.join(columns)}")
+            raise DataError(f"{source}: line 1: no column {field!r}; it has {listed(columns)}")
     return columns, [dict(row) for row in table.rows]
 
 
@@ -164,14 +170,14 @@ def save_app(
             model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         card = Card(
-            format=FORMAT, labkit=labkit.__version__, task=task.name, language=task.language,
+            format=FORMAT, labkit=labkit.__version__, task=task.title, language=task.language,
             fields=tuple(task.fields), labels=tuple(task.labels), architecture=type(model).__name__,
             method=described, metrics=dict(metrics or {}),
             quantised=found,
             examples=[{field: row[field] for field in task.fields} for row in examples],
             files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())},
         )  # fmt: skip
-        files.write_json(temporary / CARD, to_dict(card))
+        files.write_sealed(temporary / CARD, to_dict(card))
         files.write_text(temporary / "README.md", model_card(card))
     return target
 
@@ -199,64 +205,59 @@ def model_card(card: Card) -> str:
 
 
 def _plain(text: object) -> str:
-    """Text that Markdown shows as it is: no markup, no table cell of its own, one line."""
+    """Text that Markdown shows as it is: no markup, no link or name of its own making, no table cell, one line."""
     shown = " ".join(str(text).split())
-    for character in "\\`*_[]|<>#":
-        shown = shown.replace(character, f"&#{ord(character)};")
-    return shown
+    return re.sub(r"[\\`*_\[\]|<>#&!~$:@]|(?<=www)\.", lambda found: f"&#{ord(found[0])};", shown, flags=re.IGNORECASE)
 
 
 def load_app(folder: str | os.PathLike[str]) -> App:
     """Check every file of an app against its manifest, then load it, on the CPU, in evaluation mode.
 
-    Raises CheckpointError for what is missing, altered, unknown, or of another format; nothing is loaded then.
+    Raises CheckpointError for what is missing, altered, unknown, of another format, or cannot answer.
     """
     where = Path(folder)
     card = read_card(where)
-    _check_files(where, card)
-    try:
+    files.verify(where, card.files, AGAIN, own=CARD)
+    with reading(where, AGAIN):
         tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
         model = _load_model(where, card)
-        method = _load_method(card, tokenizer, where)
-    except LabkitError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{where}: cannot be loaded: {str(error).splitlines()[0]}; save the app again") from error
-    return App(card, model.eval(), tokenizer, method)
+        check_tokenizer(where, tokenizer, model)
+        app = App(card, model.eval(), tokenizer, restore(card.method, tokenizer))
+        _try(app, where)
+    return app
+
+
+def _try(app: App, folder: Path) -> None:
+    """Answer once, so that an app that cannot is found out when it is loaded."""
+    examples = app.card.examples
+    try:
+        app.predict(examples or [dict.fromkeys(app.card.fields, "a")])
+    except DataError as error:
+        if examples:  # else it is of the text: a method may ask for more than a word
+            raise CheckpointError(f"{folder / CARD}: an example of its own is refused: {error}; {AGAIN}") from error
 
 
 def read_card(folder: Path) -> Card:
     """The app's `labkit.json`; CheckpointError where it is missing, broken or of another format."""
     path = folder / CARD
+    if not folder.exists():
+        files.sweep(folder.parent)  # a writer that was killed may have moved it away
     if not path.is_file():
         raise CheckpointError(f"{folder}: no {CARD} there: not an app; `labkit pipeline` makes one")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); save the app again") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else None
-        raise CheckpointError(f"{path}: format {found!r}, this labkit reads {FORMAT}; use the labkit that wrote it")
+    values = files.read_json(path, AGAIN)
+    if values.get("format") != FORMAT:
+        found = f"{values.get('format')!r:.60}"
+        raise CheckpointError(f"{path}: format {found}, this labkit reads {FORMAT}; use the labkit that wrote it")
     missing = {field.name for field in dataclasses.fields(Card)} - set(values)
     if missing:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(missing))}; save the app again")
     try:
-        return strict(Card, values, where=str(path))
+        card = strict(Card, values, where=str(path))
     except UsageError as error:
         raise CheckpointError(str(error)) from error
-
-
-def _check_files(folder: Path, card: Card) -> None:
-    for name, digest in card.files.items():
-        if Path(name).name != name:
-            raise CheckpointError(f"{folder / CARD}: {name!r} is not the name of a file in this folder")
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name}: missing; copy the app again")
-        if files.sha256(folder / name) != digest:
-            raise CheckpointError(f"{folder / name}: altered or cut short (its SHA-256 differs); copy the app again")
-    for path in sorted(folder.iterdir()):
-        if path.name not in {*card.files, CARD} and path.suffix.lower() not in HARMLESS:
-            raise CheckpointError(f"{path}: not part of the app as it was saved; remove it, or copy the app again")
+    if card.method.get("kind") not in KINDS:
+        raise CheckpointError(f"{path}: {unknown('method', card.method.get('kind'), KINDS)}")
+    return card
 
 
 def _load_model(folder: Path, card: Card) -> PreTrainedModel:
@@ -264,28 +265,11 @@ def _load_model(folder: Path, card: Card) -> PreTrainedModel:
     cls = EncoderClassifier if own else getattr(transformers, card.architecture, None)
     if not (isinstance(cls, type) and issubclass(cls, PreTrainedModel)):
         raise CheckpointError(f"{folder / CARD}: {card.architecture!r} is not a model of transformers")
-    if card.quantised is None:
-        model, facts = cls.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        wrong = sorted(map(str, [*facts["missing_keys"], *facts["unexpected_keys"], *facts["mismatched_keys"]]))
-        if wrong:  # transformers would go on with random weights
-            raise CheckpointError(
-                f"{folder}: the weights are not those of a {card.architecture}: {', '.join(wrong[:3])}"
-            )
-        return model
-    if card.quantised != "int8":
+    if card.quantised not in (None, "int8"):
         raise CheckpointError(f"{folder / CARD}: quantised as {card.quantised!r}; this labkit knows int8")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return int8.load(cls(config), folder / INT8_WEIGHTS)
-
-
-def _load_method(card: Card, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Any:
-    if card.method.get("kind") not in KINDS:
-        raise CheckpointError(f"{folder / CARD}: {unknown('method', card.method.get('kind'), KINDS)}")
-    return restore(card.method, tokenizer)
+    config = read_config(folder, cls, [folder / INT8_WEIGHTS] if card.quantised else weight_files(folder))
+    if card.quantised:
+        return int8.load(cls(config), folder / INT8_WEIGHTS)
+    model, facts = cls.from_pretrained(folder, config=config, local_files_only=True, **PLAINLY)
+    check_loaded(folder, model, facts, whole=True)
+    return model

@@ -13,21 +13,23 @@ checkpoints before it as they were. Reading takes the newest one that its manife
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from labkit.errors import CheckpointError
+from labkit.errors import CheckpointError, LabkitError
 from labkit.files import sha256, writing_folder
 
 TENSORS = ("model", "optimizer", "state")
@@ -45,6 +47,28 @@ class Snapshot:
     state: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     config: str | None = None
+
+
+@contextlib.contextmanager
+def reading(where: object, mend: str = "save it again") -> Iterator[None]:
+    """Inside, whatever a folder that is not whole makes a library raise becomes a CheckpointError of one sentence.
+
+    The one place that says what that may be: anything. Beside errors of the system, of values, types, keys, shapes and
+    imports, safetensors and strict configurations raise classes of their own, tokenizers plain `Exception`.
+    """
+    try:
+        yield
+    except LabkitError:
+        raise
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "")
+        raise CheckpointError(f"{where}: cannot be loaded ({type(error).__name__}: {said:.300}); {mend}") from error
+
+
+def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Name → shape of the tensors in a safetensors file, from its header alone, which must fit the file's size."""
+    with reading(path, "copy or save it again"), safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def save(folder: str | os.PathLike[str], snapshot: Snapshot, keep: int = 2) -> Path:
@@ -96,13 +120,11 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     """One checkpoint, verified. Raises CheckpointError naming the file that is missing, cut short or altered."""
     path = Path(path)
     verify(path)
-    try:
+    with reading(path):
         facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
         parts = {name: load_file(path / f"{name}.safetensors") for name in TENSORS}
         config = (path / "config.json").read_text(encoding="utf-8") if (path / "config.json").exists() else None
         return Snapshot(int(facts["step"]), **parts, facts=facts, config=config)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: malformed ({type(error).__name__}: {error})") from error
 
 
 def verify(path: str | os.PathLike[str]) -> None:
@@ -111,7 +133,7 @@ def verify(path: str | os.PathLike[str]) -> None:
     try:
         files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
         entries = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{path / 'manifest.json'}: missing or malformed ({type(error).__name__})") from error
     if lacking := REQUIRED - entries.keys():
         raise CheckpointError(f"{path / 'manifest.json'}: does not list {', '.join(sorted(lacking))}")
@@ -168,10 +190,7 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # the library wraps what the system said
-        raise CheckpointError(f"{path.parent.name}/{path.name}: could not be written: {error}") from error
+    save_file(plain, path, metadata={"format": "pt"})
 
 
 def _prune(folder: Path, newest: int, keep: int) -> None:

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 import labkit
 from labkit import threads
+from labkit.errors import LabkitError
 
 
 def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
@@ -60,7 +61,10 @@ def _compilers() -> list[dict[str, Any]]:
 def _cache() -> dict[str, Any]:
     from labkit.zoo.store import cache
 
-    folder = cache().parent
+    try:
+        folder = cache().parent
+    except LabkitError as error:
+        return _row("cache", "none", str(error))
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     writable = nearest.is_dir() and os.access(nearest, os.W_OK)
     return _row("cache", str(folder), "" if writable else "not writable: set LABKIT_CACHE to a folder that is")

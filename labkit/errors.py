@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONG = 200  # characters of a name that a message shows
+
 
 class LabkitError(Exception):
     """Base of labkit's own errors."""
@@ -31,7 +33,9 @@ class CheckpointError(LabkitError):
 
 
 class TrainingError(LabkitError):
-    """Training that cannot go on: the loss is not a number, memory ran out, a worker died."""
+    """Training that cannot go on, or has left no use of its model: what comes out is no number, memory ran out, a
+    worker died.
+    """
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> UsageError:
@@ -41,6 +45,28 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> UsageError:
     "unknown model 'micro-bert-em': did you mean 'micro-bert-en'? Known: micro-bert-en, micro-bert-zh"
     """
     names = [str(item) for item in known]
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    # a table may bring 100 000 names, or one of a megabyte: comparing and printing them all would take minutes
+    likely = [item for item in names[:5000] if len(item) <= LONG]
+    near = difflib.get_close_matches(str(name)[:LONG], likely, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else "."
-    return UsageError(f"unknown {kind} {str(name)!r}{hint} Known: {', '.join(names) or 'none'}")
+    return UsageError(f"unknown {kind} {_cut(name)!r}{hint} Known: {listed(names)}")
+
+
+def listed(names: Iterable[object], most: int = 40) -> str:
+    """Names for a sentence: the first `most` of them, each cut where it is very long, and how many more there are.
+    What would not show on a terminal, or command it, is escaped.
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(_shown(_cut(name)) for name in found[:most]) + more or "none"
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _cut(name: object) -> str:
+    return text if len(text := str(name)) <= LONG else f"{text[: LONG - 1]}…"

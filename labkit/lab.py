@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from labkit import progress as learner
+from labkit.config import SEED
 from labkit.errors import UsageError
 
 
@@ -35,8 +36,9 @@ def setup(lesson: str | None = None, seed: int = 0, progress: bool | None = None
     """
     if lesson is not None and not re.fullmatch(r"\d\d/\d\d", lesson):
         raise UsageError(f"lesson {lesson!r}: write module and number with two digits each, as '03/04'")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"seed must be a whole number, not {seed!r}")
+    SEED.check(seed, "seed")
     if lesson is not None:
         learner.opened(lesson)
     random.seed(seed)

@@ -31,7 +31,7 @@ def parameters(model: nn.Module) -> int:
     counted = {parameter.data_ptr() or id(parameter): parameter.numel() for parameter in model.parameters()}
     for module in model.modules():
         for name, number in getattr(module, "stands_for", {}).items():
-            counted[getattr(module, name).data_ptr()] = number
+            counted[module._buffers[name].data_ptr()] = number
     return sum(counted.values())
 
 

@@ -17,8 +17,8 @@ from labkit.errors import LabkitError
 
 
 def path() -> Path:
-    """`progress.json` in the cache folder: `LABKIT_CACHE`, or `~/.cache/labkit`."""
-    return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "progress.json"
+    """`progress.json` in `files.cache_folder()`: LabkitError for a user without a home."""
+    return files.cache_folder() / "progress.json"
 
 
 def read() -> dict[str, dict[str, Any]]:
@@ -28,7 +28,7 @@ def read() -> dict[str, dict[str, Any]]:
     """
     try:
         return _read()
-    except OSError:
+    except (OSError, LabkitError):
         return {}
 
 

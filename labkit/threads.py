@@ -4,17 +4,23 @@ torch's OpenMP (libgomp) has a thread that is done early spin at the barrier, so
 On a quiet machine that is a sixth faster. Where others compute it takes the core away from the very thread that is
 waited for, and a training can be many times slower. The library reads OMP_WAIT_POLICY once, when it is loaded, which is
 when torch is imported: afterwards it is too late.
+
+`within` is for waiting that may have no end.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 POLICY = "OMP_WAIT_POLICY"
 OTHERS = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # say the same thing, to GNU's library and to Intel's and LLVM's
+Found = TypeVar("Found")
 BUSY = 0.5  # of the cores taken by others, over the last minute
 
 
@@ -65,4 +71,27 @@ def choose(environment: MutableMapping[str, str] = os.environ) -> Waiting:
     found = waiting(environment)
     if found.policy == "passive":
         environment.setdefault(POLICY, found.policy)
+    return found
+
+
+def within(seconds: float, call: Callable[..., Found], *arguments: Any) -> Found:
+    """What `call` returns or raises; TimeoutError where that takes more than `seconds`.
+
+    For what waits for another process, which may be frozen. The call is then left to a thread that ends with this one.
+    """
+    ended: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put((True, call(*arguments)))
+        except Exception as error:  # noqa: BLE001  whatever it is, it is raised where it is waited for
+            ended.put((False, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        returned, found = ended.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if not returned:
+        raise found
     return found

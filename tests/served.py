@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import urllib.error
-import urllib.request
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -31,6 +29,7 @@ PATHS = [
     "/proc/self/environ",
     "file:///etc/passwd",
 ]
+FORWARDED = ("X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "Forwarded")
 
 
 def free_port() -> int:
@@ -130,29 +129,94 @@ class Attacks:
             with pytest.raises(TimeoutError):
                 listener.accept()
 
+    @pytest.mark.parametrize("kept", [{}, {"url": "x"}, {"orig_name": "x.txt", "size": 3_000_000}])
+    def test_the_record_of_a_file_is_neither_fetched_nor_read(self, port, kept):
+        """Gradio fetches a record's address, whatever the input, and looks for its path."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            listener.settimeout(0.3)
+            for path in (f"http://127.0.0.1:{listener.getsockname()[1]}/x", "/etc/passwd"):
+                record = {"path": path, "meta": {"_type": "gradio.FileData"}, **kept}
+                for value in (record, [record], {"value": record}):
+                    body = {"data": [*self.values[:-1], value], "session_hash": "a", "fn_index": 0}
+                    for where in (f"call/{self.endpoint}", "queue/join"):
+                        assert ask(port, f"/gradio_api/{where}", method="POST", body=body)[0] == 422
+            with pytest.raises(TimeoutError):
+                listener.accept()
+
     @pytest.mark.parametrize(
         "path", ["/?_target_url=////evil.example", "/logout?_target_url=////evil.example", "//evil.example/%2e%2e"]
     )
     def test_no_redirect_leaves_the_machine(self, port, path):
-        assert "evil" not in ask(port, path)[1].get("location", "")
+        for headers in (
+            {},
+            *({name: "evil.example"} for name in FORWARDED),
+            {"X-Gradio-Server": "http://evil.example"},
+        ):
+            assert "evil" not in ask(port, path, headers=headers)[1].get("location", "")
 
-    def test_other_names_and_origins_are_refused(self, port):
-        assert ask(port, "/", headers={"Host": "evil.example"})[0] == 400
-        body, path = {"data": list(self.values)}, f"/gradio_api/call/{self.endpoint}"
-        origin = {"Origin": "https://evil.example"}
-        headers = ask(port, path, method="POST", body=body, headers=origin)[1]
-        assert "evil" not in headers.get("access-control-allow-origin", "")
-        assert headers.get("access-control-allow-origin") != "*"
+    def test_no_header_says_where_the_page_is(self, port):
+        for path in ("/", "/config", "/gradio_api/info", "/logout"):
+            for name in (*FORWARDED, "X-Gradio-Server"):
+                _, headers, body = ask(port, path, headers={name: "http://elsewhere.example"})
+                assert "elsewhere" not in body + str(headers)
 
-    def test_uploads_are_bounded(self, port):
-        boundary, content = "x", "a" * (1_200_000)
-        name = 'Content-Disposition: form-data; name="files"; filename="a.txt"'
-        part = f"--{boundary}\r\n{name}\r\n\r\n{content}\r\n--{boundary}--\r\n"
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/gradio_api/upload", part.encode(), method="POST")
-        request.add_header("Content-Type", f"multipart/form-data; boundary={boundary}")
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=30)
-        assert refused.value.code == 413
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost:1@evil.example", ""])
+    def test_other_names_are_refused(self, port, host):
+        assert ask(port, "/", headers={"Host": host})[0] == 400
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
+    def test_other_origins_may_ask_nothing(self, port, origin):
+        body = {"data": list(self.values), "session_hash": "a", "fn_index": 0, "event_id": "a"}
+        for path in (f"call/{self.endpoint}", "queue/join", "cancel", "reset"):
+            status, headers, _ = ask(port, f"/gradio_api/{path}", method="POST", body=body, headers={"Origin": origin})
+            assert status == 403
+            assert headers.get("access-control-allow-origin") in (None, origin.replace("null", ""))
+        assert ask(port, "/config", headers={"Origin": origin})[0] == 403
+
+    def test_another_page_may_link_here_and_no_more(self, port):
+        """What a browser tells of a request: who began it, and what for."""
+        for site, path, dest, expected in (
+            ("cross-site", "/", "document", 200),
+            ("same-site", "/", "document", 200),
+            ("cross-site", "/", "iframe", 403),
+            ("cross-site", "/gradio_api/heartbeat/a", "document", 403),
+            ("same-site", "/config", "script", 403),
+            ("same-origin", "/config", "empty", 200),
+            ("same-origin", "/gradio_api/app_id", "empty", 200),  # a page knows its server by it
+            ("none", "/", "document", 200),
+        ):
+            assert ask(port, path, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest})[0] == expected
+
+    @pytest.mark.parametrize(
+        "route",
+        [
+            *("POST " + path for path in ("upload", "process_recording", "run/predict", "api/predict", "stream/a")),
+            *("GET " + path for path in ("upload_progress", "deep_link?session_hash=a", "user", "token", "dev/reload",
+                                         "openapi.json", "custom_component/a/client/b/c", "runs", "stream/a/b/1/c.ts")),
+        ],
+    )  # fmt: skip
+    def test_what_no_page_uses_is_not_there(self, port, route):
+        method, path = route.split()
+        assert ask(port, f"/gradio_api/{path}", method=method, body={"data": []})[0] == 404
+
+    @pytest.mark.parametrize("path", ["/login", "/logout", "/monitoring", "/docs", "/svelte/a", "/?deep%5Flink=a"])
+    def test_nor_are_logins_and_what_pages_held(self, port, path):
+        assert ask(port, path)[0] == 404
+
+    def test_a_body_is_bounded_whatever_it_says_of_its_length(self, port):
+        path = f"/gradio_api/call/{self.endpoint}"
+        assert ask(port, path, method="POST", headers={"Content-Length": str(1 << 40)})[0] == 413
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("POST", path, iter([b"a" * 100_000] * 11), encode_chunked=True)
+        assert connection.getresponse().status == 413
+
+    @pytest.mark.parametrize("body", [b"", b"[", b"[" * 100_000, b"[]", b'{"data": {}}', b"\xff"])
+    def test_a_body_that_is_no_question_is_refused(self, port, body):
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("POST", f"/gradio_api/call/{self.endpoint}", body)
+        assert connection.getresponse().status in (400, 422)
 
     def test_every_answer_forbids_what_is_not_this_servers(self, port):
         for path in ("/", "/config", "/nowhere"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import html
 import json
 import os
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -16,9 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labkit import evaluation, files
-from labkit.apps import CARD, INT8_WEIGHTS, batch_predict, load_app, save_app
+from labkit.apps import CARD, INT8_WEIGHTS, _plain, batch_predict, load_app, read_card, save_app
 from labkit.compression import int8
-from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
+from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
+from labkit.fewshot.verbalizer import Verbalizer
+from labkit.foundations.pretraining import tokenize_corpus
 
 TEXTS = ["the film was good", "a dull film .", "it was", "<b> & the film"]
 
@@ -36,6 +40,7 @@ def folder(tiny_app, tmp_path):
 
 def spoil_card(folder, **changes):
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card.pop("seal", None)
     (folder / CARD).write_text(json.dumps({**card, **changes}), encoding="utf-8")
 
 
@@ -124,6 +129,26 @@ def test_the_model_card_shows_markup_as_text(tiny_parts, tmp_path):
     assert text.startswith("---\nlibrary_name: transformers\n")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["www.evil.example", "https://evil.example/a", "a@evil.example", "![x](y)", "**b** _i_ ~s~", "$x$", "&lt;b>"],
+)
+def test_the_model_card_links_to_nothing(name):
+    """It is the name once its entities are read; as it stands it has no mark that Markdown would read."""
+    written = _plain(name)
+    assert html.unescape(written) == name
+    assert not re.search(r"www\.|[:@!*_~$<>`\[\]]", re.sub(r"&#\d+;", "", written))
+
+
+def test_an_app_does_not_tell_where_its_maker_keeps_the_data(tiny_parts, tmp_path):
+    model, tokenizer, method, task = tiny_parts()
+    task = dataclasses.replace(task, name="table:/data/anne/secret/train.tsv,/data/anne/secret/dev.tsv")
+    folder = save_app(tmp_path / "app", model, tokenizer, method, task)
+    assert read_card(folder).task == "table:train.tsv,dev.tsv"
+    for file in folder.iterdir():
+        assert b"anne" not in file.read_bytes(), file.name
+
+
 def test_a_method_that_cannot_describe_itself_is_refused(tiny_parts, tmp_path):
     model, tokenizer, _, task = tiny_parts()
     with pytest.raises(UsageError, match="a object cannot be saved as an app; savable methods: head, pet, "):
@@ -182,7 +207,7 @@ class Marker:
 def test_a_file_that_was_not_saved_is_refused(folder, tmp_path, name):
     marker = tmp_path / "ran"
     (folder / name).write_bytes(pickle.dumps(Marker(marker)))
-    with pytest.raises(CheckpointError, match=f"{name}: not part of the app"):
+    with pytest.raises(CheckpointError, match=f"{name}: not part of the folder"):
         load_app(folder)
     assert not marker.exists()
 
@@ -241,7 +266,36 @@ def test_a_wrong_card_is_named(folder, changes, message):
         load_app(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "\x00"])
+@pytest.mark.parametrize("name", ["labels", "method", "fields"])
+def test_a_card_that_was_altered_is_refused(folder, name):
+    """Labels in another order, or another word in the pattern, would be wrong answers that nobody notices."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    value = card[name]
+    card[name] = {**value, "max_length": 5} if name == "method" else [*value[1:], value[0] + " "]
+    (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"labkit.json: altered since it was written; .* delete 'seal' in it"):
+        load_app(folder)
+
+
+@pytest.mark.parametrize("changes", [{"labels": ["a", "b", "c"]}, {"method": {"kind": "head", "fields": []}}])
+def test_an_app_that_cannot_answer_is_refused_when_it_is_loaded(folder, changes):
+    spoil_card(folder, **changes)
+    with pytest.raises(LabkitError):
+        load_app(folder)
+
+
+@pytest.mark.parametrize("quantised", [None, "int8"])
+def test_a_configuration_beyond_its_weights_is_not_built(tiny_parts, tmp_path, quantised):
+    model, tokenizer, method, task = tiny_parts()
+    folder = save_app(tmp_path / "app", int8.apply(model) if quantised else model, tokenizer, method, task)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}), encoding="utf-8")
+    relist(folder)
+    with pytest.raises(CheckpointError, match=r"config.json: num_hidden_layers = 1e\+09, but the weights have"):
+        load_app(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", pytest.param("[" * 100_000, id="deep"), '{"format": 1}', "\x00"])
 def test_a_broken_card_is_named(folder, content):
     (folder / CARD).write_text(content, encoding="utf-8")
     with pytest.raises(CheckpointError, match=CARD):
@@ -292,6 +346,18 @@ def test_a_table_is_labelled_row_by_row(app, tmp_path, ending):
         assert float(row["probability"]) == pytest.approx(answer["probabilities"][answer["label"]], abs=1e-4)
 
 
+def test_an_app_whose_weights_are_no_numbers_answers_nothing(tiny_app, tmp_path):
+    broken = load_app(tiny_app)
+    with torch.no_grad():
+        next(broken.model.parameters())[:] = float("nan")
+    with pytest.raises(TrainingError, match="row 1: the model's answer is no number"):
+        broken.predict(TEXTS)
+    (tmp_path / "in.txt").write_text("the film was good\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="no number"):
+        batch_predict(broken, tmp_path / "in.txt", tmp_path / "out.tsv")
+    assert not (tmp_path / "out.tsv").exists()
+
+
 def test_a_text_file_is_labelled_line_by_line(app, tmp_path):
     (tmp_path / "in.txt").write_text("the film was good\n\na dull film\n", encoding="utf-8")
     assert batch_predict(app, tmp_path / "in.txt", tmp_path / "out.tsv") == 3
@@ -304,9 +370,10 @@ def test_a_text_file_is_labelled_line_by_line(app, tmp_path):
 
 def test_formulas_in_the_input_are_harmless_in_the_output(app, tmp_path):
     (tmp_path / "in.txt").write_text("=1+1\n-5\n@sum\n", encoding="utf-8")
-    batch_predict(app, tmp_path / "in.txt", tmp_path / "out.csv")
-    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as stream:
-        assert [row["text"] for row in csv.DictReader(stream)] == ["'=1+1", "-5", "'@sum"]
+    for ending, cut in (("csv", ","), ("tsv", "\t")):
+        batch_predict(app, tmp_path / "in.txt", tmp_path / f"out.{ending}")
+        with open(tmp_path / f"out.{ending}", encoding="utf-8", newline="") as stream:
+            assert [row["text"] for row in csv.DictReader(stream, delimiter=cut)] == ["'=1+1", "-5", "'@sum"]
 
 
 @pytest.mark.parametrize(
@@ -327,6 +394,49 @@ def test_a_wrong_file_is_named_and_nothing_is_written(app, tmp_path, name, conte
     with pytest.raises(error, match=message):
         batch_predict(app, tmp_path / name, tmp_path / target)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_input_and_the_app_itself_are_not_written_over(app, folder, tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text("text\na film\n")
+    (tmp_path / "link.tsv").symlink_to(source)
+    for target in (source, tmp_path / "link.tsv"):
+        with pytest.raises(UsageError, match="is the input itself, which would be lost"):
+            batch_predict(app, source, target)
+    for target in (folder / "out.tsv", folder / "deeper" / "out.csv"):
+        with pytest.raises(UsageError, match="app is a saved app, which one file more would break: write elsewhere"):
+            batch_predict(app, source, target)
+    assert source.read_text() == "text\na film\n"
+    load_app(folder)  # as whole as before
+
+
+def test_training_into_an_app_is_refused_before_it_begins(folder, capsys):
+    from labkit.cli import main
+
+    assert main(["train", "--out", str(folder), "--model", "no-such-model"]) == 2
+    assert "is a saved app" in capsys.readouterr().err
+    load_app(folder)
+
+
+@pytest.mark.parametrize("kind", ["head", "pet"])
+def test_half_an_emoji_is_named_by_its_row(tiny_parts, tmp_path, kind):
+    model, tokenizer, method, task = tiny_parts(kind)
+    half = "good \ud83d"
+    with pytest.raises(DataError, match=r"row \d of the batch.*half of one"):
+        evaluation.predict(model, method, [{"text": "a film"}, {"text": half}])
+    with pytest.raises(DataError, match="text 2: character 6, .* is half of one"):
+        tokenize_corpus(["a film", half], tokenizer, 16)
+    with pytest.raises(DataError, match="half of one"):
+        Verbalizer({"negative": ("bad",), "positive": (half,)}, tokenizer)
+    app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task))
+    with pytest.raises(DataError, match="input 2: field 'text': character 6, .* is half of one"):
+        app.predict(["a film", half])
+    assert app.predict("😀")[0]["label"] in ("negative", "positive")
+
+
+def test_an_app_that_a_killed_writer_moved_away_is_found(folder):
+    folder.rename(folder.with_name(".app.labkit-0a1b2c3d.old"))
+    assert load_app(folder).card.labels == ("negative", "positive")
 
 
 def test_a_missing_file_and_a_folder_are_named(app, tmp_path):

@@ -138,7 +138,7 @@ def test_a_lying_header_is_refused_even_if_the_manifest_vouches_for_it(folder, m
     path = folder / "step-000010"
     (path / "model.safetensors").write_bytes(make())
     tell_manifest(path)
-    with pytest.raises(CheckpointError, match="step-000010: malformed"):
+    with pytest.raises(CheckpointError, match="step-000010: cannot be loaded .*; save it again"):
         read(path)
 
 
@@ -198,7 +198,7 @@ def test_a_file_size_limit_of_the_system_is_a_clear_error(folder):
     big = Snapshot(15, {"w": torch.zeros(1 << 18)})
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
-        with pytest.raises(LabkitError, match="model.safetensors: could not be written|too large"):
+        with pytest.raises(LabkitError, match="step-000015: larger than a file may be here"):
             save(folder, big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

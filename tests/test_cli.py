@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ import time
 
 import pytest
 
-from labkit import cli
+from labkit import cli, config
 from labkit.cli import commands, parser
 from labkit.cli.pipeline import PIPELINE_NUMBERS
 from labkit.errors import DataError, LabkitError
@@ -103,7 +105,20 @@ def test_python_m_is_the_same_command():
         ("predict DIR --input x.tsv", "--output"),
         ("serve DIR --port x", "invalid int value: 'x'"),
         ("serve", "required: DIR; see labkit serve --help"),
-        ("world sample reviews -n 0", "--count must be at least 1"),
+        ("world sample reviews -n 0", "--count: must be at least 1, not 0"),
+        ("world sample reviews --seed -1", "--seed: must be at least 0, not -1"),
+        ("train --test-rows -5", "--test-rows: must be at least 1, not -5"),
+        ("train --lr 0", "--lr: must be a number above 0, not 0"),
+        ("train --lr nan", "--lr: must be a number above 0, not nan"),
+        ("train --clip inf", "--clip: must be a number above 0, not inf"),
+        (f"train --seed {2**70}", "--seed: must be at most 4294967295"),
+        ("train --steps 0", "--steps: must be at least 1"),
+        (f"train --steps {10**30}", "--steps: must be at most 2147483647"),
+        ("train --shots -1", "--shots: must be at least 0"),
+        ("pipeline --student-hidden 0", "--student-hidden: must be at least 1, not 0"),
+        ("pipeline --test-rows -5", "--test-rows: must be at least 1, not -5"),
+        ("serve DIR --port 0", "--port: must be at least 1, not 0"),
+        ("demo fewshot --port 70000", "--port: must be at most 65535"),
     ],
 )
 def test_asked_wrongly_is_one_line_and_exit_2(line, offered, capsys):
@@ -164,6 +179,80 @@ def test_a_reader_that_leaves_is_no_error():
     program.stdout.close()
     assert program.stderr.read() == ""
     assert program.wait(30) == 1
+
+
+# Whatever stdout is
+
+
+def plant_output(monkeypatch, name, stream):
+    monkeypatch.setattr(sys, name, stream)
+    return stream
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_of_stdout_will_do(handler, monkeypatch, encoding):
+    texts = ["这部电影 😀", "half \ud83d", "é"]
+    handler(lambda arguments: parser.show([{"text": text} for text in texts], arguments.json))
+    for line in ("doctor", "doctor --json"):
+        raw = io.BytesIO()
+        out = plant_output(monkeypatch, "stdout", io.TextIOWrapper(raw, encoding))
+        assert cli.main(line.split()) == 0
+        assert out.errors == "strict"
+        shown = raw.getvalue().decode(encoding)
+    assert [row["text"] for row in json.loads(shown)] == texts
+
+
+@pytest.mark.parametrize("line", ["doctor", "doctor --json", "--version", "nonsense"])
+def test_closed_streams_swallow_what_is_printed(handler, monkeypatch, line):
+    handler(lambda arguments: parser.show([{"text": "这部"}], arguments.json))
+    with monkeypatch.context() as patch:
+        plant_output(patch, "stdout", None)
+        plant_output(patch, "stderr", None)
+        try:
+            code = cli.main(line.split())
+        except SystemExit as stop:
+            code = stop.code
+    assert code == (2 if line == "nonsense" else 0)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("rows", [1, 10_000])
+def test_a_full_disk_under_stdout_is_one_line_and_exit_1(handler, monkeypatch, capsys, rows):
+    handler(lambda arguments: parser.show([{"text": "x"}] * rows, arguments.json))
+    with open("/dev/full", "w") as full:
+        with monkeypatch.context() as patch:
+            plant_output(patch, "stdout", full)
+            assert cli.main(["doctor"]) == 1
+            assert sys.stdout is not full  # or the interpreter fails when it flushes it
+        with contextlib.suppress(OSError):
+            full.close()
+    assert capsys.readouterr().err == "labkit: the results cannot be printed: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_under_stderr_stops_nobody(handler, monkeypatch):
+    handler(raising(DataError("a.tsv: line 3")))
+    full = plant_output(monkeypatch, "stderr", open("/dev/full", "w", buffering=1))
+    assert cli.main(["doctor"]) == 1
+    with contextlib.suppress(OSError):
+        full.close()
+
+
+def test_an_error_of_the_system_elsewhere_keeps_its_traceback(handler):
+    handler(raising(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        cli.main(["doctor"])
+
+
+def test_doctor_finds_a_user_without_a_home(monkeypatch):
+    from labkit import doctor
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LABKIT_CACHE")
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    assert "set LABKIT_CACHE" in doctor._cache()["advice"]
 
 
 def test_progress_only_for_a_person(monkeypatch):
@@ -260,6 +349,15 @@ def test_every_pipeline_setting_has_its_option():
     assert fields == {name[2:] for name in ALL[("pipeline",)].options} - {"help", "json", "settings"}
 
 
+def test_options_of_the_pipeline_take_the_numbers_that_its_settings_declare():
+    from labkit import pipeline as module
+
+    declared = dict(config._ranges(module.PipelineSettings))
+    assert len(declared) == 11
+    for action in ALL[("pipeline",)]._actions:
+        assert declared.get(action.dest) == (action.type if isinstance(action.type, config.Numbers) else None)
+
+
 def test_pipeline_defaults_are_those_of_the_dataclass(pipeline, capsys):
     from labkit.pipeline import PipelineSettings
 
@@ -273,7 +371,7 @@ def test_pipeline_defaults_are_those_of_the_dataclass(pipeline, capsys):
 
 def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
     file = tmp_path / "mine.json"
-    file.write_text('{"shots": 4, "seeds": 2, "splits": ["a", "b"]}')
+    file.write_text('{"shots": 4, "seeds": 2, "splits": ["a", "b"]}', encoding="utf-8-sig")  # as Windows saves it
     assert cli.main(["pipeline", "--settings", str(file), "--shots", "1", "--json"]) == 0
     settings = pipeline["settings"]
     assert (settings.shots, settings.seeds, settings.splits) == (1, 2, ("a", "b"))
@@ -285,9 +383,13 @@ def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
     [
         (b'{"shot": 4}', "did you mean 'shots'?"),
         (b'{"shots": "4"}', "'shots' must be int"),
+        (b'{"shots": 0}', "'shots' must be at least 1, not 0"),
+        (b'{"unlabelled_rows": -1}', "'unlabelled_rows' must be at least 0, not -1"),
         (b"[1]", "one JSON object"),
         (b'{"shots": ', "not a JSON file"),
+        pytest.param(b"[" * 100_000, "not a JSON file", id="deep"),
         (b'{"task": "\xff"}', "not a JSON file"),
+        (b"[" * 100_000, "not a JSON file"),
     ],
 )
 def test_a_wrong_settings_file_is_named(pipeline, tmp_path, capsys, content, message):
@@ -303,6 +405,8 @@ def test_a_wrong_settings_file_is_named(pipeline, tmp_path, capsys, content, mes
 def test_a_missing_settings_file_is_named(pipeline, tmp_path, capsys):
     assert cli.main(["pipeline", "--settings", str(tmp_path / "no.json")]) == 2
     assert "no.json" in capsys.readouterr().err
+    assert cli.main(["pipeline", "--settings", "/dev/zero"]) == 2
+    assert "/dev/zero: it is a pipe or a device" in capsys.readouterr().err
 
 
 def test_world_export_writes_nine_tasks_and_replaces_only_when_told(tmp_path, capsys):

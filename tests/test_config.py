@@ -69,6 +69,7 @@ def test_the_fingerprint_is_stable_and_sees_every_field():
     others = [Example(steps=2), Example(name="b"), Example(sizes=(1,)), Example(extra={"a": 1})]
     assert len({fingerprint(example) for example in [Example(), *others]}) == 5
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint("odd \udcff.txt") != fingerprint("odd \udcfe.txt")  # a path whose bytes are not UTF-8
     program = "from labkit.config import fingerprint; print(fingerprint({'a': 'ü', 'b': [1, 2.5]}))"
     seeds = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2")]
     printed = {

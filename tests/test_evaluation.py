@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import labkit
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError, TrainingError, UsageError
 from labkit.evaluation import evaluate, predict
 from labkit.lab import best_precision, setup
 from labkit.tasks import Task
@@ -71,6 +71,33 @@ def test_the_models_modes_are_left_as_they_were(mode):
     with pytest.raises(ValueError):
         predict(model, Broken(), rows_of(["ab", "c"]))
     assert [module.training for module in model.modules()] == [mode, mode, not mode]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_answers_that_are_no_numbers_are_refused_and_not_scored(value):
+    model, rows = new_model(), rows_of(["aab", "b", "cc", "bbb"])
+    task = Task("t", ("text",), ("a", "b", "c"), {"test": rows})
+    assert evaluate(model, Counting(), task) == {"accuracy": 1.0, "n": 4}
+    with torch.no_grad():
+        model[0].weight[2, 2] = value  # all texts without a c answer 0 · NaN, or 0 · ∞
+    for ask in (lambda: predict(model, Counting(), rows, batch_size=1), lambda: evaluate(model, Counting(), task)):
+        with pytest.raises(
+            TrainingError, match=r"row [13]: the model's answer is no number: its '0.weight' holds NaN or"
+        ):
+            ask()
+
+
+def test_answers_that_overflow_are_refused_and_impossible_classes_are_not():
+    class Sharp(Counting):
+        value = float("inf")
+
+        def logits(self, model, batch):
+            return super().logits(model, batch).masked_fill(batch["counts"] == 0, self.value)
+
+    with pytest.raises(TrainingError, match="row 1: .* numbers overflow in it; run it in float32"):
+        predict(new_model(), Sharp(), rows_of(["a"]))
+    Sharp.value = -float("inf")
+    assert predict(new_model(), Sharp(), rows_of(["a"])).tolist() == [[1, 0, 0]]
 
 
 def test_rows_may_be_a_dataset_and_several_texts_and_lists():

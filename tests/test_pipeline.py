@@ -151,6 +151,11 @@ def test_refusals_leave_nothing(tmp_path):
         run(settings(tmp_path, task="world/reviewz"), progress=False)
     with pytest.raises(UsageError, match="--splits"):
         settings(tmp_path, splits=("a",), seeds=2)
-    with pytest.raises(UsageError, match="at least 1"):
-        settings(tmp_path, shots=0)
+    for name, value in (("shots", 0), ("seeds", -1), ("student_hidden", 0), ("test_rows", -5), ("unlabelled_rows", -1)):
+        with pytest.raises(UsageError, match=f"'{name}' must be at least"):
+            settings(tmp_path, **{name: value})
+    with pytest.raises(UsageError, match="--student-layers 3: the large model has 2"):
+        run(settings(tmp_path, student_layers=3), progress=False)
+    with pytest.raises(UsageError, match="pattern 'it was .*' reads nothing of the row"):
+        run(settings(tmp_path, pattern="it was {mask} ."), progress=False)
     assert not (tmp_path / "out").exists()

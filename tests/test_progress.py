@@ -56,6 +56,26 @@ def test_a_lesson_goes_on_where_progress_cannot_be_kept(cache, monkeypatch):
     assert progress.read() == {}
 
 
+def test_a_user_without_a_home_takes_the_lesson(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LABKIT_CACHE")
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    with pytest.warns(RuntimeWarning, match="your progress is not kept: .* set LABKIT_CACHE"):
+        progress.opened("03/02")
+    assert progress.read() == {}
+
+
+def test_half_a_character_in_the_file_is_kept():
+    progress.path().write_text('{"\\ud83d": {"opened": true, "passed": ["\\udc00"]}}')
+    progress.opened("03/02")
+    assert progress.read() == {
+        "\ud83d": {"opened": True, "passed": ["\udc00"]},
+        "03/02": {"opened": True, "passed": []},
+    }
+
+
 def test_a_second_visit_writes_nothing(cache):
     progress.opened("03/02")
     before = progress.path().stat()

@@ -11,14 +11,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from labkit.apps import load_app, save_app
 from labkit.cli import main
 from labkit.errors import UsageError
-from labkit.serving import MAX_CHARACTERS, import_gradio
+from labkit.serving import MAX_CHARACTERS, build_demo, import_gradio
 from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
 
 FIELD = f"text {MARKUP}"
+NAME = f"world/{MARKUP} [a](https://evil.example/) **b** # c"
 
 
 def start(folder, port):
@@ -35,7 +37,7 @@ def app_folder(tiny_parts, tmp_path_factory):
     """An app whose every name is an attack."""
     model, tokenizer, method, task = tiny_parts()
     task = dataclasses.replace(
-        task, name=f"world/{MARKUP}", fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
+        task, name=NAME, fields=(FIELD,), labels=("negative", MARKUP), splits={}, words={}, patterns=()
     )
     folder = tmp_path_factory.mktemp("served") / "app"
     return save_app(
@@ -77,13 +79,20 @@ def test_the_api_takes_the_longest_text_and_no_longer(port):
     assert predict(port, " ")[0] == "error"
 
 
+def test_half_an_emoji_is_refused_with_a_sentence(port):
+    event, data = predict(port, "good \ud83d")
+    assert event == "error"
+    assert "is half of one (a lone surrogate)" in data["error"]
+    assert predict(port, "good 😀")[0] == "complete"
+
+
 class TestAttacks(Attacks):
     def test_the_app_itself_is_not_served(self, port, app_folder):
         assert ask(port, f"/gradio_api/file={app_folder / 'config.json'}")[0] in (403, 404)
 
     def test_a_path_in_place_of_a_text_is_text(self, port):
         """A handler given a file record neither reads it nor hands it back."""
-        for record in ({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, ["/etc/passwd"], 3, None):
+        for record in ("/etc/passwd", 3, None):
             assert "root:" not in json.dumps(predict(port, record))
         listed = ask(port, "/gradio_api/info")[2]
         assert list(json.loads(listed)["named_endpoints"]) == ["/predict"]
@@ -105,11 +114,11 @@ def test_a_person_asks_the_page_and_markup_stays_text(port, page):
     page.get_by_role("textbox", name=FIELD).fill(f"{MARKUP} the film was good")
     page.get_by_role("button", name="Predict").click()
     page.get_by_text("%").first.wait_for(timeout=30_000)
-    for shown in (f"world/{MARKUP}", f"{MARKUP} the film"):  # the title, the example
+    for shown in (NAME, f"{MARKUP} the film"):  # the title, the example
         assert page.get_by_text(shown, exact=True).first.is_visible()
     assert page.get_by_text("%").count() == 2  # one for each label
     assert page.evaluate("window.hit") is None
-    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("img[src=x]").count() == page.locator("a[href*=evil]").count() == 0
     watch.check()
 
 
@@ -118,6 +127,15 @@ def test_an_error_is_shown_to_the_person(port, page):
     page.get_by_role("button", name="Predict").click()
     page.get_by_text(f"{FIELD}: type a text first").first.wait_for(timeout=30_000)
     assert page.evaluate("window.hit") is None
+
+
+def test_a_page_tells_that_a_model_answers_no_numbers(app_folder):
+    app = load_app(app_folder)
+    with torch.no_grad():
+        next(app.model.parameters())[:] = float("nan")
+    ask_it = next(event.fn for event in build_demo(app).fns.values() if event.api_name == "predict")
+    with pytest.raises(import_gradio().Error, match="row 1: the model&#x27;s answer is no number"):
+        ask_it("the film")
 
 
 # How it begins and ends
@@ -140,7 +158,7 @@ def test_a_port_in_use_is_one_clear_error(tiny_app, capsys):
 
 def test_a_port_that_cannot_be_and_a_folder_that_is_none(tiny_app, tmp_path, capsys):
     assert main(["serve", str(tiny_app), "--port", "70000"]) == 2
-    assert "1 to 65535" in capsys.readouterr().err
+    assert "at most 65535" in capsys.readouterr().err
     assert main(["serve", str(tmp_path)]) == 1
     assert "not an app" in capsys.readouterr().err
 

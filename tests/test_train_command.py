@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
 import torch
 
+from labkit import evaluation
 from labkit.apps import load_app
-from labkit.cli import main
+from labkit.cli import main, train
 from labkit.parallel.torchrun import kill_when, torchrun
+from labkit.training.history import History
 
 OPTIONS = ["--shots", "8", "--steps", "30", "--save-every", "3", "--test-rows", "100", "--device", "cpu"]
 ranks = pytest.mark.skipif(sys.platform == "win32", reason="gloo")
@@ -38,6 +42,34 @@ def test_one_process_leaves_an_app_checkpoints_and_a_report(alone, capsys):
     assert (alone / "checkpoints/step-000030").is_dir()
     assert main(["train", *OPTIONS, "--out", str(alone)]) == 1
     assert "holds step-000030 already; pass resume=True, or another folder" in capsys.readouterr().err
+
+
+def test_resume_refuses_another_task(alone, capsys):
+    assert main(["train", *OPTIONS, "--out", str(alone), "--resume", "--task", "world/mr"]) == 1
+    said = capsys.readouterr().err
+    assert "step-000030: was made with other rows; use the same, or another folder" in said
+
+
+def test_a_limit_of_test_rows_scores_every_class_of_a_sorted_file(tiny_parts, tmp_path, monkeypatch, capsys):
+    model, tokenizer, method, task = tiny_parts()
+    rows = [{"text": "the film was good", "label": label} for label in [0] * 60 + [1] * 40]
+    arguments = argparse.Namespace(test_rows=20, out=str(tmp_path), deepspeed=None, command_line="labkit train", json=False)
+    task = replace(task, splits={**task.splits, "test": rows})
+    seen = []
+    real = evaluation.evaluate
+    monkeypatch.setattr(
+        evaluation, "evaluate", lambda m, h, t, s, **o: seen.append(t.splits[s]) or real(m, h, t, s, **o)
+    )
+    trained = {
+        "model": model,
+        "tokenizer": tokenizer,
+        "method": method,
+        "task": task,
+        "history": History(steps=1, losses=[1.0]),
+    }
+    found = train._finish(arguments, trained, 1)
+    assert found["rows"] == 20 and [row["label"] for row in seen[0]] == [0] * 12 + [1] * 8
+    assert "20 of the 100 test rows are used, drawn by a fixed seed, each label in its share" in capsys.readouterr().err
 
 
 @ranks
@@ -66,9 +98,9 @@ def test_a_killed_rank_is_started_again_and_the_result_is_the_same(alone, tmp_pa
         (["--precision", "fp16", "--device", "cpu"], 2, "precision 'fp16' needs a GPU"),
         (["--method", "P-tuning"], 2, "unknown method of labkit train 'P-tuning'"),
         (["--method", "PTE"], 2, "did you mean 'PET'"),
-        (["--batch-size", "0"], 2, "--batch-size 0 leaves some of the 1 ranks without a row: make it 1 or more"),
+        (["--batch-size", "0"], 2, "--batch-size: must be at least 1, not 0"),
         (["--stpes", "3"], 2, "unknown option of labkit train '--stpes': did you mean '--steps'"),
-        (["--timeout", "0"], 2, "'timeout' must be a number above 0"),
+        (["--timeout", "0"], 2, "--timeout: must be a number above 0"),
     ],
 )
 def test_it_refuses_in_one_sentence(options, code, message, tmp_path, capsys):

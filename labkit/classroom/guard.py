@@ -7,16 +7,21 @@ to it that every submission gets a score; they do not make running strangers' co
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode, ValidationError, from_dict
 from nbformat.v4 import new_code_cell, new_output
+from nbformat.validator import isvalid
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Integer
 
+# What reading a message raises that is not as the protocol has it: a submission can send what it likes.
+ODD = (LookupError, TypeError, AttributeError, ValueError, RecursionError, ValidationError)
 CUT = "\n… more output was dropped, and the cell interrupted …\n"
 
 
@@ -26,17 +31,20 @@ class KnownCells(NbGraderPreprocessor):
     Of several cells with one id the last counts, as in nbgrader's DeduplicateIds, which it replaces: that leaves
     metadata behind that ends the grading of the whole class (nbgrader 0.9). An id that the release does not have, or
     flags and points that were changed, mean nothing. A test cell that was deleted comes back at the end. Sources are
-    left to OverwriteCells.
+    left to OverwriteCells; halves of characters in them, which no kernel and no file takes, become question marks.
     """
 
     def preprocess(self, nb: Any, resources: Any) -> Any:
         """The notebook with the gradebook's metadata."""
+        nb = from_dict(json.loads(json.dumps(nb, ensure_ascii=False).encode("utf-8", "replace")))
         where = resources["nbgrader"]
         with Gradebook(where["db_url"]) as book:
             release = book.find_notebook(where["notebook"], where["assignment"])
             known = {cell.name: _metadata(cell, release) for cell in release.source_cells}
         seen = set()
         for cell in reversed(nb.cells):
+            if cell.cell_type == "code":
+                _sound(cell)  # outputs that came along are read where nothing is run
             found = cell.metadata.pop("nbgrader", None)
             name = found.get("grade_id") if isinstance(found, dict) else None
             if isinstance(name, str) and name in known and name not in seen:
@@ -95,10 +103,26 @@ class BoundedExecute(Execute):
         except DeadKernelError:
             self._stop("the kernel died")
             self._failed(cell)
+        except ODD as error:
+            self._stop(f"what came from the kernel was no message ({error!r:.80})")
+            self._failed(cell)
         else:
             if any(output.get("ename") == "CellTimeoutError" for output in cell.outputs):
                 self._probe(cell, index)
-        return cell, resources
+        return _sound(cell), resources
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Take a message of the kernel; one that is not as it should be, or shows too much anew, means nothing."""
+        try:
+            again = msg["msg_type"] == "update_display_data"
+            if not again or len(str(msg["content"])) <= self.max_characters:
+                return super().process_message(msg, cell, cell_index)
+        except ODD as error:
+            self.log.warning("Dropped a message of the kernel: %r", error)
+        return None
+
+    def handle_comm_msg(self, outs: list[Any], msg: Any, cell_index: int) -> None:
+        """Keep nothing of what widgets say: it has no part in a score, and no bound."""
 
     def output(self, outs: list[Any], msg: Any, display_id: Any, cell_index: int) -> Any:
         """Keep an output, as long as the cell has not said too much."""
@@ -119,7 +143,7 @@ class BoundedExecute(Execute):
             super().preprocess_cell(probe, self.resources, index)
             if any(output.get("ename") == "CellTimeoutError" for output in probe.outputs):
                 self._stop("the kernel did not answer after an interruption")
-        except (CellTimeoutError, DeadKernelError):
+        except (CellTimeoutError, DeadKernelError, *ODD):
             self._stop("the kernel did not answer after an interruption")
         finally:
             self.timeout, self.nb.cells[index] = timeout, cell
@@ -157,6 +181,15 @@ class OnlyRun(NbGraderPreprocessor):
         if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell) and not cell.get("execution_count"):
             cell.outputs = [*cell.outputs, _error("this test was not run")]
         return cell, resources
+
+
+def _sound(cell: NotebookNode) -> NotebookNode:
+    """The cell with an error for each output that could not be saved, or read by the steps that follow."""
+    odd = _error("an output is not as it should be")
+    cell.outputs = [output if isvalid(output, "output", 4, 5) else odd for output in cell.get("outputs", [])]
+    count = cell.get("execution_count")
+    cell.execution_count = count if isinstance(count, int) else None
+    return cell
 
 
 def _error(why: str) -> Any:

@@ -7,6 +7,7 @@ Results go to stdout (`--json` makes them machine-readable), progress and messag
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import signal
@@ -21,7 +22,7 @@ from labkit.cli.classroom import add_assignments
 from labkit.cli.commands import add_doctor, add_predict, add_serve, add_tasks, add_world, add_zoo
 from labkit.cli.course import add_new, add_notebooks
 from labkit.cli.demo import add_demo
-from labkit.cli.parser import Parser, progress
+from labkit.cli.parser import Parser, progress, tell
 from labkit.cli.pipeline import add_pipeline
 from labkit.cli.train import add_train
 from labkit.errors import LabkitError, UsageError, unknown
@@ -59,18 +60,27 @@ def build_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    try:
-        with _sigterm_exits():
-            return _run(list(sys.argv[1:] if argv is None else argv))
-    except LabkitError as error:
-        print(f"labkit: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("labkit: stopped; what was finished is kept", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of stdout has gone (`labkit … | head`): nothing is left to say
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the interpreter flushes it when it ends
-        return 1
+    with _any_output():
+        try:
+            with _sigterm_exits():
+                return _run(list(sys.argv[1:] if argv is None else argv))
+        except LabkitError as error:
+            tell(error)
+            return error.exit_code
+        except KeyboardInterrupt:
+            tell("stopped; what was finished is kept")
+            return 130
+        except BrokenPipeError:  # the reader of stdout has gone (`labkit … | head`): nothing is left to say
+            _silence("stdout")
+            return 1
+        except OSError as error:
+            if not _lost("stdout", "\n"):
+                raise
+            tell(f"the results cannot be printed: {error.strerror}")
+            return 1
+        finally:  # or the interpreter fails when it flushes them at its end
+            _lost("stdout")
+            _lost("stderr")
 
 
 def _run(argv: list[str]) -> int:
@@ -92,6 +102,38 @@ def _run(argv: list[str]) -> int:
     arguments.handler(arguments)
     sys.stdout.flush()
     return 0
+
+
+@contextlib.contextmanager
+def _any_output() -> Iterator[None]:
+    """Closed streams swallow what is printed, and stdout shows what its encoding lacks as escapes, as stderr does."""
+    before = sys.stdout
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            _silence(name)
+    strict = isinstance(before, io.TextIOWrapper) and before.errors == "strict"
+    if strict:
+        before.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        if strict and sys.stdout is before:
+            before.reconfigure(errors="strict")
+
+
+def _lost(name: str, probe: str = "") -> bool:
+    """Whether nothing can be written to a standard stream (a full disk, say); if so, it is silenced."""
+    try:
+        getattr(sys, name).write(probe)  # what failed before is not tried again by a flush
+        getattr(sys, name).flush()
+    except OSError:
+        _silence(name)
+        return True
+    return False
+
+
+def _silence(name: str) -> None:
+    setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it lives as long as the program
 
 
 @contextlib.contextmanager

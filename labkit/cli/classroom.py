@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from labkit.cli.parser import command, group, progress, show
+from labkit.cli.parser import command, group, progress, show, tell
 from labkit.errors import LabkitError
 
 HELP = """\
@@ -43,7 +43,7 @@ def _check(arguments: argparse.Namespace) -> None:
     need_nbgrader()
     course, rows, problems = Course.at(arguments.course), [], []
     for name in course.assignments(arguments.name):
-        found = check(course, name, _say if progress() else lambda _: None)
+        found = check(course, name, tell if progress() else lambda _: None)
         rows += found.rows
         problems += [f"{name}: {problem}" for problem in found.problems]
     if rows or arguments.json:
@@ -51,7 +51,3 @@ def _check(arguments: argparse.Namespace) -> None:
     sys.stdout.flush()
     if problems:
         raise LabkitError("\n  ".join([f"{len(problems)} problems with the assignments:", *problems]))
-
-
-def _say(text: str) -> None:
-    print(f"labkit: {text}", file=sys.stderr, flush=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.parser import command, group, progress, show
-from labkit.errors import UsageError
+from labkit.cli.parser import command, group, progress, show, to_json
+from labkit.config import COUNT, PORT, SEED
 
 SERVE_HELP = """\
 example:
@@ -29,7 +28,7 @@ def add_serve(commands: Any) -> None:
     about = "open a saved model as a page with an API on this machine"
     parser = command(commands, "serve", _serve, about, SERVE_HELP)
     parser.add_argument("folder", metavar="DIR", help="a folder that `labkit pipeline` saved")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    parser.add_argument("--port", type=PORT, default=7860, help="port to listen on (default: 7860)")
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -154,21 +153,19 @@ def add_world(commands: Any) -> None:
     sample = command(actions, "sample", _world_sample, "print texts of the world", WORLD_HELP, as_json=True)
     sample.add_argument("genre", metavar="GENRE", help="reviews, news, …")
     sample.add_argument("--language", default="en", choices=["en", "zh"], help="en or zh (default: en)")
-    sample.add_argument("-n", "--count", type=int, default=5, help="how many (default: 5)")
-    sample.add_argument("--seed", type=int, default=0, help="another seed is another world (default: 0)")
+    sample.add_argument("-n", "--count", type=COUNT, default=5, help="how many (default: 5)")
+    sample.add_argument("--seed", type=SEED, default=0, help="another seed is another world (default: 0)")
     export = command(actions, "export", _world_export, "write the micro-FewCLUE files", WORLD_HELP)
     export.add_argument("folder", metavar="DIR", help="folder to write, one folder a task")
-    export.add_argument("--seed", type=int, default=0, help="another seed is another world (default: 0)")
+    export.add_argument("--seed", type=SEED, default=0, help="another seed is another world (default: 0)")
     export.add_argument("--replace", action="store_true", help="write over tasks that are there already")
 
 
 def _world_sample(arguments: argparse.Namespace) -> None:
     from labkit.world import World, corpus
 
-    if arguments.count < 1:
-        raise UsageError(f"--count must be at least 1, not {arguments.count}")
     texts = corpus(World(seed=arguments.seed), arguments.language, arguments.count, [arguments.genre])
-    print(json.dumps(texts, ensure_ascii=False, indent=1) if arguments.json else "\n".join(texts))
+    print(to_json(texts) if arguments.json else "\n".join(texts))
 
 
 def _world_export(arguments: argparse.Namespace) -> None:

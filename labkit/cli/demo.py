@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from labkit.cli.parser import command
+from labkit.config import PORT
 from labkit.demos import DEMOS
 
 HELP = """\
@@ -25,7 +26,7 @@ def add_demo(commands: Any) -> None:
     about = "open a module's demo as a page on this machine"
     parser = command(commands, "demo", _demo, about, HELP.format(demos=lines))
     parser.add_argument("demo", choices=DEMOS, metavar="NAME", help=f"one of: {', '.join(DEMOS)}")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    parser.add_argument("--port", type=PORT, default=7860, help="port to listen on (default: 7860)")
     about = "a model from `labkit zoo list`, a folder or a hub id; for `parallel` one of its presets"
     parser.add_argument("--model", metavar="NAME", help=about)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -56,10 +57,22 @@ def progress() -> bool:
     return sys.stderr.isatty()
 
 
+def tell(text: object) -> None:
+    """A line on stderr; where that cannot be written (a full disk), the work goes on unsaid."""
+    with contextlib.suppress(OSError):
+        print(f"labkit: {text}", file=sys.stderr, flush=True)
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON in letters that stdout can write."""
+    wide = (sys.stdout.encoding or "").lower().startswith("utf")
+    return json.dumps(value, ensure_ascii=not wide, indent=1)
+
+
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print rows of like keys as an aligned table, or as JSON."""
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        print(to_json(rows))
         return
     cells = [list(row) for row in rows[:1]] + [[_cell(value) for value in row.values()] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]

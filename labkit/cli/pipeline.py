@@ -7,7 +7,9 @@ import json
 from typing import Any
 
 from labkit.cli.parser import command, show
+from labkit.config import COUNT, SOME
 from labkit.errors import UsageError
+from labkit.files import read_bytes
 
 PIPELINE_HELP = """\
 stages: pre-train a language model (left out where --model names one) -> adapt it from a few examples -> distil it into
@@ -34,6 +36,7 @@ PIPELINE_NUMBERS = {
     "test-rows": "test rows used at most (default: 1000)",
     "head-steps": "for a model without a masked-LM head: steps that train one (default: 400)",
 }
+MAY_BE_NONE = ("student-steps", "unlabelled-rows")
 
 
 def add_pipeline(commands: Any) -> None:
@@ -55,18 +58,20 @@ def add_pipeline(commands: Any) -> None:
     option(parser, "words", "its label words: 0=bad 1=good,great", metavar="LABEL=WORD,…", type=str, nargs="+")
     option(parser, "few-shot", "the few-shot method: pet, fuzzy-pet, cp-tuning, p-tuning, warp, lm-bff-t, lm-bff-l, "
            "lm-bff-t-l, fine-tune-mean … (default: pet, which measured best on reviews)", metavar="NAME")  # fmt: skip
-    option(parser, "shots", "examples a class (default: 16)", type=int, metavar="N")
-    option(parser, "seeds", "how many draws of examples to average over (default: 3)", type=int, metavar="N")
+    option(parser, "shots", "examples a class (default: 16)", type=COUNT, metavar="N")
+    option(parser, "seeds", "how many draws of examples to average over (default: 3)", type=COUNT, metavar="N")
     option(parser, "out", "folder for everything it makes (default: runs/pipeline)", metavar="DIR")
     option(parser, "resume", "go on with what --out already holds", action="store_true")
     option(parser, "student", "shrunk: the large model made small; own: a BERT with a vocabulary of its own "
            "(default: auto, which is own where the large model reads left to right)",
            choices=["auto", "shrunk", "own"])  # fmt: skip
-    option(parser, "student-layers", "layers of the small model (default: 2, an own student 3)", type=int, metavar="N")
+    option(
+        parser, "student-layers", "layers of the small model (default: 2, an own student 3)", type=COUNT, metavar="N"
+    )
     option(parser, "student-hidden", "its width, rounded up to suit its heads (default: 32, an own student 192)",
-           type=int, metavar="N")  # fmt: skip
+           type=COUNT, metavar="N")  # fmt: skip
     for name, text in PIPELINE_NUMBERS.items():
-        option(parser, name, text, type=int, metavar="N")
+        option(parser, name, text, type=SOME if name in MAY_BE_NONE else COUNT, metavar="N")
     parser.add_argument("--settings", metavar="FILE", help="a JSON file with the same names; options typed here win")
 
 
@@ -99,11 +104,10 @@ def _pipeline(arguments: argparse.Namespace) -> None:
 def _settings_file(path: str) -> dict[str, Any]:
     """The settings that a JSON file holds; UsageError naming file and line where it is not such a file."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            values = json.load(stream)
+        values = json.loads(read_bytes(path).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise UsageError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f'{path}: settings are one JSON object, such as {{"shots": 4}}')

@@ -12,11 +12,11 @@ import contextlib
 import json
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.parser import command, progress, show
+from labkit.cli.parser import command, progress, show, tell
+from labkit.config import COUNT, RATE, SEED, SOME
 from labkit.errors import UsageError, unknown
 
 HELP = """\
@@ -32,14 +32,14 @@ The folder --out gets checkpoints/ (any number of ranks goes on from them), app/
 train.json (losses, score).
 """
 NUMBERS = {
-    "steps": (int, 60, "optimizer steps"),
-    "batch-size": (int, 16, "rows of a micro-batch, over all ranks"),
-    "accumulate": (int, 1, "micro-batches a step"),
-    "shots": (int, 0, "train on this many examples a class; 0 takes all rows"),
-    "save-every": (int, 0, "steps between two checkpoints; 0 saves at the end"),
-    "seed": (int, 0, "decides batches and the new head"),
-    "test-rows": (int, 1000, "test rows scored at most"),
-    "timeout": (float, 600.0, "seconds after which a rank that does not answer ends the run"),
+    "steps": (COUNT, 60, "optimizer steps"),
+    "batch-size": (COUNT, 16, "rows of a micro-batch, over all ranks"),
+    "accumulate": (COUNT, 1, "micro-batches a step"),
+    "shots": (SOME, 0, "train on this many examples a class; 0 takes all rows"),
+    "save-every": (SOME, 0, "steps between two checkpoints; 0 saves at the end"),
+    "seed": (SEED, 0, "decides batches and the new head"),
+    "test-rows": (COUNT, 1000, "test rows scored at most, each label in its share"),
+    "timeout": (RATE, 600.0, "seconds after which a rank or loader worker that does not answer ends the run"),
 }
 
 
@@ -56,10 +56,8 @@ def add_train(commands: Any) -> None:
                         "fine-tune-mean, fine-tune-cls, PET (default: fine-tune [mean])")  # fmt: skip
     for name, (kind, value, text) in NUMBERS.items():
         parser.add_argument(f"--{name}", type=kind, default=value, metavar="N", help=f"{text} (default: {value:g})")
-    parser.add_argument("--lr", type=float, metavar="N", help="learning rate (default: the method's own)")
-    parser.add_argument(
-        "--clip", type=float, default=1.0, metavar="N", help="bound of the gradient's norm (default: 1)"
-    )
+    parser.add_argument("--lr", type=RATE, metavar="N", help="learning rate (default: the method's own)")
+    parser.add_argument("--clip", type=RATE, default=1.0, metavar="N", help="bound of the gradient's norm (default: 1)")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="(default: auto)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="(default: auto)")
     parser.add_argument("--deepspeed", metavar="NAME", help="zero0 to zero3, with -offload, or a JSON file")
@@ -90,16 +88,18 @@ def _heard_once(rank: int) -> Any:
 
 def _fit(arguments: argparse.Namespace, rank: int, world: int) -> dict[str, Any]:
     """Model, method, task and history of the training that the command line describes."""
-    from labkit import zoo
+    from labkit import files, zoo
     from labkit.fewshot.methods import Start
     from labkit.training import Batches, Training, fit
+    from labkit.training.identity import content
 
+    files.refuse_apps(Path(arguments.out) / "app")
     found, task = _method(arguments.method), _task(arguments, world)
     base = zoo.load(arguments.model, progress=progress() and rank == 0)
     adapted = found.prepare(Start(base.model, base.tokenizer, task, arguments.seed))
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in
         ("steps", "accumulate", "save_every", "seed", "timeout", "clip", "precision", "device")}  # fmt: skip
-    settings["lr"] = arguments.lr or found.rate_for(base.model)
+    settings["lr"] = found.rate_for(base.model) if arguments.lr is None else arguments.lr
     batches = Batches(task.splits["train"], adapted.method.collate, arguments.batch_size, seed=arguments.seed)
     objective = adapted.method.loss
     engine = None
@@ -108,10 +108,11 @@ def _fit(arguments: argparse.Namespace, rank: int, world: int) -> dict[str, Any]
 
         engine = engine_for(arguments.deepspeed, adapted.model, objective, Training(**settings), arguments.batch_size)
         _say(rank, f"DeepSpeed's configuration\n{json.dumps(engine.config, indent=1)}")
+    identity = {"model": arguments.model, "weights": content(base.model.state_dict())}
     folder = Path(arguments.out) / "checkpoints"
     shown = progress() and rank == 0
     history = fit(adapted.model, objective, batches, engine=engine, folder=folder, resume=arguments.resume,
-                  progress=shown, on_step=_reporter(arguments, rank), **settings)  # fmt: skip
+                  progress=shown, on_step=_reporter(arguments, rank), identity=identity, **settings)  # fmt: skip
     return {"model": adapted.model, "tokenizer": base.tokenizer, "method": adapted.method, "task": task,
             "history": history}  # fmt: skip
 
@@ -158,8 +159,12 @@ def _finish(arguments: argparse.Namespace, trained: dict[str, Any], world: int) 
 
     task, history, out = trained["task"], trained["history"], Path(arguments.out)
     split = next((name for name in ("test", "dev") if task.splits.get(name)), "train")
-    rows = task.splits[split][: arguments.test_rows]
-    scored = evaluate(trained["model"], trained["method"], _with(task, split, rows), split, progress=False)
+    few = task.limited(split, arguments.test_rows)
+    rows = few.splits[split]
+    note = "" if few is task else few.note.rpartition("; ")[2]
+    if note and not arguments.json:  # whoever reads JSON finds it in train.json
+        _say(0, note)
+    scored = evaluate(trained["model"], trained["method"], few, split, progress=False)
     with quietly():
         save_app(out / "app", trained["model"], trained["tokenizer"], trained["method"], task,
                  metrics={task.metric: round(scored[task.metric], 4)}, examples=rows[:3])  # fmt: skip
@@ -169,14 +174,9 @@ def _finish(arguments: argparse.Namespace, trained: dict[str, Any], world: int) 
         task.metric: scored[task.metric], "rows": scored["n"],
         "seconds": round(history.seconds, 2), "app": str(out / "app"),
     }  # fmt: skip
-    files.write_json(out / "train.json", {**result, "losses": history.losses, "command": arguments.command_line})
+    record = {**result, "note": note, "losses": history.losses, "command": arguments.command_line}
+    files.write_json(out / "train.json", record)
     return result
-
-
-def _with(task: Any, split: str, rows: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(task, splits={**task.splits, split: rows})
 
 
 def _together(world: int) -> None:
@@ -190,4 +190,4 @@ def _together(world: int) -> None:
 
 def _say(rank: int, text: str) -> None:
     if rank == 0:
-        print(f"labkit: {text}", file=sys.stderr, flush=True)
+        tell(text)

@@ -12,6 +12,8 @@ can be had from here.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,11 +28,12 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from labkit.compression.shrink import shrink
-from labkit.compression.tinybert import TinyBert, soft_cross_entropy, uniform_map
+from labkit.compression.tinybert import TinyBert, check_logits, soft_cross_entropy, uniform_map
+from labkit.config import positive
 from labkit.errors import CheckpointError, UsageError
-from labkit.evaluation import evaluating
+from labkit.evaluation import evaluating, numbers_only
 from labkit.files import writing
-from labkit.training.batches import to_device
+from labkit.training.batches import to_device, uncounted, weight_of
 
 __all__ = [
     "Distill",
@@ -46,10 +49,15 @@ __all__ = [
 
 NO_LABEL = -100
 CHUNK = 512  # rows that a teacher answers between two savings
+SEAL = 32  # bytes of a SHA-256
 
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(softmax(teacher/T) ‖ softmax(student/T)): logits (batch, classes) to (batch,), in nats."""
+    """KL(softmax(teacher/T) ‖ softmax(student/T)): logits (batch, classes) to (batch,), in nats.
+
+    UsageError for another number of classes, or a temperature that is not above 0.
+    """
+    check_logits(student, teacher, temperature)
     log_student, log_teacher = (student / temperature).log_softmax(-1), (teacher / temperature).log_softmax(-1)
     return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(-1)
 
@@ -60,16 +68,29 @@ def kd_loss(
     labels: Tensor | None = None,
     temperature: float = 1.0,
     alpha: float = 1.0,
+    weight: float = 1.0,
 ) -> Tensor:
     """α T² · mean KL + (1−α) · mean CE, a scalar (Hinton et al. 2015, §2).
 
     Logits are (batch, classes). `labels` (batch,) may hold −100 for rows without one: these enter the first mean alone,
-    and where there is no label at all the second term is zero.
+    and where there is no label at all the second term is zero. `weight` multiplies that term, where the rows are a part
+    of a larger batch in which other shares of them have labels (see `fit`). UsageError for a temperature that is not
+    above 0, an alpha outside [0, 1], or logits and labels that do not fit each other.
     """
-    loss = alpha * temperature**2 * soft_divergence(student_logits, teacher_logits, temperature).mean()
+    check_alpha(alpha)
+    if labels is not None and labels.shape != student_logits.shape[:1]:
+        raise UsageError(f"labels {tuple(labels.shape)} for logits {tuple(student_logits.shape)}: one a row is needed")
+    divergence = soft_divergence(student_logits, teacher_logits, temperature).mean()
+    loss = alpha * temperature**2 * divergence
     if labels is None or alpha == 1 or not (labels != NO_LABEL).any():
         return loss
-    return loss + (1 - alpha) * F.cross_entropy(student_logits, labels, ignore_index=NO_LABEL)
+    return loss + weight * (1 - alpha) * F.cross_entropy(student_logits, labels, ignore_index=NO_LABEL)
+
+
+def check_alpha(alpha: float) -> None:
+    """UsageError for a share that is none."""
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha={alpha}: the teacher's share of the loss must lie in [0, 1]")
 
 
 def teacher_logits(
@@ -78,29 +99,35 @@ def teacher_logits(
 ) -> np.ndarray:  # fmt: skip
     """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was.
 
-    With `keep`, an .npy file, the answers are saved every CHUNK rows, and those that it holds already are not asked for
-    again: a large teacher takes minutes. CheckpointError where the file cannot be of these rows.
+    With `keep`, an .npy file with its SHA-256 at the end, the answers are saved every CHUNK rows, and those that it
+    holds already are not asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or
+    cannot be of these rows.
     """
     found = _kept(keep, len(rows))
     with evaluating(model), tqdm(total=len(rows), initial=len(found), disable=not progress, file=sys.stderr) as bar:
         for start in range(len(found), len(rows), CHUNK):
-            answers = _answers(model, method, rows[start : start + CHUNK], batch_size)
+            answers = _answers(model, method, rows[start : start + CHUNK], batch_size, start)
             found = np.concatenate([found, answers]) if len(found) else answers
             if keep is not None:
-                with writing(keep) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, found, allow_pickle=False)
+                np.save(buffer := io.BytesIO(), found, allow_pickle=False)
+                with writing(keep) as temporary:
+                    temporary.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
             bar.update(len(answers))
     return found
 
 
-def _answers(model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int) -> np.ndarray:
+def _answers(
+    model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int, first: int
+) -> np.ndarray:
     """(rows, classes) in the order of `rows`, which are computed in the order of their lengths."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     order = sorted(range(len(rows)), key=lambda number: -len(str(rows[number])))
     parts = []
     for start in range(0, len(order), batch_size):
-        batch = method.collate([rows[number] for number in order[start : start + batch_size]], None)
-        parts.append(method.logits(model, to_device(batch, device)).float().cpu().numpy())
+        chosen = order[start : start + batch_size]
+        batch = uncounted(method.collate([rows[number] for number in chosen], None))
+        answers = method.logits(model, to_device(batch, device)).float().cpu().numpy()
+        parts.append(numbers_only(answers, model, np.add(chosen, first)))
     return np.concatenate(parts)[np.argsort(order)]
 
 
@@ -109,20 +136,37 @@ def _kept(path: str | os.PathLike[str] | None, rows: int) -> np.ndarray:
     if path is None or not Path(path).is_file():
         return np.zeros((0, 0), np.float32)
     try:
-        found = np.load(path, allow_pickle=False)
+        data = Path(path).read_bytes()
+        if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
+            raise ValueError("altered or cut short")
+        found = np.load(io.BytesIO(data[:-SEAL]), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CheckpointError(f"{path}: the teacher's answers cannot be read ({error}); delete the file") from error
     if found.ndim != 2 or len(found) > rows:
         shape = " × ".join(map(str, found.shape))
         raise CheckpointError(f"{path}: holds {shape} answers for {rows} rows: they are of other rows, delete the file")
+    if not (found < np.inf).all():
+        raise CheckpointError(f"{path}: an answer of row {_bad(found)} is no number; delete the file")
     return found
 
 
 def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[dict[str, Any]]:
-    """Copies of `rows`, each with its "teacher_logits" (classes,). UsageError unless there is one line a row."""
+    """Copies of `rows`, each with its "teacher_logits" (classes,). UsageError unless there is one line of numbers a
+    row, of two classes at least.
+    """
+    logits = np.asarray(logits)
     if len(rows) != len(logits):
         raise UsageError(f"{len(logits)} lines of teacher logits, {len(rows)} rows: compute them for these very rows")
+    if len(rows) and (logits.ndim != 2 or logits.shape[1] < 2):
+        raise UsageError(f"teacher logits must be (rows, classes), two classes at least, not {logits.shape}")
+    if not (logits < np.inf).all():
+        raise UsageError(f"the teacher's logits of row {_bad(logits)} are no numbers: mend the teacher, ask it again")
     return [{**row, "teacher_logits": line} for row, line in zip(rows, logits, strict=True)]
+
+
+def _bad(logits: np.ndarray) -> int:
+    """The first row, counted from 1, that does not hold numbers alone."""
+    return int(np.argmin((logits < np.inf).all(1))) + 1
 
 
 @dataclass(frozen=True)
@@ -139,17 +183,23 @@ class Distill:
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and 0 <= self.alpha <= 1):
-            raise UsageError(f"temperature must be > 0 and alpha in [0, 1], not {self.temperature} and {self.alpha}")
+        positive("temperature", self.temperature)
+        check_alpha(self.alpha)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """The method's own batch, with "teacher_logits" (batch, classes) and "labels" (batch,), −100 where unknown."""
         if any("teacher_logits" not in row for row in rows):
             raise UsageError("a row has no teacher_logits: join them first, join_teacher(rows, teacher_logits(…))")
+        lines, labels = [row["teacher_logits"] for row in rows], [row.get("label") for row in rows]
+        classes = {len(line) for line in lines}
+        if len(classes) > 1 or any(label is not None and label >= min(classes) for label in labels):
+            found, most = ", ".join(map(str, sorted(classes))), max(filter(None, labels), default=0)
+            what = f"teacher logits of {found} classes for labels up to {most}"
+            raise UsageError(f"{what}: teacher and task must have the same classes")
         batch = dict(self.method.collate(rows, rng))
-        batch["teacher_logits"] = torch.from_numpy(np.stack([row["teacher_logits"] for row in rows]))
-        labels = [row.get("label") for row in rows]
+        batch["teacher_logits"] = torch.from_numpy(np.stack(lines))
         batch["labels"] = torch.tensor([NO_LABEL if label is None else label for label in labels])
+        batch["count:labels"] = (batch["labels"] != NO_LABEL).long()
         return batch
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -159,6 +209,7 @@ class Distill:
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """The KD loss, a scalar."""
         logits = self.method.logits(model, batch)
-        return kd_loss(logits, batch["teacher_logits"], batch.get("labels"), self.temperature, self.alpha)
+        answers, weight = (batch["teacher_logits"], batch.get("labels")), weight_of(batch, "labels")
+        return kd_loss(logits, *answers, self.temperature, self.alpha, weight)
 
     __call__ = loss

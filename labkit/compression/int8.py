@@ -17,8 +17,8 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from labkit.compression import check_keys, matches
 from labkit.errors import CheckpointError, UsageError
 from labkit.files import writing
+from labkit.foundations.quantised import keeps_float
 from labkit.measure import saved_tensors
 
 LEVELS = 127  # symmetric: −128 is never used, so that −q is as exact as q
@@ -86,7 +87,7 @@ def _kernel_is_exact() -> bool:
 def _product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """x (tokens, in) times the transpose of weight · scale (out, in): rounded, multiplied as integers, scaled back."""
     q, s = quantise(x)  # (tokens, in), (tokens, 1)
-    return int8_matmul(q, weight).float().mul_(scale.float().t()).mul_(s).to(x.dtype)
+    return int8_matmul(q, weight).float().mul_(scale.t()).mul_(s).to(x.dtype)
 
 
 class _Int8Product(torch.autograd.Function):
@@ -100,29 +101,51 @@ class _Int8Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         weight, scale = ctx.saved_tensors
-        return grads[0] @ (weight.to(grads[0].dtype) * scale.to(grads[0].dtype)), None, None
+        return grads[0] @ (weight.float() * scale).to(grads[0].dtype), None, None
 
 
 class _Int8Weight(nn.Module):
-    """An int8 matrix (rows, columns) with one scale a row, and the module it came from where that is kept."""
+    """A matrix (rows, columns) as `integers` with one float32 `scale` a row.
 
-    weight: Tensor
+    The layer itself becomes one, and back: its name, hooks, children and whoever holds it know no difference. `dtype`
+    is the type of the weights, which `model.to(dtype)` changes; the scales stay float32, because half precision would
+    round them, and with them every weight of their row, or take them for 0.
+    """
+
+    integers: Tensor
     scale: Tensor
+    FLOAT: ClassVar[type[nn.Module]]
 
-    def __init__(self, weight: Tensor, scale: Tensor, original: nn.Module | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
+    def _hold(self, integers: Tensor, scale: Tensor, weight: nn.Parameter, keep: bool) -> None:
+        self.register_buffer("integers", integers)
         self.register_buffer("scale", scale)
-        self.__dict__["original"] = original  # past nn.Module's registry: neither saved nor counted
+        self.dtype, self.trains = weight.dtype, weight.requires_grad
+        self.__dict__["original"] = weight if keep else None  # past nn.Module's registry: neither saved nor counted
+
+    def _restored(self) -> nn.Parameter:
+        """The parameter that was kept, bit for bit, else one of what the integers stand for."""
+        found, same = self.original, (self.scale.device, self.dtype)
+        if found is None or (found.device, found.dtype) != same:
+            found = nn.Parameter((self.weight if found is None else found.detach()).to(*same))
+        return found.requires_grad_(self.trains)
+
+    @property
+    def weight(self) -> Tensor:
+        """What the integers stand for, (rows, columns) in `dtype`: made anew each time, so not to be written to."""
+        return (self.integers.float() * self.scale).to(self.dtype)
 
     @property
     def stands_for(self) -> dict[str, int]:
         """How many weights each buffer holds, for `labkit.measure.parameters`."""
-        return {"weight": self.weight.numel()}
+        return {"integers": self.integers.numel()}
 
-    def dequantised(self) -> Tensor:
-        """The float32 matrix (rows, columns) that the integers stand for."""
-        return self.weight.float() * self.scale.float()
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        scale = self.scale
+        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=scale.device)).dtype
+        super()._apply(fn, recurse)
+        if self.scale.dtype != torch.float32:
+            self.scale = scale.to(self.scale.device)
+        return self
 
 
 class Int8Linear(_Int8Weight):
@@ -131,29 +154,14 @@ class Int8Linear(_Int8Weight):
     Gradients reach the input and the bias (straight-through), so that a delta may be trained on an int8 backbone.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: nn.Parameter | None, original: Any = None) -> None:
-        super().__init__(weight, scale, original)
-        self.out_features, self.in_features = weight.shape
-        self.register_parameter("bias", bias)
-
-    @classmethod
-    def from_linear(cls, linear: nn.Linear, *, keep: bool = False) -> Int8Linear:
-        """Quantise `linear`'s weight by rows; `keep` also keeps the layer itself, for an exact `undo`."""
-        return cls(*quantise_finite(linear.weight), linear.bias, linear if keep else None)
+    FLOAT = nn.Linear
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) to (…, out) in x's type; a token that holds NaN or infinity comes out as NaN."""
         product = _Int8Product.apply if torch.is_grad_enabled() and x.requires_grad else _product
-        out = product(x.reshape(-1, self.in_features), self.weight, self.scale)
+        out = product(x.reshape(-1, self.in_features), self.integers, self.scale)
         out = out.view(*x.shape[:-1], self.out_features)
         return out if self.bias is None else out + self.bias
-
-    def restored(self) -> nn.Linear:
-        """A float32 nn.Linear with the de-quantised weight and the same bias."""
-        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        linear.weight = nn.Parameter(self.dequantised())
-        linear.bias = self.bias
-        return linear
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""
@@ -163,71 +171,68 @@ class Int8Linear(_Int8Weight):
 class Int8Embedding(_Int8Weight):
     """nn.Embedding with int8 rows: three quarters of a micro model are embeddings."""
 
-    def __init__(self, weight: Tensor, scale: Tensor, padding_idx: int | None, original: Any = None) -> None:
-        super().__init__(weight, scale, original)
-        self.num_embeddings, self.embedding_dim = weight.shape
-        self.padding_idx = padding_idx
-
-    @classmethod
-    def from_embedding(cls, embedding: nn.Embedding, *, keep: bool = False) -> Int8Embedding:
-        """Quantise `embedding`'s table by rows; `keep` also keeps the table itself, for an exact `undo`."""
-        return cls(*quantise_finite(embedding.weight), embedding.padding_idx, embedding if keep else None)
+    FLOAT = nn.Embedding
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids (…) to (…, d), in the type of the scales."""
-        return F.embedding(ids, self.weight).to(self.scale.dtype) * F.embedding(ids, self.scale)
-
-    def restored(self) -> nn.Embedding:
-        """A float32 nn.Embedding with the de-quantised table."""
-        return nn.Embedding.from_pretrained(self.dequantised(), freeze=False, padding_idx=self.padding_idx)
+        """ids (…) to (…, d), in `dtype`."""
+        return (F.embedding(ids, self.integers).float() * F.embedding(ids, self.scale)).to(self.dtype)
 
 
 def quantise_finite(weight: Tensor, name: str = "weight") -> tuple[Tensor, Tensor]:
     """`quantise` a weight; UsageError where it holds NaN or infinity, which no integer can stand for."""
-    if not torch.isfinite(weight).all():
-        raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
     q, scale = quantise(weight.detach())
-    return q, scale.to(weight.dtype)
+    if not torch.isfinite(scale).all():
+        raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
+    return q, scale
 
 
 def apply(model: nn.Module, skip: Sequence[str] = (), *, embeddings: bool = True, keep: bool = False) -> nn.Module:
-    """Replace `model`'s linear layers, and with `embeddings` its tables, by int8 ones, in place; returns `model`.
+    """Turn `model`'s linear layers, and with `embeddings` its tables, into int8 ones, in place; returns `model`.
 
-    Keys in `skip` (suffix, or `re:`) stay as they are. A weight shared by two modules (an MLM decoder tied to the word
-    embeddings) stays shared, in int8 if both are replaced; if one of them is not, neither is: two copies cost more than
-    one. `keep` holds on to the float32 modules so that `undo` restores them bit for bit (no memory is saved then).
-    Raises UsageError for a key that matches nothing and for weights that are NaN or infinite.
+    Keys in `skip` (suffix, or `re:`) stay as they are, and so does what a delta, a prompt or the head beside it is to
+    learn. A weight shared by two modules (an MLM decoder tied to the word embeddings) stays shared, in int8 if both are
+    turned; if one of them is not, neither is: two copies cost more than one. `keep` holds on to the weights so that
+    `undo` restores them bit for bit (no memory is saved then). Raises UsageError for a key that matches nothing and for
+    weights that are NaN or infinite; nothing is changed then.
     """
-    found = {name: module for name, module in _named(model) if _is_plain(module)}
-    check_keys(skip, found)
-    wanted = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,)
-    left = {m.weight.data_ptr() for name, m in found.items() if not isinstance(m, wanted) or matches(name, skip)}
-    buffers: dict[int, tuple[Tensor, Tensor]] = {}
-    new: dict[int, nn.Module] = {}
-    for name, module in found.items():
-        pointer = module.weight.data_ptr()
-        if pointer in left or id(module) in new:
-            continue
-        if pointer not in buffers:
-            buffers[pointer] = quantise_finite(module.weight, name)
-        new[id(module)] = _int8_module(module, *buffers[pointer], keep)
-    return _swap(model, new)
+    plain = {name: module for name, module in _named(model) if _is_plain(module)}
+    check_keys(skip, plain)
+    wanted, added = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,), set(_added(model))
+    turned = {
+        name: module for name, module in plain.items()
+        if isinstance(module, wanted) and module not in added and not matches(name, skip)
+    }  # fmt: skip
+    others = (module for name, module in _named(model) if name not in turned)
+    left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
+    found: dict[Any, tuple[Tensor, Tensor]] = {}
+    for name, module in turned.items():
+        if (place := _place(module.weight)) not in found and place not in left:
+            found[place] = quantise_finite(module.weight, name)
+    for module in dict.fromkeys(turned.values()):
+        if (place := _place(module.weight)) in found:
+            weight = module._parameters.pop("weight")
+            module.__class__ = Int8Linear if isinstance(module, nn.Linear) else Int8Embedding
+            module._hold(*found[place], weight, keep)
+    return model
 
 
 def undo(model: nn.Module) -> nn.Module:
-    """Put float32 modules back, in place: those kept bit for bit, else what the integers stand for. Ties stay tied."""
-    new: dict[int, nn.Module] = {}
-    parameters: dict[int, nn.Parameter] = {}
-    for _, module in _named(model):
-        if not isinstance(module, Int8Linear | Int8Embedding) or id(module) in new:
-            continue
-        if module.original is not None:
-            new[id(module)] = module.original.to(module.weight.device)
-            continue
-        restored = module.restored()
-        restored.weight = parameters.setdefault(module.weight.data_ptr(), restored.weight)
-        new[id(module)] = restored.train(module.training)
-    return _swap(model, new)
+    """Make the weights numbers again, in place: those kept bit for bit, else what the integers stand for.
+
+    Ties stay tied, and what trained before `apply`, or before a delta that came since, trains again.
+    """
+    weights: dict[Any, nn.Parameter] = {}
+    for module in [module for module in model.modules() if isinstance(module, _Int8Weight)]:
+        place = _place(module.integers)
+        if place not in weights:
+            weights[place] = module._restored()
+        for name in ("integers", "scale", "dtype", "trains", "original"):
+            delattr(module, name)
+        others = dict(module._parameters)
+        module._parameters.clear()
+        module._parameters |= {"weight": weights[place], **others}  # first, as it was
+        module.__class__ = module.FLOAT
+    return model
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -246,10 +251,12 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         with safe_open(path, framework="pt") as file:
             names = json.loads((file.metadata() or {}).get(_METADATA, "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}); save the model again") from error
     if not isinstance(names, list):
         raise CheckpointError(f"{path}: not written by labkit.compression.int8.save; use the model's own loader")
+    for old in [f"{name}.weight" for name in names if f"{name}.integers" not in tensors]:  # as files once called them
+        tensors |= {old.removesuffix("weight") + "integers": tensors.pop(old)} if old in tensors else {}
     left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
     apply(model, skip=[f"re:^{re.escape(name)}$" for name in left])
     return _fill(model, tensors, path)
@@ -275,22 +282,19 @@ def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _is_plain(module: nn.Module) -> bool:
     """Linear and embedding layers themselves; a subclass computes something else and is left alone."""
-    return type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None)
+    known = type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None)
+    return known and isinstance(module._parameters.get("weight"), nn.Parameter)
 
 
-def _int8_module(module: nn.Module, weight: Tensor, scale: Tensor, keep: bool) -> nn.Module:
-    original = module if keep else None
-    if isinstance(module, nn.Linear):
-        new: nn.Module = Int8Linear(weight, scale, module.bias, original)
-    else:
-        new = Int8Embedding(weight, scale, module.padding_idx, original)  # type: ignore[arg-type]
-    return new.train(module.training)
+def _added(model: nn.Module) -> Iterator[nn.Module]:
+    """What is not the model's own: what is marked so, and what `peft` says that it has added."""
+    for module in model.modules():
+        if keeps_float(module):
+            yield module
+        for name in getattr(module, "adapter_layer_names", ()):
+            yield from module._modules[name].modules() if name in module._modules else ()
 
 
-def _swap(model: nn.Module, new: Mapping[int, nn.Module]) -> nn.Module:
-    """Replace modules by id wherever they hang; a model that is itself one of them is returned replaced."""
-    for name, module in list(_named(model)):
-        if id(module) in new and name:
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, new[id(module)])
-    return new.get(id(model), model)
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies: equal for tensors that are shared."""
+    return (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from labkit.compression.tinybert import uniform_map
 from labkit.errors import UsageError
+from labkit.foundations.quantised import refuse_quantised
 
 
 def shrink(model: Any, layers: int, hidden: int, seed: int = 0, intermediate: int | None = None) -> Any:
@@ -20,8 +21,10 @@ def shrink(model: Any, layers: int, hidden: int, seed: int = 0, intermediate: in
     Equal width: every k-th layer (`uniform_map`) and all else is copied. Smaller width: the embedding tables become the
     teacher's in the coordinates of the word embeddings' leading singular vectors (no table of that rank is nearer to
     them), one common factor restoring the spread of the entries; layers start fresh from `seed`. UsageError for sizes
-    larger than the teacher's, or that the heads do not divide.
+    larger than the teacher's, or that the heads do not divide, and for a teacher whose weights are not plain numbers
+    under its own names: quantised, or with a delta or a prompt in it.
     """
+    refuse_quantised(model, "shrink copies numbers")
     old = model.config
     if not 1 <= hidden <= old.hidden_size or hidden % old.num_attention_heads:
         raise UsageError(f"hidden {hidden}: give a multiple of {old.num_attention_heads} up to {old.hidden_size}")
@@ -43,7 +46,11 @@ def _inherit(student: Any, teacher: Any, chosen: Sequence[int]) -> None:
     basis = _leading(teacher.get_input_embeddings().weight, student.config.hidden_size) if narrower else None
     for name, tensor in student.state_dict().items():
         from_layer = re.sub(r"(encoder\.layer\.)(\d+)", lambda m: f"{m[1]}{chosen[int(m[2])] - 1}", name)
-        old = source[from_layer]
+        old = source.get(from_layer)
+        if old is None or old.is_floating_point() != tensor.is_floating_point():
+            raise UsageError(
+                f"shrink: the teacher has no {from_layer!r} in numbers: merge, detach or fold what it carries first"
+            )
         if old.shape == tensor.shape and not (narrower and "encoder.layer." in name):
             tensor.copy_(old)
         elif basis is not None and re.search(r"embeddings\.\w+_embeddings\.weight$", name):

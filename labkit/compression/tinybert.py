@@ -8,6 +8,7 @@ sentence, so that sentences can be weighted; and padding counts nowhere.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit.config import positive
 from labkit.errors import UsageError
+from labkit.foundations.quantised import keep_float
 
 PROJECTION = "tinybert_projection"  # the name under which the student carries the projection while it is trained
 
@@ -30,8 +33,23 @@ def uniform_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     return tuple(-(-m * teacher_layers // student_layers) for m in range(1, student_layers + 1))
 
 
+def check_logits(student: Tensor, teacher: Tensor, temperature: float) -> None:
+    """UsageError unless both are (batch, classes) alike, of two classes at least, and the temperature can soften them.
+
+    Other shapes would be broadcast, and a student of one class has nothing to learn.
+    """
+    positive("temperature", temperature)
+    if student.ndim != 2 or student.shape != teacher.shape or student.shape[1] < 2:
+        found = f"{tuple(student.shape)} and the teacher's {tuple(teacher.shape)}"
+        raise UsageError(f"the student's logits {found} must be of the same rows and classes, two classes at least")
+
+
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """−Σ softmax(teacher/T) · log softmax(student/T): logits (batch, classes) to (batch,). Jiao et al. 2020, eq. 10."""
+    """−Σ softmax(teacher/T) · log softmax(student/T): logits (batch, classes) to (batch,). Jiao et al. 2020, eq. 10.
+
+    UsageError for another number of classes, or a temperature that is not above 0.
+    """
+    check_logits(student, teacher, temperature)
     return -((teacher / temperature).softmax(-1) * (student / temperature).log_softmax(-1)).sum(-1)
 
 
@@ -42,7 +60,9 @@ def hidden_loss(
 
     student (batch, tokens, d′), teacher (batch, tokens, d), mask (batch, tokens), 1 for real tokens; returns (batch,).
     """
-    error = ((student if projection is None else projection(student)) - teacher).square().mean(-1)  # (batch, tokens)
+    student = student if projection is None else projection(student)
+    _check_alike("states", student, teacher)
+    error = (student - teacher).square().mean(-1)  # (batch, tokens)
     return (error * mask).sum(1) / mask.sum(1).clamp(min=1)
 
 
@@ -51,8 +71,15 @@ def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
     student and teacher (batch, heads, tokens, tokens), mask (batch, tokens); returns (batch,).
     """
+    _check_alike("attention scores", student, teacher)
     pairs = mask[:, :, None] * mask[:, None, :]  # (batch, tokens, tokens)
     return ((student - teacher).square().mean(1) * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+
+
+def _check_alike(what: str, student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        found = f"{what} of student and teacher must have one shape, not {tuple(student.shape)}, {tuple(teacher.shape)}"
+        raise UsageError(f"{found}: a projection evens out widths; tokens and heads must be the same")
 
 
 def bert_encoder(model: nn.Module) -> Any:
@@ -134,8 +161,10 @@ class TinyBert:
             raise UsageError("the prediction loss needs a method: give one, or prediction=0")
         self.method, self.teacher = student_method, teacher_model.eval()
         self.teacher_method = teacher_method or student_method
-        self.layer_map, self.temperature = layer_map, temperature
+        self.layer_map, self.temperature = layer_map, positive("temperature", temperature)
         self.weights = {"embedding": embedding, "hidden": hidden, "attention": attention, "prediction": prediction}
+        if not all(0 <= weight < math.inf for weight in self.weights.values()):
+            raise UsageError(f"the weights of the losses must be numbers of at least 0, not {self.weights}")
         self.projection: nn.Linear | None = None
 
     @contextlib.contextmanager
@@ -153,6 +182,7 @@ class TinyBert:
         self._map(len(mine.encoder.layer))
         if self.projection is None:
             self.projection = _projection(mine, theirs)
+            keep_float([self.projection])
         setattr(student, PROJECTION, self.projection)
         try:
             yield student

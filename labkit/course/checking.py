@@ -170,7 +170,7 @@ def _cell(cell: Any) -> Iterator[str]:
         yield from _compared(cell)
     for output in cell.outputs:
         yield from _output(output)
-    if (size := len(json.dumps(cell.outputs, ensure_ascii=False).encode())) > MAX_CELL:
+    if (size := len(json.dumps(cell.outputs, ensure_ascii=False).encode("utf-8", "replace"))) > MAX_CELL:
         yield f"its outputs have {size / 1e3:.0f} kB, at most {MAX_CELL / 1e3:.0f} are allowed: show less, or smaller"
 
 

@@ -2,7 +2,8 @@
 
 The library is kept in `LABKIT_CACHE/cuda` (or `~/.cache/labkit/cuda`) under a hash of source, headers, flags and
 compiler, so a change of any of them compiles again and nothing stale is loaded. The compiler writes a temporary
-neighbour that is renamed when whole; a lock keeps two processes from compiling the same file at once.
+neighbour that is renamed when whole; a lock keeps two processes from compiling the same file at once. The library's own
+hash stands beside it: one that is cut short would end the process when a page of it is missed, so it is made anew.
 
     library = load("gelu", emulate=True)            # labkit/cuda/gelu.cu through g++
     library = compile_source(text, emulate=True)    # a kernel of your own; `#include "common.cuh"` works
@@ -135,8 +136,11 @@ def find_cxx() -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where compiled libraries are kept: `LABKIT_CACHE/cuda`, or `~/.cache/labkit/cuda`."""
-    return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "cuda"
+    """Where compiled libraries are kept: `LABKIT_CACHE/cuda`, or `~/.cache/labkit/cuda`; LabkitError without either."""
+    try:
+        return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "cuda"
+    except RuntimeError as error:
+        raise LabkitError("this user has no home folder: set LABKIT_CACHE to a folder you may write to") from error
 
 
 def _capability() -> tuple[int, int]:
@@ -180,18 +184,30 @@ def _compiled(source: str, name: str, command: Sequence[str]) -> Path:
     """The library of `source`, out of the cache or new in it."""
     folder = cache_folder()
     target = folder / f"{name}-{_key(source, command)}.so"
-    if target.is_file():
+    if _whole(target):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock", timeout=SECONDS):
-            if not target.is_file():
+            if not _whole(target):
                 _compile(source, name, command, target)
     except Timeout as error:
         raise LabkitError(f"{target}: another process has compiled it for {SECONDS:.0f} s; end it and retry") from error
     except OSError as error:
         raise LabkitError(f"{folder}: {error.strerror}: set LABKIT_CACHE to a folder you may write to") from error
     return target
+
+
+def _whole(library: Path) -> bool:
+    """Whether the library is there, as it was compiled."""
+    try:
+        return library.with_suffix(".sha256").read_bytes() == _digest(library)
+    except OSError:
+        return False
+
+
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(file.read_bytes()).hexdigest().encode()
 
 
 def _compile(source: str, name: str, command: Sequence[str], target: Path) -> None:
@@ -207,4 +223,7 @@ def _compile(source: str, name: str, command: Sequence[str], target: Path) -> No
         if result.returncode != 0:
             said = (result.stderr + result.stdout).replace(f"{folder}/", "").strip().splitlines()
             raise LabkitError("\n".join([f"{compiler} could not compile {name}.cu:", *said[:LINES]]))
+        digest = made.with_suffix(".sha256")
+        digest.write_bytes(_digest(made))
+        os.replace(digest, target.with_suffix(".sha256"))
         os.replace(made, target)

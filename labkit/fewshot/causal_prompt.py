@@ -24,6 +24,7 @@ from labkit.fewshot.encoding import shorten, slots_of
 from labkit.fewshot.generative import LabelTexts, mean_probabilities
 from labkit.fewshot.in_context import Row, content_free, named_values, with_demonstrations
 from labkit.fewshot.template import Mask, Template, Text
+from labkit.fewshot.verbalizer import placed
 from labkit.foundations.encoder import labels_of, model_inputs, to_batch, unwrapped, usable_length, with_labels
 from labkit.foundations.heads import checked
 
@@ -45,7 +46,8 @@ class CausalPrompt:
         separator: str = "\n",
         max_length: int = 128,
     ) -> None:
-        self.question, self.texts, self.tokenizer = Template.parse(template), texts, tokenizer
+        self.question, self.tokenizer = Template.parse(template), tokenizer
+        self.texts = placed(texts, self.question)
         parts = self.question.parts
         blanks = [place for place, part in enumerate(parts) if isinstance(part, Mask)]
         if len(blanks) != 1 or not all(isinstance(part, Text) for part in parts[blanks[0] + 1 :]):

@@ -32,7 +32,7 @@ from labkit.foundations.encoder import (
     nothing,
 )
 from labkit.foundations.pretraining import auxiliary, mask_tokens
-from labkit.training.batches import to_device
+from labkit.training.batches import to_device, weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -128,6 +128,7 @@ class CPTuning(AtTheBlank):
                 probability=self.mlm_probability, replace=self.mlm.replace,
             )  # fmt: skip
             batch |= {"input_ids": torch.from_numpy(hidden), "mlm_labels": torch.from_numpy(named)}
+            batch["count:mlm"] = (batch["mlm_labels"] >= 0).sum(1)
         return batch
 
     def features(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -162,7 +163,7 @@ class CPTuning(AtTheBlank):
         if self.mlm is not None and len(answers):
             if words is None:
                 raise UsageError("this model has no masked-LM head: set mlm_weight=0, or load it with head='mlm'")
-            loss = loss + self.mlm_weight * F.cross_entropy(words.float(), answers)
+            loss = loss + self.mlm_weight * weight_of(batch, "mlm") * F.cross_entropy(words.float(), answers)
         return loss
 
     __call__ = loss

@@ -18,8 +18,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
+from labkit.fewshot.spacing import read, text_ids
 from labkit.fewshot.template import Field, Mask, Meta, Part, Soft, Special, Template, Text
 from labkit.foundations.encoder import goes_on, padding, to_batch, usable_length
+from labkit.tasks.text import check_whole
 
 
 @dataclass
@@ -79,24 +81,48 @@ def _marks(slots: Sequence[Slot], columns: Sequence[tuple[list[int], ...]], valu
 
 
 def slots_of(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase) -> list[Slot]:
-    """[CLS], the parts, [SEP]. White space before a part goes with it where that is text, and is dropped elsewhere."""
-    pieces, segment = _Pieces(tokenizer, len(rows)), 0
-    space = " " if _leads(tokenizer) else ""
+    """[CLS], the parts, [SEP]. Parts of text that touch are read as the one text that they are.
+
+    White space before a part of text goes with it. Before a blank or a soft token one space does not stand there, as it
+    belongs to the word that does (see `Template.spaced`); before a special token none does.
+    """
+    pieces = _Pieces(tokenizer, len(rows))
     slots = [pieces.special("cls")]
-    for part in template.parts:
+    run: list[Run] = []  # parts of text that touch
+    space = ""
+    for part in (*template.parts, None):
         if isinstance(part, Text):
-            written = space + part.text
-            body = written.rstrip()
-            slot, space = pieces.words(body), written[len(body) :]
+            body = (space + part.text).rstrip()
+            run.append(Run([body] * len(rows)))
+            space = (space + part.text)[len(body) :]
+        elif isinstance(part, Field | Meta):
+            name = part.name if isinstance(part, Field) else part.key
+            values = [_value(row, name, n, text=isinstance(part, Field)) for n, row in enumerate(rows, 1)]
+            cut = isinstance(part, Field) and part.shorten
+            run.append(Run([space + value for value in values], cut, name if isinstance(part, Field) else ""))
+            space = ""
         else:
-            slot, space = pieces.slot(part, rows, space), ""
+            if run and not isinstance(part, Special):
+                run[-1].texts = [text + space.removesuffix(" ") for text in run[-1].texts]
+            slots += pieces.texts(run, first=len(slots) == 1)
+            before = space[-1:] if isinstance(part, Soft) and space.endswith(" ") else ""
+            slots += [] if part is None else [pieces.slot(part, before, first=len(slots) == 1)]
+            run, space = [], ""
+    slots.append(pieces.special("sep"))
+    segment = 0
+    for slot, part in zip(slots, (None, *template.parts, None), strict=True):
         slot.segment = segment
-        slots.append(slot)
-        if part == Special("sep"):
-            segment = 1
-    last = pieces.special("sep")
-    last.segment = segment
-    return [*slots, last]
+        segment = 1 if part == Special("sep") else segment
+    return slots
+
+
+@dataclass
+class Run:
+    """A part of a text, for every row."""
+
+    texts: list[str]
+    shorten: bool = False
+    name: str = ""
 
 
 class _Pieces:
@@ -108,12 +134,28 @@ class _Pieces:
         self.instead = next(i for i in (unk, tokenizer.mask_token_id, padding(tokenizer)) if i is not None)
         self.forbidden = set(tokenizer.all_special_ids) - {unk}
 
-    def slot(self, part: Part, rows: Sequence[Mapping[str, Any]], space: str) -> Slot:
-        if isinstance(part, Field):
-            return Slot(self._ids([space + _value(row, part.name, n, text=True) for n, row in enumerate(rows, 1)]),
-                         shorten=part.shorten, name=part.name)  # fmt: skip
-        if isinstance(part, Meta):
-            return Slot(self._ids([space + _value(row, part.key, n, text=False) for n, row in enumerate(rows, 1)]))
+    def texts(self, run: Sequence[Run], *, first: bool) -> list[Slot]:
+        """The parts of one text, each with the tokens that begin in it. One that reaches from a part that may be cut
+        into one that may not belongs to the latter.
+        """
+        if len(run) > 1 and not self.tokenizer.is_fast:  # it does not say where a token stands
+            return [slot for number, part in enumerate(run) for slot in self.texts([part], first=first and not number)]
+        alone = all(len(set(part.texts)) < 2 for part in run)  # the same for all rows
+        texts = ["".join(some) for some in zip(*(part.texts for part in run), strict=True)]
+        found = read(self.tokenizer, texts[:1] if alone else texts, first=first)
+        cut = np.array([part.shorten for part in run])
+        slots = [Slot([], shorten=part.shorten, name=part.name) for part in run]
+        for row, (ids, spans) in enumerate(found):
+            ids = [self.instead if token in self.forbidden else token for token in ids]
+            bounds = _bounds(np.cumsum([len(part.texts[row]) for part in run]), spans, cut) if len(run) > 1 else []
+            for slot, low, high in zip(slots, [0, *bounds], [*bounds, len(ids)], strict=True):
+                slot.ids.append(ids[low:high])
+        for slot in slots:
+            slot.ids = slot.ids * self.rows if alone and self.rows else slot.ids
+        return slots
+
+    def slot(self, part: Part, space: str, *, first: bool) -> Slot:
+        """A part that is no text: blanks, soft tokens, a special token."""
         if isinstance(part, Mask):
             if goes_on(self.tokenizer):
                 return self._same([], "mask")
@@ -121,14 +163,13 @@ class _Pieces:
                 raise UsageError(f"{type(self.tokenizer).__name__} has no mask token: a cloze template needs one")
             return self._same([self.tokenizer.mask_token_id] * part.count, "mask")
         if isinstance(part, Soft):
-            ids = [self.instead] * part.count if part.init is None else self._ids([space + part.init])[0]
-            return self._same(ids, "soft")
+            start = [self.instead] * part.count
+            if part.init is not None:
+                ids, _ = read(self.tokenizer, [space + part.init], first=first)[0]
+                start = [self.instead if token in self.forbidden else token for token in ids]
+            return self._same(start, "soft")
         assert isinstance(part, Special)
         return self.special(part.name)
-
-    def words(self, text: str) -> Slot:
-        """The template's own words."""
-        return self._same(self._ids([text])[0] if text else [], "text")
 
     def special(self, name: str) -> Slot:
         """[CLS] or [SEP]; of a tokenizer that has none, its token that begins a text, if any, and a line break."""
@@ -144,36 +185,19 @@ class _Pieces:
     def _same(self, ids: list[int], kind: str) -> Slot:
         return Slot([ids] * self.rows, kind)
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        """The texts as ids without special tokens: "[MASK]" in them is spelled out, or unknown."""
-        found = text_ids(self.tokenizer, texts)
-        return [[self.instead if token in self.forbidden else token for token in ids] for ids in found]
 
-
-def text_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of texts as they stand within a longer one, without special tokens.
-
-    Tokenizers that put a space before whatever begins (Llama's) are kept from it: a text has the spaces written in it.
+def _bounds(ends: np.ndarray, spans: Sequence[tuple[int, int]], cut: np.ndarray) -> list[int]:
+    """Where, in a text's tokens, its parts but the first begin: their `spans` are of characters, `ends` where each part
+    ends.
     """
-    plain, leads = list(texts), _leads(tokenizer)
-    if leads:  # the space that it adds is the text's own, or goes again with a line break put before the text
-        texts = [text[1:] if text.startswith(" ") else "\n" + text for text in plain]
-    found = _ids_of(tokenizer, texts)
-    extra = len(_ids_of(tokenizer, ["\n"])[0]) if leads else 0
-    return [ids if text.startswith(" ") else ids[extra:] for text, ids in zip(plain, found, strict=True)]
-
-
-def _ids_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    return tokenizer(
-        list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-    )["input_ids"]  # fmt: skip
-
-
-def _leads(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer without [CLS] puts a space before the first word of whatever it is given."""
-    return goes_on(tokenizer) and tokenizer.convert_ids_to_tokens(_ids_of(tokenizer, ["a"])[0])[0].startswith("▁")
+    start, end = np.array(spans, np.int64).reshape(-1, 2).T
+    last = len(ends) - 1
+    first = np.searchsorted(ends, start, side="right").clip(max=last)
+    final = np.searchsorted(ends, np.maximum(end - 1, start), side="right").clip(max=last)
+    for token in np.flatnonzero(first < final):
+        kept = [part for part in range(first[token], final[token] + 1) if not cut[part]]
+        first[token] = kept[0] if kept else first[token]
+    return np.searchsorted(np.maximum.accumulate(first), np.arange(1, last + 1)).tolist()
 
 
 def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:
@@ -182,6 +206,7 @@ def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:
         kind = "field" if text else "meta value"
         found = f"it is {value!r:.60}" if key in row else f"the row has {', '.join(map(str, row)) or 'nothing'}"
         raise DataError(f"row {number} of the batch: {kind} {key!r} of the template is no text: {found}")
+    check_whole(str(value), f"row {number} of the batch: {key!r}")
     return str(value)
 
 

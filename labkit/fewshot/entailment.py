@@ -78,7 +78,8 @@ class Entailment:
 
     def collate(self, rows: Rows, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """Each row with each of its statements, one after another: `input_ids` … (pairs, tokens); "row" and "shown"
-        (pairs,), the row a pair is of and the label it states; "labels" (batch,) where every row has one.
+        (pairs,), the row a pair is of and the label it states; where every row has one, "labels" (batch,) and "right"
+        (pairs,), whether the label is it.
 
         With `rng`, labels and `negatives`, a row's statements are its own and `negatives` others; else all, in order.
         """
@@ -92,7 +93,10 @@ class Entailment:
             row += [number] * len(some)
             shown += some
         batch = self.pet.collate(pairs, rng) | {"row": torch.tensor(row), "shown": torch.tensor(shown)}
-        return with_labels(batch, rows)
+        batch = with_labels(batch, rows)
+        if "labels" in batch:
+            batch["right"] = (batch["shown"] == batch["labels"][batch["row"]]).long()
+        return batch
 
     def _draw(self, label: int, rng: np.random.Generator) -> list[int]:
         wrong = drawn([other for other in self.claims.claimed if other != label], self.negatives or 1, rng)
@@ -114,8 +118,8 @@ class Entailment:
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the judgements, right statements and wrong ones alike: a scalar in nats."""
-        wanted = (batch["shown"] == labels_of(batch)[batch["row"]]).long()  # (pairs,)
-        return F.nll_loss(self.judgements(model, batch), wanted)
+        labels_of(batch)
+        return F.nll_loss(self.judgements(model, batch), batch["right"])
 
     __call__ = loss
 

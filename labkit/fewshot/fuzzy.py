@@ -45,8 +45,10 @@ class FuzzyPET(PET):
     ) -> None:
         if not sets:
             raise UsageError("Fuzzy-PET needs at least one set of label words")
-        self.sets = [Verbalizer(words, tokenizer, masks=masks) for words in sets]
-        super().__init__(template, Verbalizer(_union(self.sets), tokenizer, "sum", masks), tokenizer, **options)
+        spaced = Template.parse(template).spaced
+        self.sets = [Verbalizer(words, tokenizer, masks=masks, spaced=spaced) for words in sets]
+        union = Verbalizer(_union(self.sets), tokenizer, "sum", masks, spaced=spaced)
+        super().__init__(template, union, tokenizer, **options)
 
     @classmethod
     def for_task(

@@ -24,7 +24,7 @@ from labkit.errors import UsageError, unknown
 from labkit.evaluation import evaluating
 from labkit.fewshot.pet import PET
 from labkit.fewshot.template import Mask, Template
-from labkit.fewshot.verbalizer import AGGREGATES, check_words, class_scores, pieces_of, word_table
+from labkit.fewshot.verbalizer import AGGREGATES, check_words, class_scores, spelled, word_table
 from labkit.foundations.encoder import labels_of, with_labels
 from labkit.foundations.heads import checked
 from labkit.training.batches import to_device
@@ -51,6 +51,7 @@ class LabelTexts:
     order: str = "at once"
     normalise: bool = True
     prior: tuple[float, ...] | None = None
+    spaced: bool | None = field(default=None, compare=False)  # as in Verbalizer
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -61,7 +62,7 @@ class LabelTexts:
         object.__setattr__(self, "words", words)
         if len(words) < 2 or not all(words.values()):
             raise UsageError(f"label texts: at least two labels are needed, and a text for each; there is {words}")
-        pieces = [(label, word, tuple(pieces_of(word, self.tokenizer))) for label in words for word in words[label]]
+        pieces = spelled(words, self.tokenizer, self.spaced)
         for length in sorted({len(ids) for _, _, ids in pieces}):
             check_words([one for one in pieces if len(one[2]) == length], length, self.tokenizer)
         object.__setattr__(self, "ids", [ids for _, _, ids in pieces])
@@ -137,7 +138,7 @@ class GenerativePET(PET):
             raise UsageError(f"template {str(template)!r}: label texts of any length need exactly one {{mask}}")
         super().__init__(template.with_masks(1), texts, tokenizer, **options)  # type: ignore[arg-type]
         self.fuzzy = fuzzy
-        self.templates = {length: self.template.with_masks(length) for length in texts.lengths}
+        self.templates = {length: self.template.with_masks(length) for length in self.verbalizer.lengths}
 
     @classmethod
     def for_task(

@@ -20,15 +20,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.evaluation import evaluating
+from labkit.evaluation import evaluating, numbers_only
 from labkit.fewshot.pet import PET
 from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer, pieces_of
+from labkit.fewshot.verbalizer import Verbalizer, spelled
 from labkit.training.batches import to_device
 from labkit.world.graph import Graph
 from labkit.world.names import TYPES
@@ -108,11 +107,16 @@ class Sifted:
         return f"{kept} label words kept; gone: {gone}"
 
 
-def usable(candidates: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, masks: int = 1) -> Sifted:
+def usable(
+    candidates: Mapping[str, Sequence[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    masks: int = 1,
+    spaced: bool | None = None,
+) -> Sifted:
     """The candidates that a verbalizer can take: of `masks` known pieces, and no other label's. A label's first word,
-    which is its name, stays in any case.
+    which is its name, stays in any case. `spaced` as in Verbalizer.
     """
-    ids = {word: tuple(pieces_of(word, tokenizer)) for some in candidates.values() for word in some}
+    ids = {word: ids for _, word, ids in spelled(candidates, tokenizer, spaced)}
     names = {ids[some[0]] for some in candidates.values()}
     owners: dict[tuple[int, ...], set[str]] = {}
     for label, some in candidates.items():
@@ -174,8 +178,9 @@ def knowledgeable(
     relevance a word needs; `options` are PET's. Ready to answer without training.
     """
     template = Template.parse(template)
-    able = usable(candidates, tokenizer, template.masks)
-    method = PET(template, Verbalizer(able.words, tokenizer, masks=template.masks), tokenizer, **options)
+    settings = {"masks": template.masks, "spaced": template.spaced}
+    able = usable(candidates, tokenizer, **settings)
+    method = PET(template, Verbalizer(able.words, tokenizer, **settings), tokenizer, **options)
     chances = _chances(model, method, rows)  # (texts, words)
     order = [(label, word) for label, some in able.words.items() for word in some]
     owners = np.array([method.verbalizer.labels.index(label) for label, _ in order])
@@ -186,7 +191,7 @@ def knowledgeable(
         for number, one in enumerate(order)
     }
     sifted = _sifted(able.words, reasons)
-    found = PET(template, Verbalizer(sifted.words, tokenizer, masks=template.masks), tokenizer, **options)
+    found = PET(template, Verbalizer(sifted.words, tokenizer, **settings), tokenizer, **options)
     return found.calibrated(model, rows), Sifted(sifted.words, {**able.dropped, **sifted.dropped})
 
 
@@ -198,8 +203,9 @@ def _chances(model: nn.Module, method: PET, rows: Sequence[Mapping[str, Any]], b
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
             batch = to_device(method.collate(rows[start : start + batch_size]), device)
-            parts.append(method.verbalizer.word_logits(method.mask_logits(model, batch)).double().exp().cpu())
-    return torch.cat(parts).numpy()
+            found = method.verbalizer.word_logits(method.mask_logits(model, batch)).double().exp().cpu()
+            parts.append(numbers_only(found.numpy(), model, start + np.arange(len(found))))
+    return np.concatenate(parts)
 
 
 def _sifted(candidates: Mapping[str, Sequence[str]], reasons: Mapping[tuple[str, str], str]) -> Sifted:

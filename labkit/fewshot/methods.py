@@ -170,7 +170,7 @@ def adapt(
     `options` are those of `labkit.fit`. Deterministic in `start`. UsageError for an unknown name.
     """
     chosen, rows = METHODS[method_name(name)], start.task.splits["train"]
-    found, lr = chosen.prepare(start), lr or chosen.rate_for(start.model)
+    found, lr = chosen.prepare(start), chosen.rate_for(start.model) if lr is None else lr
     if delta is not None:
         delta.attach(found.model)
     batches = Batches(rows, found.method.collate, min(BATCH, len(rows)), seed=start.seed)

@@ -24,6 +24,7 @@ from labkit.fewshot.statements import OTHERWISE, entailment_rows, joined, statem
 from labkit.foundations.encoder import labels_of
 from labkit.foundations.pretraining import MaskedLM
 from labkit.training import Batches, fit
+from labkit.training.batches import weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -96,7 +97,7 @@ class Continued:
         batch = self.judge.collate(rows) if self.mlm_weight < 1 else {}
         if self.mlm_weight:
             plain = self.mlm.collate([{"text": row["plain"]} for row in rows], rng)
-            plain.pop("count")
+            batch["count:mlm"] = plain.pop("count")
             batch |= {f"mlm_{name}": value for name, value in plain.items()}
         return batch
 
@@ -107,7 +108,7 @@ class Continued:
             total = (1 - self.mlm_weight) * F.cross_entropy(self.judge.logits(model, batch), labels_of(batch))
         if self.mlm_weight:
             text = {name.removeprefix("mlm_"): value for name, value in batch.items() if name.startswith("mlm_")}
-            total = total + self.mlm_weight * self.mlm.loss(model, text)
+            total = total + self.mlm_weight * weight_of(batch, "mlm") * self.mlm.loss(model, text)
         return total
 
     __call__ = loss

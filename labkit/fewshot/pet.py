@@ -23,10 +23,11 @@ from labkit.errors import UsageError
 from labkit.fewshot.encoding import check_end
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer, pieces_of
+from labkit.fewshot.verbalizer import Verbalizer, placed, spelled
 from labkit.foundations.encoder import labels_of, lm_logits, reads_left_to_right, usable_length, with_labels
 from labkit.foundations.heads import checked
-from labkit.foundations.pretraining import auxiliary, mask_tokens
+from labkit.foundations.pretraining import IGNORE, auxiliary, mask_tokens
+from labkit.training.batches import weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -51,13 +52,14 @@ class PET:
         mlm_weight: float = 0.0,
         unlabelled: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self.template, self.verbalizer, self.tokenizer = Template.parse(template), verbalizer, tokenizer
+        self.template, self.tokenizer = Template.parse(template), tokenizer
         self.max_length, self.mlm_weight, self.unlabelled = usable_length(tokenizer, max_length), mlm_weight, unlabelled
         if self.template.masks != verbalizer.masks:
             raise UsageError(
                 f"template {str(self.template)!r}: blanks: {self.template.masks}, pieces of a label word: "
                 f"{verbalizer.masks}; write {{mask*{verbalizer.masks}}}, or choose other words"
             )
+        self.verbalizer = placed(verbalizer, self.template)
         if not 0 <= mlm_weight <= 1 or (mlm_weight and not len(unlabelled)):
             raise UsageError(
                 f"mlm_weight={mlm_weight}: a number in [0, 1] is needed, and unlabelled rows unless it is 0"
@@ -82,10 +84,11 @@ class PET:
                 raise UsageError(
                     f"task {task.name}: label {label!r} has no label words: give the task words={{label: (word, …)}}"
                 )
-        lengths = {len(pieces_of(word, tokenizer)) for some in chosen.values() for word in some}
+        lengths = {len(ids) for _, _, ids in spelled(chosen, tokenizer, template.spaced)}
         if template.masks == 1 and len(lengths) == 1:
             template = template.with_masks(max(lengths.pop(), 1))
-        verbalizer = Verbalizer(chosen, tokenizer, options.pop("aggregate", "mean"), template.masks)
+        aggregate = options.pop("aggregate", "mean")
+        verbalizer = Verbalizer(chosen, tokenizer, aggregate, template.masks, spaced=template.spaced)
         return cls(template, verbalizer, tokenizer, **options)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
@@ -107,7 +110,8 @@ class PET:
             replace=self.mlm.replace,
         )  # fmt: skip
         found |= {"input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
-        return {f"mlm_{name}": found[name] for name in (*MLM_KEYS, "labels") if name in found}
+        batch = {f"mlm_{name}": found[name] for name in (*MLM_KEYS, "labels") if name in found}
+        return batch | {"count:mlm": (found["labels"] != IGNORE).sum(1)}
 
     def mask_logits(self, model: nn.Module, batch: Mapping[str, Tensor], words: Tensor | None = None) -> Tensor:
         """The model's logits for the blanks, computed there alone, and with ids `words` for those only: (batch, masks,
@@ -138,7 +142,8 @@ class PET:
         if self.mlm is None or "mlm_labels" not in batch:
             return loss
         text = {name.removeprefix("mlm_"): value for name, value in batch.items() if name.startswith("mlm_")}
-        return (1 - self.mlm_weight) * loss + self.mlm_weight * self.mlm.loss(model, addressed(model, text))
+        weight = self.mlm_weight * weight_of(batch, "mlm")
+        return (1 - self.mlm_weight) * loss + weight * self.mlm.loss(model, addressed(model, text))
 
     __call__ = loss
 
@@ -185,7 +190,8 @@ class PET:
         template, length = Template.parse(values.pop("template")), values.pop("max_length", 128)
         if values.get("prior") is not None:
             values["prior"] = tuple(values["prior"])
-        return PET(template, Verbalizer(values.pop("words"), tokenizer, **values), tokenizer, length)
+        words = Verbalizer(values.pop("words"), tokenizer, spaced=template.spaced, **values)
+        return PET(template, words, tokenizer, length)
 
 
 def _pattern(task: Task, pattern: int | str) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.config import positive
 from labkit.errors import UsageError
 from labkit.evaluation import predict
 
@@ -40,8 +41,7 @@ def soft_labels(members: Sequence[Member], rows: Rows, temperature: float = 2.0)
     total = sum(member.weight for member in members)
     if not members or total <= 0 or min(member.weight for member in members) < 0:
         raise UsageError("an ensemble needs members, with weights of at least 0 that are not all 0")
-    if temperature <= 0:
-        raise UsageError(f"temperature={temperature}: it must be above 0")
+    positive("temperature", temperature)
     scores = sum(
         member.weight / total * np.log(predict(member.model, member.method, rows, progress=False).clip(1e-12))
         for member in members
@@ -137,7 +137,7 @@ class SoftTargets:
     """
 
     def __init__(self, method: Any, temperature: float = 2.0) -> None:
-        self.method, self.temperature = method, temperature
+        self.method, self.temperature = method, positive("temperature", temperature)
 
     def collate(self, rows: Rows, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """The method's batch, with "targets" (batch, classes) where every row has a target."""
@@ -157,6 +157,9 @@ class SoftTargets:
                 "a row of this batch has no target: give each row the ensemble's probabilities as 'target'"
             )
         logits = self.method.logits(model, batch).float() / self.temperature
+        if logits.shape != batch["targets"].shape:
+            found = f"{tuple(batch['targets'].shape)} for answers {tuple(logits.shape)}"
+            raise UsageError(f"targets {found}: teachers and student must have the same classes, in the same order")
         return self.temperature**2 * F.cross_entropy(logits, batch["targets"])
 
     __call__ = loss

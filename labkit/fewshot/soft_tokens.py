@@ -19,6 +19,7 @@ from labkit.errors import UsageError
 from labkit.fewshot.encoding import slots_of
 from labkit.fewshot.template import Field, Meta, Soft, Template
 from labkit.foundations.encoder import unwrapped
+from labkit.foundations.quantised import keep_float, refuse_quantised
 
 MARK = "soft_start"  # in the model's config: the id of the first soft token
 
@@ -34,9 +35,10 @@ class SoftEmbedding(nn.Module):
         super().__init__()
         self.base, self.encoder = base, encoder
         self.soft = nn.Embedding.from_pretrained(rows.detach().clone(), freeze=False)
+        keep_float([*self.soft.modules(), *(() if encoder is None else encoder.modules())])
 
     @property
-    def weight(self) -> nn.Parameter:
+    def weight(self) -> Tensor:
         """The backbone's own table (vocabulary, d), to which an LM head may be tied."""
         return self.base.weight
 
@@ -112,8 +114,9 @@ def fold_soft_tokens(model: nn.Module) -> Any:
     """A copy in which the soft tokens are the last rows of a plain, longer embedding.
 
     It answers the same, and plain `transformers` saves and loads it; an encoder of the soft tokens has done its work
-    and is gone. UsageError where the model has no soft tokens.
+    and is gone. UsageError where the model has no soft tokens, or is quantised.
     """
+    refuse_quantised(unwrapped(model), "soft tokens cannot join the vocabulary")
     folded = copy.deepcopy(unwrapped(model))
     embedding = _soft_embedding(folded)
     rows, start = embedding.table(), embedding.num_embeddings

@@ -21,6 +21,7 @@ from labkit.fewshot.at_the_blank import AtTheBlank, described
 from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import pieces_of
 from labkit.foundations.encoder import labels_of, unwrapped
+from labkit.foundations.quantised import keep_float, set_training_flags, training_flags
 
 NAME = "label_vectors"  # of the module that `attach` gives the model
 
@@ -63,9 +64,9 @@ class SoftVerbalizer(AtTheBlank):
         weight, bias = self._start(head, torch.Generator().manual_seed(seed))
         layer = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=weight.dtype)
         layer.load_state_dict({"weight": weight, "bias": bias})
-        layer.frozen = [name for name, value in bare.named_parameters() if freeze and value.requires_grad]
-        for name in layer.frozen:
-            bare.get_parameter(name).requires_grad_(False)
+        layer.trained = training_flags(bare) if freeze else {}
+        set_training_flags(bare, dict.fromkeys(layer.trained, False))
+        keep_float([layer])
         setattr(bare, NAME, layer)
         return model
 
@@ -90,8 +91,7 @@ class SoftVerbalizer(AtTheBlank):
         if layer is None:
             raise UsageError("the model has no label vectors: give it some with attach(model)")
         delattr(bare, NAME)
-        for name in layer.frozen:
-            bare.get_parameter(name).requires_grad_(True)
+        set_training_flags(bare, layer.trained)
         return model
 
     def fitted(self, model: nn.Module, rows: Sequence[Mapping[str, Any]] = ()) -> None:

@@ -110,6 +110,9 @@ class Template:
         if not template.masks:
             example = "'{text} it was {mask} .'"
             raise _error(str(text), len(str(text)) + 1, f"no {{mask}}: say where the answer goes, as in {example}")
+        if fields is not None and not any(isinstance(part, Field | Meta) for part in template.parts):
+            places = " or ".join(f"{{{name}}}" for name in fields)
+            raise _error(str(text), len(str(text)) + 1, f"it reads nothing of the row: write {places} into it")
         return template
 
     def __str__(self) -> str:
@@ -124,6 +127,17 @@ class Template:
     def fields(self) -> tuple[str, ...]:
         """The fields it names, in order, each once."""
         return tuple(dict.fromkeys(part.name for part in self.parts if isinstance(part, Field)))
+
+    @property
+    def spaced(self) -> bool | None:
+        """Whether a space stands before the first blank, and so before the word that goes there; None where the blank
+        begins the text, or there is none.
+        """
+        at = next((place for place, part in enumerate(self.parts) if isinstance(part, Mask)), 0)
+        if not at:
+            return None
+        before = self.parts[at - 1]
+        return isinstance(before, Text) and before.text.endswith(" ")
 
     def with_masks(self, count: int) -> Template:
         """The same template with each {mask} `count` wide."""

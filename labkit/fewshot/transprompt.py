@@ -31,6 +31,7 @@ from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import Verbalizer
 from labkit.foundations.encoder import backbone, labels_of, lm_logits, model_inputs, unwrapped
 from labkit.training import Batches, fit
+from labkit.training.batches import weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -63,7 +64,7 @@ def prototype_scores(
 
 def prototype_weights(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """softmax(s / T) times n, so that the mean weight is 1: (n,). T → ∞ weighs all alike."""
-    if temperature <= 0:
+    if not temperature > 0:
         raise UsageError(f"temperature={temperature}: it must be above 0")
     weight = np.exp((scores - scores.max()) / temperature)
     return weight / weight.mean()
@@ -137,7 +138,8 @@ class TransPrompt(PET):
         first = tasks[0]
         words = {label: first.words[label][0] for label in first.labels}
         template = Template.parse(pattern or first.patterns[0], first.fields)
-        method = cls(template, Verbalizer(words, tokenizer), tokenizer, [task.name for task in tasks], **options)
+        verbalizer = Verbalizer(words, tokenizer, spaced=template.spaced)
+        method = cls(template, verbalizer, tokenizer, [task.name for task in tasks], **options)
         for task in tasks:
             method.asking(task)
         return method
@@ -153,7 +155,7 @@ class TransPrompt(PET):
                 f"task {task.name} does not ask as its group does: it needs the same fields and label words"
             )
         chosen = copy.copy(self)
-        chosen.verbalizer = Verbalizer(words, self.tokenizer)
+        chosen.verbalizer = Verbalizer(words, self.tokenizer, spaced=self.template.spaced)
         chosen.prompt = self.tasks.index(task.name) if task.name in self.tasks else len(self.tasks)
         return chosen
 
@@ -168,6 +170,7 @@ class TransPrompt(PET):
         batch = super().collate(rows, rng)
         batch["prompt"] = torch.tensor([row.get("prompt", self.prompt) for row in rows])
         batch["weight"] = torch.tensor([row.get("weight", 1.0) for row in rows], dtype=torch.float32)
+        batch["count:weight"] = batch["weight"]
         return batch
 
     def mask_logits(self, model: nn.Module, batch: Mapping[str, Tensor], words: Tensor | None = None) -> Tensor:
@@ -185,7 +188,8 @@ class TransPrompt(PET):
         said = logits.log_softmax(-1)
         each = F.nll_loss(said, labels_of(batch), reduction="none")
         weight = batch["weight"]
-        return (weight * each).sum() / weight.sum() + self.entropy * (said.exp() * said).sum(-1).mean()
+        right = (weight * each).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        return weight_of(batch, "weight") * right + self.entropy * (said.exp() * said).sum(-1).mean()
 
     __call__ = loss
 

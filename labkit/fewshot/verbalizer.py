@@ -9,18 +9,22 @@ holds, whatever the number of words.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
-from labkit.fewshot.encoding import text_ids
+from labkit.fewshot.spacing import text_ids
+from labkit.fewshot.template import Template
 
+Words = TypeVar("Words")  # a Verbalizer, or another frozen dataclass with the field `spaced`
 AGGREGATES = ("mean", "max", "sum")
+UNSPACED = re.compile("[\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,9 @@ class Verbalizer:
 
     `words` maps each label, in index order, to its words; each must be exactly `masks` pieces of the tokenizer. With
     several masks a word's probability is the product over its pieces, read off in one pass. `prior`, as long as all
-    words together, divides each word's probability (see `calibrate`). Raises UsageError naming label, word, its pieces
-    and the mend.
+    words together, divides each word's probability (see `calibrate`). `spaced` says whether a space stands before the
+    words where they go; None: as their script has it. The template decides (see `placed`). Raises UsageError naming
+    label, word, its pieces and the mend.
     """
 
     words: Mapping[str, Sequence[str]]
@@ -38,6 +43,7 @@ class Verbalizer:
     aggregate: str = "mean"
     masks: int = 1
     prior: tuple[float, ...] | None = None
+    spaced: bool | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -46,7 +52,7 @@ class Verbalizer:
         object.__setattr__(self, "words", words)
         if len(words) < 2 or not all(words.values()):
             raise UsageError(f"a verbalizer needs at least two labels, and a word for each; it has {words}")
-        pieces = [(label, word, tuple(pieces_of(word, self.tokenizer))) for label in words for word in words[label]]
+        pieces = spelled(words, self.tokenizer, self.spaced)
         check_words(pieces, self.masks, self.tokenizer)
         object.__setattr__(self, "_ids", torch.tensor([ids for _, _, ids in pieces]))  # (words, masks)
         object.__setattr__(self, "_table", word_table([len(w) for w in words.values()]))  # (classes, most words)
@@ -111,14 +117,33 @@ class Verbalizer:
         return {"words": words, "aggregate": self.aggregate, "masks": self.masks, "prior": prior}
 
 
-def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def placed(words: Words, template: Template) -> Words:
+    """The words as they stand in the template: with a space before them where it has one, else without.
+
+    Tokenizers of bytes and of pieces tell the two apart. UsageError where they then are no words for the blanks.
+    """
+    spaced = template.spaced
+    return words if spaced in (None, words.spaced) else replace(words, spaced=spaced)  # type: ignore[attr-defined, type-var]
+
+
+def spelled(
+    words: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, spaced: bool | None = None
+) -> list[tuple[str, str, tuple[int, ...]]]:
+    """(label, word, ids) of all words, labels in order."""
+    pairs = [(label, word) for label, some in words.items() for word in some]
+    found = text_ids(tokenizer, [in_text(word, spaced) for _, word in pairs])
+    return [(*pair, tuple(ids)) for pair, ids in zip(pairs, found, strict=True)]
+
+
+def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase, spaced: bool | None = None) -> list[int]:
     """The ids of a word as it stands in a text."""
-    return text_ids(tokenizer, [in_text(word)])[0]
+    return text_ids(tokenizer, [in_text(word, spaced)])[0]
 
 
-def in_text(word: str) -> str:
-    """The word with the space before it, which byte-level tokenizers tell from none; Chinese has none."""
-    return word if "\u4e00" <= word[:1] <= "\u9fff" else " " + word
+def in_text(word: str, spaced: bool | None = None) -> str:
+    """The word with the space before it, if it is `spaced`; None: unless it is Chinese or Japanese, which have none."""
+    spaced = not UNSPACED.match(word) if spaced is None else spaced
+    return " " + word if spaced else word
 
 
 def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:

@@ -137,7 +137,7 @@ def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
 def _positions(encoder: nn.Module) -> int | None:
     """How many tokens the table of position embeddings allows; None without such a table."""
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    if not isinstance(table, nn.Embedding):
+    if not hasattr(table, "num_embeddings"):  # a quantised table has it too
         return None
     # RoBERTa counts positions from padding_idx + 1.
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
@@ -161,7 +161,7 @@ def lm_logits(
             hooks.enter_context(_hooked(early, lambda args: tuple(one[rows, columns][None] for one in args)))
         elif head is not None:
             hooks.enter_context(_hooked(head, lambda args: (args[0][rows, columns][None], *args[1:])))  # (1, n, d)
-        if words is not None and isinstance(decoder, nn.Linear):
+        if words is not None and type(decoder) is nn.Linear and not decoder._forward_hooks:
             hooks.enter_context(_narrow(decoder, words.to(decoder.weight.device)))
         logits = getattr(model(**inputs), "logits", None)
     width = 0 if logits is None or logits.ndim != 3 else logits.shape[-1]

@@ -37,6 +37,7 @@ from labkit.foundations.encoder import (
     usable_length,
     with_labels,
 )
+from labkit.tasks.text import check_whole
 
 POOLINGS = ("cls", "mean", "pooler", "last")
 
@@ -238,6 +239,7 @@ class HeadClassifier:
             if not isinstance(row.get(field), str):
                 what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
                 raise DataError(f"row {number} of the batch: {what}")
+            check_whole(row[field], f"row {number} of the batch: field {field!r}")
         return [row[field] for row in rows]
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -10,10 +10,10 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from labkit.errors import UsageError, unknown
+from labkit.files import read_bytes
 from labkit.parallel.deepspeed_library import library
 from labkit.training.settings import Training
 
@@ -119,10 +119,10 @@ def read_config(
 
 def _json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(path).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; give a JSON file, or one of {', '.join(NAMES)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f'{path}: DeepSpeed takes one JSON object, such as {{"zero_optimization": {{"stage": 2}}}}')

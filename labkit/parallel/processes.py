@@ -27,6 +27,7 @@ import torch.distributed as dist
 
 from labkit.errors import LabkitError, TrainingError, UsageError
 from labkit.parallel.trace import Trace
+from labkit.threads import within
 
 Program = Callable[..., Any]
 # One server process imports these once and forks every rank from there: a start takes a tenth of a second, not three.
@@ -105,13 +106,17 @@ def _results(ranks: list[tuple[Any, Any]], board: Any, seconds: float) -> list[A
     while waiting and time.monotonic() < end:
         for pipe in connection.wait(list(waiting), timeout=min(0.2, seconds / 4)):
             rank = waiting.pop(pipe)
-            answers[rank] = _answer(*ranks[rank])
+            try:
+                answers[rank] = within(seconds, _answer, *ranks[rank])
+            except TimeoutError as error:
+                raise TrainingError(_stuck(board, [rank], seconds)) from error
             board[rank * ROW + DONE] = 1.0
             if answers[rank][0] != "result":
                 end = min(end, time.monotonic() + GRACE)
         moved = max(board[rank * ROW + MOVED] for rank in range(len(ranks)))
         if waiting and end == float("inf") and time.monotonic() - moved > seconds:
-            raise TrainingError(_stuck(board, len(ranks), seconds))
+            left = [rank for rank in range(len(ranks)) if not board[rank * ROW + DONE]]
+            raise TrainingError(_stuck(board, left, seconds))
     _raise_the_cause({rank: answer for rank, answer in answers.items() if answer[0] != "result"}, board)
     return [answers[rank][1] for rank in range(len(ranks))]
 
@@ -150,9 +155,8 @@ def _end(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _stuck(board: Any, world: int, seconds: float) -> str:
-    """Ranks that wait are victims; the one they wait for is among those that do not."""
-    left = [rank for rank in range(world) if not board[rank * ROW + DONE]]
+def _stuck(board: Any, left: list[int], seconds: float) -> str:
+    """Ranks that wait are victims; the one they wait for is among those of `left` that do not."""
     silent = [rank for rank in left if not board[rank * ROW + WAITS]]
     if silent:
         who = "rank " + " and rank ".join(map(str, silent))
@@ -215,7 +219,8 @@ def _end_with_launcher() -> None:
 def joined(seconds: float = 600.0) -> Iterator[Here]:
     """The process group that torchrun's variables describe, for as long as the block runs; alone without torchrun.
 
-    nccl with one GPU a rank where there are GPUs, else gloo. A collective that waits longer than `seconds` fails.
+    nccl with one GPU a rank where there are GPUs, else gloo. A collective that waits longer than `seconds` fails;
+    TrainingError where the ranks do not meet within that time.
     """
     alone = "RANK" not in os.environ
     on_gpu = torch.cuda.is_available() and not alone
@@ -226,7 +231,9 @@ def joined(seconds: float = 600.0) -> Iterator[Here]:
             store = dist.FileStore(os.path.join(folder, "store"), 1)
             dist.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=patience)
         else:
-            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
+            from labkit.training.watch import join  # here, so that a forked rank need not load it
+
+            join("nccl" if on_gpu else "gloo", seconds)
         stack.callback(dist.destroy_process_group)
         rank = dist.get_rank()
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")

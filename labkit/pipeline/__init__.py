@@ -1,14 +1,14 @@
 """The pipeline of the course, end to end: pre-train → adapt → distil → quantise → measure → serve.
 
-Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, so an interrupted
-pipeline goes on where it was (`resume=True`).
+Each stage leaves an artefact under `out/` and each finished run a row in `out/report.json`, which also has checksums of
+all that is finished: an interrupted pipeline goes on where it was (`resume=True`), or says what was altered.
 
     1-pretrained/          a masked language model            (the model named by `model` stays where it is)
     2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and `few_shot`
     3-distilled/           the small model                    fine-tuned alone, KD, TinyBERT
     4-quantised/           both in int8
     app/                   the small int8 model of the first seed: `labkit serve` opens it
-    report.json report.png
+    report.json report.png settings.json
 
 A large model that reads left to right (`--model gemma-270m`) teaches a student of another kind: a BERT whose
 vocabulary and first knowledge of language come from the unlabelled text (`own_student.py`). KD needs no more than the

@@ -1,18 +1,14 @@
-"""What a pipeline is to do: its settings, the report that it goes on with, and the few-shot task of each seed."""
+"""What a pipeline is to do: its settings, and the few-shot task of each seed."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from labkit import files
-from labkit.config import to_dict
+from labkit.config import COUNT, SOME, check
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.methods import METHODS, method_name
 from labkit.pipeline.overlap import clean
-from labkit.report import Report
 from labkit.tasks import Task, load_task
 
 
@@ -32,41 +28,26 @@ class PipelineSettings:
     few_shot: str = (
         "PET"  # the method of stage 2, one of labkit.fewshot.methods.METHODS; the default is the best measured
     )
-    shots: int = 16
-    seeds: int = 3
+    shots: Annotated[int, COUNT] = 16
+    seeds: Annotated[int, COUNT] = 3
     out: str = "runs/pipeline"
     resume: bool = False
-    few_shot_steps: int = 60
+    few_shot_steps: Annotated[int, COUNT] = 60
     student: Literal["auto", "shrunk", "own"] = "auto"  # the teacher made small, or a BERT with a vocabulary of its own
-    student_layers: int | None = None  # 2, or 3 for an own student
-    student_hidden: int | None = None  # 32, or 192 for an own student
-    student_vocabulary: int = 8000  # an own student's WordPiece pieces, at most
-    student_steps: int = 1500  # an own student's steps of masked language modelling before it is taught
-    distil_epochs: int = 12
-    unlabelled_rows: int = 8000  # at most this many unlabelled texts are used
-    test_rows: int = 1000
-    head_steps: int = 400  # for a model without a masked-LM head: steps that train one
+    student_layers: Annotated[int | None, COUNT] = None  # 2, or 3 for an own student
+    student_hidden: Annotated[int | None, COUNT] = None  # 32, or 192 for an own student
+    student_vocabulary: Annotated[int, COUNT] = 8000  # an own student's WordPiece pieces, at most
+    student_steps: Annotated[int, SOME] = 1500  # its steps of masked language modelling before it is taught
+    distil_epochs: Annotated[int, COUNT] = 12
+    unlabelled_rows: Annotated[int, SOME] = 8000  # at most this many unlabelled texts are used
+    test_rows: Annotated[int, COUNT] = 1000
+    head_steps: Annotated[int, COUNT] = 400  # for a model without a masked-LM head: steps that train one
 
     def __post_init__(self) -> None:
-        if self.shots < 1 or self.seeds < 1:
-            raise UsageError("--shots and --seeds must be at least 1")
+        check(self)
         if self.splits and len(self.splits) != self.seeds:
             raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
         object.__setattr__(self, "few_shot", method_name(self.few_shot))
-
-
-def open_report(settings: PipelineSettings, command: str) -> Report:
-    """The report so far when resuming, else a new one; refuses to mix two settings in one folder."""
-    out = Path(settings.out)
-    record, wanted = out / "settings.json", to_dict(replace(settings, resume=False))
-    if record.is_file():
-        if not settings.resume:
-            raise UsageError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-        if json.loads(record.read_text(encoding="utf-8")) != wanted:
-            raise UsageError(f"{out} was begun with other settings ({record}): choose another --out")
-    files.write_json(record, wanted)
-    saved = out / "report.json"
-    return Report.load(saved) if saved.is_file() else Report(command=command)
 
 
 def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
@@ -83,17 +64,9 @@ def few_shot_task(settings: PipelineSettings, seed: int) -> Task:
     # Text from elsewhere may hold the test; the world's own, drawn from patterns, only seems to.
     if settings.unlabelled:
         unlabelled, note = clean(unlabelled, few.splits["test"], few.fields)
-    splits = {
-        "test": _spread(few.splits["test"], settings.test_rows),
-        "unlabelled": _spread(unlabelled, settings.unlabelled_rows),
-    }
     # One name for all seeds, whichever split each reads: they are one task in the table.
-    return replace(few, name=settings.task, splits={**few.splits, **splits}).with_note(note)
-
-
-def _spread(rows: list[Any], most: int) -> list[Any]:
-    """At most `most` rows, from all over the list: a file may be sorted by its labels."""
-    return rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
+    whole = replace(few, name=settings.task, splits={**few.splits, "unlabelled": unlabelled}).with_note(note)
+    return whole.limited("test", settings.test_rows).limited("unlabelled", settings.unlabelled_rows)
 
 
 def with_cloze(task: Task, settings: PipelineSettings) -> Task:

@@ -19,8 +19,8 @@ from labkit.apps import load_app, save_app
 from labkit.compression import distill, int8
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert
-from labkit.config import fingerprint
-from labkit.errors import DataError, UsageError
+from labkit.config import fingerprint, to_dict
+from labkit.errors import DataError
 from labkit.evaluation import evaluate
 from labkit.fewshot import methods
 from labkit.fewshot.delta import LoRA, merge
@@ -29,9 +29,11 @@ from labkit.foundations.encoder import reads_left_to_right
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
 from labkit.lab import quietly, wants_progress
+from labkit.pipeline import door
 from labkit.pipeline.landing import ALONE, BATCH, TAUGHT
+from labkit.pipeline.ledger import CHECKPOINTS, Ledger
 from labkit.pipeline.own_student import own_student
-from labkit.pipeline.settings import PipelineSettings, few_shot_task, open_report
+from labkit.pipeline.settings import PipelineSettings, few_shot_task
 from labkit.report import Report
 from labkit.tasks import Task
 from labkit.training import Batches, fit
@@ -42,7 +44,6 @@ from labkit.zoo.building import pretrain
 BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
 # Such a model is large: it trains by LoRA, for all its weights' gradients would fill the memory.
 LORA, LORA_RATE = LoRA(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")), 2e-4
-SHRUNK, OWN = (2, 32), (3, 192)  # layers and width of a student, unless the settings say
 
 
 @dataclass(frozen=True)
@@ -65,24 +66,19 @@ class Pipeline:
         # What can be wrong with them is said before anything is written.
         self.named = load(settings.model, progress=progress) if settings.model else None
         self.left_to_right = self.named is not None and reads_left_to_right(self.named.model)
-        self.own = settings.student == "own" or (settings.student == "auto" and self.left_to_right)
+        self.own = door.own_student(settings, self.tasks[0], self.named)
         self.best = TAUGHT if self.own else "student, TinyBERT"
-        self._check_student()
-        self.report = open_report(settings, command)
-
-    def _check_student(self) -> None:
-        if self.left_to_right and not self.own:
-            raise UsageError(
-                f"{self.settings.model} reads left to right, and only BERT's like can be made smaller: --student own"
-            )
-        if self.own and not self.tasks[0].splits["unlabelled"]:
-            raise DataError(
-                "a student of its own learns its words from unlabelled text, and there is none: --unlabelled"
-            )
+        if self.named is not None:
+            door.check_cloze(settings, self.tasks[0], self.named)
+        asked = {name: value for name, value in to_dict(settings).items() if name not in ("out", "resume")}
+        origin = door.origin(self.tasks, self.named)
+        self.ledger = Ledger.begin(self.out, asked, origin, resume=settings.resume, command=command)
+        self.report = self.ledger.report
 
     def run(self) -> Report:
         """All stages, seed by seed; the report is on disk after every run."""
         base = self.pretrained()
+        door.check_cloze(self.settings, self.tasks[0], base)
         for seed, task in enumerate(self.tasks):
             self.adapt(base, task, seed)
             self.distil(base, task, seed)
@@ -90,8 +86,9 @@ class Pipeline:
             if self.own:
                 self.time_in_turn(seed)
         self._say("5/5 table and picture")
-        shutil.copytree(self.out / "4-quantised/small-seed-0", self.out / "app", dirs_exist_ok=True)
-        self.report.save(self.out / "report.json")
+        with files.writing_folder(self.out / "app") as temporary:
+            shutil.copytree(self.out / "4-quantised/small-seed-0", temporary, dirs_exist_ok=True)
+        self.ledger.keep()
         self.report.plot(self.out / "report.png")
         return self.report
 
@@ -100,7 +97,7 @@ class Pipeline:
     def pretrained(self) -> Loaded:
         """The language model that all else starts from: trained here, or named; without an MLM head it gets one."""
         folder = self.out / "1-pretrained"
-        if folder.is_dir():
+        if self.ledger.holds(folder):
             return load(str(folder))
         base = self.named or self._from_scratch()
         if self.named is not None:
@@ -114,13 +111,16 @@ class Pipeline:
     def _from_scratch(self) -> Loaded:
         item = recipe(f"micro-bert-{self.tasks[0].language}")
         self._say(f"1/5 pre-train {item.name} from scratch: {item.steps} steps")
-        model, tokenizer, _ = pretrain(item, folder=self.out / "checkpoints", resume=True, progress=self.progress)
+        model, tokenizer, _ = pretrain(
+            item, folder=self.out / CHECKPOINTS / item.name, resume=True, progress=self.progress
+        )
         return Loaded(model, tokenizer)
 
     def _save(self, found: Loaded, folder: Path) -> None:
         with quietly(), files.writing_folder(folder) as temporary:
             found.model.save_pretrained(temporary)
             found.tokenizer.save_pretrained(temporary)
+        self.ledger.keep(folder)
 
     def _train_head(self, base: Loaded) -> None:
         """Train the fresh parameters alone, on unlabelled text; the head's decoder is tied to the embeddings."""
@@ -147,7 +147,7 @@ class Pipeline:
     def adapt(self, base: Loaded, task: Task, seed: int) -> None:
         """The large model from a few examples: both kinds of head fine-tuning, and the method chosen."""
         self._say(f"2/5 adapt to {task.name} from {self.settings.shots} examples a class, seed {seed}")
-        if self.settings.unlabelled and task.note:
+        if task.note:
             self._say(f"    {task.note}")
         heads, options = (LEFT_TO_RIGHT, {"delta": LORA, "lr": LORA_RATE}) if self.left_to_right else (BASELINES, {})
         for name in dict.fromkeys([*heads, self.settings.few_shot]):
@@ -167,7 +167,7 @@ class Pipeline:
 
     def distil(self, base: Loaded, task: Task, seed: int) -> None:
         """The small model: fine-tuned on the same examples, taught by KD, and by TinyBERT if it is of the same kind."""
-        layers, hidden = self._size()
+        layers, hidden = door.student_size(self.settings, self.own)
         self._say(f"3/5 distil into {layers} layers, {hidden} wide, seed {seed}")
         student = self._own_student() if self.own else self._shrunk(base, seed)
         alone, small = "fine-tune [mean]", self._student(seed)
@@ -178,22 +178,18 @@ class Pipeline:
             inner, folder = name == "student, TinyBERT", small if name == self.best else None
             self._once(name, seed, lambda inner=inner: self._distilled(student, task, seed, inner=inner), folder)
 
-    def _size(self) -> tuple[int, int]:
-        layers, hidden = OWN if self.own else SHRUNK
-        return self.settings.student_layers or layers, self.settings.student_hidden or hidden
-
     def _shrunk(self, base: Loaded, seed: int) -> Loaded:
         """The teacher's like, with its tokenizer."""
-        heads, (layers, hidden) = base.model.config.num_attention_heads, self._size()
+        heads, (layers, hidden) = base.model.config.num_attention_heads, door.student_size(self.settings, self.own)
         hidden = heads * math.ceil(hidden / heads)  # the heads must divide the width
         return Loaded(shrink(base.model, layers=layers, hidden=hidden, seed=seed), base.tokenizer)
 
     def _own_student(self) -> Loaded:
         """A BERT with a vocabulary of its own that has read the unlabelled text: one for all seeds."""
         folder, steps = self.out / "3-distilled/untaught", self.settings.student_steps
-        if not folder.is_dir():
+        if not self.ledger.holds(folder):
             self._say(f"    a student of its own learns its words, and {steps} steps of masked language modelling")
-            sizes = dict(zip(("layers", "hidden"), self._size(), strict=True))
+            sizes = dict(zip(("layers", "hidden"), door.student_size(self.settings, self.own), strict=True))
             vocabulary = self.settings.student_vocabulary
             self._save(
                 own_student(self._texts(), **sizes, vocabulary=vocabulary, steps=steps, progress=self.progress), folder
@@ -203,10 +199,6 @@ class Pipeline:
     def _distilled(self, start: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
         """KD from the adapted teacher on all text there is; `inner` adds TinyBERT's losses inside the network first."""
         teacher = load_app(self._teacher(seed))
-        if teacher.card.labels != tuple(task.labels):
-            said, asked = ", ".join(teacher.card.labels), ", ".join(task.labels)
-            raise DataError(f"{self._teacher(seed)}: this teacher answers with {said}, the task asks for {asked}: "
-                            "choose another --out")  # fmt: skip
         rows = [*task.splits["train"], *task.splits["unlabelled"]]
         student = add_head(start.model, task.labels, pooling="mean", seed=seed)
         method = HeadClassifier(start.tokenizer, task.fields)
@@ -224,10 +216,11 @@ class Pipeline:
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         """Rows with the teacher's logits, which are saved as they come and serve the second distillation too."""
         texts = [[row[field] for field in teacher.card.fields] for row in rows]
-        saved = self.out / f"2-adapted/answers-seed-{seed}-{fingerprint(texts)}.npy"
+        saved = self.out / f"2-adapted/answers-seed-{seed}-{fingerprint(texts, teacher.card.files)}.npy"
         logits = distill.teacher_logits(
             teacher.model, teacher.method, rows, keep=saved, progress=wants_progress(self.progress)
         )
+        self.ledger.keep(saved)
         return distill.join_teacher(rows, logits)
 
     # Stage 4
@@ -267,7 +260,7 @@ class Pipeline:
                 folder, trained.model, trained.tokenizer, trained.method, task, quantised=trained.quantised,
                 metrics={task.metric: value}, examples=task.splits["test"][:3],
             )  # fmt: skip
-        self.report.save(self.out / "report.json")
+        self.ledger.keep(folder)
         self._say(f"    {method:<26} {task.metric} {100 * value:5.1f} %   {seconds:5.1f} s")
 
     def _latency(self, trained: Any, task: Task) -> float:
@@ -287,7 +280,7 @@ class Pipeline:
         slow, fast = (statistics.median(times) for times in zip(*turns, strict=True))
         for row, latency, extra in ((large, slow, {}), (small, fast, {"speedup": slow / fast})):
             self.report.add(**{**row.plain(), "latency_ms": latency, **extra})
-        self.report.save(self.out / "report.json")
+        self.ledger.keep()
 
     def _teacher(self, seed: int) -> Path:
         return self.out / f"2-adapted/seed-{seed}"

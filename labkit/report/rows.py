@@ -164,11 +164,15 @@ class Report:
         rows = self._chosen(task, metric or self._metrics()[0])
         return lines(rows, self._limits(), x, label, name, title or self.title)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write command, date, device, versions, bounds and rows as JSON, whole or not at all."""
+    def plain(self) -> dict[str, Any]:
+        """Command, date, device, versions, bounds and rows, as JSON keeps them."""
         head = {"command": self.command, "title": self.title, **self.origin}
         ends = {"chance": self.chance, "ceiling": self.ceiling, "bounds": {k: list(v) for k, v in self.bounds.items()}}
-        write_json(path, {**head, **ends, "rows": [row.plain() for row in self.rows]})
+        return {**head, **ends, "rows": [row.plain() for row in self.rows]}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `plain` as JSON, whole or not at all."""
+        write_json(path, self.plain())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:

@@ -6,13 +6,14 @@ under "raw") and unlabeled.json, one JSON object a line. How a task's rows becom
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
-from labkit.tasks.from_tables import label_index, to_index
+from labkit.errors import DataError, UsageError, listed, unknown
+from labkit.tasks.labels import LabelIndex, label_name
 from labkit.tasks.task import Row, Task, finish_splits, join_notes
 from labkit.tasks.text import read_json_lines
 
@@ -133,7 +134,7 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
 
     Raises UsageError for an unknown task or split, DataError naming file, line and field.
     """
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))  # as it is, where there is no such user
     if folder.name not in FEWCLUE:
         raise unknown("FewCLUE task", folder.name, FEWCLUE)
     if str(split) not in SPLITS:
@@ -142,7 +143,7 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
         raise DataError(f"{folder}: no such folder; it should hold train_{split}.json and its kin")
     form = FEWCLUE[folder.name]
     codes = _label_codes(folder, form)
-    names, index = label_index((), codes)
+    index = LabelIndex((), codes)
     files, notes = _files(folder, str(split))
     splits, undecided = {}, 0
     for part, paths in files.items():
@@ -156,30 +157,28 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
     return Task(
         name=f"fewclue/{folder.name}",
         fields=fields,
-        labels=names,
+        labels=index.names,
         splits=done,
         language="zh",
-        chance=1 / len(names),
-        note=join_notes([*notes, *more]),
+        chance=1 / len(index.names),
+        note=join_notes([*notes, *more, index.note()]),
         patterns=form.patterns,
-        words=form.words if form.words is not None else {name: (name,) for name in names},
+        words=form.words if form.words is not None else {name: (name,) for name in index.names},
     )
 
 
 def available_splits(spec: str) -> tuple[int, ...]:
     """The numbers of the training splits of `FOLDER/eprstmt` whose files are there; the protocol has five, 0 to 4."""
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     return tuple(int(split) for split in SPLITS[:5] if (folder / f"train_{split}.json").is_file())
 
 
 def label_codes(spec: str) -> dict[str, str]:
     """Label name, as in the task's `labels` -> how the files of `FOLDER/tnews` write it: {"体育": "103"}."""
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     if folder.name not in FEWCLUE:
         raise unknown("FewCLUE task", folder.name, FEWCLUE)
-    names, _ = label_index((), codes := _label_codes(folder, FEWCLUE[folder.name]))
-    written = {name: code for code, name in codes.items()}
-    return {name: written[name] for name in names}
+    return {name: code for code, name in _label_codes(folder, FEWCLUE[folder.name]).items()}
 
 
 def _files(folder: Path, split: str) -> tuple[dict[str, list[Path]], list[str]]:
@@ -212,14 +211,15 @@ def _label_codes(folder: Path, form: FewClue) -> dict[str, str]:
     found = {}
     for path in sorted([*folder.glob("train_*.json"), *folder.glob("dev_*.json"), *folder.glob("test_public.json")]):
         for line, raw in read_json_lines(path):
-            code = str(_at(raw, form.label_key, path, line))
-            found[code] = str(_at(raw, form.name_key, path, line)) if form.name_key else code
+            code = label_name(_at(raw, form.label_key, path, line))
+            if code is not None:  # else `_rows` says which row has none
+                found[code] = str(_at(raw, form.name_key, path, line)) if form.name_key else code
     names = list(found.values())
     # two codes of one name stay apart
-    return {c: found[c] if names.count(found[c]) == 1 else f"{found[c]} ({c})" for c in label_index(found)[0]}
+    return {c: found[c] if names.count(found[c]) == 1 else f"{found[c]} ({c})" for c in LabelIndex(found).names}
 
 
-def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Iterator[Row]:
+def _rows(path: Path, form: FewClue, index: LabelIndex, part: str) -> Iterator[Row]:
     """A file's rows. A label of -1 marks one on which OCNLI's annotators did not agree."""
     for line, raw in read_json_lines(path):
         try:
@@ -234,13 +234,13 @@ def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Ite
         if "id" in raw:
             row["id"] = raw["id"]
         if part in ("submission", "unlabelled"):
-            if raw.get(form.label_key) not in (None, ""):
+            if label_name(raw.get(form.label_key)) is not None:
                 told = f"field {form.label_key!r} gives a label, and this file must have none"
                 raise DataError(f"{path}: line {line}: {told}: remove the field, or move the row to a training file")
             row["label"] = None
         else:
-            code, where = str(_at(raw, form.label_key, path, line)), f"{path}: line {line}, field {form.label_key!r}"
-            row["label"] = -1 if code == "-" else to_index(code, index, where)
+            code, where = _at(raw, form.label_key, path, line), f"{path}: line {line}, field {form.label_key!r}"
+            row["label"] = -1 if code == "-" else index.required(code, where)
         if part == "submission":
             row["raw"] = dict(raw)
         yield row
@@ -248,5 +248,5 @@ def _rows(path: Path, form: FewClue, index: Mapping[str, int], part: str) -> Ite
 
 def _at(raw: Raw, key: str, path: Path, line: int) -> Any:
     if key not in raw:
-        raise DataError(f"{path}: line {line}: field {key!r} is missing; the row has {', '.join(raw)}")
+        raise DataError(f"{path}: line {line}: field {key!r} is missing; the row has {listed(raw)}")
     return raw[key]

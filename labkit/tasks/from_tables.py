@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import DataError, UsageError, listed, unknown
+from labkit.tasks.labels import LabelIndex, Labels, label_name
 from labkit.tasks.tables import Column, Table, parse_schema, read_records, read_table
 from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
 from labkit.tasks.text import read_lines
@@ -16,8 +16,6 @@ from labkit.tasks.text import read_lines
 ROLES = ("train", "dev", "test")
 # id, idx, index, sid1, qid2, guid, pairID, prem_id, "#1 ID": keys of a row, not its text
 KEY_NAME = re.compile(r"(.*[^a-z])?([a-z]?id|idx|index|guid|uuid)[0-9]*|pairid", re.IGNORECASE)
-
-Labels = Sequence[str] | Mapping[str, str] | None
 
 
 def table_task(
@@ -40,7 +38,7 @@ def table_task(
     for table in tables:
         require(table, [*texts, label])
     renamed = dict(zip(texts, field_names(texts), strict=True))
-    names, index = label_index([row[label] for row in tables[0].rows], labels)
+    index = LabelIndex((row[label] for row in tables[0].rows), labels)
     splits = {
         role: [_row(table, number, renamed, label, index) for number in range(len(table.rows))]
         for role, table in zip(ROLES, tables, strict=False)
@@ -49,11 +47,11 @@ def table_task(
     task = Task(
         name=f"table:{spec}",
         fields=tuple(renamed.values()),
-        labels=names,
+        labels=index.names,
         splits=done,
         language=guess_language(done["train"], tuple(renamed.values())),
-        chance=majority(done.get("test", done["train"]), len(names)),
-        note=join_notes(notes),
+        chance=majority(done.get("test", done["train"]), len(index.names)),
+        note=join_notes([*notes, index.note()]),
     )
     if not unlabelled:
         return task
@@ -77,17 +75,18 @@ def choose_fields(columns: Iterable[Column], fields: Sequence[str] | None, label
         if column.type == "str" and column.count == 1 and column.name != label and not KEY_NAME.fullmatch(column.name)
     ]
     if not chosen:
-        raise DataError(f"{where}: no text column among {', '.join(known)}; name it with fields=('…',)")
+        raise DataError(f"{where}: no text column among {listed(known)}; call it text, or name it with fields=('…',)")
     return chosen
 
 
 def require(table: Table, names: Iterable[str]) -> None:
     """Raise DataError for a column that `table` lacks."""
-    have = [column.name for column in table.columns]
+    have = {column.name: None for column in table.columns}  # as quick to look up as a set, in order
     for name in names:
         if name not in have:
             mend = (
-                ". Name the label column with label='…'; a file without a header needs schema='text:str:1,label:str:1'"
+                ". Call the label column so, or name it with label='…'; a file without a header needs "
+                "schema='text:str:1,label:str:1'"
             )
             raise DataError(
                 f"{table.path}: missing column: {unknown('column', name, have)}{mend if name == 'label' else ''}"
@@ -99,41 +98,16 @@ def field_names(texts: Sequence[str]) -> tuple[str, ...]:
     return {1: ("text",), 2: ("text_a", "text_b")}.get(len(texts), tuple(texts))
 
 
-def label_index(values: Iterable[Any], labels: Labels = None) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Label names in index order, and the index of each label as it stands in the data.
-
-    Without `labels`, those that occur: whole numbers by size, otherwise by spelling. A mapping also renames them.
-    """
-    if isinstance(labels, Mapping):
-        return tuple(labels.values()), {str(code): at for at, code in enumerate(labels)}
-    if labels is None:
-        found = {str(value) for value in values} - {""}
-        whole = all(re.fullmatch("-?[0-9]+", name) for name in found)
-        labels = sorted(found, key=lambda name: (int(name), name) if whole else (0, name))
-    names = tuple(map(str, labels))
-    return names, {name: at for at, name in enumerate(names)}
-
-
-def to_index(value: Any, index: Mapping[str, int], where: str) -> int:
-    """The index of a label; DataError beginning with `where` for one that is empty or unknown."""
-    name = str(value)
-    if name in index:
-        return index[name]
-    if not name:
-        raise DataError(f"{where}: the label is empty; rows without one belong in unlabelled='FILE'")
-    raise DataError(f"{where}: {unknown('label', name, index)}")
-
-
 def guess_language(rows: Sequence[Row], fields: tuple[str, ...]) -> str:
-    """ "zh" where a fifth of the first texts' characters are Chinese, else "en"."""
-    sample = "".join(row[name] for row in rows[:100] for name in fields)
+    """ "zh" where a fifth of the characters of a hundred texts from all over `rows` are Chinese, else "en"."""
+    sample = "".join(row[name] for row in rows[:: len(rows) // 100 + 1] for name in fields)
     return "zh" if sum("\u4e00" <= letter <= "\u9fff" for letter in sample) > len(sample) / 5 else "en"
 
 
-def _row(table: Table, number: int, renamed: Mapping[str, str], label: str, index: Mapping[str, int]) -> Row:
+def _row(table: Table, number: int, renamed: Mapping[str, str], label: str, index: LabelIndex) -> Row:
     values = table.rows[number]
     row: Row = {new: values[old] for old, new in renamed.items()}
-    row["label"] = to_index(values[label], index, f"{table.path}: line {table.lines[number]}, field {label!r}")
+    row["label"] = index.required(values[label], f"{table.path}: line {table.lines[number]}, field {label!r}")
     for name, value in values.items():
         if name not in renamed and name != label:
             row.setdefault(name, value)
@@ -174,9 +148,9 @@ def add_unlabelled(
 def _without_labels(table: Table, label: str) -> None:
     """A label that would be dropped in silence is an error."""
     for line, row in zip(table.lines, table.rows, strict=True):
-        if row.get(label, "").strip():
+        if (name := label_name(row.get(label))) is not None:
             raise DataError(
-                f"{table.path}: line {line}, field {label!r}: {row[label][:40]!r} is a label, and this file must have"
+                f"{table.path}: line {line}, field {label!r}: {name[:40]!a} is a label, and this file must have"
                 " none: empty the field, or move the row to a training file"
             )
 
@@ -194,4 +168,4 @@ def _bare_table(path: str, names: list[str], schema: str | None, encoding: str) 
         return table
     if len(first[1]) == len(names):
         return read_table(path, [Column(name) for name in names], False, encoding)
-    raise DataError(f"{path}: line 1: a header with {', '.join(map(repr, names))} is expected, or these columns alone")
+    raise DataError(f"{path}: line 1: a header with {listed(map(repr, names))} is expected, or these columns alone")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labkit.errors import DataError, LabkitError, UsageError, unknown
-from labkit.tasks.from_tables import KEY_NAME, Labels, field_names, guess_language, label_index, to_index
+from labkit.errors import DataError, LabkitError, UsageError, listed, unknown
+from labkit.tasks.from_tables import KEY_NAME, field_names, guess_language
+from labkit.tasks.labels import LabelIndex, Labels, label_name
 from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
 
 SPLIT_NAMES = {
@@ -18,7 +19,7 @@ SPLIT_NAMES = {
     "unsupervised": "unlabelled",
     "unlabeled": "unlabelled",
 }
-HIDDEN = (None, -1)  # the hub's sign for a label that is kept back
+KEPT_BACK = "-1"  # the hub's sign for a label that is not told
 
 
 def hub_task(spec: str, **options: Any) -> Task:
@@ -54,8 +55,9 @@ def from_datasets(
     """A task from a `datasets.Dataset` (all "train"), a mapping of split names to rows, or an iterator of dictionaries.
 
     `fields` are the text columns; found by themselves where the data declares its columns, so an iterator needs them.
-    Label names come from `labels`, else from a ClassLabel column or the values in "train". A test split whose labels
-    are all hidden (-1 or None) becomes "submission". Raises UsageError and DataError.
+    Label names come from `labels`, else from a ClassLabel column or the values in "train". -1 is a label that is kept
+    back, unless `labels` names it, or it stands among others in "train" and nothing declares them. A test split without
+    any label becomes "submission"; the note counts the rows without one elsewhere. Raises UsageError and DataError.
     """
     parts = dict(data) if isinstance(data, Mapping) else {"train": data}
     features = getattr(next(iter(parts.values()), None), "features", None)
@@ -64,8 +66,8 @@ def from_datasets(
     raw = {SPLIT_NAMES.get(split, split): _rows(rows, split, name) for split, rows in parts.items()}
     if labels is None and hasattr((features or {}).get(label), "names"):
         labels = dict(enumerate(features[label].names))  # type: ignore[index]
-    values = [row[label] for row in raw.get("train", []) if row.get(label) not in HIDDEN]
-    names, index = label_index(values, labels)
+    values = [row.get(label) for row in raw.get("train", [])]
+    index = LabelIndex(values if {*map(label_name, values)} - {KEPT_BACK, None} else (), labels)
     splits = {}
     for split, rows in raw.items():
         where = f"{name}: split {split!r}, row"
@@ -73,16 +75,28 @@ def from_datasets(
     if splits.get("test") and all(row["label"] is None for row in splits["test"]):
         splits["submission"] = splits.pop("test")
     done, notes = finish_splits(splits, tuple(renamed.values()))
+    notes += _said_of_labels(done, index, labels)
     return Task(
         name=name,
         fields=tuple(renamed.values()),
-        labels=names,
+        labels=index.names,
         splits=done,
         metric=metric,
         language=language or guess_language(next(iter(done.values()), []), tuple(renamed.values())),
-        chance=majority(done.get("test", done.get("train", [])), len(names)) if metric == "accuracy" else None,
+        chance=majority(done.get("test", done.get("train", [])), len(index.names)) if metric == "accuracy" else None,
         note=join_notes(notes),
     )
+
+
+def _said_of_labels(splits: Mapping[str, Sequence[Row]], index: LabelIndex, labels: Labels) -> list[str]:
+    """How many rows have no label, whether -1 is one, and what `index` has to say."""
+    notes = []
+    for split in ("train", "dev", "test"):
+        if none := sum(row["label"] is None for row in splits.get(split, [])):
+            notes.append(f"{none} of {len(splits[split])} {split} rows have no label")
+    if labels is None and KEPT_BACK in index:
+        notes.append("-1 is read as a label; labels=… without it leaves those rows unlabelled")
+    return [*notes, index.note()]
 
 
 def _texts(features: Mapping[str, Any] | None, fields: Sequence[str] | None, label: str, name: str) -> list[str]:
@@ -98,7 +112,7 @@ def _texts(features: Mapping[str, Any] | None, fields: Sequence[str] | None, lab
         and not KEY_NAME.fullmatch(column)
     ]
     if not found:
-        raise DataError(f"{name}: no text column among {', '.join(features)}; name it with fields=('…',)")
+        raise DataError(f"{name}: no text column among {listed(features)}; name it with fields=('…',)")
     return found
 
 
@@ -112,13 +126,16 @@ def _rows(rows: Iterable[Mapping[str, Any]], split: str, name: str) -> list[Mapp
     return listed
 
 
-def _row(raw: Mapping[str, Any], renamed: Mapping[str, str], label: str, index: Mapping[str, int], where: str) -> Row:
+def _row(raw: Mapping[str, Any], renamed: Mapping[str, str], label: str, index: LabelIndex, where: str) -> Row:
     for old in renamed:
         if old not in raw:
             raise DataError(f"{where}: missing column: {unknown('column', old, raw)}")
+        if not isinstance(raw[old], str):
+            raise DataError(f"{where}: field {old!r} must be a text; it holds {raw[old]!r:.60}")
     row: Row = {new: raw[old] for old, new in renamed.items()}
     value = raw.get(label)
-    row["label"] = None if value in HIDDEN else to_index(value, index, f"{where}, field {label!r}")
+    told = KEPT_BACK in index or value not in (-1, KEPT_BACK)
+    row["label"] = index.index(value, f"{where}, field {label!r}") if told else None
     for key, extra in raw.items():
         if key not in renamed and key != label:
             row.setdefault(key, extra)

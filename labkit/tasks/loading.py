@@ -8,8 +8,9 @@ from typing import Any
 
 from labkit.errors import UsageError, unknown
 from labkit.tasks.fewclue import fewclue_task
-from labkit.tasks.from_tables import Labels, add_unlabelled, table_task
+from labkit.tasks.from_tables import add_unlabelled, table_task
 from labkit.tasks.hub import from_datasets, hub_task
+from labkit.tasks.labels import Labels
 from labkit.tasks.task import Task
 
 COLUMNS = ("fields", "label", "labels")

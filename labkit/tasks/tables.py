@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.delimited import comma_records, tab_records
 from labkit.tasks.text import read_text
+from labkit.tasks.writing import FORMULA
 
 Record = tuple[int, list[str]]  # line number, cells
-INTEGER = re.compile(r"[+-]?[0-9]+")
+INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
-MARKED = re.compile(r"'+[=+\-@\t\r]")
+MARKED = re.compile(f"'{FORMULA.pattern}")
 
 
 def _integer(cell: str) -> int:
@@ -31,9 +32,10 @@ def _integer(cell: str) -> int:
 
 
 def _number(cell: str) -> float:
-    if "_" in cell:
-        raise ValueError("a number is expected")
-    return float(cell)
+    try:
+        return float("no" if "_" in cell else cell)
+    except ValueError:  # whose words repeat the cell, however long
+        raise ValueError("a number is expected") from None
 
 
 def _flag(cell: str) -> bool:
@@ -82,16 +84,18 @@ def parse_schema(schema: str) -> tuple[Column, ...]:
     for part in schema.split(","):
         pieces = [piece.strip() for piece in part.rsplit(":", 2)]
         if len(pieces) != 3 or not pieces[0]:
-            raise UsageError(f"schema {schema!r}: {part!r} is not name:type:count, as in 'sent:str:1,label:str:1'")
+            raise UsageError(
+                f"schema {schema!r:.200}: {part!r:.200} is not name:type:count, as in 'sent:str:1,label:str:1'"
+            )
         name, kind, count = pieces
         if kind not in TYPES:
-            raise UsageError(f"schema {schema!r}: column {name!r}: {unknown('type', kind, TYPES)}")
+            raise UsageError(f"schema {schema!r:.200}: column {name!r:.200}: {unknown('type', kind, TYPES)}")
         if not re.fullmatch("[1-9][0-9]*", count):
-            raise UsageError(f"schema {schema!r}: column {name!r}: count must be 1 or more, not {count!r}")
+            raise UsageError(f"schema {schema!r:.200}: column {name!r:.200}: count must be 1 or more, not {count!r}")
         columns.append(Column(name, kind, int(count)))
     names = [column.name for column in columns]
     if len(set(names)) < len(names):
-        raise UsageError(f"schema {schema!r}: two columns have one name")
+        raise UsageError(f"schema {schema!r:.200}: two columns have one name")
     return tuple(columns)
 
 
@@ -99,9 +103,10 @@ def read_records(path: str | os.PathLike[str], encoding: str = "utf-8") -> Itera
     """(line number, cells) of each record of a .csv, .tsv or tab-separated .txt. Raises DataError as `read_table`."""
     ending = Path(path).suffix.lower()
     text = read_text(path, encoding)
-    if ending == ".csv":
-        return ((line, [_restored(cell) for cell in cells]) for line, cells in comma_records(text, path))
-    if ending in (".tsv", ".txt"):
+    if ending in (".csv", ".tsv"):
+        records = comma_records(text, path) if ending == ".csv" else tab_records(text, path)
+        return ((line, [_restored(cell) for cell in cells]) for line, cells in records)
+    if ending == ".txt":
         return tab_records(text, path)
     raise UsageError(f"{path}: name it .tsv (tabs, no quoting) or .csv (commas, quotes), so that its form is plain")
 
@@ -115,7 +120,7 @@ def read_table(
     """Read a table with a schema, or with a first line that names the columns (all of type str then).
 
     With a schema a first line equal to the column names is a header and skipped; `header=True` skips the first line
-    whatever it says, `header=False` never. In .csv the mark that `write_table` puts before a formula is taken off.
+    whatever it says, `header=False` never. The mark that `write_table` puts before a formula is taken off.
     Raises DataError naming file, line and field.
     """
     records = list(read_records(path, encoding))
@@ -140,19 +145,21 @@ def _named(path: Any, line: int, cells: list[str], header: bool | None) -> tuple
     """The columns that a header line names."""
     if header is False:
         raise UsageError(f"{path}: without a header the columns need a schema, such as schema='text:str:1,label:str:1'")
+    seen: set[str] = set()
     for number, name in enumerate(cells, start=1):
-        if not name or name in cells[: number - 1]:
-            problem = f"names {name!r} twice" if name else f"leaves column {number} without a name"
+        if not name or name in seen:
+            problem = f"names {name[:60]!r} twice" if name else f"leaves column {number} without a name"
             raise DataError(
-                f"{path}: line {line}: the header {problem}; where the first line is data, "
-                "pass a schema, such as schema='text:str:1,label:str:1'"
+                f"{path}: line {line}: the header {problem}; where the first line is data, put a line of names above "
+                "it, or pass a schema, such as schema='text:str:1,label:str:1'"
             )
+        seen.add(name)
     return tuple(Column(name) for name in cells)
 
 
 def _row(path: Any, columns: tuple[Column, ...], line: int, cells: list[str]) -> dict[str, Any]:
     if len(cells) != len(columns):
-        names = ", ".join(column.name for column in columns)
+        names = listed(column.name for column in columns)
         raise DataError(f"{path}: line {line}: {len(cells)} fields, {len(columns)} expected ({names})")
     row = {}
     for column, cell in zip(columns, cells, strict=True):
@@ -160,7 +167,9 @@ def _row(path: Any, columns: tuple[Column, ...], line: int, cells: list[str]) ->
             row[column.name] = column.read(cell)
         except ValueError as error:
             kind = f"{column.type}:{column.count}"
-            raise DataError(f"{path}: line {line}, field {column.name!r} ({kind}): {cell[:60]!r}: {error}") from None
+            raise DataError(
+                f"{path}: line {line}, field {column.name!r:.200} ({kind}): {cell[:60]!r}: {error}"
+            ) from None
     return row
 
 

@@ -6,12 +6,15 @@ Rows are plain dictionaries, `{"text": "a fine film", "label": 1}`: every name i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.metrics import METRICS
+from labkit.tasks.text import HALF, check_whole
 
 Row = dict[str, Any]
 
@@ -41,15 +44,34 @@ class Task:
             for number, row in enumerate(rows, start=1):
                 _check_row(self, f"task {self.name}: split {split!r}, row {number}", row)
 
+    @property
+    def title(self) -> str:
+        """The name for what is handed on, without folders of this machine: "table:train.tsv,dev.tsv"."""
+        kind, colon, rest = self.name.partition(":")
+        if kind == "table" and colon:
+            return kind + colon + ",".join(PureWindowsPath(path).name for path in rest.split(","))  # any system's path
+        folder = rest if kind == "hub" else self.name
+        absolute = any(system(folder).is_absolute() for system in (PurePosixPath, PureWindowsPath))
+        local = absolute or folder.startswith(("~", "."))
+        return self.name.removesuffix(folder) + PureWindowsPath(folder).name if local else self.name
+
     def few_shot(self, shots: int, seed: int, dev: bool = True) -> Task:
         """`shots` rows of each label to train on, and as many others for "dev" if `dev`. Deterministic in (rows, seed).
 
-        What is left of "train" joins "unlabelled" without its label. For one seed, fewer shots are a subset of more.
+        What is left of "train" joins "unlabelled" without its label; a text of the new train or dev stands nowhere
+        else. For one seed, fewer shots are a subset of more. A text with two labels is drawn for neither; the note
+        counts them.
         Raises DataError where a label has too few rows.
         """
         from labkit.tasks.sampling import few_shot
 
         return few_shot(self, shots, seed, dev)
+
+    def limited(self, split: str, most: int) -> Task:
+        """At most `most` rows of `split`, drawn by a fixed seed, each label in its share; the note says so."""
+        from labkit.tasks.sampling import limited
+
+        return limited(self, split, most)
 
     @classmethod
     def from_datasets(cls, data: Any, **options: Any) -> Task:
@@ -119,7 +141,7 @@ def _check_settings(task: Task) -> None:
         if not all(isinstance(name, str) and name for name in names):
             raise UsageError(f"task {task.name}: every {what} needs a name of at least one character, not {names!r}")
         if len(set(names)) < len(names):
-            raise UsageError(f"task {task.name}: two {what}s have one name: {', '.join(names)}")
+            raise UsageError(f"task {task.name}: two {what}s have one name: {listed(names)}")
     if "label" in task.fields:
         raise UsageError(f"task {task.name}: a text field cannot be called 'label'; rename it")
     if task.metric not in METRICS:
@@ -127,11 +149,19 @@ def _check_settings(task: Task) -> None:
     for what, value in (("chance", task.chance), ("ceiling", task.ceiling)):
         if value is not None and not 0 <= value <= 1:
             raise UsageError(f"task {task.name}: {what} must lie in [0, 1], not {value!r}; 90 % is 0.9")
+    for pattern in task.patterns:
+        bare = pattern.replace("{{", "")  # a brace itself, no field
+        if not any(re.search(rf"\{{{re.escape(name)}[|}}]", bare) for name in task.fields):
+            places = " or ".join(f"{{{name}}}" for name in task.fields)
+            raise UsageError(f"task {task.name}: pattern {pattern!r} reads nothing of the row: write {places} into it")
     for label, words in task.words.items():
         if label not in task.labels:
             raise UsageError(f"task {task.name}: words: {unknown('label', label, task.labels)}")
         if isinstance(words, str) or not words or not all(isinstance(word, str) and word for word in words):
             raise UsageError(f"task {task.name}: the words of label {label!r} must be a tuple of texts, not {words!r}")
+    words = [word for some in task.words.values() for word in some]
+    if HALF.search("\n".join([*task.fields, *task.labels, *task.patterns, *words])):
+        raise UsageError(f"task {task.name}: a field, label, pattern or label word has half a character: write it anew")
 
 
 def _check_row(task: Task, where: str, row: Row) -> None:
@@ -139,10 +169,9 @@ def _check_row(task: Task, where: str, row: Row) -> None:
         raise DataError(f"{where}: a row must be a dictionary, not {type(row).__name__}")
     for name in task.fields:
         if not isinstance(row.get(name), str):
-            found = (
-                f"it holds {row[name]!r:.60}" if name in row else f"the row has {', '.join(map(str, row)) or 'none'}"
-            )
+            found = f"it holds {row[name]!r:.60}" if name in row else f"the row has {listed(row)}"
             raise DataError(f"{where}: field {name!r} must be a text; {found}")
+        check_whole(row[name], f"{where}: field {name!r}")
     label = row.get("label")
     if label is None:
         return

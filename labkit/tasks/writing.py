@@ -1,6 +1,6 @@
 """Tables that other programs open: written whole or not at all, and harmless in a spreadsheet.
 
-A spreadsheet runs a cell that begins with = + - @ (or a tab or CR before one) as a formula. In .csv such a cell gets a
+A spreadsheet runs a cell that begins with = + - @ (or a tab or line end before one) as a formula. Such a cell gets a
 mark, an apostrophe in front, which `read_table` takes off again; numbers such as -5 or +1.5e3 stay as they are.
 """
 
@@ -16,7 +16,7 @@ from labkit.errors import DataError, UsageError
 from labkit.files import write_text
 
 # an apostrophe before the sign is itself marked, so that taking one mark off always restores the text
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of a character that UTF-8 cannot hold
 
@@ -65,16 +65,19 @@ def _checked(text: str) -> str:
     return text
 
 
+def _marked(text: str) -> str:
+    text = _checked(text)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+
+
 def _tab_cell(text: str) -> str:
     if "\t" in text or "\n" in text or "\r" in text:
         raise ValueError(f"{text[:40]!r} holds a tab or a line end, which .tsv cannot; write a .csv instead")
-    return _checked(text)
+    return _marked(text)
 
 
 def _comma_cell(text: str) -> str:
-    text = _checked(text)
-    if FORMULA.match(text) and not NUMBER.fullmatch(text):
-        text = "'" + text
+    text = _marked(text)
     if text == "" or any(mark in text for mark in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,7 +23,9 @@ from labkit.errors import LabkitError, TrainingError, UsageError
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Any], np.random.Generator], Batch]
 POOL = 50  # batches sorted by length together: enough to pad little, few enough to stay random
+CHECK = 5.0  # seconds between two looks at the loader workers
 ORDER = 1 << 40  # third word of the order's seed, where a batch's generator has its index
+COUNT = "count"
 
 
 class Batches:
@@ -31,7 +34,8 @@ class Batches:
     `rows` is a list, a `datasets.Dataset` or any sequence; `collate(rows, rng)` makes a dict of tensors from some of
     them, `rng` being `np.random.default_rng((seed, epoch, index))`. `batch_size` counts rows over all ranks: rank r of
     w collates rows r, r + w, … of each batch with the generator of (seed, epoch, index, r), so the number of ranks
-    does not change the order. A batch of fewer rows than ranks gives the ranks left over its first row again.
+    does not change the order. A batch of fewer rows than ranks gives the ranks left over its first row again, to count
+    for nothing.
     `lengths` (one number a row) puts rows of like length into a batch; `workers` processes collate ahead;
     `drop_last` leaves out a last batch that is not full. Raises UsageError for no rows or sizes that make no sense.
     """
@@ -94,17 +98,22 @@ class Batches:
         """Batch `number`, counted through all epochs from 0: the share of one rank of `world`."""
         epoch, index = divmod(number, len(self))
         chosen = self.order(epoch)[index]
+        spare = rank >= len(chosen)  # a rank for which no row is left
         if world > 1:
-            mine = chosen[rank::world]
-            chosen = mine if len(mine) else chosen[:1]
+            chosen = chosen[:1] if spare else chosen[rank::world]
         key = (self.seed, epoch, index) if world == 1 else (self.seed, epoch, index, rank)
         batch = self.collate(take(self.rows, chosen), np.random.default_rng(key))
         if not isinstance(batch, Mapping):
             raise UsageError(f"collate must return a dict of tensors, not a {type(batch).__name__}")
-        return dict(batch)
+        return {**batch, **dict.fromkeys([COUNT, *counts_of(batch)], 0)} if spare else dict(batch)
 
-    def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Batches `start` … `stop` - 1, counted through all epochs; worker processes end with the iterator."""
+    def stream(
+        self, start: int, stop: int, *, rank: int = 0, world: int = 1, seconds: float = 600.0
+    ) -> Iterator[Batch]:
+        """Batches `start` … `stop` - 1, counted through all epochs; worker processes end with the iterator.
+
+        TrainingError where a worker dies, or makes no batch in `seconds`.
+        """
         if not self.workers or stop <= start:
             for number in range(start, stop):
                 yield self.make(number, rank, world)
@@ -118,9 +127,12 @@ class Batches:
             worker_init_fn=_quiet_worker,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # else the loader draws from the run's own randomness
+            timeout=min(CHECK, seconds),
         )
+        running = iter(loader)
         try:
-            for batch in loader:
+            for _ in range(start, stop):
+                batch = _next(running, seconds)
                 if isinstance(batch, LabkitError):
                     raise batch
                 yield batch
@@ -128,6 +140,8 @@ class Batches:
             if re.search("exited unexpectedly|is killed by signal", str(error)):
                 raise TrainingError(f"a loader worker died: {error}; try fewer workers, or workers=0") from error
             raise
+        finally:
+            _end(running)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`, from batch `start` on."""
@@ -155,6 +169,29 @@ class Curriculum(Batches):
         if number < self.turn:
             return self.first.make(number, rank, world)
         return self.then.make(number - self.turn, rank, world)
+
+
+def _next(running: Any, seconds: float) -> Any:
+    """The next batch of the loader `running`, waited for as long as its workers live, for at most `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return next(running)
+        except RuntimeError as error:
+            if "DataLoader timed out" not in str(error):
+                raise
+            if time.monotonic() >= end:
+                what = "is it frozen, or does collate not come to its end? Try workers=0"
+                raise TrainingError(f"a loader worker has made no batch for {seconds:g} s: {what}") from error
+
+
+def _end(running: Any) -> None:
+    """End a loader's workers: by SIGKILL those that are frozen, for which the interpreter would wait at its exit."""
+    running._shutdown_workers()
+    for worker in running._workers:
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
 
 
 class _Items(Dataset):
@@ -222,10 +259,49 @@ def count_tokens(batch: Mapping[str, Any]) -> int:
     return batch["input_ids"].numel() if torch.is_tensor(batch.get("input_ids")) else 0
 
 
-def count_terms(batch: Mapping[str, Any]) -> float:
+def count_terms(batch: Mapping[str, Any], name: str = COUNT) -> float:
     """How many terms the batch's mean loss is over: its "count" (a number or one a row), else its rows."""
-    count = batch.get("count")
+    count = batch.get(name)
     return count_rows(batch) if count is None else float(count.sum() if torch.is_tensor(count) else count)
+
+
+def counts_of(batch: Mapping[str, Any]) -> list[str]:
+    """The batch's "count:NAME"s: how many terms further means of its loss are over."""
+    return sorted(name for name in batch if name.startswith(f"{COUNT}:"))
+
+
+def uncounted(batch: Mapping[str, Any]) -> Batch:
+    """The batch as an objective sees it, without what only says how many terms there are."""
+    return {name: value for name, value in batch.items() if name.partition(":")[0] != COUNT}
+
+
+def totals_of(batches: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The terms of a step's micro-batches, by the names of their counts. UsageError where these differ."""
+    names = counts_of(batches[0])
+    if any(counts_of(batch) != names for batch in batches):
+        raise UsageError(
+            f"some batches have {', '.join(names) or 'no count:NAME'}, others not: give every batch the same"
+        )
+    return {name: sum(count_terms(batch, name) for batch in batches) for name in (COUNT, *names)}
+
+
+def weighed(batch: Mapping[str, Any], totals: Mapping[str, float], even: float) -> tuple[float, Batch]:
+    """A micro-batch's share of its step, and what the objective sees of it: no counts, and a weight for each further
+    mean, which `weight_of` finds.
+
+    `totals` are the counts of the whole step. The loss times the share, and in it each further mean times its weight,
+    add up to the loss of all micro-batches at once. `even` is the share where the step has no terms at all.
+    """
+    share, plain = count_terms(batch) / totals[COUNT] if totals[COUNT] else even, uncounted(batch)
+    for name in counts_of(batch):
+        own = count_terms(batch, name) / totals[name] if totals[name] else share
+        plain[f"weight:{name.removeprefix(f'{COUNT}:')}"] = own / share if share else 0.0
+    return share, plain
+
+
+def weight_of(batch: Mapping[str, Any], name: str) -> float:
+    """What an objective multiplies its mean over the terms "count:NAME" by; 1 where the batch is a step of its own."""
+    return batch.get(f"weight:{name}", 1.0)
 
 
 def split(batch: Batch, pieces: int) -> list[Batch]:
@@ -238,8 +314,9 @@ def split(batch: Batch, pieces: int) -> list[Batch]:
     parts = []
     for low, high in zip(bounds, bounds[1:], strict=False):
         part = {name: value[low:high] if _per_row(value, rows) else value for name, value in batch.items()}
-        if "count" in batch and not _per_row(batch["count"], rows):
-            part["count"] = (high - low) * count_terms(batch) / rows
+        for name in (COUNT, *counts_of(batch)):
+            if name in batch and not _per_row(batch[name], rows):
+                part[name] = (high - low) * count_terms(batch, name) / rows
         parts.append(part)
     return parts
 

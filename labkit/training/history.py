@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labkit.errors import TrainingError
 
@@ -56,7 +56,16 @@ class Losses:
         self.pending.clear()
         for value in values:
             if not math.isfinite(value):
-                step, last = len(self.history.losses) + 1, self.history.folder
-                kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written"
-                raise TrainingError(f"step {step}: the loss is {value}; lower lr or raise warmup ({kept})")
+                raise self._error(len(self.history.losses) + 1, f"the loss is {value}")
             self.history.losses.append(value)
+
+    def check(self, model: nn.Module) -> None:
+        """TrainingError where the last step left weights that are no numbers: no later loss would tell."""
+        broken = next((name for name, value in model.named_parameters() if not value.isfinite().all()), None)
+        if broken is not None:
+            raise self._error(self.history.steps, f"it left {broken!r} with weights that are no numbers")
+
+    def _error(self, step: int, what: str) -> TrainingError:
+        last = self.history.folder
+        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written"
+        return TrainingError(f"step {step}: {what}; lower lr or raise warmup ({kept})")

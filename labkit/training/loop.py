@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,16 @@ from labkit.config import strict
 from labkit.errors import TrainingError, UsageError
 from labkit.lab import wants_progress
 from labkit.training import randomness, resuming, signals
-from labkit.training.batches import Batch, Batches, as_batches, count_rows, count_terms, count_tokens, split
+from labkit.training.batches import (
+    Batch,
+    Batches,
+    as_batches,
+    count_rows,
+    count_tokens,
+    split,
+    totals_of,
+    weighed,
+)
 from labkit.training.engine import AccelerateEngine, Engine, Objective, carrier, isolated
 from labkit.training.history import LAG, History, Losses
 from labkit.training.settings import Training, learning_rate
@@ -46,25 +55,30 @@ def fit(
     engine: Engine | None = None,
     progress: bool | None = None,
     on_step: OnStep | None = None,
+    identity: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> History:
     """Train `model` in place on `objective(model, batch) -> scalar loss`; `settings` are the fields of `Training`.
 
     All randomness comes from `seed`, and the process's generators are as before when `fit` returns; so are the
     train/eval modes. The model moves to the device and stays there. Micro-batches of a step, and the ranks' shares, are
-    weighted by "count" (terms of the mean loss: a number, or one a row; the objective does not see it), else by rows.
+    weighted by "count" (terms of the mean loss: a number, or one a row; the objective does not see it), else by rows. A
+    loss with further means over other things has a "count:NAME" for each in every batch, and multiplies that mean by
+    `weight_of(batch, NAME)`.
 
     With `folder`, checkpoints are written every `save_every` steps and at the end; `resume` goes on from the newest
     whole one, to the same bits as without the stop, and starts afresh where there is none. Ctrl-C leaves a checkpoint
     and raises KeyboardInterrupt, SIGTERM leaves one and exits with 143. `on_step(step, loss)` is called after each step
     (counted from 1) and stops the run by returning True; on a GPU it costs a wait a step. `engine` replaces accelerate
-    (and then `objective` is the engine's business). `progress` None shows a bar on a terminal, on rank 0.
+    (and then `objective` is the engine's business). `progress` None shows a bar on a terminal, on rank 0. A resumed run
+    must have the rows, the method (its object's fields as `fit` begins) and the trainable parameters of the first, and
+    the same `identity` (plain values: a model's name, a version).
 
     Out of memory: the step is done again with micro-batches cut in half, which leaves the effective batch as it was.
     (An objective whose rows see one another, as in-batch contrast, then sees fewer.) Raises UsageError for settings,
-    TrainingError for a loss that is no number (on a GPU up to 16 steps later, but before anything is saved) or for no
-    memory even for one row, or naming the rank that failed, died or hangs, of several; CheckpointError for checkpoints
-    that are damaged or of another run.
+    TrainingError for a loss that is no number (on a GPU up to 16 steps later, but before anything is saved), for such
+    weights at the end, or for no memory even for one row, or naming the rank that failed, died or hangs, of several;
+    CheckpointError for checkpoints that are damaged or of another run.
     """
     run_settings, data = strict(Training, settings), as_batches(batches)
     with contextlib.ExitStack() as stack:
@@ -75,6 +89,7 @@ def fit(
             stack.enter_context(engine)
         run = _Run(model, objective, data, run_settings, engine)
         run.on_step = on_step
+        run.identity = {f"identity.{name}": value for name, value in (identity or {}).items()}
         stack.enter_context(run.watch)
         stack.enter_context(randomness.seeded(run_settings.seed + 7919 * run.rank, run.device))
         if folder is not None:
@@ -102,7 +117,8 @@ class _Run:
     """One call of `fit`: what changes from step to step."""
 
     def __init__(self, model: nn.Module, objective: Objective, data: Batches, settings: Training, engine: Any) -> None:
-        self.model, self.carrier, self.data = model, carrier(objective), data
+        self.model, self.objective, self.carrier, self.data = model, objective, carrier(objective), data
+        self.identity: dict[str, Any] = {}  # what a resumed run must have in common with this one
         self.settings, self.engine = settings, engine
         own = next(model.parameters(), torch.zeros(0)).device
         self.device: torch.device = getattr(engine, "device", own)
@@ -144,7 +160,7 @@ class _Run:
         """Step after step to the end, a stop, a signal or an error."""
         done, began = self.history.steps, time.perf_counter()
         start, stop = done * self.settings.accumulate, self.settings.micro_batches(len(self.data))
-        stream = self.data.stream(start, stop, rank=self.rank, world=self.world)
+        stream = self.data.stream(start, stop, rank=self.rank, world=self.world, seconds=self.settings.timeout)
         self.random = self.random or randomness.capture(self.device)
         with signals.Signals(self.folder is not None) as caught, contextlib.closing(stream):
             try:
@@ -168,14 +184,15 @@ class _Run:
         if self.world == 1:
             signals.leave(caught.received)
         chunk = list(islice(stream, self.settings.accumulate))
-        local = [sum(map(count_terms, chunk)), sum(map(count_tokens, chunk)), caught.received or 0]
-        terms, tokens, signal = self.engine.total(local) if self.world > 1 else local
+        totals = totals_of(chunk)
+        local = [sum(map(count_tokens, chunk)), caught.received or 0, *totals.values()]
+        tokens, signal, *terms = self.engine.total(local) if self.world > 1 else local
         if self.world > 1 and signal:  # all ranks stop at the same step
             self.together = True
             signals.leave(signals.agreed(int(signal)))
         if hasattr(self.engine, "set_lr"):
             self.engine.set_lr(learning_rate(self.settings, step, self.total))
-        self.losses.add(self._gradients(step, chunk, terms))
+        self.losses.add(self._gradients(step, chunk, dict(zip(totals, terms, strict=True))))
         self.updating = True
         self.engine.step()
         self.updating = False
@@ -183,11 +200,11 @@ class _Run:
         self.history.tokens += int(tokens)
         self.random = randomness.capture(self.device)
 
-    def _gradients(self, step: int, chunk: list[Batch], terms: float) -> Tensor:
+    def _gradients(self, step: int, chunk: list[Batch], totals: dict[str, float]) -> Tensor:
         """The step's loss, its gradients being in place; smaller pieces when memory runs out."""
         while True:
             try:
-                return self._accumulate(chunk, terms)
+                return self._accumulate(chunk, totals)
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
@@ -195,12 +212,11 @@ class _Run:
             # Outside the handler, where the error no longer holds the tensors of the failed attempt.
             self._halve(step, chunk, reason)
 
-    def _accumulate(self, chunk: list[Batch], terms: float) -> Tensor:
+    def _accumulate(self, chunk: list[Batch], totals: dict[str, float]) -> Tensor:
         pieces = [piece for batch in chunk for piece in split(batch, self.pieces)]
         total = torch.zeros((), device=self.device)
         for number, piece in enumerate(pieces, start=1):
-            share = count_terms(piece) / terms if terms else 1 / (len(pieces) * self.world)
-            piece.pop("count", None)
+            share, piece = weighed(piece, totals, 1 / (len(pieces) * self.world))
             last = number == len(pieces)
             alone = self.world > 1 and not last and hasattr(self.engine, "no_sync")
             with self.engine.no_sync() if alone else contextlib.nullcontext():
@@ -249,6 +265,7 @@ class _Run:
 
     def _finish(self, began: float) -> None:
         self.losses.settle()
+        self.losses.check(self.model)
         self.history.seconds = self.earlier + time.perf_counter() - began
         self.save()
 

@@ -14,6 +14,7 @@ from labkit import checkpoints
 from labkit.config import to_dict
 from labkit.errors import CheckpointError, LabkitError, TrainingError
 from labkit.training import randomness
+from labkit.training.identity import CHANGED, identity
 
 if TYPE_CHECKING:
     from labkit.training.loop import _Run
@@ -73,13 +74,16 @@ def _snapshot(run: _Run, random_states: dict[str, Tensor]) -> checkpoints.Snapsh
 
 
 def settings_of(run: _Run) -> dict[str, Any]:
-    """What a resumed run must have in common with the first: settings, and what decides the data's order."""
+    """What a resumed run must have in common with the first: settings, what decides the data's order, its identity."""
     plain = {name: value for name, value in to_dict(run.settings).items() if name not in FREE}
-    return {**plain, **{f"batches.{name}": value for name, value in run.data.settings().items()}}
+    return {**plain, **{f"batches.{name}": value for name, value in run.data.settings().items()}, **run.identity}
 
 
 def prepare(run: _Run, resume: bool) -> None:
     """Go on from the newest whole checkpoint in the run's folder, or make sure that there is none to overwrite."""
+    before = randomness.capture(run.device)
+    run.identity |= identity(run.model, run.objective, run.data)
+    randomness.restore(before, run.device)  # a batch was made, and its collate may have drawn
     if not resume:
         if there := checkpoints.steps(run.folder):
             raise CheckpointError(f"{run.folder}: holds {there[0].name} already; pass resume=True, or another folder")
@@ -110,9 +114,11 @@ def _restore(run: _Run, path: Path, snapshot: checkpoints.Snapshot) -> None:
 
 
 def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    for name in sorted(then.keys() | now.keys()):
-        if then.get(name) != now.get(name):
-            difference = f"was made with {name}={then.get(name)!r}, this run has {name}={now.get(name)!r}"
+    for name in sorted(then):  # an older checkpoint does not know all that is compared now
+        if then[name] != now.get(name):
+            difference = f"was made with {name}={then[name]!r}, this run has {name}={now.get(name)!r}"
+            if name in CHANGED:
+                difference = f"was made with {CHANGED[name]}"
             raise CheckpointError(f"{path}: {difference}; use the same, or another folder")
 
 

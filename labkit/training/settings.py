@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from labkit.config import AMOUNT, COUNT, RATE, SEED, SOME, check
 from labkit.errors import UsageError
 
 
@@ -18,42 +19,32 @@ class Training:
 
     `warmup` below 1 is a share of all steps, from 1 on a number of steps. `accumulate` micro-batches make one step.
     `clip` bounds the gradient's norm (None: no bound). `precision` "auto" is what the device does best: bf16, fp16 on
-    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. Of
-    several ranks, one that does not answer for `timeout` seconds ends the run.
+    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. A rank,
+    or a loader worker, that does not answer for `timeout` seconds ends the run.
     Weight decay spares biases, norms and every other vector. Raises UsageError for a value out of range.
     """
 
-    steps: int | None = None
-    epochs: int | None = None
-    lr: float = 5e-4
+    steps: Annotated[int | None, COUNT] = None
+    epochs: Annotated[int | None, COUNT] = None
+    lr: Annotated[float, RATE] = 5e-4
     schedule: Literal["linear", "onecycle", "triangle", "constant"] = "linear"
-    warmup: float = 0.1
-    weight_decay: float = 0.01
+    warmup: Annotated[float, AMOUNT] = 0.1
+    weight_decay: Annotated[float, AMOUNT] = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
-    clip: float | None = 1.0
-    accumulate: int = 1
+    eps: Annotated[float, RATE] = 1e-8
+    clip: Annotated[float | None, RATE] = 1.0
+    accumulate: Annotated[int, COUNT] = 1
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = 0
-    save_every: int = 0
-    keep: int = 2
-    timeout: float = 600.0
+    seed: Annotated[int, SEED] = 0
+    save_every: Annotated[int, SOME] = 0
+    keep: Annotated[int, COUNT] = 2
+    timeout: Annotated[float, RATE] = 600.0
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise UsageError("give steps or epochs, not both")
-        least = {"steps": 1, "epochs": 1, "accumulate": 1, "keep": 1, "save_every": 0, "seed": 0, "weight_decay": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value is not None and not value >= bound:
-                raise UsageError(f"Training setting {name!r} must be at least {bound}, not {value}")
-        for name in ("lr", "eps", "clip", "timeout"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"Training setting {name!r} must be a number above 0, not {value}")
-        if not (self.warmup >= 0 and math.isfinite(self.warmup)):
-            raise UsageError(f"Training setting 'warmup' must be a share or a number of steps, not {self.warmup}")
+        check(self)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise UsageError(f"Training setting 'betas' must lie in [0, 1), not {self.betas}")
 

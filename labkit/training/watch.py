@@ -3,6 +3,7 @@
 gloo says "connection closed by peer" or "timed out", and never which rank is to blame. So each rank writes its step
 into torchrun's store, with a pulse once in a while from a thread of its own, and reads the others' when it is left
 waiting: a rank whose pulse has stopped is dead or frozen; one that lags behind with a pulse hangs in its own code.
+The store is kept by torchrun, or without it by rank 0, and may be frozen itself: nothing waits for it without an end.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any
 import torch.distributed as dist
 
 from labkit.errors import TrainingError
+from labkit.threads import within
 
 BROKEN = re.compile(r"timed? ?out|connection (was )?(closed|reset)|broken pipe|gloo|nccl", re.IGNORECASE)
 PULSE = 0.5  # seconds between two pulses
+ANSWER = 10.0  # seconds within which a store that is alive answers
 
 
 def under_torchrun() -> bool:
@@ -33,12 +36,25 @@ def join(backend: str, timeout: float) -> None:
     """Become a rank of the group that torchrun's variables describe; a collective fails after `timeout` seconds.
 
     `init_process_group` alone will not do where torchrun restarts a group: both attempts share one store, and gloo
-    would find in it the addresses of the dead.
+    would find in it the addresses of the dead. TrainingError where the ranks do not meet within `timeout` seconds.
     """
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    server = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     patience = timedelta(seconds=timeout)
-    dist.init_process_group(backend, store=_store(patience, server), rank=rank, world_size=world, timeout=patience)
+
+    def meet() -> None:
+        shared = _store(patience, server=rank == 0 and _holder() == "rank 0")
+        dist.init_process_group(backend, store=shared, rank=rank, world_size=world, timeout=patience)
+
+    try:
+        within(timeout + ANSWER, meet)  # the store's own time-out comes first, where it has one
+    except (TimeoutError, dist.DistError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}, where {_holder()} should answer"
+        raise TrainingError(f"the ranks did not meet at {where}: {str(error).splitlines()[0]}") from error
+
+
+def _holder() -> str:
+    """Who keeps the store that the ranks share."""
+    return "torchrun's agent" if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else "rank 0"
 
 
 def _store(patience: timedelta, server: bool = False) -> dist.Store:
@@ -63,8 +79,9 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self.world > 1 and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
-            with contextlib.suppress(RuntimeError):  # without a store the run goes on, and errors stay as gloo has them
-                self.store = dist.PrefixStore("watch", _store(timedelta(seconds=10)))
+            # without a store the run goes on, and errors stay as gloo has them
+            with contextlib.suppress(RuntimeError, TimeoutError):
+                self.store = dist.PrefixStore("watch", within(2 * ANSWER, _store, timedelta(seconds=ANSWER)))
                 threading.Thread(target=self._beat, daemon=True).start()
         return self
 
@@ -110,9 +127,12 @@ class Watch:
     def _blame(self) -> str:
         """The sentence that names the rank."""
         try:
-            before = self._read()
+            before = within(ANSWER, self._read)
             time.sleep(4 * PULSE)
-            after = self._read()
+            after = within(ANSWER, self._read)
+        except TimeoutError:
+            what = "which keeps the ranks' meeting point, has died, or not answered"
+            return f"{_holder()}, {what} for {self.timeout:g} s; rank {self.rank} stopped at step {self.step + 1}"
         except RuntimeError:
             return f"step {self.step + 1}: the ranks' meeting point is gone, and with it the rank or agent that held it"
         for rank, (step, _, end) in after.items():

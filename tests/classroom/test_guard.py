@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import sys
 import time
 from pathlib import Path
@@ -52,11 +53,13 @@ def _changed(notebook, name):
         test.metadata.nbgrader.grade_id = "nonsense"
     elif name == "odd_metadata":
         test.metadata.nbgrader, notebook.metadata.kernelspec.name = "none", "none-such"
+    elif name == "half_a_character":
+        by_id["double"].source += "\n# \ud83d"
     return notebook
 
 
 TAMPERED = ("duplicate_after", "duplicate_before", "deleted_test", "empty", "edited_test", "test_made_an_answer",
-            "renamed_test", "odd_metadata")  # fmt: skip
+            "renamed_test", "odd_metadata", "half_a_character")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,8 @@ def graded_class(tmp_path_factory):
             students[name] = _changed(submitted(release, {"double": WRONG, "half": HALF}), name)
         students["zoe"] = submitted(release, {"double": "def double(x):\n    return x + x", "half": HALF, "why": "So."})
         for name, notebook in students.items():
-            shop.submit(name, path.name, notebook)
+            shop.submit(name, path.name, release)
+            (shop.root / "submitted" / name / "mini" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
         start = time.monotonic()
         shop.nbgrader("autograde", "mini", seconds=400)  # fails unless every one of them is graded
         seconds = time.monotonic() - start
@@ -143,6 +147,8 @@ def test_scoring_reads_scores_without_running_anything(tmp_path):
         by_id = dict(cells(notebook, "test"))
         by_id["double_visible"].execution_count = 3
         by_id["half_visible"].execution_count = 4
+        by_id["double_hidden"].execution_count = 5
+        by_id["double_hidden"].outputs = [nbformat.from_dict({"output_type": "stream", "text": 3})]  # of no known shape
         by_id["half_visible"].outputs = [new_output("error", ename="AssertionError", evalue="", traceback=[])]
         shop.submit("anne", path.name, notebook)
         shop.autograde("anne", seconds=120)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
 
 import numpy as np
 import pytest
@@ -31,7 +33,8 @@ from labkit.compression.distill import (
     teacher_logits,
     uniform_map,
 )
-from labkit.errors import CheckpointError, UsageError
+from labkit.errors import CheckpointError, TrainingError, UsageError
+from labkit.fewshot.self_training import Member, SoftTargets, soft_labels
 
 VOCABULARY, CLASSES = 61, 3
 
@@ -149,6 +152,81 @@ def test_distill_is_the_method_with_another_loss():
     for wrong in ({"temperature": 0}, {"alpha": 1.5}):
         with pytest.raises(UsageError):
             Distill(Head(), **wrong)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, -1, float("inf"), float("nan"), True, "2", None])
+def test_a_temperature_that_softens_nothing_is_refused(temperature):
+    student, teacher = pair()
+    makers = (
+        lambda: soft_divergence(student, teacher, temperature),
+        lambda: soft_cross_entropy(student, teacher, temperature),
+        lambda: kd_loss(student, teacher, temperature=temperature),
+        lambda: Distill(Head(), temperature=temperature),
+        lambda: TinyBert(Head(), classifier(), temperature=temperature),
+        lambda: SoftTargets(Head(), temperature),
+        lambda: soft_labels([Member(classifier(), Head())], rows(2), temperature),
+    )
+    for make in makers:
+        with pytest.raises(UsageError, match=f"temperature={temperature}: a number above 0"):
+            make()
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_share_that_is_none_is_refused(alpha):
+    student, teacher = pair()
+    for make in (lambda: kd_loss(student, teacher, alpha=alpha), lambda: Distill(Head(), alpha=alpha)):
+        with pytest.raises(UsageError, match=r"alpha=.* must lie in \[0, 1\]"):
+            make()
+    with pytest.raises(UsageError, match="weights of the losses"):
+        TinyBert(Head(), classifier(), hidden=-1.0)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [((5, 3), (5, 2)), ((5, 3), (5, 1)), ((5, 1), (5, 3)), ((5, 3), (1, 3)),
+                                              ((5, 1), (5, 1)), ((5, 3), (3,)), ((5,), (5,))])  # fmt: skip
+def test_other_classes_are_not_broadcast(mine, theirs):
+    student, teacher = torch.randn(mine), torch.randn(theirs)
+    for loss in (soft_divergence, soft_cross_entropy, kd_loss):
+        with pytest.raises(UsageError, match="same rows and classes, two classes at least"):
+            loss(student, teacher)
+
+
+def test_labels_and_targets_of_other_classes_are_refused():
+    student, teacher = pair()
+    with pytest.raises(UsageError, match="one a row"):
+        kd_loss(student, teacher, torch.tensor([0, 1]), alpha=0.5)
+    data = rows(3)
+    with pytest.raises(UsageError, match="two classes at least"):
+        join_teacher(data, np.zeros((3, 1), np.float32))
+    joined = [{**row, "teacher_logits": np.zeros(2, np.float32), "label": 2} for row in data]
+    with pytest.raises(UsageError, match="of 2 classes for labels up to 2"):
+        Distill(Head()).collate(joined)
+    joined[0]["teacher_logits"] = np.zeros(3, np.float32)
+    with pytest.raises(UsageError, match="of 2, 3 classes"):
+        Distill(Head()).collate(joined)
+    soft = SoftTargets(Head())
+    with pytest.raises(UsageError, match="the same classes, in the same order"):
+        soft.loss(classifier(), soft.collate([{**row, "target": np.array([0.5, 0.5])} for row in data]))
+    with pytest.raises(UsageError, match="must have one shape"):
+        tinybert.hidden_loss(torch.ones(2, 3, 4), torch.ones(2, 3, 1), torch.ones(2, 3))
+    with pytest.raises(UsageError, match="must have one shape"):
+        tinybert.attention_loss(torch.ones(2, 2, 3, 3), torch.ones(2, 1, 3, 3), torch.ones(2, 3))
+
+
+def test_a_teacher_that_says_no_numbers_teaches_nothing(tmp_path):
+    teacher, data, kept = classifier(), rows(5), tmp_path / "answers.npy"
+    with torch.no_grad():
+        teacher.classifier.bias[1] = float("nan")
+    with pytest.raises(TrainingError, match=r"row 1: the model's answer is no number: its 'classifier.bias' holds NaN"):
+        teacher_logits(teacher, Head(), data, keep=kept)
+    assert not kept.exists()
+    bad = np.zeros((5, CLASSES), np.float32)
+    bad[3, 2] = np.nan
+    np.save(kept, bad)
+    kept.write_bytes(kept.read_bytes() + hashlib.sha256(kept.read_bytes()).digest())
+    with pytest.raises(CheckpointError, match="answers.npy: an answer of row 4 is no number; delete the file"):
+        teacher_logits(classifier(), Head(), data, keep=kept)
+    with pytest.raises(UsageError, match="row 4 are no numbers"):
+        join_teacher(data, bad)
 
 
 def test_layer_map():
@@ -372,11 +450,19 @@ def test_answers_are_kept_and_a_stop_loses_none(tmp_path, monkeypatch):
     found = teacher_logits(model, Stops(4), many, batch_size=3, keep=file)  # of 4 and 3 rows: two batches each
     np.testing.assert_allclose(found, plain, atol=1e-5)
     np.testing.assert_array_equal(teacher_logits(model, Stops(0), many, keep=file), found)
+    data = bytearray(file.read_bytes())
+    data[-40] ^= 1  # a bit of the last answer
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="altered or cut short.*delete the file"):
+        teacher_logits(model, Stops(0), many, keep=file)
 
 
 @pytest.mark.parametrize(("content", "message"), [(np.zeros((9, 2)), "of other rows"), (b"\x93NUMPY\x01", "cannot be")])
 def test_a_file_that_cannot_hold_the_answers_is_refused(tmp_path, content, message):
     file = tmp_path / "answers.npy"
-    file.write_bytes(content) if isinstance(content, bytes) else np.save(file, content)
+    if not isinstance(content, bytes):
+        np.save(buffer := io.BytesIO(), content)
+        content = buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+    file.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         teacher_logits(None, Head(), rows(3), keep=file)

@@ -9,12 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
 from labkit import measure
 from labkit.compression import int8
 from labkit.errors import CheckpointError, UsageError
+from labkit.foundations.encoder import model_inputs
 
 SIZES = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -62,10 +65,10 @@ def example(shape):
 @given(shapes)
 def test_equal_to_numpy_integers(shape):
     x, w, layer = example(shape)
-    quantised = int8.Int8Linear.from_linear(layer)
+    quantised = int8.apply(layer)
     with torch.no_grad():
         out = quantised(torch.from_numpy(x)).numpy()
-    assert quantised.weight.dtype == torch.int8 and out.dtype == np.float32
+    assert quantised.integers.dtype == torch.int8 and out.dtype == np.float32
     np.testing.assert_array_equal(out, by_numpy(x, w, layer.bias.detach().numpy()))
 
 
@@ -73,7 +76,8 @@ def test_equal_to_numpy_integers(shape):
 @given(shapes)
 def test_error_is_within_the_bound(shape):
     x, w, layer = example(shape)
-    quantised = int8.Int8Linear(*int8.quantise(torch.from_numpy(w)), None)
+    layer.register_parameter("bias", None)
+    quantised = int8.apply(layer)
     with torch.no_grad():
         out = quantised(torch.from_numpy(x)).double().numpy()
     x, w = x.astype(np.float64), w.astype(np.float64)
@@ -123,7 +127,7 @@ def test_a_saturating_kernel_is_found_out(monkeypatch):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_bad_activations_spoil_their_own_token_only(value):
-    layer = int8.Int8Linear.from_linear(nn.Linear(8, 5))
+    layer = int8.apply(nn.Linear(8, 5))
     x = torch.randn(3, 8)
     clean = layer(x)
     x[1, 2] = value
@@ -141,7 +145,7 @@ def test_bad_weights_are_refused_by_name():
 def test_zero_rows_and_empty_input():
     layer = nn.Linear(4, 3)
     layer.weight.data.zero_()
-    quantised = int8.Int8Linear.from_linear(layer)
+    quantised = int8.apply(layer)
     assert torch.equal(quantised(torch.randn(2, 4)), layer.bias.expand(2, 3))
     assert quantised(torch.randn(0, 7, 4)).shape == (0, 7, 3)
 
@@ -159,7 +163,7 @@ def test_bert_comes_out_nearly_the_same_and_a_quarter_the_size():
 def test_tied_weights_stay_tied():
     model = int8.apply(bert())
     decoder, table = model.cls.predictions.decoder, model.bert.embeddings.word_embeddings
-    assert isinstance(decoder, int8.Int8Linear) and decoder.weight is table.weight and decoder.scale is table.scale
+    assert isinstance(decoder, int8.Int8Linear) and decoder.integers is table.integers and decoder.scale is table.scale
     model = int8.apply(bert(), embeddings=False)  # one half alone would cost more than none
     assert isinstance(model.cls.predictions.decoder, nn.Linear)
     assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
@@ -209,7 +213,8 @@ def test_save_and_load(tmp_path, options):
     int8.save(model, tmp_path / "model.safetensors")
     other = int8.load(bert(seed=1), tmp_path / "model.safetensors")
     assert torch.equal(logits(other), logits(model))
-    assert other.cls.predictions.decoder.weight is other.bert.embeddings.word_embeddings.weight
+    decoder, table = other.cls.predictions.decoder, other.bert.embeddings.word_embeddings
+    assert getattr(decoder, "integers", decoder.weight) is getattr(table, "integers", table.weight)
     other = int8.apply(bert(seed=1), **options)
     other.load_state_dict(model.state_dict())
     assert torch.equal(logits(other), logits(model))
@@ -232,12 +237,11 @@ def test_load_refuses(tmp_path):
 
 
 def test_gradients_pass_straight_through():
-    linear = nn.Linear(6, 4)
-    layer = int8.Int8Linear.from_linear(linear)
+    layer = int8.apply(nn.Linear(6, 4))
     x = torch.randn(5, 6, requires_grad=True)
     layer(x).sum().backward()
-    torch.testing.assert_close(x.grad, layer.dequantised().sum(0).expand(5, 6))
-    assert torch.equal(linear.bias.grad, torch.full((4,), 5.0))
+    torch.testing.assert_close(x.grad, layer.weight.sum(0).expand(5, 6))
+    assert torch.equal(layer.bias.grad, torch.full((4,), 5.0))
 
 
 def test_a_model_in_half_precision_keeps_its_type():
@@ -269,3 +273,111 @@ def test_subnormal_rows_do_not_wrap_around():
     x = torch.full((1, 4), 190 * 2.0**-149)  # its scale would round from 1.496 to 1 unit, and 190 does not fit in int8
     q, scale = int8.quantise(x)
     assert (q >= 0).all() and (q.float() * scale - x).abs().max() <= torch.finfo(torch.float32).tiny
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("later", [False, True])
+def test_scales_are_float32_whatever_the_models_type(kind, later):
+    """Rows of 1e-6 have scales that float16 takes for 0; and a scale with 8 bits would move its whole row."""
+    linear, table = nn.Linear(16, 6, dtype=kind), nn.Embedding(6, 16, dtype=kind)
+    with torch.no_grad():
+        for layer in (linear, table):
+            layer.weight[1:3] *= 1e-5 / layer.weight[1:3].abs().max()
+    before = [layer.weight.detach().float() for layer in (linear, table)]
+    model = nn.ModuleList([linear, table])
+    model = int8.apply(model.float()).to(kind) if later else int8.apply(model)
+    for layer, weight in zip(model, before, strict=True):
+        assert layer.scale.dtype == torch.float32 and layer.weight.dtype == kind
+        most = weight.abs().amax(1, keepdim=True)
+        slack = most * torch.finfo(kind).eps / 2 + torch.finfo(kind).smallest_normal * torch.finfo(kind).eps
+        assert ((layer.weight.float() - weight).abs() <= most / 254 * 1.001 + slack).all()
+    vectors = table(torch.arange(6))
+    assert vectors.dtype == kind and torch.equal(vectors, table.weight) and (vectors[1:3] != 0).any(1).all()
+    assert linear(torch.ones(1, 16, dtype=kind)).dtype == kind
+
+
+def test_undo_in_half_precision_gives_a_model_that_runs():
+    model = bert().to(torch.bfloat16)
+    model = int8.undo(int8.apply(model))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16} and logits(model).isfinite().all()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_undo_restores_what_trains(keep):
+    model = bert()
+    model.bert.embeddings.requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    int8.undo(int8.apply(model, keep=keep))
+    assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
+
+
+def test_the_weight_of_an_int8_layer_is_numbers():
+    """Whoever reads `.weight` gets what the integers stand for, and cannot put another in its place in silence."""
+    layer = nn.Linear(9, 7)
+    weight = layer.weight.detach().clone()
+    int8.apply(layer)
+    torch.testing.assert_close(layer.weight, weight, rtol=0, atol=float(weight.abs().max()) / 250)
+    assert torch.equal(layer.weight, layer.integers.float() * layer.scale)
+    for value in (nn.Parameter(weight), weight):
+        with pytest.raises((KeyError, AttributeError), match="weight"):
+            layer.weight = value
+
+
+def test_a_layer_keeps_its_place_hooks_and_children():
+    layer = nn.Linear(4, 4)
+    layer.add_module("beside", nn.LayerNorm(4))
+    handle = layer.register_forward_hook(lambda module, args, out: module.beside(out))
+    model = nn.Sequential(layer)
+    assert int8.apply(model)[0] is layer and layer(torch.randn(3, 4)).mean(1).abs().max() < 1e-5
+    int8.undo(model)
+    assert type(layer) is nn.Linear and layer(torch.randn(3, 4)).mean(1).abs().max() < 1e-5
+    handle.remove()
+    assert layer(torch.ones(1, 4)).mean().abs() > 1e-5
+
+
+def test_torchs_own_layers_run_on_int8():
+    torch.manual_seed(0)
+    layer, x = nn.TransformerEncoderLayer(32, 2, 64, dropout=0.0, batch_first=True).eval(), torch.randn(3, 5, 32)
+    with torch.no_grad():
+        before, slow = layer(x), int8.apply(copy.deepcopy(layer)).train()(x)
+        fast = int8.apply(layer)(x)  # by torch's fused kernel, which reads the weights
+    assert isinstance(layer.linear1, int8.Int8Linear)
+    for after in (fast, slow):
+        assert 0 < (after - before).abs().max() < 0.05
+
+
+def test_a_weight_shared_with_something_else_stays():
+    class Scaled(nn.Embedding):
+        def forward(self, ids):
+            return 3 * super().forward(ids)
+
+    model = nn.ModuleDict({"table": Scaled(8, 4), "head": nn.Linear(4, 8)})
+    model.head.weight = model.table.weight
+    int8.apply(model)
+    assert type(model.head) is nn.Linear and model.head.weight is model.table.weight
+
+
+def test_what_peft_has_added_goes_on_training():
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(bert(), LoraConfig(r=2, target_modules=["query", "value"]))
+    before = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    int8.apply(model)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == before
+    layer = model.base_model.model.bert.encoder.layer[0].attention.self.query
+    assert isinstance(layer.base_layer, int8.Int8Linear) and type(layer.lora_A["default"]) is nn.Linear
+
+
+def test_files_that_call_the_integers_weight_are_read(tmp_path):
+    model = int8.apply(bert())
+    int8.save(model, tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", framework="pt") as file:
+        tensors = {name.replace(".integers", ".weight"): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_file(tensors, tmp_path / "old.safetensors", metadata=file.metadata())
+    assert torch.equal(logits(int8.load(bert(seed=1), tmp_path / "old.safetensors")), logits(model))
+
+
+def test_a_text_too_long_is_refused_in_int8_too():
+    model = int8.apply(bert())
+    with pytest.raises(UsageError, match="this model reads at most 40"):
+        model_inputs(model, {"input_ids": torch.zeros(1, 41, dtype=torch.long)})

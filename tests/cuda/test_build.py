@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,9 +41,36 @@ def test_a_library_is_compiled_once_and_again_when_its_source_changes(cache, mon
         libraries = list(pool.map(lambda _: compile_source(GOOD, emulate=True), range(3)))
     libraries[0]("run", y, 2.5)
     assert (y == 2.5).all() and len(runs) == 1
-    assert [file.suffix for file in cache.iterdir() if not file.name.endswith(".lock")] == [".so"]
+    assert sorted(file.suffix for file in cache.iterdir() if not file.name.endswith(".lock")) == [".sha256", ".so"]
     compile_source(GOOD.replace("= value", "= 2 * value"), emulate=True)("run", y, 2.5)
     assert (y == 5).all() and len(runs) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "no hash"])
+def test_a_damaged_library_is_made_anew(cache, monkeypatch, damage):
+    """Loaded as it is, one that is cut short ends the process with SIGBUS."""
+    monkeypatch.setattr(build, "_version", lambda compiler: "one")
+    monkeypatch.setattr(build.subprocess, "run", compiler_that_copies)
+    library = build._compiled(GOOD, "kernel", ["g++"])
+    whole, digest = library.read_bytes(), library.with_suffix(".sha256")
+    if damage == "cut":
+        library.write_bytes(whole[: len(whole) // 2])
+    elif damage == "empty":
+        library.write_bytes(b"")
+    elif damage == "bit":
+        library.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    else:
+        digest.unlink()
+    assert build._compiled(GOOD, "kernel", ["g++"]).read_bytes() == whole
+    assert build._whole(library)
+    monkeypatch.setattr(build.subprocess, "run", None)  # and from now on nothing is compiled
+    assert build._compiled(GOOD, "kernel", ["g++"]) == library
+
+
+def compiler_that_copies(command, **options):
+    """In place of a compiler: the output is the source."""
+    shutil.copy(command[-3], command[-1])
+    return subprocess.CompletedProcess(command, 0, "", "")
 
 
 def test_the_key_holds_source_headers_flags_and_compiler(monkeypatch, tmp_path):

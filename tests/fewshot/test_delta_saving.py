@@ -149,9 +149,19 @@ def test_a_folder_that_is_missing_or_cut_short(folder, tmp_path):
     refused(folder, "No such file")
 
 
+def test_settings_that_were_altered_are_refused(folder):
+    """Another alpha is another scale of everything that was trained."""
+    path = folder / "delta.json"
+    facts = json.loads(path.read_text())
+    facts["delta"]["alpha"] = 99.0
+    path.write_text(json.dumps(facts))
+    refused(folder, "delta.json: altered since it was written")
+
+
 def altered(folder, **changes):
     """Write other facts; a value that is a function is given the old one."""
     facts = json.loads((folder / "delta.json").read_text())
+    facts.pop("seal")
     facts |= {name: value(facts[name]) if callable(value) else value for name, value in changes.items()}
     (folder / "delta.json").write_text(json.dumps(facts))
 
@@ -167,6 +177,9 @@ def altered(folder, **changes):
         ({"bytes": 2**39}, "cut short or altered"),
         ({"bytes": 2**39, "tensors": {"x": ["float32", [2**30]]}}, "cut short or altered"),
         ({"delta": {"kind": "lora", "rank": 3}}, "tensor .* is .*, not"),
+        ({"delta": {"kind": "lora", "rank": 10**9}}, r"rank = 1e\+09, but no tensor is so large"),
+        ({"delta": {"kind": "combined", "deltas": [{"kind": "prompt", "tokens": 10**12}]}}, "no tensor is so large"),
+        ({"delta": {"kind": "lora", "targets": 3}}, "delta.json: cannot be loaded"),
         ({"delta": {"kind": "lora", "rank": 2, "targets": ["query"]}}, "tensors do not match the delta's"),
         ({"delta": {"kind": "bitfit"}}, "tensors do not match"),
         ({"delta": {"kind": "lora", "targets": ["re:query"]}}, "no regular expression"),
@@ -181,9 +194,9 @@ def test_facts_that_are_no_json(folder):
     path = folder / "delta.json"
     for text in ("", "[1]", '{"format": 1', "[" * 100_000):
         path.write_text(text)
-        refused(folder, "delta.json: (damaged, not JSON|not a delta's description)")
-    path.write_text(" " * 4_000_001)
-    refused(folder, "4,000,001 bytes; a delta's description has 4,000,000 at most")
+        refused(folder, "delta.json: (cannot be read as JSON|not a JSON object)")
+    path.write_text(" " * 16_000_001)
+    refused(folder, "16,000,001 bytes, where 16,000,000 are the most")
 
 
 def test_tensors_that_do_not_fit(folder):
@@ -255,6 +268,11 @@ def test_a_centre_lists_and_gives_by_name_and_backbone(tmp_path):
     assert {name: len(found) for name, found in centre.list().items()} == {"news": 2, "reviews": 1}
     assert centre.list(make()) == {n: [attached(model).backbone[:16]] for n in ("news", "reviews")}
     assert centre.list(model).keys() == {"news", "reviews"}  # also while it carries one
+    (tmp_path / "broken" / "x").mkdir(parents=True)
+    (tmp_path / "broken" / "x" / "delta.json").write_text("[]")
+    with pytest.warns(UserWarning, match="broken.*not a JSON object"):  # one that is damaged does not hide the others
+        assert centre.list(make()).keys() == {"news", "reviews"}
+    shutil.rmtree(tmp_path / "broken")
     assert torch.equal(outputs(centre.get("news", make())), outputs(model))
     with pytest.raises(UsageError, match="unknown delta 'newz': did you mean 'news'"):
         centre.get("newz", make())

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from labkit.errors import UsageError
+from labkit.errors import TrainingError, UsageError
 from labkit.foundations.encoder import HEADS, lm_logits, model_inputs
 from labkit.foundations.pretraining import (
     IGNORE,
@@ -293,6 +293,9 @@ def test_scores_against_the_whole_logits(tokenizer):
     assert masked_perplexity(model, objective, rows, batch_size=5, seed=2) == found["perplexity"]
     with pytest.raises(UsageError, match="no token"):
         masked_scores(model, objective, [{"text": ""}])
+    torch.nn.init.constant_(model.cls.predictions.bias, math.nan)
+    with pytest.raises(TrainingError, match="no numbers"):
+        masked_scores(model, objective, rows)
 
 
 def test_a_few_steps_lower_the_loss(tokenizer):

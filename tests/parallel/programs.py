@@ -32,6 +32,18 @@ def never_meets(here):
     dist.recv(torch.empty(1), src=(here.rank + 1) % here.world)
 
 
+class Endless:
+    """What takes for ever to read, as an answer does whose rank was stopped in the middle of it."""
+
+    def __reduce__(self):
+        return time.sleep, (600,)
+
+
+def answers_without_end(here):
+    """Rank 1's answer does not come to its end."""
+    return Endless() if here.rank == 1 else None
+
+
 def _refuse():
     raise UsageError("7 rows do not divide by 2")
 

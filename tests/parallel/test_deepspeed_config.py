@@ -69,6 +69,7 @@ def test_an_own_file_is_completed(tmp_path):
     [
         ("[1]", "ds.json: DeepSpeed takes one JSON object"),
         ("{", "ds.json: not a JSON file"),
+        pytest.param("[" * 100_000, "ds.json: not a JSON file", id="deep"),
         ({"gradient_cliping": 1}, "ds.json: unknown key 'gradient_cliping': did you mean 'gradient_clipping'"),
         (
             {"zero_optimization": {"stag": 1}},

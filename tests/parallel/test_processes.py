@@ -51,6 +51,11 @@ def test_ranks_that_wait_for_one_another_are_told_from_one_that_hangs():
         launch(programs.never_meets, 2, seconds=1.0)
 
 
+def test_an_answer_that_does_not_end_is_not_waited_for():
+    with pytest.raises(TrainingError, match="rank 1 has not answered for 1 s"):
+        launch(programs.answers_without_end, 2, seconds=1.0)
+
+
 @pytest.mark.parametrize("world", [0, -1, 2.0, True, "2"])
 def test_a_world_is_a_whole_number_of_ranks(world):
     with pytest.raises(UsageError, match="whole number of ranks"):

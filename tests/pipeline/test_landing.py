@@ -1,22 +1,28 @@
 """A causal teacher and a student of another kind: stages, resumption, refusals, the article beside."""
 
 import json
+import random
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from labkit import cli, pipeline
 from labkit.apps import load_app
 from labkit.compression import distill
-from labkit.errors import DataError, LabkitError, UsageError
+from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
 from labkit.evaluation import predict
 from labkit.pipeline import PipelineSettings, landing, run, stages
 from labkit.pipeline.own_student import learn_wordpiece
 from labkit.pipeline.settings import few_shot_task
+from labkit.report import Report
+from tests.pipeline.damage import damage
 from tests.pipeline.tiny import causal_model, sentences, tables
 
 METHODS = ["fine-tune [last]", "PET", "student, fine-tuned", "student, KD", "student, KD + int8"]
@@ -171,19 +177,63 @@ def test_a_model_whose_extra_is_missing_is_named_before_anything_is_written(tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_teacher_of_other_labels_is_refused(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(pipeline.Pipeline, "distil", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    chosen = settings(tmp_path, model)
-    with pytest.raises(KeyboardInterrupt):
-        run(chosen, progress=False)
-    monkeypatch.undo()
-    asked = few_shot_task(chosen, 0)
-    other = replace(asked, labels=("no", "yes"), words={"no": ("terrible",), "yes": ("great",)})
-    monkeypatch.setattr(stages, "few_shot_task", lambda *_: other)  # as if the tables had changed between the two runs
-    with pytest.raises(
-        DataError, match="this teacher answers with 0, 1, the task asks for no, yes: choose another --out"
-    ):
-        run(replace(chosen, resume=True), progress=False)
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The settings that go on with a copy of the finished run."""
+    shutil.copytree(finished[0].out, tmp_path / "out")
+    return replace(finished[0], out=str(tmp_path / "out"), resume=True)
+
+
+def test_a_finished_run_goes_on_wherever_its_folder_is(copied, finished):
+    assert [row.plain() for row in run(copied, progress=False).rows] == [row.plain() for row in finished[1].rows]
+
+
+def test_resume_refuses_other_rows_and_another_model(copied, monkeypatch):
+    real, load = stages.few_shot_task, stages.load
+
+    def flipped(*arguments):
+        task = real(*arguments)
+        rows = [{**row, "label": 1 - row["label"]} for row in task.splits["train"]]
+        return replace(task, splits={**task.splits, "train": rows})
+
+    def other(*arguments, **options):
+        found = load(*arguments, **options)
+        with torch.no_grad():
+            next(found.model.parameters())[0, 0] += 1
+        return found
+
+    for name, planted, what in (("few_shot_task", flipped, "rows"), ("load", other, "weights")):
+        monkeypatch.setattr(stages, name, planted)
+        with pytest.raises(CheckpointError, match=f"was made from other {what}: use the same, or choose another --out"):
+            run(copied, progress=False)
+        monkeypatch.undo()
+
+
+def test_what_is_wrong_with_the_words_is_said_before_the_folder_is_taken(tmp_path, model):
+    with pytest.raises(UsageError):
+        run(settings(tmp_path, model, words=("0=tedious and long", "1=great")), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(2000, marks=pytest.mark.slow)])
+def test_random_damage_is_refused_or_without_effect(copied, finished, monkeypatch, count):
+    """To any file of a finished run; whatever is not refused ends in the same rows."""
+    monkeypatch.setattr(Report, "plot", lambda *_, **__: None)
+    out, whole = Path(copied.out), [(row.method, row.value) for row in finished[1].rows]
+    refused = 0
+    for number in range(count):
+        rng = random.Random(number)
+        done = damage(out, rng)
+        try:
+            rows = [(row.method, row.value) for row in run(copied, progress=False).rows]
+        except LabkitError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1, done
+        else:
+            assert rows == whole, done
+        shutil.rmtree(out)
+        shutil.copytree(finished[0].out, out)
+    assert refused > count / 2
 
 
 def test_the_student_learns_the_same_pieces_each_time():

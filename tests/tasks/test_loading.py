@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import datasets
 import pytest
 
@@ -117,6 +119,44 @@ def test_missing_file_folder_and_encoding(tables):
     with pytest.raises(DataError, match="encoding='latin-1'"):
         load_task(spec(tables, "latin.tsv"), schema=SCHEMA)
     assert load_task(spec(tables, "latin.tsv"), schema=SCHEMA, encoding="latin-1").splits["train"][0]["text"][0] == "é"
+
+
+def test_what_a_command_cannot_pass_is_not_its_only_mend(tables):
+    """labkit's commands have neither encoding= nor label=."""
+    (tables / "chinese.tsv").write_bytes("这部电影真好看\t1\n".encode("gb18030"))
+    with pytest.raises(DataError, match="looks like gb18030: save it as UTF-8"):
+        load_task(spec(tables, "chinese.tsv"), schema=SCHEMA)
+    with pytest.raises(DataError, match="Call the label column so, or"):
+        load_task(spec(tables, "train.tsv"))
+
+
+def test_an_unlabelled_table_may_have_a_label_column_of_numbers(tables):
+    (tables / "more.tsv").write_text("a film\t1\n")
+    with pytest.raises(DataError, match=r"more\.tsv: line 1, field 'label': '1' is a label"):
+        load_task(spec(tables, "train.tsv"), schema="sent:str:1,label:int:1", unlabelled=str(tables / "more.tsv"))
+
+
+def test_forty_thousand_columns_and_a_hundred_thousand_labels(tmp_path):
+    start = time.process_time()
+    columns = [f"c{number}" for number in range(40_000)]
+    (tmp_path / "wide.tsv").write_text("\t".join([*columns, "label"]) + "\n" + "\t".join([*columns, "x"]) + "\n")
+    assert len(load_task(spec(tmp_path, "wide.tsv")).fields) == 40_000
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(f"a\tlabel {at}\n" for at in range(100_000)))
+    (tmp_path / "dev.tsv").write_text("text\tlabel\na\tlable 7\n")
+    with pytest.raises(DataError, match=r"dev\.tsv: line 2.*and 99960 more") as refused:
+        load_task(spec(tmp_path, "train.tsv", "dev.tsv"))
+    assert time.process_time() - start < 3 and len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize("part", ["text", "label", "word", "pattern"])
+def test_half_an_emoji_is_named(part):
+    half = "good \ud83d"
+    row = {"text": half if part == "text" else "fine 😀", "label": 0}
+    labels = (half if part == "label" else "good", "bad")
+    words = {labels[0]: (half if part == "word" else "good",), "bad": ("bad",)}
+    patterns = (f"{{text}} {half if part == 'pattern' else ''} {{mask}}",)
+    with pytest.raises((DataError, UsageError), match="half"):
+        Task("films", ("text",), labels, {"train": [row]}, words=words, patterns=patterns)
 
 
 @pytest.mark.parametrize("name", ["table:", "table:a.tsv,b.tsv,c.tsv,d.tsv", "table:a.tsv,,b.tsv", "table:a.xlsx"])

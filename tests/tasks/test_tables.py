@@ -141,7 +141,15 @@ def test_schema_types_lists_and_header(tmp_path):
 
 @pytest.mark.parametrize(
     ("cell", "kind"),
-    [("1_0", "int:1"), ("٣", "int:1"), ("1_0", "float:1"), ("x", "float:1"), ("yes", "bool:1"), ("1,2", "int:3")],
+    [
+        ("1_0", "int:1"),
+        ("٣", "int:1"),
+        ("1_0", "float:1"),
+        ("x" * 9999, "float:1"),
+        ("9" * 5000, "int:1"),
+        ("yes", "bool:1"),
+        ("1,2", "int:3"),
+    ],
 )
 def test_wrong_type_names_line_and_field(tmp_path, cell, kind):
     path = tmp_path / "rows.tsv"
@@ -180,6 +188,31 @@ def test_formulas_are_marked_and_numbers_are_not(tmp_path):
     path = tmp_path / "rows.csv"
     write_table(path, [{"x": '=HYPERLINK("http://evil")'}, {"x": -5}, {"x": "-5.5e3"}, {"x": "@a"}, {"x": None}], ["x"])
     assert path.read_text().splitlines() == ["x", '"\'=HYPERLINK(""http://evil"")"', "-5", "-5.5e3", "'@a", '""']
+
+
+def test_formulas_are_marked_in_tsv_too_and_read_back(tmp_path):
+    path, cells = tmp_path / "rows.tsv", ["=1+1", "@sum", "'=2", "-5", "+ 5", "'tis", ""]
+    write_table(path, [[cell, "x"] for cell in cells], ["text", "label"])
+    written = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
+    assert written == ["'=1+1", "'@sum", "''=2", "-5", "'+ 5", "'tis", ""]
+    assert [row["text"] for row in read_table(path).rows] == cells
+
+
+def test_a_header_of_forty_thousand_columns_takes_no_time_and_little_room(tmp_path):
+    names = [f"c{number}" for number in range(40_000)]
+    path = tmp_path / "rows.tsv"
+    start = time.process_time()
+    for last in ("c7", ""):
+        path.write_text("\t".join([*names[:-1], last]) + "\n")
+        with pytest.raises(DataError, match="names 'c7' twice|leaves column 40000 without a name"):
+            read_table(path)
+    path.write_text("\t".join(names) + "\na\tb\n")
+    with pytest.raises(DataError, match="line 2: 2 fields, 40000 expected") as refused:
+        read_table(path)
+    with pytest.raises(UsageError, match="is not name:type:count") as schema:
+        parse_schema(",".join(names))
+    assert time.process_time() - start < 3
+    assert len(str(refused.value)) < 1000 and len(str(schema.value)) < 1000
 
 
 def test_writing_refuses_what_the_form_cannot_hold_and_leaves_the_old_file(tmp_path):

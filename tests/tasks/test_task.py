@@ -17,7 +17,7 @@ def make(sizes, **options):
     splits = {
         split: [{"text": f"{split} {at}", "label": at % 2} for at in range(2 * size)] for split, size in sizes.items()
     }
-    return Task("toy", ("text",), ("bad", "good"), splits, **options)
+    return Task(options.pop("name", "toy"), ("text",), ("bad", "good"), splits, **options)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,8 @@ def test_a_bad_row_is_named(row, message):
         {"chance": 50.0},
         {"ceiling": -0.1},
         {"words": {"fine": ("good",)}},
+        {"patterns": ("it was {mask} .",)},
+        {"patterns": ("{text} it was {mask} .", "{{text}} {mask} {texts}")},
         {"words": {"good": "great"}},
         {"words": {"good": ()}},
     ],
@@ -74,6 +76,26 @@ def test_describe_is_short_and_says_what_matters():
         "metric: accuracy, chance 50.0, ceiling 90.3",
         "note: a note",
     ]
+
+
+@pytest.mark.parametrize(
+    "name, title",
+    [
+        ("world/fewclue/eprstmt", "world/fewclue/eprstmt"),
+        ("table:train.tsv,dev.tsv", "table:train.tsv,dev.tsv"),
+        ("table:/data/anne/train.tsv, ../anne/dev.csv,~/test.tsv", "table:train.tsv,dev.csv,test.tsv"),
+        (r"table:C:\Users\anne\train.tsv", "table:train.tsv"),
+        ("hub:owner/name:config", "hub:owner/name:config"),
+        ("hub:/data/anne/set", "hub:set"),
+        ("hub:~/anne/set", "hub:set"),
+        (r"C:\Users\anne\set", "set"),
+        ("/data/anne/set", "set"),
+        ("a:b/c", "a:b/c"),
+        ("../anne/set", "set"),
+    ],
+)
+def test_the_title_is_the_name_without_folders_of_the_machine(name, title):
+    assert make({"train": 1}, name=name).title == title
 
 
 @settings(max_examples=60, deadline=None)
@@ -136,6 +158,47 @@ def test_a_text_that_occurs_twice_counts_once():
     assert len(rest) == 2 and all(row.keys() == {"text", "label"} for row in rest), (
         "the raw row would give the label away"
     )
+
+
+def test_a_text_under_two_labels_is_drawn_for_neither_and_it_is_said():
+    rows = [{"text": f"t{at}", "label": at % 2} for at in range(8)]
+    task = Task(
+        "toy", ("text",), ("a", "b"), {"train": [*rows, {"text": "t0", "label": 1}, {"text": "t3", "label": 0}]}
+    )
+    for seed in range(8):
+        drawn = task.few_shot(3, seed, dev=False)
+        assert {row["text"] for row in drawn.splits["train"]} == {"t1", "t2", "t4", "t5", "t6", "t7"}
+        assert "2 texts of train stand under two labels: none of them is an example" in drawn.note
+    with pytest.raises(DataError, match="label 'a' has 3 distinct rows"):
+        task.few_shot(4, 0, dev=False)
+
+
+def test_texts_of_train_and_dev_do_not_stay_among_the_unlabelled():
+    rows = [{"text": f"t{at}", "label": at % 2} for at in range(20)]
+    extra = [{"text": row["text"], "label": None} for row in rows[:10]]
+    drawn = Task("toy", ("text",), ("a", "b"), {"train": rows, "unlabelled": extra}).few_shot(3, 0)
+    taken = {row["text"] for split in ("train", "dev") for row in drawn.splits[split]}
+    assert len(taken) == 12 and taken.isdisjoint(row["text"] for row in drawn.splits["unlabelled"])
+
+
+@pytest.mark.parametrize("order", ["sorted", "in turn"])
+def test_a_limit_keeps_each_label_in_its_share_and_says_so(order):
+    labels = sorted([0] * 60 + [1] * 30 + [2] * 9 + [3]) if order == "sorted" else [at % 4 for at in range(100)]
+    rows = [{"text": f"t{at}", "label": label} for at, label in enumerate(labels)]
+    task = Task("toy", ("text",), ("a", "b", "c", "d"), {"test": rows})
+    few = task.limited("test", 20)
+    kept = Counter(row["label"] for row in few.splits["test"])
+    expected = {0: 12, 1: 6, 2: 2, 3: 1} if order == "sorted" else dict.fromkeys(range(4), 5)
+    assert all(abs(kept[label] - count) <= 1 for label, count in expected.items()) and kept[3] and kept.total() == 20
+    assert few == task.limited("test", 20) and "20 of the 100 test rows are used" in few.note
+    assert {row["text"] for row in few.splits["test"]} < {
+        row["text"] for row in task.limited("test", 50).splits["test"]
+    }
+    places = [int(row["text"][1:]) for row in few.splits["test"]]
+    assert places == sorted(places), "in their order"
+    assert task.limited("test", 100) is task
+    with pytest.raises(UsageError, match="the limit of 'test' must be at least 0, not -5"):
+        task.limited("test", -5)
 
 
 def test_scores_against_hand_counts():

@@ -1,7 +1,8 @@
 """One rank of a run, for test_ranks.py: python ranks.py FOLDER STOP, in torchrun's environment; prints JSON.
 
 At step STOP the run is stopped; for a negative STOP the last rank gets a SIGTERM at that step. A third argument makes
-the last rank misbehave instead: "hang" stops its process, "loop" its main thread only, "raise" raises.
+the last rank misbehave instead: "hang" stops its process, "loop" its main thread only, "raise" raises; "freeze" stops
+the first, which keeps the store that all ranks share.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ torch.set_num_threads(1)
 def misbehave() -> None:
     if how == "raise":
         raise DataError("row 7 of the data is no row")
-    if how == "hang":
+    if how in ("hang", "freeze"):
         os.kill(os.getpid(), signal.SIGSTOP)
     while how == "loop":
         time.sleep(0.1)
 
 
 def at_step(step: int, loss: float) -> bool:
-    if how and step == stop and int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:
+    if how and step == stop and int(os.environ["RANK"]) == (how != "freeze") * (int(os.environ["WORLD_SIZE"]) - 1):
         misbehave()
     if step == -stop and int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:
         os.kill(os.getpid(), signal.SIGTERM)

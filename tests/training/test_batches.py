@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -101,6 +103,31 @@ def test_a_worker_that_dies_is_named():
 
     with pytest.raises(TrainingError, match="a loader worker died.*workers=0"):
         list(Batches(range(9), deadly, 3, workers=1).epoch(0))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@pytest.mark.parametrize("made", [0, 1])
+def test_a_worker_that_is_frozen_ends_the_run_and_is_not_left_over(monkeypatch, made):
+    def freezing(rows, rng):
+        if rows[0] == 3 * made:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return {"rows": torch.tensor(rows)}
+
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)  # seconds it waits for them to end
+    stream = Batches(range(9), freezing, 3, workers=1, shuffle=False).stream(0, 3, seconds=0.5)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(TrainingError, match=r"a loader worker has made no batch for 0\.5 s: .*workers=0"):
+        list(stream)
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_worker_that_is_slow_is_waited_for(monkeypatch):
+    def slow(rows, rng):
+        time.sleep(0.3)
+        return {"rows": torch.tensor(rows)}
+
+    monkeypatch.setattr("labkit.training.batches.CHECK", 0.1)
+    assert len(list(Batches(range(6), slow, 3, workers=1).stream(0, 2, seconds=60))) == 2
 
 
 def test_a_dataset_is_rows_like_a_list():

@@ -107,6 +107,15 @@ def test_out_of_memory_halves_the_micro_batch_and_not_the_step(error):
     torch.testing.assert_close(state(plain), state(cramped), rtol=1e-4, atol=1e-5)
 
 
+def test_weights_that_are_no_numbers_are_neither_kept_nor_saved(tmp_path):
+    def cornered(model, batch):
+        return objective(model, batch) + (0 * model[2].weight).sum().sqrt()  # 0, with the slope 0 · ∞
+
+    with pytest.raises(TrainingError, match="step 1: it left '0.weight' with weights that are no numbers; lower lr"):
+        fit(new_model(), cornered, new_batches(), steps=1, folder=tmp_path)
+    assert not list(tmp_path.glob("*/*.safetensors"))
+
+
 def test_no_memory_for_one_row_is_an_error():
     def greedy(model, batch):
         raise MemoryError("2 GB asked for")

@@ -10,12 +10,13 @@ from torch import nn
 
 from labkit import checkpoints
 from labkit.errors import CheckpointError, LabkitError
-from labkit.training import Batches, fit
+from labkit.training import Batches, fit, resuming
 from tests.training.toy import (
     ROWS,
     SIZE,
     assert_same,
     collate,
+    fixed,
     interrupt_at,
     new_batches,
     new_model,
@@ -185,6 +186,62 @@ def test_another_run_is_refused_naming_the_setting(tmp_path):
     with pytest.raises(CheckpointError, match="'5.bias' has shape"):
         fit(wider, objective, new_batches(seed=4), folder=tmp_path, resume=True, steps=12, accumulate=2, lr=0.01)
     run(tmp_path, save_every=3, keep=5)  # these do not touch the result
+
+
+class Method:
+    """An objective that is a method of an object with settings."""
+
+    def __init__(self, **fields):
+        self.__dict__ |= fields
+
+    def loss(self, model, batch):
+        return objective(model, batch)
+
+
+def _rows(count=ROWS, **changed):
+    return [{"number": at, "text": f"text {at}", "label": at % 5, **changed} for at in range(count)]
+
+
+def _read(rows, rng):
+    return fixed([row["label"] for row in rows], rng)
+
+
+def _read_otherwise(rows, rng):
+    return fixed([row["label"] + 1 for row in rows], rng)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [{**row, "label": 4 - row["label"]} for row in _rows()]}, "other rows; use the same"),
+        ({"rows": _rows()[:-1] + [{**_rows()[-1], "text": "another"}]}, "other rows"),
+        ({"collate": _read_otherwise}, "rows that were read in another way"),
+        ({"method": Method(alpha=0.6, words={"a": ("x",)})}, "a method of other settings"),
+        ({"method": Method(alpha=0.5, words={"a": ("y",)})}, "a method of other settings"),
+        ({"frozen": True}, "other parameters trainable"),
+        ({"identity": {"model": "other"}}, "identity.model='one', this run has identity.model='other'"),
+    ],
+)
+def test_what_decides_the_result_must_be_the_same(tmp_path, change, message):
+    def go(rows=None, collate=_read, method=None, frozen=False, identity=None, **options):
+        model = new_model()
+        model[0].weight.requires_grad_(not frozen)
+        method = method or Method(alpha=0.5, words={"a": ("x",)})
+        batches = Batches(rows or _rows(), collate, SIZE, seed=4)
+        return fit(model, method.loss, batches, folder=tmp_path, resume=True, steps=6, lr=0.01,
+                   identity=identity or {"model": "one"}, **options)  # fmt: skip
+
+    go(on_step=lambda step, loss: step == 2)
+    with pytest.raises(CheckpointError, match=f"step-000002: was made with .*{message}"):
+        go(**change)
+    assert go().resumed == 2
+
+
+def test_a_checkpoint_from_before_these_were_kept_is_taken_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(resuming, "identity", lambda *_: {})
+    run(tmp_path, lambda step, loss: step == 2)
+    monkeypatch.undo()
+    assert run(tmp_path)[1].resumed == 2
 
 
 def test_a_folder_with_checkpoints_is_not_overwritten_by_accident(tmp_path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -78,6 +81,46 @@ def test_alone_or_without_a_store_it_does_nothing(monkeypatch):
         with pytest.raises(RuntimeError, match="Connection closed"), Watch(0, world, 30.0) as one:
             one.reached(1)
             raise LOST
+
+
+@pytest.fixture
+def mute(monkeypatch):
+    """Where the store of a frozen process is: the system takes the connection, nobody answers."""
+    monkeypatch.setattr(watch, "ANSWER", 0.2)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": listener.getsockname()[1],
+                            "RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2}.items():  # fmt: skip
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+        yield
+
+
+def test_a_run_does_not_wait_for_a_frozen_store(mute):
+    began = time.monotonic()
+    with Watch(1, 2, 30.0) as one:
+        assert one.store is None
+    assert time.monotonic() - began < 5
+
+
+def test_ranks_that_do_not_meet_are_told_where(mute):
+    with pytest.raises(TrainingError, match=r"did not meet at 127.0.0.1:\d+, where rank 0 should answer: no answer"):
+        watch.join("gloo", 0.3)
+    assert not dist.is_initialized()
+
+
+def test_the_rank_that_keeps_a_silent_store_is_named(mute):
+    class Frozen:
+        def check(self, keys):
+            threading.Event().wait(20)
+
+    one = Watch(1, 2, 30.0)
+    one.store, one.step = Frozen(), 4
+    blamed = (
+        "rank 0, which keeps the ranks' meeting point, has died, or not answered for 30 s; rank 1 stopped at step 5"
+    )
+    assert one._blame() == blamed
 
 
 def test_a_store_that_is_gone_is_said(store):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import time
 
 import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
-from labkit.errors import UsageError
+from labkit.errors import TrainingError, UsageError
 from labkit.fewshot.pet import PET
 from labkit.fewshot.verbalizer import Verbalizer
 from labkit.widgets import prompt_explorer
@@ -70,6 +72,16 @@ def test_a_high_temperature_levels_the_words(model, tokenizer):
 
     assert spread(0.2) > spread(1.0) > spread(5.0)
     assert spread(1e6)[0] == pytest.approx(1 / len(WORDS), rel=1e-3)
+
+
+def test_a_blank_that_is_no_numbers_and_a_temperature_that_is_none_are_refused(model, tokenizer):
+    for temperature in (0, -1, math.inf):
+        with pytest.raises(UsageError, match="temperature"):
+            compute(model, tokenizer, {"text": "the film"}, TEMPLATE, LABELS, temperature=temperature)
+    broken = copy.deepcopy(model)
+    torch.nn.init.constant_(broken.cls.predictions.bias, math.nan)
+    with pytest.raises(TrainingError, match="row 1: the model's answer is no number"):
+        compute(broken, tokenizer, {"text": "the film"}, TEMPLATE, LABELS)
 
 
 def test_what_is_cut_off_is_what_the_model_does_not_read(model, tokenizer):

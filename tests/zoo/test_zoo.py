@@ -310,6 +310,7 @@ def test_basic_words_are_berts_own():
 def test_poisoned_folder_runs_nothing(tiny, tmp_path):
     """A config that asks for remote code, and a pickle beside the weights, are not run."""
     folder = Path(store.path("tiny", progress=False))
+    (folder / "recipe.json").unlink()  # which would tell
     marker = tmp_path / "marker"
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoModelForMaskedLM": "evil.Model", "AutoConfig": "evil.Config"}

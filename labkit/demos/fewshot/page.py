@@ -6,9 +6,8 @@ one sentence, and leaves the page as it was.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ from labkit.demos.fewshot import learning, showing
 from labkit.demos.fewshot.form import EXAMPLES, MAX_CLASSES, Class, Form, sentences, to_task
 from labkit.demos.fewshot.learning import Learnt, Report, Shelf
 from labkit.demos.fewshot.presets import PRESETS, world_task
-from labkit.errors import LabkitError, UsageError
-from labkit.serving import MAX_WAITING, import_gradio, refusal
+from labkit.errors import UsageError
+from labkit.serving import MAX_WAITING, import_gradio, telling
 from labkit.tasks import Task
 from labkit.zoo import RECIPES, Loaded, load
 
@@ -103,15 +102,6 @@ def on_fill(
     preset = PRESETS[name or next(iter(PRESETS))]
     filled = to_values(preset.form(reference, reference.language, draw))
     return filled, kept if last is not None and list(now) == list(last) else now
-
-
-@contextlib.contextmanager
-def telling() -> Iterator[None]:
-    """Inside, an error of labkit is a sentence for the person."""
-    try:
-        yield
-    except LabkitError as error:
-        raise refusal(error) from error
 
 
 def build_demo(model: str = "micro-bert-en") -> gradio.Blocks:

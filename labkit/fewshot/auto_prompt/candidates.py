@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
-from labkit.evaluation import predict
+from labkit.evaluation import numbers_only, predict
 from labkit.fewshot.pet import PET
+from labkit.fewshot.spacing import text_ids
 from labkit.fewshot.template import Template
+from labkit.fewshot.verbalizer import in_text
 from labkit.foundations.encoder import lm_logits
 from labkit.tasks import Task
 from labkit.tasks.metrics import score as metric_score
@@ -177,14 +179,14 @@ def first_words(task: Task) -> dict[str, tuple[str, ...]]:
 
 
 def whole_words(tokenizer: PreTrainedTokenizerBase, size: int, *, letters: bool = False) -> Tensor:
-    """Which of `size` token ids are one piece again when their text is read after a space: (size,) bool.
+    """Which of `size` token ids are one piece again when their text is read as a word in a text: (size,) bool.
 
     Special tokens and parts of words are not; punctuation is, unless `letters`.
     """
     special = set(tokenizer.all_special_ids)
     ids = [number for number in range(min(size, len(tokenizer))) if number not in special]
     texts = [word_of(number, tokenizer) for number in ids]
-    found = tokenizer([" " + text for text in texts], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    found = text_ids(tokenizer, [in_text(text) for text in texts])
     usable = torch.zeros(size, dtype=torch.bool)
     for number, text, pieces in zip(ids, texts, found, strict=True):
         usable[number] = pieces == [number] and (not letters or any(map(str.isalnum, text)))
@@ -215,5 +217,7 @@ def blank_log_probabilities(
         some = template.encode(rows[start : start + batch_size], tokenizer, max_length)
         batch = {name: value.to(device) for name, value in some.items()}
         at = batch["mask_positions"][:, 0]
-        parts.append(lm_logits(model, batch, torch.arange(len(at), device=device), at).float().log_softmax(1).cpu())
+        found = lm_logits(model, batch, torch.arange(len(at), device=device), at).float().log_softmax(1).cpu()
+        numbers_only(found.detach().numpy(), model, start + np.arange(len(at)))
+        parts.append(found)
     return torch.cat(parts)

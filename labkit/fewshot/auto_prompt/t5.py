@@ -18,7 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.fewshot.auto_prompt.infilling import WORD, Filling, Layout
 from labkit.fewshot.encoding import fit_lengths
+from labkit.fewshot.spacing import read, text_ids
 from labkit.fewshot.template import Field, Template, Text
+from labkit.fewshot.verbalizer import in_text
 from labkit.foundations.encoder import to_batch
 
 SENTINELS = ("<extra_id_0>", "<extra_id_1>", "<extra_id_2>")
@@ -74,11 +76,9 @@ def _source(
 ) -> list[int]:
     """What T5 reads: the layout's texts around `<extra_id_0> word <extra_id_1>`; the texts share what room there is."""
 
-    def ids(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
-
-    before, after = (ids(_read(part, row)) for part in (layout.before, layout.after))
-    middle = [sentinels[0], *ids(row[WORD]), sentinels[1]]
+    before = read(tokenizer, [_read(layout.before, row)], first=True)[0][0]
+    word, after = text_ids(tokenizer, [in_text(text) if text else "" for text in (row[WORD], _read(layout.after, row))])
+    middle = [sentinels[0], *word, sentinels[1]]
     room = fit_lengths([len(before), len(after)], max(limit - len(middle) - 1, 2))
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     return [*before[: room[0]], *middle, *after[: room[1]], *end]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from labkit.errors import UsageError
 from labkit.fewshot.delta.places import resolve
+from labkit.foundations.quantised import keep_float, refuse_to_train, set_training_flags, training_flags
 
 RECORD = "labkit_delta"  # the attribute under which a model carries its delta
 ALSO = ("classifier", "pre_classifier", "score", "qa_outputs", "soft")  # new heads and soft tokens: nothing to keep
@@ -49,29 +50,30 @@ class Delta:
     def attach(self, model: Model) -> Model:
         """Put the delta on `model`, in place: only it, and `also`, require gradients afterwards.
 
-        UsageError for a key that fits nothing, a setting that the model's sizes do not allow, and a model that carries
-        a delta already; the model is then as it was.
+        UsageError for a key that fits nothing, a setting that the model's sizes do not allow, a module to train besides
+        that cannot, and a model that carries a delta already; the model is then as it was.
         """
         if (before := getattr(model, RECORD, None)) is not None:
             name = type(before.delta).__name__
             raise UsageError(
                 f"this model carries a delta already ({name}): detach it first, or attach Combined((…, …)) to have both"
             )
-        own = dict(model.named_parameters())
+        own, modules = dict(model.named_parameters()), set(model.modules())
         beside = beside_of(model, self.also)
-        record = Attached(
-            self.spelled_out(model), fingerprint(model, beside), {n: p.requires_grad for n, p in own.items()}
-        )
+        _check_beside(model, beside, given=self.also is not None)
+        record = Attached(self.spelled_out(model), fingerprint(model, beside), training_flags(model))
         try:
             with seeded(self.seed):
                 trained = list(self._insert(model))
         except BaseException:
             self._remove(model)
-            _flags(model, record.flags)
+            set_training_flags(model, record.flags, otherwise=False)
             raise
         trained += [parameter for name, parameter in own.items() if within(name, beside)]
         record.beside = tuple(beside)
         mark(model, trained)
+        keep_float(module for module in model.modules() if module not in modules)
+        keep_float(_beside(model, record))
         ids = {id(parameter) for parameter in trained}
         record.originals = {name: p.detach().clone() for name, p in own.items() if id(p) in ids}
         setattr(model, RECORD, record)
@@ -94,12 +96,12 @@ class Delta:
         UsageError for a delta that no weight of the backbone could stand for.
         """
         record = self._own(model)
-        self.check_merges()
+        self.check_merges(model)
         self._merge(model)
         return self._finish(model, record)
 
-    def check_merges(self) -> None:
-        """UsageError unless this delta can be merged."""
+    def check_merges(self, model: nn.Module) -> None:
+        """UsageError unless this delta can be merged into the weights of the model that carries it."""
         if not self.MERGES:
             raise UsageError(
                 f"{type(self).__name__} cannot be merged: no weights of the backbone alone compute the same; keep it "
@@ -142,7 +144,8 @@ class Delta:
         return record
 
     def _finish(self, model: Model, record: Attached) -> Model:
-        _flags(model, record.flags)
+        set_training_flags(model, record.flags, otherwise=False)
+        keep_float(_beside(model, record), keep=False)
         delattr(model, RECORD)
         return model
 
@@ -198,20 +201,33 @@ def fingerprint(model: nn.Module, without: Sequence[str] = ()) -> str:
 
 def mark(model: nn.Module, trained: Iterable[nn.Parameter]) -> None:
     """Freeze everything but `trained`."""
-    ids = {id(parameter) for parameter in trained}
+    set_training_flags(model, {}, otherwise=False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
     for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in ids)
         parameter.grad = None
 
 
-def _flags(model: nn.Module, flags: dict[str, bool]) -> None:
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(flags.get(name, False))
+def _beside(model: nn.Module, record: Attached) -> Iterator[nn.Module]:
+    """The modules that train besides, and all that is in them."""
+    return (module for name in record.beside for module in model.get_submodule(name).modules())
 
 
 def beside_of(model: nn.Module, keys: tuple[str, ...] | None) -> list[str]:
     """The names of the modules that train besides a delta whose `also` is `keys`."""
     return resolve(model, ALSO if keys is None else keys, every=keys is not None, some=keys is not None and bool(keys))
+
+
+def _check_beside(model: nn.Module, names: Iterable[str], *, given: bool) -> None:
+    """UsageError where one of the modules that are to train could not: quantised, or tied to a weight elsewhere."""
+    own = [name for name, _ in model.named_parameters()]
+    for name in names:
+        refuse_to_train(model.get_submodule(name), name)
+        if given and not any(within(weight, [name]) for weight in own):
+            raise UsageError(
+                f"also: {name!r} has no weight of its own to train (it is tied to another, or has none): give it one, "
+                "or name another module"
+            )
 
 
 def within(name: str, modules: Iterable[str]) -> bool:

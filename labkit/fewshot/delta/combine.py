@@ -38,10 +38,10 @@ class Combined(Delta):
         """The same with names for regular expressions."""
         return replace(super().spelled_out(model), deltas=tuple(delta.spelled_out(model) for delta in self.deltas))
 
-    def check_merges(self) -> None:
+    def check_merges(self, model: nn.Module) -> None:
         """UsageError unless every part can be merged."""
         for delta in self.deltas:
-            delta.check_merges()
+            delta.check_merges(model)
 
     def _insert(self, model: nn.Module) -> Iterable[nn.Parameter]:
         return [parameter for delta in self.deltas for parameter in delta._insert(model)]

@@ -96,9 +96,9 @@ class Intrinsic(Delta):
             changes["basis_sha256"] = self._checked()
         return replace(super().spelled_out(model), **changes)
 
-    def check_merges(self) -> None:
+    def check_merges(self, model: nn.Module) -> None:
         """UsageError unless the inner delta can be merged."""
-        self.inner.check_merges()
+        self.inner.check_merges(model)
 
     def _checked(self) -> str:
         """The basis file's checksum; DataError where it is missing or another one."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import nn
+from torch.nn.utils import skip_init
 
 from labkit.errors import UsageError
 from labkit.fewshot.delta.base import Delta
 from labkit.fewshot.delta.places import AFTER_FFN, KEY, QUERY, VALUE, positive, replace_module, resolve
+from labkit.foundations.quantised import UNDO, is_quantised, refuse_quantised
 
 
 @contextlib.contextmanager
@@ -50,12 +52,23 @@ class _ByPeft(Delta):
             if not hasattr(model.get_submodule(name), "in_features"):
                 kind = type(model.get_submodule(name)).__name__
                 raise UsageError(f"{type(self).__name__}: target {name!r} is a {kind}; it needs linear layers")
-        with _quiet_import():
+        with _quiet_import(), _shown_as_linear(model, names):
             inject_adapter_in_model(self._config(model, names), model, adapter_name=self.PREFIX)
         if hasattr(model, "peft_config"):
             del model.peft_config  # the layers do without, and a second injection would warn
         for name in names:
             yield from (p for n, p in model.get_submodule(name).named_parameters() if f"{self.PREFIX}_" in n)
+
+    def check_merges(self, model: nn.Module) -> None:
+        """UsageError where a layer's weight is quantised, or serves another place too, which would change."""
+        for name, layer in self._layers(model):
+            what = f"{type(self).__name__} cannot be merged"
+            refuse_quantised(_innermost(layer), what, name, f"keep the delta attached, or {UNDO}")
+            if (other := _elsewhere(model, layer)) is not None:
+                raise UsageError(
+                    f"{what}: {name!r} shares its weight with {other!r}, which would change with it; keep the delta "
+                    "attached, or give the layer a weight of its own before attaching"
+                )
 
     def _layers(self, model: nn.Module) -> list[tuple[str, Any]]:
         kind = self._layer()
@@ -72,6 +85,45 @@ class _ByPeft(Delta):
 
     def _layer(self) -> type:
         raise NotImplementedError
+
+
+def _innermost(layer: nn.Module) -> nn.Module:
+    """The backbone's layer below all of peft's."""
+    while "base_layer" in layer._modules:
+        layer = layer._modules["base_layer"]
+    return layer
+
+
+@contextlib.contextmanager
+def _shown_as_linear(model: nn.Module, names: list[str]) -> Iterator[None]:
+    """Inside, an nn.Linear of its size stands for each quantised layer: peft wraps no other, and then only calls."""
+    layers = [_innermost(model.get_submodule(name)) for name in names]
+    shown = {
+        layer: skip_init(nn.Linear, layer.in_features, layer.out_features, bias=False, device=weight.device,
+                         dtype=weight.dtype)
+        for layer in layers if is_quantised(layer) for weight in [layer.weight]
+    }  # fmt: skip
+    _exchange(model, shown)
+    try:
+        yield
+    finally:
+        _exchange(model, {new: old for old, new in shown.items()})
+
+
+def _exchange(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    for parent in list(model.modules()):
+        parent._modules.update({name: new[child] for name, child in parent._modules.items() if child in new})
+
+
+def _elsewhere(model: nn.Module, layer: nn.Module) -> str | None:
+    """The name of a module outside `layer` with the weight that `layer` changes, or with the layer itself in it."""
+    base, own = _innermost(layer), set(layer.modules())
+    for name, module in model.named_modules():
+        weights = (weight for weight in module._parameters.values() if weight is not None)
+        holds = base in module._modules.values() or any(w.data_ptr() == base.weight.data_ptr() for w in weights)
+        if holds and module not in own:
+            return name or type(module).__name__
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from labkit.errors import UsageError
 
@@ -111,7 +112,9 @@ def positive(delta: Any, *names: str) -> None:
 
 def like(new: nn.Module, beside: nn.Module) -> nn.Module:
     """`new` on the device and in the floating-point type of `beside`."""
-    weight = next((p for p in beside.parameters() if p.is_floating_point()), None)
+    weights = (getattr(module, "weight", None) for module in beside.modules())  # a quantised layer's is no parameter
+    tensors = (tensor for tensor in chain(beside.parameters(), weights) if isinstance(tensor, Tensor))
+    weight = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
     return new if weight is None else new.to(weight.device, weight.dtype)
 
 

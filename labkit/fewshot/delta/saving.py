@@ -1,7 +1,7 @@
 """Deltas in files: the trained tensors alone, the settings that put them back, and the backbone they belong to.
 
     delta.safetensors   the trained tensors, and nothing else
-    delta.json          settings, shapes, the tensors' SHA-256, the fingerprint of the backbone
+    delta.json          settings, shapes, the tensors' SHA-256, its own, the fingerprint of the backbone
 
 A delta is useless, and worse, wrong, on another backbone: loading compares fingerprints.
 """
@@ -9,25 +9,27 @@ A delta is useless, and worse, wrong, on another backbone: loading compares fing
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from labkit.checkpoints import reading
 from labkit.config import strict
 from labkit.errors import CheckpointError, UsageError, unknown
 from labkit.fewshot.delta import kinds
 from labkit.fewshot.delta.base import RECORD, Delta, attached, beside_of, fingerprint, trained_tensors, within
-from labkit.files import sha256, writing_folder
+from labkit.files import read_json, sha256, write_sealed, writing_folder
 
 TENSORS, FACTS = "delta.safetensors", "delta.json"
-MAX_FACTS, MAX_HEADER, FORMAT = 4_000_000, 4_000_000, 1
+MAX_HEADER, FORMAT = 4_000_000, 1
+SIZES = ("rank", "bottleneck", "tokens", "dimension", "factors")  # settings that become the size of a tensor
+MANY = 1000  # which may be so large whatever the file holds: an inner delta's tensors are not in it
+AGAIN = "copy the delta again, or save it again"
 KINDS = {"backbone": str, "sha256": str, "bytes": int, "tensors": dict}
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -88,7 +90,7 @@ def save_delta(model: nn.Module, folder: str | os.PathLike[str], **notes: str) -
     with writing_folder(folder) as temporary:
         save_file(tensors, temporary / TENSORS)
         facts |= {"bytes": (temporary / TENSORS).stat().st_size, "sha256": sha256(temporary / TENSORS)}
-        (temporary / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_sealed(temporary / FACTS, facts)
     return Path(folder)
 
 
@@ -118,7 +120,8 @@ def _load(model: Model, folder: str | os.PathLike[str], *, heads: bool) -> Model
             f"{folder}: this delta belongs to another backbone ({facts.get('model')} {facts['backbone'][:12]}, this is "
             f"{type(model).__name__} {mine[:12]}): load the model, weights and number format that it was trained on"
         )
-    delta.attach(model)
+    with reading(folder, AGAIN):
+        delta.attach(model)
     if not heads:  # the model's own in place of the file's
         own = {name: tensor for name, tensor in trained_tensors(model).items() if within(name, beside)}
         tensors = {**{name: tensor for name, tensor in tensors.items() if not within(name, beside)}, **own}
@@ -147,17 +150,10 @@ def put(model: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:
 def read_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What delta.json says, checked for its form. CheckpointError otherwise."""
     path = Path(folder) / FACTS
-    try:
-        if path.stat().st_size > MAX_FACTS:
-            raise CheckpointError(
-                f"{path}: {path.stat().st_size:,} bytes; a delta's description has {MAX_FACTS:,} at most"
-            )
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{folder}: no delta here ({error.strerror}): give a folder of save_delta") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged, not JSON ({error}); save the delta again") from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    if not path.exists():
+        raise CheckpointError(f"{folder}: no delta here: give a folder of save_delta")
+    facts = read_json(path, AGAIN)
+    if facts.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a delta's description of format {FORMAT}; save the delta again")
     given = all(isinstance(facts.get(name), kind) for name, kind in KINDS.items())
     if not given or not all(map(_sound, facts["tensors"].values())):
@@ -184,9 +180,11 @@ def read_delta(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Delta, d
     """Facts, settings and tensors of a saved delta, verified. CheckpointError otherwise, before much is read."""
     facts, path = read_facts(folder), Path(folder) / TENSORS
     try:
-        delta = from_description(facts.get("delta"))
+        with reading(Path(folder) / FACTS, AGAIN):
+            delta = from_description(facts.get("delta"))
     except UsageError as error:
         raise CheckpointError(f"{Path(folder) / FACTS}: {error}") from error
+    _check_sizes(facts, Path(folder) / FACTS)
     payload = sum(map(_bytes, facts["tensors"].values()))
     try:
         size, most = path.stat().st_size, payload + MAX_HEADER
@@ -199,7 +197,19 @@ def read_delta(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Delta, d
         raise CheckpointError(f"{path}: {error.strerror or error}; save the delta again") from error
     if sha256(path) != facts["sha256"]:
         raise CheckpointError(f"{path}: altered (its SHA-256 is not the one in {FACTS}); save the delta again")
-    try:
+    with reading(path, AGAIN):
         return facts, delta, load(data)
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); save the delta again") from error
+
+
+def _check_sizes(facts: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError where the settings ask for larger tensors than there are: attaching would make them."""
+    largest = max([MANY, *(size for _, shape in facts["tensors"].values() for size in shape)])
+
+    def check(values: Any) -> None:
+        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+            if isinstance(value, dict | list):
+                check(value)
+            elif key in SIZES and isinstance(value, int) and value > largest:
+                raise CheckpointError(f"{path}: {key} = {value:.4g}, but no tensor is so large; {AGAIN}")
+
+    check(facts["delta"])

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from torch import nn
 
-from labkit.errors import UsageError, unknown
+from labkit.errors import CheckpointError, UsageError, unknown
 from labkit.fewshot.delta.base import attached, beside_of, fingerprint
 from labkit.fewshot.delta.saving import FACTS, load_delta, put, read_delta, read_facts, save_delta
 
@@ -38,8 +39,14 @@ class Centre:
         fit it.
         """
         found: dict[str, list[str]] = {}
+        mine = None if model is None else _mine(model)
         for path in sorted(self.folder.glob(f"*/*/{FACTS}")):
-            if model is None or read_facts(path.parent)["backbone"] == _mine(model):
+            try:
+                fits = mine is None or read_facts(path.parent)["backbone"] == mine
+            except CheckpointError as error:  # one that is damaged must not hide the others
+                warnings.warn(str(error), stacklevel=2)
+                continue
+            if fits:
                 found.setdefault(path.parent.parent.name, []).append(path.parent.name)
         return found
 

@@ -123,7 +123,8 @@ class RowCandidates:
         if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != self.count:
             what = f"field {self.candidates!r} must be a list of {self.count} texts, not {found!r:.60}"
             raise DataError(f"row {number} of the batch: {what}")
-        pieces = [pieces_of(text, self.tokenizer) if isinstance(text, str) else [] for text in found]
+        spaced = str(row.get(self.text)).partition(self.gap)[0].endswith(" ")
+        pieces = [pieces_of(text, self.tokenizer, spaced) if isinstance(text, str) else [] for text in found]
         if not all(pieces):
             raise DataError(
                 f"row {number} of the batch: field {self.candidates!r}: {found[pieces.index([])]!r} is no text to write"
@@ -139,6 +140,7 @@ class RowCandidates:
             )
             raise DataError(f"row {number} of the batch: {what}")
         before, after = text.split(self.gap, 1)
+        before = before.removesuffix(" ")  # which goes with the candidate
         room = max(self.max_length - blanks - 2, 2)  # [CLS] and [SEP]
         left = min(len(before), max(room // 2, room - len(after)))
         return {"before": before[len(before) - left :], "after": after[: room - left].replace(self.gap, "")}

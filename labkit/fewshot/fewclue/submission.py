@@ -145,7 +145,7 @@ def score_submission(path: str | os.PathLike[str], gold: str | os.PathLike[str])
 
 
 def _name(spec: str) -> str:
-    name = Path(spec).expanduser().name
+    name = Path(spec).name
     if name not in FEWCLUE:
         raise unknown("FewCLUE task", name, FEWCLUE)
     return name

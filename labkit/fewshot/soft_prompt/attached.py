@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from labkit.errors import UsageError
 from labkit.foundations.encoder import backbone, reads_left_to_right, unwrapped
+from labkit.foundations.quantised import keep_float, refuse_to_train, set_training_flags, training_flags
 
 
 class Attached(nn.Module):
@@ -43,20 +44,22 @@ def encoder_of(model: nn.Module, what: str) -> Any:
 def freeze(model: nn.Module) -> dict[str, bool]:
     """Stop training of everything pre-trained; returns what was trained before, by parameter name.
 
-    A language model is frozen whole, its LM head too; of any other model the encoder is, and its head goes on learning.
+    A language model is frozen whole, its LM head too; of any other model the encoder is, and its head goes on learning:
+    UsageError where it is quantised and cannot.
     """
     bare = unwrapped(model)
-    before = {name: parameter.requires_grad for name, parameter in bare.named_parameters()}
     embeddings = getattr(bare, "get_output_embeddings", lambda: None)()
-    (backbone(bare) if embeddings is None else bare).requires_grad_(False)
+    frozen, before = backbone(bare) if embeddings is None else bare, training_flags(bare)
+    for name, module in bare.named_children() if frozen is not bare else ():
+        if module is not frozen:
+            refuse_to_train(module, name)
+    set_training_flags(frozen, {}, otherwise=False)
     return before
 
 
 def thaw(model: nn.Module, before: Mapping[str, bool]) -> None:
     """Undo `freeze`."""
-    for name, parameter in unwrapped(model).named_parameters():
-        if name in before:
-            parameter.requires_grad_(before[name])
+    set_training_flags(unwrapped(model), before)
 
 
 def put_on(model: nn.Module, name: str, part: Attached, what: str) -> None:
@@ -67,6 +70,7 @@ def put_on(model: nn.Module, name: str, part: Attached, what: str) -> None:
     part.trained = freeze(model)
     weight = next(encoder.parameters())
     encoder.add_module(name, part.to(weight.device, weight.dtype))
+    keep_float(part.modules())
 
 
 def take_off(model: nn.Module, name: str, what: str) -> nn.Module:

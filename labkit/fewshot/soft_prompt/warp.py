@@ -55,8 +55,8 @@ class WARP(PET):
     def attach(self, model: nn.Module) -> nn.Module:
         """The model, in place, frozen, with a trainable table (soft tokens + classes, d)."""
         before = freeze(model)
-        words = [some[0] for some in self.verbalizer.words.values()]
-        labels = tuple(Soft(count=1) if self.random_labels else Soft(init=in_text(word)) for word in words)
+        words, spaced = [some[0] for some in self.verbalizer.words.values()], self.template.spaced
+        labels = tuple(Soft(count=1) if self.random_labels else Soft(init=in_text(word, spaced)) for word in words)
         try:
             attach_soft_tokens(model, Template(self.template.parts + labels), self.tokenizer, seed=self.seed)
         except UsageError:
@@ -78,7 +78,7 @@ class WARP(PET):
             raise UsageError("the model has no label vectors: give it some with WARP's attach(model)")
         classes = len(self.verbalizer.labels)
         first = start + self.soft_tokens
-        vectors = embedding(torch.arange(first, first + classes, device=embedding.weight.device))
+        vectors = embedding(torch.arange(first, first + classes, device=unwrapped(model).device))
         return vectors / scale(getattr(embedding, "base", embedding))  # as the LM head has words
 
     def mask_states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ without a gradient. Loss: L_MLM + λ·L_Disc, λ = 50 (§2). A sample that happe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.foundations.encoder import model_inputs, unwrapped
 from labkit.foundations.pretraining.masked import IGNORE, MaskedLM, hidden_logits
+from labkit.training.batches import weight_of
 
 ALL_HIDDEN = (1.0, 0.0, 0.0)  # every chosen token becomes [MASK] (§2); BERT's 80/10/10 has no use here
 
@@ -73,7 +74,12 @@ class ReplacedTokens:
         if weight < 0:
             raise UsageError(f"weight={weight}: λ must be 0 or more")
         self.masked, self.weight = MaskedLM(tokenizer, replace=ALL_HIDDEN, **masking), weight
-        self.collate = self.masked.collate
+
+    def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        """MaskedLM's batch; what the two means are over is counted apart, in "count:hidden" and "count:real"."""
+        batch = self.masked.collate(rows, rng)
+        batch["count:hidden"], batch["count:real"] = batch.pop("count"), batch["attention_mask"].sum(1)
+        return batch
 
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(generator's MLM over the hidden tokens, discriminator's over all), each a mean in nats.
@@ -94,7 +100,7 @@ class ReplacedTokens:
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """L_MLM + λ·L_Disc, a scalar in nats."""
         masked, found = self.losses(model, batch)
-        return masked + self.weight * found
+        return weight_of(batch, "hidden") * masked + self.weight * weight_of(batch, "real") * found
 
     __call__ = loss
 

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError, TrainingError, UsageError
 from labkit.foundations.encoder import goes_on, lm_logits, to_batch, usable_length
 from labkit.foundations.pretraining.rows import TokenRows
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places, widened
+from labkit.tasks.text import check_whole
 
 BERT = (0.8, 0.1, 0.1)  # shares of the chosen tokens that become [MASK], become a random token, stay
 CHUNK = 4096  # texts handed to the tokenizer at once: enough for all its threads, little memory
@@ -103,9 +104,11 @@ def frequency_weights(counts: np.ndarray, *, power: float = 0.75, cap: float = 0
 
 def tokenize_corpus(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRows:
     """Rows `{"input_ids": int32 array}` with the special tokens, cut to `max_length`. "[MASK]" in a text is plain
-    text.
+    text. DataError for a text with half a character.
     """
     texts, parts = list(texts), []
+    for number, text in enumerate(texts, start=1):
+        check_whole(text, f"text {number}")
     backend = copy.deepcopy(tokenizer.backend_tokenizer)  # whose settings are changed below
     backend.enable_truncation(usable_length(tokenizer, max_length))
     backend.no_padding()
@@ -238,6 +241,8 @@ def masked_scores(
             tokens += int((wanted != IGNORE).sum())
     finally:
         model.train(was_training)
+    if math.isnan(nats):
+        raise TrainingError("the model's probabilities are no numbers: load or train it anew")
     if not tokens:
         raise UsageError(f"no token of these {len(rows)} rows was hidden: give more rows")
     return {"perplexity": math.exp(min(nats / tokens, 700)), "accuracy": right / tokens, "tokens": tokens}

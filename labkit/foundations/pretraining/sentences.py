@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import DataError, UsageError
 from labkit.foundations.encoder import model_inputs, to_batch, unwrapped, usable_length
 from labkit.foundations.pretraining.masked import MaskedLM
-from labkit.foundations.pretraining.shapes import hidden_places
+from labkit.foundations.pretraining.shapes import IGNORE, hidden_places
+from labkit.training.batches import weight_of
 
 IS_NEXT, RANDOM = 0, 1  # as transformers' next_sentence_label
 ENDS = (".", "!", "?", "。", "！", "？")
@@ -94,7 +95,8 @@ class NextSentence:
         batch = to_batch([ids for ids, _ in pairs], self.tokenizer.pad_token_id)
         batch["token_type_ids"] = to_batch([segments for _, segments in pairs], 0)["input_ids"]
         batch["input_ids"], batch["labels"] = self.masked.hide(batch["input_ids"], batch["attention_mask"], rng)
-        return {name: torch.from_numpy(value) for name, value in (batch | {"next_sentence_label": labels}).items()}
+        batch |= {"next_sentence_label": labels, "count:masked": (batch["labels"] != IGNORE).sum(1)}
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def _pair(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """ "[CLS] A [SEP] B [SEP]" and its segments; where it is too long, the longer stretch loses its end."""
@@ -121,7 +123,7 @@ class NextSentence:
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """L_MLM + L_NSP, a scalar in nats."""
         masked, following = self.losses(model, batch)
-        return masked + following
+        return weight_of(batch, "masked") * masked + following
 
     __call__ = loss
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit.config import COUNT
 from labkit.errors import UsageError
 from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.data_parallel.workload import batch_of, loss_of, new_model, part_of
@@ -173,8 +174,8 @@ def train(
 def main(arguments: list[str] | None = None) -> None:
     """The torchrun entry: train, and print what was lost and sent."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--rows", type=int, default=8, help="rows of a batch, over all ranks")
+    parser.add_argument("--steps", type=COUNT, default=10)
+    parser.add_argument("--rows", type=COUNT, default=8, help="rows of a batch, over all ranks")
     chosen = parser.parse_args(arguments)
     with joined() as here:
         found = train(here, chosen.steps, chosen.rows)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from labkit.config import COUNT
 from labkit.errors import unknown
 from labkit.parallel.data_parallel.accounting import PRECISIONS, dtypes, table
 from labkit.parallel.data_parallel.adam import Adam, State
@@ -285,9 +286,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The torchrun entry: train, and print what rank 0 kept and sent beside what theory says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", type=int, default=2, choices=(0, 1, 2, 3))
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=COUNT, default=10)
     parser.add_argument("--precision", default="bf16", choices=tuple(PRECISIONS))
-    parser.add_argument("--rows", type=int, default=8, help="rows of a batch, over all ranks")
+    parser.add_argument("--rows", type=COUNT, default=8, help="rows of a batch, over all ranks")
     parser.add_argument("--folder", help="resume from its newest checkpoint, save there at the end")
     chosen = parser.parse_args(arguments)
     with joined() as here:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.errors import UsageError
+from labkit.foundations.quantised import refuse_quantised
 from labkit.parallel.memory.model import Layer, Transformer
 
 
@@ -41,7 +42,11 @@ def widen(model: Transformer, factor: int = 2, seed: int = 0) -> Transformer:
 
 
 def deepen(model: Transformer, seed: int = 0) -> Transformer:
-    """A Transformer of twice the layers: after each layer a new one, whose two outputs start at zero."""
+    """A Transformer of twice the layers: after each layer a new one, whose two outputs start at zero.
+
+    UsageError for a quantised model.
+    """
+    refuse_quantised(model, "deepen copies numbers")
     shape = replace(model.shape, layers=2 * model.shape.layers)
     grown = Transformer(shape, attention=model.layers[0].attention, every=model.every, seed=seed)
     grown.to(model.norm.weight.dtype)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit.config import COUNT
 from labkit.errors import TrainingError, UsageError
 from labkit.parallel.data_parallel.collectives import Communicator, Handle
 from labkit.parallel.model_parallel.model import LanguageModel
@@ -196,7 +197,7 @@ def sleeping(
 def main() -> None:
     """`torchrun --nproc_per_node 4 -m labkit.parallel.model_parallel.pipeline --micro-batches 8`."""
     parser = argparse.ArgumentParser(description="Both schedules with stages that sleep: the bubble, measured.")
-    parser.add_argument("--micro-batches", type=int, default=8)
+    parser.add_argument("--micro-batches", type=COUNT, default=8)
     options = parser.parse_args()
     with joined() as here:
         group = Communicator(here, name="figures")

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from labkit.config import COUNT
 from labkit.errors import UsageError
 from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.model_parallel.model import CrossEntropy, LanguageModel, Shape, batch, build
@@ -236,7 +237,7 @@ def loss_and_bytes(here: Here, shape: Shape, rows: int) -> tuple[float, int, int
 def main() -> None:
     """`torchrun --nproc_per_node 4 -m labkit.parallel.model_parallel.tensor_parallel --rows 4`."""
     parser = argparse.ArgumentParser(description="One forward and backward pass of a model split over the ranks.")
-    parser.add_argument("--rows", type=int, default=4, help="rows of the batch")
+    parser.add_argument("--rows", type=COUNT, default=4, help="rows of the batch")
     options = parser.parse_args()
     shape = Shape()
     with joined() as here:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from labkit.config import COUNT
 from labkit.errors import UsageError
 from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.model_parallel import tensor_parallel
@@ -158,9 +159,9 @@ def whole_state(grid: Topology, states: Sequence[Mapping[str, Tensor]]) -> dict[
 def main() -> None:
     """`torchrun --nproc_per_node 8 -m labkit.parallel.model_parallel.three_d --pipe 2 --model 2`."""
     parser = argparse.ArgumentParser(description="Train on a grid of ranks; compare with one process.")
-    parser.add_argument("--pipe", type=int, default=1)
-    parser.add_argument("--model", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--pipe", type=COUNT, default=1)
+    parser.add_argument("--model", type=COUNT, default=1)
+    parser.add_argument("--steps", type=COUNT, default=5)
     options = parser.parse_args()
     run = Run(steps=options.steps)
     with joined() as here:
