@@ -53,7 +53,8 @@ def test_resume_refuses_another_task(alone, capsys):
 def test_a_limit_of_test_rows_scores_every_class_of_a_sorted_file(tiny_parts, tmp_path, monkeypatch, capsys):
     model, tokenizer, method, task = tiny_parts()
     rows = [{"text": "the film was good", "label": label} for label in [0] * 60 + [1] * 40]
-    arguments = argparse.Namespace(test_rows=20, out=str(tmp_path), deepspeed=None, command_line="labkit train", json=False)
+    plain = {"deepspeed": None, "command_line": "labkit train", "json": False}
+    arguments = argparse.Namespace(test_rows=20, out=str(tmp_path), **plain)
     task = replace(task, splits={**task.splits, "test": rows})
     seen = []
     real = evaluation.evaluate
