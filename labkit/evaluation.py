@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,24 +29,34 @@ def predict(
     first. The model runs in eval mode on its own device and is left in the mode it was in. No rows give shape (0, 0).
     Raises UsageError for logits that are not (rows, classes), TrainingError for answers that are no numbers.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-    device = next(model.parameters(), torch.zeros(0)).device
-    order = np.argsort([-_length(row) for row in take(rows, np.arange(len(rows)))], kind="stable")
     found: np.ndarray | None = None
-    shown = wants_progress(progress)
-    with evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = uncounted(method.collate(take(rows, chosen), None))
-            logits = method.logits(model, to_device(batch, device))
+    with contextlib.closing(_batches(model, method, rows, batch_size, progress)) as batches:
+        for chosen, batch in batches:
+            logits = method.logits(model, batch)
             if logits.ndim != 2 or len(logits) != len(chosen):
                 raise UsageError(f"logits must be ({len(chosen)}, classes), the method gave {tuple(logits.shape)}")
             probabilities = logits.float().softmax(-1).cpu().numpy()  # (batch, classes)
             found = np.empty((len(rows), probabilities.shape[1]), np.float32) if found is None else found
             found[chosen] = numbers_only(probabilities, model, chosen)
-            bar.update(len(chosen))
     return np.zeros((0, 0), np.float32) if found is None else found
+
+
+def _batches(
+    model: nn.Module, method: Any, rows: Sequence[Any], batch_size: int, progress: bool | None
+) -> Generator[tuple[np.ndarray, dict[str, Any]]]:
+    """The places of some rows and their batch on the model's device, the longest rows first; no gradients until it is
+    closed.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, not {batch_size}")
+    device = next(model.parameters(), torch.zeros(0)).device
+    order = np.argsort([-_length(row) for row in take(rows, np.arange(len(rows)))], kind="stable")
+    shown = wants_progress(progress)
+    with evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield chosen, to_device(uncounted(method.collate(take(rows, chosen), None)), device)
+            bar.update(len(chosen))
 
 
 def numbers_only(answers: np.ndarray, model: nn.Module, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -65,8 +75,28 @@ def numbers_only(answers: np.ndarray, model: nn.Module, rows: Sequence[int] | np
                         + ("" if broken is None else "; load or train the model anew"))  # fmt: skip
 
 
+def answers(
+    model: nn.Module, method: Any, rows: Sequence[Any], *, batch_size: int = 64, progress: bool | None = None
+) -> list[Any]:
+    """The method's answer to each row, in the order of `rows`: `method.answers(model, batch, rows)` gives those of a
+    batch.
+
+    Of a method that has none it is the row's probabilities, (classes,), as `predict` has them. Else as there.
+    """
+    if not hasattr(method, "answers"):
+        return list(predict(model, method, rows, batch_size=batch_size, progress=progress))
+    found: list[Any] = [None] * len(rows)
+    with contextlib.closing(_batches(model, method, rows, batch_size, progress)) as batches:
+        for chosen, batch in batches:
+            for place, answer in zip(chosen, method.answers(model, batch, take(rows, chosen)), strict=True):
+                found[place] = answer
+    return found
+
+
 def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **options: Any) -> dict[str, float]:
     """The method's score on a split of the task: {task.metric: …, "n": rows}. `options` are those of `predict`.
+
+    A method whose answers are no classes brings its own scores, `method.score(rows, answers)`, by name.
 
     Raises UsageError for an unknown split, DataError for a split without rows or a row without a label; else as
     `predict`.
@@ -79,8 +109,10 @@ def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **o
     labels = [row.get("label") for row in rows]
     if None in labels:
         raise DataError(f"task {task.name}: split {split!r}, row {labels.index(None) + 1}: no label to compare with")
-    answers = predict(model, method, rows, **options).argmax(1)
-    return {task.metric: score(task.metric, labels, answers), "n": len(rows)}
+    if hasattr(method, "answers"):
+        return {**method.score(rows, answers(model, method, rows, **options)), "n": len(rows)}
+    chosen = predict(model, method, rows, **options).argmax(1)
+    return {task.metric: score(task.metric, labels, chosen), "n": len(rows)}
 
 
 @contextlib.contextmanager
