@@ -161,7 +161,7 @@ def add_head(
     if not isinstance(classes, int):
         config.id2label, config.label2id = dict(enumerate(names)), {name: at for at, name in enumerate(names)}
     encoder = encoder if share else _without_pooler(copy.deepcopy(encoder), pooling)
-    with _seeded(seed):
+    with seeded(seed):
         if pooling == "pooler":
             _ensure_pooler(encoder, share)
         head = EncoderClassifier(config, encoder)
@@ -171,7 +171,7 @@ def add_head(
 
 
 @contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def seeded(seed: int | None) -> Iterator[None]:
     """Inside, the CPU's random numbers follow `seed`; outside, nothing was drawn. None changes nothing."""
     if seed is None:
         yield
