@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import labkit
 from labkit import evaluation, files
+from labkit.apps.catalogue import APPLICATIONS, application
 from labkit.checkpoints import reading
 from labkit.compression import int8
 from labkit.config import strict, to_dict
@@ -56,6 +57,7 @@ class Card:
     quantised: str | None  # "int8" or None
     examples: list  # rows to try
     files: dict  # name -> SHA-256
+    application: str = "text_classify"  # a name of APPLICATIONS
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,39 @@ class App:
     tokenizer: PreTrainedTokenizerBase
     method: Any
 
+    @classmethod
+    def of(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, method: Any, task: Task) -> App:
+        """What was just trained for application `name`, before it is saved."""
+        card = Card(
+            format=FORMAT, labkit=labkit.__version__, task=task.title, language=task.language, fields=task.fields,
+            labels=task.labels, architecture=type(model).__name__, method={}, metrics={}, quantised=None, examples=[],
+            files={}, application=name,
+        )  # fmt: skip
+        return cls(card, model, tokenizer, method)
+
     def predict(
         self, inputs: str | Iterable[Input], *, batch_size: int = 64, progress: bool | None = False
     ) -> list[dict[str, Any]]:
-        """`{"label": name, "probabilities": {name: p}}` for each input: a text, several, or a row of the fields.
+        """An answer to each input: a text, several, or a row of the fields. Of an application with classes it is
+        `{"label": name, "probabilities": {name: p}}`, of others `{"answer": …}`.
 
         Raises DataError naming the input that lacks a field or is no text.
         """
         items = [inputs] if isinstance(inputs, str) else inputs
         rows = [self._row(item, number) for number, item in enumerate(items, start=1)]
-        if not rows:
-            return []
-        found = evaluation.predict(self.model, self.method, rows, batch_size=batch_size, progress=progress)
+        found = self.answers(rows, batch_size=batch_size, progress=progress) if rows else []
+        if application(self.card.application).answer != "class":
+            return [{"answer": answer} for answer in found]
         answers = [dict(zip(self.card.labels, row.tolist(), strict=True)) for row in found]  # found: (inputs, classes)
         return [{"label": max(answer, key=answer.__getitem__), "probabilities": answer} for answer in answers]
+
+    def answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
+        """The method's own answer to each row, as `labkit.evaluation.answers` gives them."""
+        return evaluation.answers(self.model, self.method, rows, **options)
+
+    def cells(self, answer: Any) -> dict[str, str]:
+        """An answer as the cells of a table, by the names that `--output_schema` may ask for."""
+        return application(self.card.application).cells(answer, self.card.labels)
 
     def _row(self, item: Any, number: int) -> dict[str, str]:
         fields = self.card.fields
@@ -150,6 +171,7 @@ def save_app(
     metrics: Mapping[str, float] | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
     quantised: str | None = None,
+    application: str = "text_classify",
 ) -> Path:
     """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
 
@@ -175,7 +197,7 @@ def save_app(
             method=described, metrics=dict(metrics or {}),
             quantised=found,
             examples=[{field: row[field] for field in task.fields} for row in examples],
-            files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())},
+            files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())}, application=application,
         )  # fmt: skip
         files.write_sealed(temporary / CARD, to_dict(card))
         files.write_text(temporary / "README.md", model_card(card))
@@ -213,9 +235,13 @@ def _plain(text: object) -> str:
 def load_app(folder: str | os.PathLike[str]) -> App:
     """Check every file of an app against its manifest, then load it, on the CPU, in evaluation mode.
 
+    Of the folder of a training it is the app in it.
+
     Raises CheckpointError for what is missing, altered, unknown, of another format, or cannot answer.
     """
     where = Path(folder)
+    if not (where / CARD).is_file() and (where / "app" / CARD).is_file():
+        where = where / "app"
     card = read_card(where)
     files.verify(where, card.files, AGAIN, own=CARD)
     with reading(where, AGAIN):
@@ -248,15 +274,18 @@ def read_card(folder: Path) -> Card:
     if values.get("format") != FORMAT:
         found = f"{values.get('format')!r:.60}"
         raise CheckpointError(f"{path}: format {found}, this labkit reads {FORMAT}; use the labkit that wrote it")
-    missing = {field.name for field in dataclasses.fields(Card)} - set(values)
+    missing = {field.name for field in dataclasses.fields(Card) if field.name != "application"} - set(values)
     if missing:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(missing))}; save the app again")
     try:
         card = strict(Card, values, where=str(path))
     except UsageError as error:
         raise CheckpointError(str(error)) from error
-    if (kind := str(card.method.get("kind"))) not in KINDS:
-        raise CheckpointError(f"{path}: {unknown('method', kind, KINDS)}")
+    for what, name, known in (
+        ("method", str(card.method.get("kind")), KINDS), ("application", card.application, APPLICATIONS),
+    ):  # fmt: skip
+        if name not in known:
+            raise CheckpointError(f"{path}: {unknown(what, name, known)}")
     return card
 
 
