@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labkit import evaluation, files
-from labkit.apps import CARD, INT8_WEIGHTS, _plain, batch_predict, load_app, read_card, save_app
+from labkit.apps.folder import CARD, INT8_WEIGHTS, _plain, batch_predict, load_app, read_card, save_app
 from labkit.compression import int8
 from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
 from labkit.fewshot.verbalizer import Verbalizer

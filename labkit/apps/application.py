@@ -62,6 +62,8 @@ class Application:
     def settings(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Every parameter with its value, as given or by default. UsageError for an unknown name or a wrong value."""
         for name in given:
+            if not self.parameters:
+                raise UsageError(f"{self.name} has no parameters: {name} means nothing to it")
             if name not in self.parameters:
                 raise unknown(f"parameter of {self.name}", name, self.parameters)
         defaults = {name: one.default for name, one in self.parameters.items()}

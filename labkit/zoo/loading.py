@@ -44,6 +44,15 @@ HUB = {
     "roberta-base": "FacebookAI/roberta-base",
     "macbert-base-zh": "hfl/chinese-macbert-base",
     "macbert-large-zh": "hfl/chinese-macbert-large",
+    "bert-tiny-uncased": "google/bert_uncased_L-2_H-128_A-2",
+    "bert-small-uncased": "google/bert_uncased_L-4_H-512_A-8",
+    "bert-large-uncased": "google-bert/bert-large-uncased",
+    "roberta-large": "FacebookAI/roberta-large",
+    "hfl/macbert-base-zh": "hfl/chinese-macbert-base",
+    "hfl/macbert-large-zh": "hfl/chinese-macbert-large",
+    "hfl/roberta-base-zh": "hfl/chinese-roberta-wwm-ext",
+    "hfl/roberta-large-zh": "hfl/chinese-roberta-wwm-ext-large",
+    "langboat/mengzi-bert-base-zh": "Langboat/mengzi-bert-base",
     "pai-bert-tiny-zh": "alibaba-pai/pai-bert-tiny-zh",
     "pai-bert-base-zh": "alibaba-pai/pai-bert-base-zh",
 }
@@ -156,4 +165,6 @@ def _not_loaded(name: str, where: str, error: BaseException) -> str:
     if name in PACKAGED and where == HUB.get(name):
         gate = f"or, on the hub, accept the terms of {where}, which is gated, and log in with `hf auth login`"
         return f"{name} is not here: {PACKAGED[name].remedy}; {gate}"
-    return f"model {name!r} cannot be loaded from {where}: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    cause = next(iter(str(error).splitlines()), type(error).__name__)
+    here = f"without a network there are {', '.join(RECIPES)}"
+    return f"model {name!r} cannot be loaded from {where}: {cause}; {here}, and folders"
