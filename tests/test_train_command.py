@@ -91,7 +91,7 @@ def test_a_killed_rank_is_started_again_and_the_result_is_the_same(alone, tmp_pa
         (["--precision", "fp16", "--device", "cpu"], 2, "precision 'fp16' needs a GPU"),
         (["--method", "PTE"], 2, "did you mean 'PET'"),
         (["--set", "pattern"], 2, "'pattern': parameters are KEY=VALUE, each key once"),
-        (["--set", "threshold=1"], 2, "text_classify has no parameters"),
+        (["--set", "threshold=1"], 2, "unknown parameter of text_classify 'threshold'"),
         (["--task", "world/mr", "--tables", "a.tsv"], 2, "give --tables or --task, not both"),
         (["--batch-size", "0"], 2, "--batch-size: must be at least 1, not 0"),
         (["--stpes", "3"], 2, "unknown option of labkit train '--stpes': did you mean '--steps'"),

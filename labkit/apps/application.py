@@ -57,13 +57,10 @@ class Application:
     usual: float = 5e-5  # of a larger one
     backbone: str = "lm"  # what it starts from: "lm" an encoder (with its language model), "seq2seq" an encoder-decoder
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    labels: Callable[[Any], Any] | None = None  # how a label's cell is read; None: the cell is the label's name
 
     def settings(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Every parameter with its value, as given or by default. UsageError for an unknown name or a wrong value."""
         for name in given:
-            if not self.parameters:
-                raise UsageError(f"{self.name} has no parameters: {name} means nothing to it")
             if name not in self.parameters:
                 raise unknown(f"parameter of {self.name}", name, self.parameters)
         defaults = {name: one.default for name, one in self.parameters.items()}

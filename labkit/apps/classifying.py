@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from labkit.apps.application import Application
+from labkit.apps.application import Application, Parameter
 from labkit.fewshot.methods import METHODS, Adapted, Start, method_name
 from labkit.foundations.heads import HeadClassifier
 from labkit.foundations.native import native_head
 from labkit.tasks import load_task
 
+PARAMETERS = {"max_length": Parameter(128, "tokens read of a text, special ones included")}
+
 
 def prepare(start: Start, settings: Mapping[str, Any]) -> Adapted:
     """Transformers' own head for sequences on a copy of the encoder."""
     model = native_head(start.model, "sequence", start.task.labels, seed=start.seed)
-    return Adapted(model, HeadClassifier(start.tokenizer, start.task.fields, settings.get("sequence_length", 128)))
+    return Adapted(model, HeadClassifier(start.tokenizer, start.task.fields, settings["max_length"]))
 
 
 def by_method(name: str, start: Start) -> Adapted:
@@ -50,6 +52,7 @@ TEXT_CLASSIFY = Application(
     prepare=prepare,
     cells=cells,
     example=partial(load_task, "world/reviews"),
+    parameters=PARAMETERS,
 )
 TEXT_MATCH = Application(
     name="text_match",
@@ -60,4 +63,5 @@ TEXT_MATCH = Application(
     prepare=prepare,
     cells=cells,
     example=partial(load_task, "world/mrpc"),
+    parameters=PARAMETERS,
 )

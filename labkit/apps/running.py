@@ -37,6 +37,7 @@ from labkit.tasks.text import read_lines
 from labkit.training import Batches, Training, fit
 from labkit.training.identity import content
 
+HEADS: dict[str, Any] = {"lm": "lm", "body": None, "seq2seq": "seq2seq"}  # what `zoo.load` gives an application
 DATA_AGAIN = "the teacher's answers must be those to the training table, in its order: predict it again"
 
 
@@ -66,7 +67,6 @@ class Request:
     teacher: Teacher | None = None
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of `labkit.training.Training`
     batch_size: int = 16
-    max_length: int | None = None  # tokens of a text, where the application's own default is not meant
     test_rows: int = 1000
     engine: str | None = None  # of DeepSpeed
     out: str = "runs/train"
@@ -108,26 +108,21 @@ def read(request: Request) -> Task:
 
 
 def train(request: Request, here: Here) -> dict[str, Any] | None:
-    """Train, score, save; on rank 0 the row of results, elsewhere None."""
+    """Train, score, save; on rank 0 the row of results, elsewhere None. What cannot be trained is saved as it is."""
     chosen = application(request.application)
-    if chosen.answer is None:
-        raise UsageError(f"{chosen.name} has nothing to train: it predicts with a model as it is")
     files.refuse_apps(Path(request.out) / "app")
     if request.batch_size < here.world:
         raise UsageError(f"--batch-size {request.batch_size} leaves some of the {here.world} ranks without a row: "
                          f"make it {here.world} or more")  # fmt: skip
-    if request.method is not None:
-        method_name(request.method)
-    task, settings = read(request), chosen.settings(request.parameters) | {"sequence_length": request.max_length or 128}
-    base = zoo.load(request.model, progress=here.progress and here.rank == 0)
-    start = Start(base.model, base.tokenizer, task, request.training.get("seed", 0))
-    adapted = by_method(request.method, start) if request.method else chosen.prepare(start, settings)
-    rows = task.splits["train"]
+    task, base, adapted = prepared(request, here)
+    rows, method, history = task.splits["train"], adapted.method, None
     if request.teacher is not None:
         adapted, rows = _taught(adapted, rows, task, request.teacher)
-    history = _fit(request, here, adapted, rows, {"model": request.model, "weights": content(base.model.state_dict())},
-                   _rate(request, chosen, base.model))  # fmt: skip
-    method = adapted.method.method if request.teacher else adapted.method
+    if hasattr(method, "loss"):
+        identity = {"model": request.model, "weights": content(base.model.state_dict())}
+        history = _fit(request, here, adapted, rows, identity, _rate(request, chosen, base.model))
+    else:
+        here.say(f"{chosen.name} has nothing to train: the model is saved as it is")
     if hasattr(method, "fitted"):
         method.fitted(adapted.model, task.splits["train"])
     result = None
@@ -138,6 +133,20 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
         dist.barrier()
         dist.destroy_process_group()
     return result
+
+
+def prepared(request: Request, here: Here) -> tuple[Task, Any, Adapted]:
+    """The task, the backbone, and the model and method made from it, before any training."""
+    chosen = application(request.application)
+    settings = chosen.settings(request.parameters)
+    if request.method is not None and chosen.answer != "class":
+        raise UsageError(f"{chosen.name} has a method of its own: few-shot methods are for classes")
+    if request.method is not None:
+        method_name(request.method)
+    task = read(request)
+    base = zoo.load(request.model, HEADS[chosen.backbone], progress=here.progress and here.rank == 0)
+    start = Start(base.model, base.tokenizer, task, request.training.get("seed", 0))
+    return task, base, by_method(request.method, start) if request.method else chosen.prepare(start, settings)
 
 
 def _rate(request: Request, chosen: Application, model: Any) -> float:
@@ -239,18 +248,20 @@ def _finish(request: Request, here: Here, task: Task, app: App, history: Any) ->
     note = "" if few is task else few.note.rpartition("; ")[2]
     if note:
         here.say(note)
-    scored = evaluation.evaluate(app.model, app.method, few, split, progress=False)
+    scores = hasattr(app.method, "score") or task.answer == "class"
+    scored = evaluation.evaluate(app.model, app.method, few, split, progress=False) if scores else {"n": 0}
     metrics = {name: round(value, 4) for name, value in scored.items() if name != "n"}
     with quietly():
         save_app(out / "app", app.model, app.tokenizer, app.method, task, metrics=metrics,
                  examples=few.splits[split][:3], application=chosen.name)  # fmt: skip
-    result = {
-        "engine": request.engine or ("one process" if here.world == 1 else "DDP"), "ranks": here.world,
-        "steps": history.steps, "resumed": history.resumed, "loss": history.losses[-1],
-        **{name: value for name, value in scored.items() if name != "n"}, "rows": scored["n"],
-        "seconds": round(history.seconds, 2), "app": str(out / "app"),
-    }  # fmt: skip
-    record = {**result, "note": note, "losses": history.losses, "command": here.command, "settings": to_dict(request),
+    result = {"engine": request.engine or ("one process" if here.world == 1 else "DDP"), "ranks": here.world}
+    if history is not None:
+        result |= {"steps": history.steps, "resumed": history.resumed, "loss": history.losses[-1]}
+    result |= {name: value for name, value in scored.items() if name != "n"} | {"rows": scored["n"]}
+    result |= {"seconds": round(history.seconds, 2)} if history is not None else {}
+    result |= {"app": str(out / "app")}
+    losses = history.losses if history is not None else []
+    record = {**result, "note": note, "losses": losses, "command": here.command, "settings": to_dict(request),
               "versions": versions(), "data": described(task)}  # fmt: skip
     files.write_json(out / "train.json", record)
     return result

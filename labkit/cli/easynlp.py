@@ -178,8 +178,8 @@ def _train(given: dict[str, Any], arguments: argparse.Namespace) -> None:
     run(Request(
         application=_application(given, own), data=_required(given, "tables", "train.tsv,dev.tsv"), columns=columns,
         model=own[MODEL], method=method, pattern=pattern, words=words, teacher=teacher,
-        parameters=_left(own, few, teacher is not None), training=_training(given),
-        batch_size=given.get("micro_batch_size", 16), test_rows=10**9, max_length=given.get("sequence_length"),
+        parameters=_left(own, few, teacher is not None) | _length(given), training=_training(given),
+        batch_size=given.get("micro_batch_size", 16), test_rows=10**9,
         out=_required(given, "checkpoint_dir", "the folder to write"),
         resume=given.get("resume_from_checkpoint", False),
     ), arguments)  # fmt: skip
@@ -223,6 +223,15 @@ def _left(own: Mapping[str, str], few: bool, taught: bool) -> dict[str, str]:
     taken |= {*FEWSHOT} if few else set()
     taken |= {*TAUGHT} if taught else set()
     return {key: value for key, value in own.items() if key not in taken}
+
+
+def _length(given: Mapping[str, Any]) -> dict[str, str]:
+    """`--sequence_length` as the parameter that it is of an application that cuts its texts."""
+    from labkit.apps.catalogue import APPLICATIONS
+
+    chosen = APPLICATIONS.get(given.get("app_name", "text_classify"))
+    known = chosen is not None and "max_length" in chosen.parameters
+    return {"max_length": str(given["sequence_length"])} if known and "sequence_length" in given else {}
 
 
 def _few_shot(own: Mapping[str, str], columns: Any) -> tuple[str, str | None, tuple[str, ...] | None]:
@@ -278,7 +287,10 @@ def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
 
     own = parameters(given.get("user_defined_parameters", ""))
     columns = _columns(given, own)
-    app = load_app(_required(given, "checkpoint_dir", "the folder of the training"))
+    if given.get("checkpoint_dir") or MODEL not in own:
+        app = load_app(_required(given, "checkpoint_dir", "the folder of the training"))
+    else:
+        app = _untrained(given, own)
     fields = dict(zip(app.card.fields, columns.fields, strict=True)) if columns.fields else None
     target = _required(given, "outputs", "the table to write")
     count = predict_table(
@@ -287,6 +299,19 @@ def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
         named=False, progress=progress(),
     )  # fmt: skip
     show([{"rows": count, "output": target}], arguments.json)
+
+
+def _untrained(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
+    """An application that needs no training, on the model that the parameters name."""
+    from labkit.apps import App
+    from labkit.apps.running import Here, Request, prepared
+
+    request = Request(application=_application(given, own), model=own[MODEL],
+                      parameters=_left(own, False, False) | _length(given))  # fmt: skip
+    task, base, adapted = prepared(request, Here())
+    if hasattr(adapted.method, "loss"):
+        raise UsageError(f"--checkpoint_dir is missing: {request.application} must be trained before it predicts")
+    return App.of(request.application, adapted.model.eval(), base.tokenizer, adapted.method, task)
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:

@@ -211,7 +211,7 @@ def _check_answer(task: Task, where: str, row: Row) -> None:
 def _is_span(label: Any, text: str) -> bool:
     if not isinstance(label, dict) or set(label) != {"text", "start"} or not isinstance(label["text"], str):
         return False
-    start = label["start"]
-    if type(start) is not int:
+    answer, start = label["text"], label["start"]
+    if type(start) is not int or start < -1:
         return False
-    return not label["text"] if start == -1 else start >= 0 and text.startswith(label["text"], start)
+    return not answer if start == -1 else bool(answer) and text.startswith(answer, start)

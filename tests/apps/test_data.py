@@ -98,7 +98,8 @@ def test_a_task_takes_the_labels_of_its_kind_and_no_others(text, label, kind):
         if kind == "span":
             found = isinstance(label, dict)
             return found and (not label["text"] if label["start"] == -1 else
-                              label["start"] >= 0 and text[label["start"]:].startswith(label["text"]))  # fmt: skip
+                              label["start"] >= 0 and label["text"] and
+                              text[label["start"]:].startswith(label["text"]))  # fmt: skip
         values = [label] if kind == "class" else label
         good = isinstance(values, list) and all(type(one) is int and 0 <= one < 3 for one in values)
         if kind == "classes":

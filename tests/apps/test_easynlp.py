@@ -48,7 +48,7 @@ def trained(tables, tmp_path_factory):
 def test_the_seeds_command_trains_and_says_what_it_leaves_behind(trained):
     record = json.loads((trained / "train.json").read_text(encoding="utf-8"))
     assert record["accuracy"] > 0.75 and record["rows"] == 60 and record["steps"] == 15
-    assert record["settings"]["training"]["lr"] == 1e-3 and record["settings"]["max_length"] == 128
+    assert record["settings"]["training"]["lr"] == 1e-3 and record["settings"]["parameters"] == {"max_length": "128"}
     assert record["data"]["splits"]["train"]["rows"] == 240 and record["versions"]["torch"] == torch.__version__
     assert record["command"].startswith("labkit --mode=train")
 
@@ -145,7 +145,7 @@ def test_it_refuses_in_one_sentence(options, message, capsys):
         ("enable_distillation=True type=metakd", "unknown type of distillation 'metakd'"),
         ("enable_distillation=True", "no column 'logits' of the teacher's logits"),
         ("multi_label=1", "multi_label=1: True or False is expected"),
-        ("colour=red", "text_classify has no parameters"),
+        ("colour=red", "unknown parameter of text_classify 'colour'"),
     ],
 )
 def test_its_parameters_are_checked(tables, tmp_path, own, message, capsys):
