@@ -291,12 +291,14 @@ def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
         app = load_app(_required(given, "checkpoint_dir", "the folder of the training"))
     else:
         app = _untrained(given, own)
-    fields = dict(zip(app.card.fields, columns.fields, strict=True)) if columns.fields else None
+    if columns.fields and len(columns.fields) != len(app.card.fields):
+        raise UsageError(f"{len(columns.fields)} text columns are named, the app reads {len(app.card.fields)}: name "
+                         "them with --first_sequence (and --second_sequence)")  # fmt: skip
     target = _required(given, "outputs", "the table to write")
     count = predict_table(
         app, _required(given, "tables", "the table to read"), target, schema=columns.schema, header=columns.header,
-        fields=fields, outputs=_listed(given.get("output_schema")), append=_listed(given.get("append_cols")) or (),
-        named=False, progress=progress(),
+        fields=columns.fields, output=_listed(given.get("output_schema")), append=_listed(given.get("append_cols")) or (),
+        easynlp=True, progress=progress(),
     )  # fmt: skip
     show([{"rows": count, "output": target}], arguments.json)
 
