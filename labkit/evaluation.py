@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,23 @@ from labkit.training.batches import take, to_device, uncounted
 
 
 def predict(
-    model: nn.Module, method: Any, rows: Sequence[Any], *, batch_size: int = 64, progress: bool | None = None
+    model: nn.Module,
+    method: Any,
+    rows: Sequence[Any],
+    *,
+    batch_size: int = 64,
+    batch_tokens: int | None = None,
+    progress: bool | None = None,
 ) -> np.ndarray:
     """The probabilities of each row's classes, (n, classes) float32, in the order of `rows`.
 
     `method` has `collate(rows, rng)` and `logits(model, batch)`. Rows of like length are computed together, the longest
-    first. The model runs in eval mode on its own device and is left in the mode it was in. No rows give shape (0, 0).
+    first: `batch_size` at most, and with `batch_tokens` as many as have about so many tokens, padding included. The
+    model runs in eval mode on its own device and is left in the mode it was in. No rows give shape (0, 0).
     Raises UsageError for logits that are not (rows, classes), TrainingError for answers that are no numbers.
     """
     found: np.ndarray | None = None
-    with contextlib.closing(_batches(model, method, rows, batch_size, progress)) as batches:
+    with contextlib.closing(_batches(model, method, rows, batch_size, batch_tokens, progress)) as batches:
         for chosen, batch in batches:
             logits = method.logits(model, batch)
             if logits.ndim != 2 or len(logits) != len(chosen):
@@ -42,7 +50,12 @@ def predict(
 
 
 def _batches(
-    model: nn.Module, method: Any, rows: Sequence[Any], batch_size: int, progress: bool | None
+    model: nn.Module,
+    method: Any,
+    rows: Sequence[Any],
+    batch_size: int,
+    batch_tokens: int | None,
+    progress: bool | None,
 ) -> Generator[tuple[np.ndarray, dict[str, Any]]]:
     """The places of some rows and their batch on the model's device, the longest rows first; no gradients until it is
     closed.
@@ -50,11 +63,16 @@ def _batches(
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     device = next(model.parameters(), torch.zeros(0)).device
-    order = np.argsort([-_length(row) for row in take(rows, np.arange(len(rows)))], kind="stable")
+    measure = _length if batch_tokens is None else functools.partial(_tokens, method)
+    lengths = np.array([measure(row) for row in take(rows, np.arange(len(rows)))])
+    order = np.argsort(-lengths, kind="stable")
     shown = wants_progress(progress)
     with evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        start = 0
+        while start < len(order):
+            size = batch_size if batch_tokens is None else int(batch_tokens / lengths[order[start]])
+            chosen = order[start : start + min(batch_size, max(1, size))]
+            start += len(chosen)
             yield chosen, to_device(uncounted(method.collate(take(rows, chosen), None)), device)
             bar.update(len(chosen))
 
@@ -75,18 +93,17 @@ def numbers_only(answers: np.ndarray, model: nn.Module, rows: Sequence[int] | np
                         + ("" if broken is None else "; load or train the model anew"))  # fmt: skip
 
 
-def answers(
-    model: nn.Module, method: Any, rows: Sequence[Any], *, batch_size: int = 64, progress: bool | None = None
-) -> list[Any]:
+def answers(model: nn.Module, method: Any, rows: Sequence[Any], **options: Any) -> list[Any]:
     """The method's answer to each row, in the order of `rows`: `method.answers(model, batch, rows)` gives those of a
-    batch.
+    batch. `options` are those of `predict`.
 
     Of a method that has none it is the row's probabilities, (classes,), as `predict` has them. Else as there.
     """
     if not hasattr(method, "answers"):
-        return list(predict(model, method, rows, batch_size=batch_size, progress=progress))
+        return list(predict(model, method, rows, **options))
     found: list[Any] = [None] * len(rows)
-    with contextlib.closing(_batches(model, method, rows, batch_size, progress)) as batches:
+    options = {"batch_size": 64, "batch_tokens": None, "progress": None} | options
+    with contextlib.closing(_batches(model, method, rows, **options)) as batches:
         for chosen, batch in batches:
             for place, answer in zip(chosen, method.answers(model, batch, take(rows, chosen)), strict=True):
                 found[place] = answer
@@ -132,3 +149,12 @@ def _length(row: Any) -> int:
     """How long a row is, for sorting: the characters of its texts, or the numbers in its lists."""
     values = row.values() if isinstance(row, dict) else [row]
     return sum(len(value) for value in values if isinstance(value, str | list | tuple))
+
+
+def _tokens(method: Any, row: Mapping[str, Any]) -> float:
+    """About how many tokens the method makes of a row: one for each four bytes, a Chinese character or most of an
+    English word, and at most its `max_length`.
+    """
+    texts = [row[name] for name in getattr(method, "fields", row) if isinstance(row.get(name), str)]
+    size = 3 + sum(len(text) if text.isascii() else len(text.encode()) for text in texts) / 4
+    return min(size, getattr(method, "max_length", size))

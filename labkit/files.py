@@ -54,13 +54,23 @@ def cache_folder() -> Path:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A file's content. OSError as `open` raises it, and for what would never end: a pipe, a device, a giant file."""
+    check_plain(path, MOST_BYTES)
+    return Path(path).read_bytes()
+
+
+def check_plain(path: str | os.PathLike[str], most: int | None = None) -> None:
+    """OSError for what is no file or folder, or has more bytes than `most`."""
     facts = os.stat(path)
     if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device: save its content as a file first", os.fspath(path))
-    if facts.st_size > MOST_BYTES:
-        size = f"it has {facts.st_size / 2**30:.1f} GiB, {MOST_BYTES >> 30} GiB are read at most"
-        raise OSError(errno.EFBIG, f"{size}: give a part of it", os.fspath(path))
-    return Path(path).read_bytes()
+    if most is not None and facts.st_size > most:
+        raise too_large(facts.st_size, path, most)
+
+
+def too_large(size: int, path: str | os.PathLike[str], most: int) -> OSError:
+    """The error for a file of `size` bytes where `most` are read."""
+    told = f"it has {size / 2**30:.1f} GiB, {most >> 30} GiB are read at most: give a part of it"
+    return OSError(errno.EFBIG, told, os.fspath(path))
 
 
 def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> LabkitError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.apps.folder import App, Card, batch_predict, load_app, model_card, read_card, save_app
+from labkit.apps.folder import App, Card, load_app, model_card, read_card, save_app
+from labkit.apps.prediction import predict_table
 
-__all__ = ["App", "Card", "batch_predict", "load_app", "model_card", "read_card", "save_app"]
+__all__ = ["App", "Card", "load_app", "model_card", "predict_table", "read_card", "save_app"]

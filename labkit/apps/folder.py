@@ -25,13 +25,11 @@ from labkit.apps.catalogue import APPLICATIONS, application
 from labkit.checkpoints import reading
 from labkit.compression import int8
 from labkit.config import strict, to_dict
-from labkit.errors import CheckpointError, DataError, UsageError, listed, unknown
+from labkit.errors import CheckpointError, DataError, UsageError, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
 from labkit.foundations.heads import EncoderClassifier
 from labkit.tasks import Task
-from labkit.tasks.tables import read_table
-from labkit.tasks.text import check_whole, read_lines
-from labkit.tasks.writing import write_table
+from labkit.tasks.text import check_whole
 from labkit.zoo.folders import PLAINLY, check_loaded, check_tokenizer, read_config, weight_files
 
 Input = str | Sequence[str] | Mapping[str, Any]
@@ -82,28 +80,36 @@ class App:
     def predict(
         self, inputs: str | Iterable[Input], *, batch_size: int = 64, progress: bool | None = False
     ) -> list[dict[str, Any]]:
-        """An answer to each input: a text, several, or a row of the fields. Of an application with classes it is
-        `{"label": name, "probabilities": {name: p}}`, of others `{"answer": …}`.
+        """An answer to each input, a text, several, or a row of the fields, as `shown` gives it.
 
         Raises DataError naming the input that lacks a field or is no text.
         """
         items = [inputs] if isinstance(inputs, str) else inputs
-        rows = [self._row(item, number) for number, item in enumerate(items, start=1)]
-        found = self.answers(rows, batch_size=batch_size, progress=progress) if rows else []
-        if application(self.card.application).answer != "class":
-            return [{"answer": answer} for answer in found]
-        answers = [dict(zip(self.card.labels, row.tolist(), strict=True)) for row in found]  # found: (inputs, classes)
-        return [{"label": max(answer, key=answer.__getitem__), "probabilities": answer} for answer in answers]
+        rows = [self.row(item, number) for number, item in enumerate(items, start=1)]
+        return [self.shown(answer) for answer in self.answers(rows, batch_size=batch_size, progress=progress)]
+
+    @property
+    def kind(self) -> str | None:
+        """What an answer is, of `labkit.tasks.task.ANSWERS`; None for what is no label of anything."""
+        return application(self.card.application).answer
 
     def answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
-        """The method's own answer to each row, as `labkit.evaluation.answers` gives them."""
-        return evaluation.answers(self.model, self.method, rows, **options)
+        """The method's answers to rows of the app's fields, as `labkit.evaluation.answers`, whose options it takes."""
+        return evaluation.answers(self.model, self.method, rows, **{"progress": False, **options}) if rows else []
+
+    def shown(self, answer: Any) -> Any:
+        """An answer in plain JSON values: of classes `{"label": name, "probabilities": {name: p}}`."""
+        if self.kind != "class":
+            return _plain_values(answer)
+        found = dict(zip(self.card.labels, answer.tolist(), strict=True))
+        return {"label": max(found, key=found.__getitem__), "probabilities": found}
 
     def cells(self, answer: Any) -> dict[str, str]:
         """An answer as the cells of a table, by the names that `--output_schema` may ask for."""
         return application(self.card.application).cells(answer, self.card.labels)
 
-    def _row(self, item: Any, number: int) -> dict[str, str]:
+    def row(self, item: Any, number: int) -> dict[str, str]:
+        """Input `number` (for errors) as a row: a text, texts in the order of the fields, or a mapping."""
         fields = self.card.fields
         if isinstance(item, str):
             item = (item,)
@@ -119,46 +125,13 @@ class App:
         return {field: item[field] for field in fields}
 
 
-def batch_predict(
-    app: App, source: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: bool | None = False
-) -> int:
-    """Label every row of `source` (.tsv or .csv with a header, .txt with one text a line) into `target` (.tsv or .csv).
-
-    The columns stay, `predicted` and `probability` join them. Returns the number of rows. Raises DataError naming file
-    and line, UsageError for names that cannot be right (the source itself, a place in a saved app); `target` is written
-    whole or not at all.
-    """
-    if Path(target).suffix.lower() not in (".tsv", ".csv"):
-        raise UsageError(f"{target}: name the output .tsv or .csv")
-    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
-        raise UsageError(f"{target}: is the input itself, which would be lost: name another output")
-    files.refuse_apps(Path(target))
-    columns, rows = _read_rows(app.card, Path(source))
-    taken = {"predicted", "probability"} & set(columns)
-    if taken:
-        raise UsageError(f"{source}: has a column {min(taken)!r} already; rename it, the output needs the name")
-    for row, answer in zip(rows, app.predict(rows, progress=progress), strict=True):
-        row |= {"predicted": answer["label"], "probability": f"{max(answer['probabilities'].values()):.4f}"}
-    write_table(target, rows, [*columns, "predicted", "probability"])
-    return len(rows)
-
-
-def _read_rows(card: Card, source: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a file that has the app's fields."""
-    if source.suffix.lower() == ".txt":
-        if len(card.fields) > 1:
-            fields = ", ".join(card.fields)
-            raise UsageError(f"{source}: a .txt holds one text a line, this app reads {fields}: give a .tsv or .csv")
-        rows = [{card.fields[0]: line} for line in read_lines(source)]
-        if not rows:
-            raise DataError(f"{source}: the file is empty")
-        return list(card.fields), rows
-    table = read_table(source)
-    columns = [column.name for column in table.columns]
-    for field in card.fields:
-        if field not in columns:
-            raise DataError(f"{source}: line 1: no column {field!r}; it has {listed(columns)}")
-    return columns, [dict(row) for row in table.rows]
+def _plain_values(value: Any) -> Any:
+    """Arrays and tensors in it as lists of numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain_values(one) for name, one in value.items()}
+    return [_plain_values(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def save_app(
@@ -274,7 +247,7 @@ def read_card(folder: Path) -> Card:
     if values.get("format") != FORMAT:
         found = f"{values.get('format')!r:.60}"
         raise CheckpointError(f"{path}: format {found}, this labkit reads {FORMAT}; use the labkit that wrote it")
-    missing = {field.name for field in dataclasses.fields(Card) if field.name != "application"} - set(values)
+    missing = {field.name for field in dataclasses.fields(Card) if field.default is dataclasses.MISSING} - set(values)
     if missing:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(missing))}; save the app again")
     try:

@@ -295,10 +295,10 @@ def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
         raise UsageError(f"{len(columns.fields)} text columns are named, the app reads {len(app.card.fields)}: name "
                          "them with --first_sequence (and --second_sequence)")  # fmt: skip
     target = _required(given, "outputs", "the table to write")
+    output, append = (_listed(given.get(name)) for name in ("output_schema", "append_cols"))
     count = predict_table(
         app, _required(given, "tables", "the table to read"), target, schema=columns.schema, header=columns.header,
-        fields=columns.fields, output=_listed(given.get("output_schema")), append=_listed(given.get("append_cols")) or (),
-        easynlp=True, progress=progress(),
+        fields=columns.fields, output=output, append=append or (), easynlp=True, progress=progress(),
     )  # fmt: skip
     show([{"rows": count, "output": target}], arguments.json)
 
