@@ -29,6 +29,7 @@ from labkit.foundations.encoder import (
     backbone,
     goes_on,
     labels_of,
+    mean_state,
     model_inputs,
     padding,
     reads_left_to_right,
@@ -109,10 +110,7 @@ class EncoderClassifier(PreTrainedModel):
             return states[:, -1] if attention_mask is None else states[_last(attention_mask)]
         if self.pooling == "cls":
             return states[:, 0]
-        if attention_mask is None:
-            return states.mean(1)
-        weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
-        return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return mean_state(states, attention_mask)
 
     def _places(self, position_ids: Tensor | None, attention_mask: Tensor | None) -> dict[str, Tensor]:
         """Positions counted from each text's first token, for texts padded on the left."""
