@@ -1,8 +1,8 @@
 """More examples from few: some words of a text are hidden, and a masked model says what could stand there.
 
-The words are drawn from the model's own distribution (Kobayashi 2018, Contextual Augmentation, §3, with BERT's masked
-LM in place of its two-way LSTM). Only whole words change, each where it stands, so that all else of the text stays as it
-was: spaces, case, marks. What a text becomes depends on the text and the seed alone.
+The words are drawn from the model's own distribution (Kobayashi 2018, Contextual Augmentation, with BERT's masked LM in
+place of its two-way LSTM). Only whole words change, each where it stands, so that all else of the text stays as it was:
+spaces, case, marks. What a text becomes depends on the text and the seed alone.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class Augmentation:
         if len(places):
             allowed = torch.from_numpy(~self.words).to(places.device)
             shown = {name: batch[name] for name in ("input_ids", "attention_mask")}
-            logits = lm_logits(model, shown, places, columns).float()[:, : len(allowed)].masked_fill(allowed, -torch.inf)
+            logits = (
+                lm_logits(model, shown, places, columns).float()[:, : len(allowed)].masked_fill(allowed, -torch.inf)
+            )
             best = logits.topk(min(self.likeliest, int(self.words.sum())), dim=-1)  # (hidden, likeliest)
             texts = self._refilled(texts, places.tolist(), batch["spans"][places, columns].tolist(), best)
         texts = ["".join(text.split()) for text in texts] if self.remove_blanks else texts
@@ -102,7 +104,9 @@ class Augmentation:
         for at in range(len(places) - 1, -1, -1):
             text = places[at]
             if text not in own:
-                own[text] = np.random.default_rng((self.seed, zlib.crc32(texts[text].encode()), text % self.expansion_rate))
+                own[text] = np.random.default_rng(
+                    (self.seed, zlib.crc32(texts[text].encode()), text % self.expansion_rate)
+                )
             cumulative = chances[at].cumsum()
             drawn = int(np.searchsorted(cumulative, own[text].random() * cumulative[-1], side="right"))
             word = self.tokenizer.decode([choices[at][min(drawn, len(cumulative) - 1)]]).strip()

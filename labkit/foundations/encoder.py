@@ -144,7 +144,8 @@ def positions_of(encoder: nn.Module) -> int | None:
 
 
 def mean_state(states: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """The mean of each text's states (batch, tokens, d) over what `attention_mask` (batch, tokens) counts: (batch, d)."""
+    """The mean of each text's states (batch, tokens, d) over what `attention_mask` (batch, tokens) counts: (batch, d).
+    """
     if attention_mask is None:
         return states.mean(1)
     weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)

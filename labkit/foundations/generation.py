@@ -102,7 +102,9 @@ class Generation:
         self.num_return_sequences = num_return_sequences
 
     @classmethod
-    def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], **options: Any):
+    def of(
+        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], **options: Any
+    ) -> Generation:
         """The method for an encoder-decoder `model`, whose own generation settings become those of the method: its
         `generate` writes the same without labkit.
         """

@@ -87,9 +87,7 @@ class LanguageModel:
         special = torch.from_numpy(self.objective.special).to(ids.device)[ids]
         return torch.where(mask & ~special, ids, IGNORE)
 
-    def _parts(
-        self, batch: Mapping[str, Tensor], asked: Tensor
-    ) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
+    def _parts(self, batch: Mapping[str, Tensor], asked: Tensor) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
         """For each pass its first row, what is asked for, (rows, tokens), and the batch that the model sees."""
         bare = {name: value for name, value in batch.items() if name != "labels"}
         if self.causal:

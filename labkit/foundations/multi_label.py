@@ -41,7 +41,10 @@ class MultiLabel(HeadClassifier):
 
     def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """As of `HeadClassifier`, with "labels" (batch, classes), 1.0 where a row has a class."""
-        batch, given = super().collate([{**row, "label": None} for row in rows], rng), [row.get("label") for row in rows]
+        batch, given = (
+            super().collate([{**row, "label": None} for row in rows], rng),
+            [row.get("label") for row in rows],
+        )
         if rows and None not in given:
             batch["labels"] = torch.from_numpy(one_hot(given, self.classes))
         return batch
@@ -65,7 +68,10 @@ class MultiLabel(HeadClassifier):
         wanted = one_hot([row["label"] for row in rows], self.classes)
         given = one_hot([answer["labels"] for answer in answers], self.classes)
         f1 = {f"{kind}_f1": metrics.f1_score(wanted, given, average=kind, zero_division=0.0) for kind in KINDS}
-        return {**{name: float(value) for name, value in f1.items()}, "exact_match": float((wanted == given).all(1).mean())}
+        return {
+            **{name: float(value) for name, value in f1.items()},
+            "exact_match": float((wanted == given).all(1).mean()),
+        }
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs, in plain JSON values."""

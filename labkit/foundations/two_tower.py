@@ -6,9 +6,9 @@ match be closer by m than each pair that is none,
 
     1/γ log(1 + Σ_n Σ_p exp(γ (s_n − s_p + m))),
 
-which is max(0, s_n − s_p + m) of the worst two for a large γ (Sun et al. 2020, Circle Loss, §3.1). The contrast asks
+which is max(0, s_n − s_p + m) of the worst two for a large γ (Sun et al. 2020, Circle Loss, eq. 1). The contrast asks
 that a match's own second text, less m, be the closest of all second texts in the batch: a cross-entropy of γ times the
-cosines (Yang et al. 2019, additive margin softmax, §2.2).
+cosines (Yang et al. 2019, additive margin softmax).
 """
 
 from __future__ import annotations
@@ -156,7 +156,9 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     order = np.argsort(scores, kind="stable")
     scores, labels = scores[order].astype(float), labels[order]
     below = np.concatenate([[0], np.cumsum(labels == 0)])  # how many of the first k are no match
-    right = below + np.concatenate([np.cumsum((labels == 1)[::-1])[::-1], [0]])  # right where the first k are said not to
+    right = below + np.concatenate(
+        [np.cumsum((labels == 1)[::-1])[::-1], [0]]
+    )  # right where the first k are said not to
     edges = np.concatenate([[scores[0] - 1e-3], (scores[:-1] + scores[1:]) / 2, [scores[-1] + 1e-3]])
     right[1:-1][scores[:-1] == scores[1:]] = -1  # no threshold parts equal scores
     best = np.flatnonzero(right == right.max())

@@ -48,7 +48,9 @@ class Vectors:
             raise UsageError(f"a {type(unwrapped(model)).__name__} gives no states: load the model with head=None")
         pooled = getattr(out, "pooler_output", None)
         if pooled is None and "pooler_output" in self.outputs:
-            raise UsageError(f"a {type(unwrapped(model)).__name__} has no pooler: ask for 'mean' or 'first_token_output'")
+            raise UsageError(
+                f"a {type(unwrapped(model)).__name__} has no pooler: ask for 'mean' or 'first_token_output'"
+            )
         found = {"first_token_output": states[:, 0], "mean": mean_state(states, mask)}
         found |= {"pooler_output": pooled, "all_hidden_outputs": states}
         arrays = {name: found[name].float().cpu().numpy() for name in self.outputs}
