@@ -36,6 +36,8 @@ class LanguageModel:
     them all, a number from 1 on, of which *less* is better.
     """
 
+    labelled = False  # the text itself is the answer
+
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128,
         probability: float = 0.15, causal: bool = False,
