@@ -8,6 +8,7 @@ spaces, case, marks. What a text becomes depends on the text and the seed alone.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError, UsageError
+from labkit.errors import UsageError
+from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import lm_logits, padding, to_batch, usable_length
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import checked, texts_of
 
 STARTS = ("Ġ", "▁")  # how byte-level and sentence-piece vocabularies mark the beginning of a word
 
@@ -50,12 +52,7 @@ class Augmentation:
 
         There are `expansion_rate` texts a row, with their words hidden. DataError for a row without the text.
         """
-        texts = []
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(text := row.get(self.fields[0]), str):
-                what = f"field {self.fields[0]!r} must be a text, not {text!r:.60}"
-                raise DataError(f"row {number} of the batch: {what}")
-            texts.append(text)
+        texts = texts_of(rows, self.fields[0])
         options = {"truncation": True, "max_length": self.max_length, "split_special_tokens": True}
         found = self.tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, **options)
         width = max(map(len, found["input_ids"]))
@@ -78,7 +75,7 @@ class Augmentation:
     def _free(self, found: Any, number: int) -> np.ndarray:
         """The places of a text's words that are one token each, of letters or digits."""
         ids, words = found["input_ids"][number], found.word_ids(number)
-        counts = {word: words.count(word) for word in set(words)}
+        counts = Counter(words)
         return np.array([at for at, (one, word) in enumerate(zip(ids, words, strict=True))
                          if word is not None and counts[word] == 1 and self.words[one]], dtype=int)  # fmt: skip
 
@@ -87,12 +84,13 @@ class Augmentation:
         places, columns = batch["hidden"].nonzero(as_tuple=True)
         texts = [str(row[self.fields[0]]) for row in rows for _ in range(self.expansion_rate)]
         if len(places):
-            allowed = torch.from_numpy(~self.words).to(places.device)
+            barred = torch.from_numpy(~self.words).to(places.device)
             shown = {name: batch[name] for name in ("input_ids", "attention_mask")}
-            logits = (
-                lm_logits(model, shown, places, columns).float()[:, : len(allowed)].masked_fill(allowed, -torch.inf)
-            )
-            best = logits.topk(min(self.likeliest, int(self.words.sum())), dim=-1)  # (hidden, likeliest)
+            logits = lm_logits(model, shown, places, columns).float()[:, : len(barred)]
+            best = logits.masked_fill(barred, -torch.inf).topk(
+                min(self.likeliest, int(self.words.sum())), dim=-1
+            )  # (hidden, likeliest)
+            numbers_only(best.values.cpu().numpy(), model, (places // self.expansion_rate).cpu().numpy())
             texts = self._refilled(texts, places.tolist(), batch["spans"][places, columns].tolist(), best)
         texts = ["".join(text.split()) for text in texts] if self.remove_blanks else texts
         return [texts[at : at + self.expansion_rate] for at in range(0, len(texts), self.expansion_rate)]
@@ -133,4 +131,5 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     mark = next((mark for mark in STARTS if sum(token.startswith(mark) for token in tokens) > len(tokens) // 10), "")
     plain = [token[len(mark) :] if token.startswith(mark) else "" for token in tokens]
-    return np.array([word.isalnum() for word in plain])
+    bytewise = mark == STARTS[0]  # a token may then be half of a character, unless it is ASCII
+    return np.array([word.isalnum() and (word.isascii() or not bytewise) for word in plain])

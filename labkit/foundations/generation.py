@@ -23,13 +23,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from labkit.errors import DataError, UsageError
+from labkit.errors import UsageError
 from labkit.foundations.encoder import backbone, labels_of, model_inputs, padding, positions_of, to_batch, unwrapped
-from labkit.foundations.heads import checked, seeded
+from labkit.foundations.heads import checked, seeded, texts_of
 from labkit.foundations.native import native_head
 from labkit.foundations.pretraining.shapes import IGNORE
 from labkit.tasks.rouge import rouge, words_of
-from labkit.tasks.text import check_whole
 
 CJK = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef"
 BLANK = re.compile(rf"(?<=[{CJK}])\s+|\s+(?=[{CJK}])")  # which decoding puts beside Chinese characters
@@ -131,10 +130,10 @@ class Generation:
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` (batch, tokens); `labels` (batch, written tokens), and `count`, how many."""
-        texts = [self._texts(rows, field) for field in self.fields]
+        texts = [texts_of(rows, field) for field in self.fields]
         batch = to_batch(self._encoded(self.max_encoder_length, *texts), padding(self.tokenizer))
         if rows and all(row.get("label") is not None for row in rows):
-            written = self._encoded(self.max_decoder_length, self._texts(rows, "label"))
+            written = self._encoded(self.max_decoder_length, texts_of(rows, "label"))
             # What the decoder is started with is not written.
             batch["labels"] = to_batch([ids[int(ids[:1] == [self.start]) :] for ids in written], IGNORE)["input_ids"]
             batch["count"] = (batch["labels"] != IGNORE).sum(1)
@@ -143,14 +142,6 @@ class Generation:
     def _encoded(self, most: int, *texts: list[str]) -> list[list[int]]:
         options = {"truncation": True, "max_length": most, "split_special_tokens": True, "return_attention_mask": False}
         return self.tokenizer(*texts, **options)["input_ids"]
-
-    def _texts(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(row.get(field), str):
-                what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
-                raise DataError(f"row {number} of the batch: {what}")
-            check_whole(row[field], f"row {number} of the batch: field {field!r}")
-        return [row[field] for row in rows]
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the written tokens, a scalar in nats."""

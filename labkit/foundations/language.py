@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError
+from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import lm_logits
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import checked, texts_of
 from labkit.foundations.pretraining.causal import CausalLM
 from labkit.foundations.pretraining.masked import MaskedLM
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places
@@ -49,12 +49,7 @@ class LanguageModel:
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """What `MaskedLM` or `CausalLM` makes of the texts; of several fields, the first."""
-        field = self.fields[0]
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(row.get(field), str):
-                what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
-                raise DataError(f"row {number} of the batch: {what}")
-        return self.objective.collate([{"text": row[field]} for row in rows], rng)
+        return self.objective.collate([{"text": text} for text in texts_of(rows, self.fields[0])], rng)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean cross-entropy of the tokens asked for, a scalar in nats."""
@@ -63,7 +58,7 @@ class LanguageModel:
     __call__ = loss
 
     def answers(self, model: nn.Module, batch: Mapping[str, Tensor], rows: Sequence[Any]) -> list[dict[str, float]]:
-        """One a row; a text without a token has the log-probability 0."""
+        """One a row; a text without a token has the log-probability 0. TrainingError where one is no number."""
         asked, log_probability = self._asked(batch), torch.zeros(len(rows), dtype=torch.float64)
         for first, wanted, shown in self._parts(batch, asked):
             places, columns, labels = hidden_places(wanted)
@@ -72,6 +67,7 @@ class LanguageModel:
             logits = lm_logits(model, shown, places, columns).float()
             nats = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE)  # 0 where none is asked for
             log_probability.index_add_(0, first + places.cpu(), -nats.double().cpu())
+        numbers_only(-log_probability.numpy(), model, np.arange(len(rows)))
         counts = (asked != IGNORE).sum(1).tolist()
         return [
             {"log_probability": nats, "tokens": count}

@@ -58,7 +58,7 @@ class MultiLabel(HeadClassifier):
     def answers(self, model: nn.Module, batch: Mapping[str, Tensor], rows: Sequence[Row]) -> list[dict[str, list]]:
         """One a row; TrainingError where they are no numbers."""
         found = self.logits(model, batch).float().sigmoid().cpu().numpy()  # (batch, classes)
-        numbers_only(np.where(np.isnan(found), np.inf, found), model, np.arange(len(found)))
+        numbers_only(found, model, np.arange(len(found)))
         return [
             {"labels": np.flatnonzero(row > self.threshold).tolist(), "probabilities": row.tolist()} for row in found
         ]

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError, unknown
-from labkit.evaluation import evaluating
+from labkit.evaluation import evaluating, numbers_only
 from labkit.foundations.encoder import labels_of, mean_state, model_inputs, padding, unwrapped, with_labels
 from labkit.foundations.heads import HeadClassifier, checked
 from labkit.training.batches import to_device
@@ -112,8 +112,8 @@ class TwoTower:
         return torch.stack([torch.zeros_like(score), score], dim=-1)
 
     def answers(self, model: nn.Module, batch: Mapping[str, Tensor], rows: Sequence[Row]) -> list[np.ndarray]:
-        """The probabilities of no match and a match, (2,), one a row."""
-        return list(self.logits(model, batch).softmax(-1).cpu().numpy())
+        """The probabilities of no match and a match, (2,), one a row; TrainingError where they are no numbers."""
+        return list(numbers_only(self.logits(model, batch).softmax(-1).cpu().numpy(), model, np.arange(len(rows))))
 
     def score(self, rows: Sequence[Row], answers: Sequence[np.ndarray]) -> dict[str, float]:
         """`accuracy`, and the match's `f1`, each in [0, 1]."""

@@ -55,7 +55,7 @@ class Vectors:
         found |= {"pooler_output": pooled, "all_hidden_outputs": states}
         arrays = {name: found[name].float().cpu().numpy() for name in self.outputs}
         for value in arrays.values():
-            numbers_only(np.where(np.isfinite(value), value, np.inf), model, np.arange(len(rows)))
+            numbers_only(np.abs(value), model, np.arange(len(rows)))
         lengths = mask.sum(1).tolist()
         return [
             {name: value[at, :length] if value.ndim == 3 else value[at] for name, value in arrays.items()}
