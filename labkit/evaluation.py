@@ -113,7 +113,8 @@ def answers(model: nn.Module, method: Any, rows: Sequence[Any], **options: Any) 
 def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **options: Any) -> dict[str, float]:
     """The method's score on a split of the task: {task.metric: …, "n": rows}. `options` are those of `predict`.
 
-    A method whose answers are no classes brings its own scores, `method.score(rows, answers)`, by name.
+    A method whose answers are no classes brings its own scores, `method.score(rows, answers)`, by name; where its
+    `labelled` is False, it needs no labels for them.
 
     Raises UsageError for an unknown split, DataError for a split without rows or a row without a label; else as
     `predict`.
@@ -124,7 +125,7 @@ def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **o
     if not len(rows):
         raise DataError(f"task {task.name}: split {split!r} has no rows to score")
     labels = [row.get("label") for row in rows]
-    if None in labels:
+    if None in labels and getattr(method, "labelled", True):
         raise DataError(f"task {task.name}: split {split!r}, row {labels.index(None) + 1}: no label to compare with")
     if hasattr(method, "answers"):
         return {**method.score(rows, answers(model, method, rows, **options)), "n": len(rows)}

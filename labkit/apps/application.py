@@ -43,7 +43,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Application:
-    """One application. `Task.answer` of what it reads and trains on is `answer`; None: there is nothing to train."""
+    """One application. `Task.answer` of what it reads and trains on is `answer`; None: it reads no labels.
+
+    There is nothing to train where the method has no `loss`.
+    """
 
     name: str
     about: str  # one line
@@ -55,7 +58,9 @@ class Application:
     example: Callable[[], Task]  # a small task of the world, to begin with
     rate: float = 1e-3  # learning rate of a micro model
     usual: float = 5e-5  # of a larger one
-    backbone: str = "lm"  # what it starts from: "lm" an encoder (with its language model), "seq2seq" an encoder-decoder
+    # What it starts from: "lm" an encoder with its language model, "body" without, but with the pooler it was published
+    # with, "seq2seq" an encoder-decoder, or an encoder with its language model.
+    backbone: str = "lm"
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def settings(self, given: Mapping[str, str]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def model_inputs(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor
     inputs = {name: batch[name] for name in taken if name in batch and name not in ("labels", "kwargs")}
     if getattr(bare.config, "type_vocab_size", 0) < 2 and bare.config.model_type not in RELATIVE_TYPES:
         inputs.pop("token_type_ids", None)  # GPT-2 and its like would look them up in the table of words
-    limit = _positions(backbone(bare))
+    limit = positions_of(backbone(bare))
     if limit is not None and "input_ids" in inputs and (length := inputs["input_ids"].shape[1]) > limit:
         raise UsageError(
             f"a text of {length} tokens: this model reads at most {limit}; set the method's max_length={limit}"
@@ -134,13 +134,22 @@ def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
     return tuple(inspect.signature(kind.forward).parameters)
 
 
-def _positions(encoder: nn.Module) -> int | None:
+def positions_of(encoder: nn.Module) -> int | None:
     """How many tokens the table of position embeddings allows; None without such a table."""
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     if not hasattr(table, "num_embeddings"):  # a quantised table has it too
         return None
     # RoBERTa counts positions from padding_idx + 1.
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+
+
+def mean_state(states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """The mean of each text's states (batch, tokens, d) over what `attention_mask` (batch, tokens) counts: (batch, d).
+    """
+    if attention_mask is None:
+        return states.mean(1)
+    weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
+    return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def lm_logits(

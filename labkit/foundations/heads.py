@@ -29,6 +29,7 @@ from labkit.foundations.encoder import (
     backbone,
     goes_on,
     labels_of,
+    mean_state,
     model_inputs,
     padding,
     reads_left_to_right,
@@ -109,10 +110,7 @@ class EncoderClassifier(PreTrainedModel):
             return states[:, -1] if attention_mask is None else states[_last(attention_mask)]
         if self.pooling == "cls":
             return states[:, 0]
-        if attention_mask is None:
-            return states.mean(1)
-        weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
-        return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return mean_state(states, attention_mask)
 
     def _places(self, position_ids: Tensor | None, attention_mask: Tensor | None) -> dict[str, Tensor]:
         """Positions counted from each text's first token, for texts padded on the left."""
@@ -219,7 +217,7 @@ class HeadClassifier:
         """`input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them, (batch, tokens); `labels`
         (batch,).
         """
-        texts = [self._texts(rows, field) for field in self.fields]
+        texts = [texts_of(rows, field) for field in self.fields]
         options = {"truncation": True, "split_special_tokens": True, "return_attention_mask": False}
         if goes_on(self.tokenizer):  # it has no separator, and would begin the second text as a new one
             start = self.tokenizer("")["input_ids"]
@@ -233,14 +231,6 @@ class HeadClassifier:
         if "token_type_ids" in found:
             batch["token_type_ids"] = to_batch(found["token_type_ids"], 0)["input_ids"]
         return with_labels({name: torch.from_numpy(value) for name, value in batch.items()}, rows)
-
-    def _texts(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(row.get(field), str):
-                what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
-                raise DataError(f"row {number} of the batch: {what}")
-            check_whole(row[field], f"row {number} of the batch: field {field!r}")
-        return [row[field] for row in rows]
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes). UsageError for a model without a classification head."""
@@ -265,6 +255,16 @@ class HeadClassifier:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
         values = checked(description, {"fields": list, "max_length": int})
         return cls(tokenizer, **values)
+
+
+def texts_of(rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+    """A field of every row; DataError naming the row where it is no text, or has half a character."""
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get(field), str):
+            what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
+            raise DataError(f"row {number} of the batch: {what}")
+        check_whole(row[field], f"row {number} of the batch: field {field!r}")
+    return [row[field] for row in rows]
 
 
 def checked(description: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:

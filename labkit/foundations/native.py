@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -26,13 +27,15 @@ HEADS: dict[str, Any] = {
     "sequence": AutoModelForSequenceClassification,
     "token": AutoModelForTokenClassification,
     "span": AutoModelForQuestionAnswering,
+    "body": AutoModel,  # none: the encoder with its pooler
 }
 
 
 def native_head(
     model: PreTrainedModel, head: str, labels: Sequence[str] = (), *, seed: int | None = None, **config: Any
 ) -> PreTrainedModel:
-    """A copy of `model`'s encoder under transformers' own head: "sequence" and "token" of `labels`, or "span".
+    """A copy of `model`'s encoder under transformers' own head: "sequence" and "token" of `labels`, "span", or
+    "body".
 
     The head, and a pooler that the encoder lacks, are drawn as the class draws them, from `seed` or torch's own state.
     Settings join the configuration. Raises UsageError for a model whose architecture has no such head in transformers.
