@@ -22,9 +22,14 @@ from labkit.fewshot.prototypical import ProtoVerb
 from labkit.fewshot.soft_prompt import WARP
 from labkit.fewshot.soft_verbalizer import SoftVerbalizer
 from labkit.foundations.heads import HeadClassifier
+from labkit.foundations.reading import Reader
+from labkit.foundations.tagging import Extractor, Tagger
 
 KINDS: dict[str, Any] = {
     "head": HeadClassifier,
+    "tagging": Tagger,
+    "extraction": Extractor,
+    "reading": Reader,
     "pet": PET,
     "generative": GenerativePET,
     "in-context": InContext,

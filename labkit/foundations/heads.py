@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import UsageError, unknown
 from labkit.foundations.encoder import (
     backbone,
     goes_on,
@@ -32,12 +32,12 @@ from labkit.foundations.encoder import (
     model_inputs,
     padding,
     reads_left_to_right,
+    texts_of,
     to_batch,
     unwrapped,
     usable_length,
     with_labels,
 )
-from labkit.tasks.text import check_whole
 
 POOLINGS = ("cls", "mean", "pooler", "last")
 
@@ -219,7 +219,7 @@ class HeadClassifier:
         """`input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them, (batch, tokens); `labels`
         (batch,).
         """
-        texts = [self._texts(rows, field) for field in self.fields]
+        texts = [texts_of(rows, field) for field in self.fields]
         options = {"truncation": True, "split_special_tokens": True, "return_attention_mask": False}
         if goes_on(self.tokenizer):  # it has no separator, and would begin the second text as a new one
             start = self.tokenizer("")["input_ids"]
@@ -233,14 +233,6 @@ class HeadClassifier:
         if "token_type_ids" in found:
             batch["token_type_ids"] = to_batch(found["token_type_ids"], 0)["input_ids"]
         return with_labels({name: torch.from_numpy(value) for name, value in batch.items()}, rows)
-
-    def _texts(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(row.get(field), str):
-                what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
-                raise DataError(f"row {number} of the batch: {what}")
-            check_whole(row[field], f"row {number} of the batch: field {field!r}")
-        return [row[field] for row in rows]
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes). UsageError for a model without a classification head."""
