@@ -6,7 +6,7 @@ What each reads and answers is said by its method: `labkit.foundations.tagging` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from labkit.apps.application import Application, Parameter
@@ -16,20 +16,22 @@ from labkit.foundations.native import native_head
 from labkit.foundations.reading import Reader
 from labkit.foundations.tagging import Extractor, Tagger, read_spans
 from labkit.tasks import Task
+from labkit.world.examples import collect
 from labkit.world.extraction import TAGS, ner_rows
+from labkit.world.matching import Matcher
 from labkit.world.reading import reading_rows
 from labkit.world.settings import World, randomness
 
 SIZES = {"train": 400, "dev": 100, "test": 100}
 LENGTH = Parameter(128, "tokens that the model reads at once; a longer text is read in windows that overlap")
+Rows = list[dict[str, Any]]
 
 
-def _splits(name: str, make: Callable[..., list[dict[str, Any]]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Rows of the world in three splits."""
+def _splits(name: str, make: Callable[..., Rows], write: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict:
+    """The world's rows of English, as `write` has them, in three splits."""
     world = World()
     rows = iter(make(world, "en", sum(SIZES.values()), randomness(world, "application", name)))
-    for split, size in SIZES.items():
-        yield split, [next(rows) for _ in range(size)]
+    return {split: [write(next(rows)) for _ in range(size)] for split, size in SIZES.items()}
 
 
 # Sequence labelling
@@ -52,10 +54,7 @@ def tag_cells(answer: Mapping[str, Any], labels: Sequence[str]) -> dict[str, str
 
 def tags_example() -> Task:
     """Names of twelve types in sentences."""
-    splits = {
-        split: [{"text": " ".join(row["tokens"]), "label": row["tags"]} for row in rows]
-        for split, rows in _splits("sequence_labeling", ner_rows)
-    }
+    splits = _splits("tags", ner_rows, lambda row: {"text": " ".join(row["tokens"]), "label": row["tags"]})
     return Task("world/ner", ("text",), TAGS, splits, answer="tags", ceiling=1.0)
 
 
@@ -109,9 +108,7 @@ def span_cells(answer: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> di
 
 def spans_example() -> Task:
     """Names of twelve types in sentences, as spans of characters."""
-    splits = {}
-    for split, rows in _splits("information_extraction", ner_rows):
-        splits[split] = [{"text": row["text"], "label": json.dumps(_named(row))} for row in rows]
+    splits = _splits("spans", ner_rows, lambda row: {"text": row["text"], "label": json.dumps(_named(row))})
     return Task("world/names", ("text",), (), splits, answer="text", ceiling=1.0)
 
 
@@ -184,14 +181,17 @@ def answer_cells(answer: Mapping[str, Any], labels: Sequence[str]) -> dict[str, 
 
 
 def reading_example() -> Task:
-    """Questions on three to six sentences, half of them without an answer there."""
-    splits = {}
-    for split, rows in _splits("machine_reading_comprehension", reading_rows):
-        splits[split] = [
-            {"text": row["text"], "question": row["question"],
-             "label": {"text": row["answer"], "start": row["answer_start"]}}
-            for row in rows
-        ]  # fmt: skip
+    """Questions on three to six sentences, one of which answers. (Where a text has no answer, its cell is empty.)"""
+
+    def answered(*given: Any) -> Rows:
+        world, language, count, rng = given
+        return [row for row in reading_rows(world, language, 2 * count, rng) if row["answer"]]  # every other one
+
+    def write(row: Mapping[str, Any]) -> dict[str, Any]:
+        label = {"text": row["answer"], "start": row["answer_start"]}
+        return {"text": row["text"], "question": row["question"], "label": label}
+
+    splits = _splits("reading", answered, write)
     return Task("world/reading", ("text", "question"), (), splits, answer="span", ceiling=1.0)
 
 
@@ -207,3 +207,23 @@ MACHINE_READING_COMPREHENSION = Application(
     usual=3e-5,
     parameters=READING,
 )
+
+
+# A solution: which of several hundred things is a text about?
+
+
+def subjects_task(labels: int = 300, each: int = 14) -> Task:
+    """Tagging of contents, for `text_classify`: sentences about one of `labels` things of the world. There are `each`
+    about every one of them, two of these for "dev" and two for "test"; a text names other things as well.
+    """
+    matcher = Matcher(World(), "en", randomness(World(), "application", "subjects"))
+    known = (thing.id for thing in matcher.graph.entities if len(matcher.graph.facts_of(thing.id)) > 4)
+    things = [thing for thing, _ in zip(known, range(labels), strict=False)]
+
+    def one(number: int) -> dict[str, Any]:
+        facts = matcher.about(things[number % labels], 1, 2)
+        return {"text": matcher.text([matcher.say(fact) for fact in facts]), "label": number % labels}
+
+    rows, cut = collect(labels * each, one, ("text",)), [labels * (each - 4), labels * (each - 2)]
+    splits = {"train": rows[: cut[0]], "dev": rows[cut[0] : cut[1]], "test": rows[cut[1] :]}
+    return Task("world/subjects", ("text",), tuple(map(matcher.name, things)), splits, chance=1 / labels)

@@ -145,7 +145,7 @@ class Reader:
         length = ends.indices[:, None] - begins.indices[..., None] + 1  # (windows, n beginnings, n ends)
         score = begins.values[..., None] + ends.values[:, None]
         score = score.masked_fill((length < 1) | (length > self.max_answer_length), -torch.inf)
-        best = score.flatten(1).topk(min(count, count * count))
+        best = score.flatten(1).topk(min(self.n_best_size, count * count))
         first = batch["characters"][..., 0].gather(1, begins.indices.gather(1, best.indices // count))
         last = batch["characters"][..., 1].gather(1, ends.indices.gather(1, best.indices % count))
         columns = (one.cpu().tolist() for one in (best.values, first, last))
