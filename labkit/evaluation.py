@@ -77,8 +77,10 @@ def _batches(
             bar.update(len(chosen))
 
 
-def numbers_only(answers: np.ndarray, model: nn.Module, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """The answers (n, …) as they are, where none is NaN or +∞. `rows` are their places, counted from 0.
+def numbers_only(
+    answers: np.ndarray, model: nn.Module, rows: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:  # fmt: skip
+    """The answers (n, …) as they are, where none is NaN or +∞. `rows` are their places, counted from 0, if known.
 
     Raises TrainingError naming the first row that has none, and a weight of the model that is no number. Taken as they
     are, such answers would all be the first class, and score its share.
@@ -89,7 +91,8 @@ def numbers_only(answers: np.ndarray, model: nn.Module, rows: Sequence[int] | np
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     broken = next((name for name, value in tensors if not value.isfinite().all()), None)
     cause = "numbers overflow in it; run it in float32" if broken is None else f"its {broken!r} holds NaN or infinity"
-    raise TrainingError(f"row {min(np.asarray(rows)[~good]) + 1}: the model's answer is no number: {cause}"
+    where = "" if rows is None else f"row {min(np.asarray(rows)[~good]) + 1}: "
+    raise TrainingError(f"{where}the model's answer is no number: {cause}"
                         + ("" if broken is None else "; load or train the model anew"))  # fmt: skip
 
 

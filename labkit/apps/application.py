@@ -61,6 +61,7 @@ class Application:
     # What it starts from: "lm" an encoder with its language model, "body" without, but with the pooler it was published
     # with, "seq2seq" an encoder-decoder, or an encoder with its language model.
     backbone: str = "lm"
+    view: str = ""  # how a page shows an answer, of `labkit.serving.page.VIEWS`; "": as the kind of answer is
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def settings(self, given: Mapping[str, str]) -> dict[str, Any]:

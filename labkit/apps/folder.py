@@ -93,6 +93,11 @@ class App:
         """What an answer is, of `labkit.tasks.task.ANSWERS`; None for what is no label of anything."""
         return application(self.card.application).answer
 
+    @property
+    def view(self) -> str | None:
+        """How a page shows an answer: the application's own way, or that of the kind."""
+        return application(self.card.application).view or self.kind
+
     def answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
         """The method's answers to rows of the app's fields, as `labkit.evaluation.answers`, whose options it takes."""
         return evaluation.answers(self.model, self.method, rows, **{"progress": False, **options}) if rows else []

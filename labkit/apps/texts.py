@@ -42,15 +42,6 @@ def multi_label(start: Start, settings: Mapping[str, Any]) -> Adapted:
     return Adapted(model, MultiLabel(start.tokenizer, len(labels), start.task.fields, **settings))
 
 
-def label_names(cell: Any) -> list[str]:
-    """The labels of a cell, their names parted by commas; an empty one has none.
-
-    >>> label_names("sports, travel")
-    ['sports', 'travel']
-    """
-    return list(dict.fromkeys(name for part in str(cell).split(",") if (name := part.strip())))
-
-
 def multi_label_cells(answer: Mapping[str, Any], labels: Sequence[str]) -> dict[str, str]:
     """The labels' names and every label's numbers, in the labels' order."""
     chances = np.asarray(answer["probabilities"], dtype=float)
@@ -79,7 +70,7 @@ def joined_news() -> Task:
 MULTI_LABEL = Application(
     name="text_classify_multi_label", about="which of several labels a text has, any number of them",
     answer="classes", texts=(1, 2), metric="micro_f1", prepare=multi_label, cells=multi_label_cells,
-    example=joined_news, rate=2e-3, labels=label_names,
+    example=joined_news, rate=2e-3,
     parameters={"max_length": LENGTH, "threshold": Parameter(0.5, "probability above which a text has a label")},
 )  # fmt: skip
 

@@ -79,7 +79,7 @@ def news_titles() -> Task:
 SEQUENCE_GENERATION = Application(
     name="sequence_generation", about="writing a text from a text, as a title from an article",
     answer="text", texts=(1, 2), metric="rouge_l", prepare=sequence_generation, cells=text_cells, example=news_titles,
-    rate=2e-3, backbone="seq2seq", labels=str,
+    rate=2e-3, backbone="seq2seq",
     parameters={
         "copy": Parameter(False, "EasyNLP's copying; ignored"),
         "max_encoder_length": Parameter(128, "tokens read of the text, special ones included"),

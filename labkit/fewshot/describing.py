@@ -26,11 +26,16 @@ from labkit.foundations.generation import Generation
 from labkit.foundations.heads import HeadClassifier
 from labkit.foundations.language import LanguageModel
 from labkit.foundations.multi_label import MultiLabel
+from labkit.foundations.reading import Reader
+from labkit.foundations.tagging import Extractor, Tagger
 from labkit.foundations.two_tower import TwoTower
 from labkit.foundations.vectors import Vectors
 
 KINDS: dict[str, Any] = {
     "head": HeadClassifier,
+    "tagging": Tagger,
+    "extraction": Extractor,
+    "reading": Reader,
     "pet": PET,
     "generative": GenerativePET,
     "in-context": InContext,

@@ -29,7 +29,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from labkit.errors import UsageError
+from labkit.errors import DataError, UsageError
+from labkit.tasks.text import check_whole
 
 # Where the LM head begins: attribute -> the model types whose forward calls it on the last hidden states, with nothing
 # that mixes positions after it. Any other model works too, by its full logits.
@@ -97,6 +98,16 @@ def usable_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
     if max_length < 4:
         raise UsageError(f"max_length={max_length}: at least 4 tokens are needed, two of them special")
     return min(max_length, tokenizer.model_max_length)
+
+
+def texts_of(rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+    """The rows' texts of that name; DataError naming the row that has none, or one with half a character."""
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get(field), str):
+            what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
+            raise DataError(f"row {number} of the batch: {what}")
+        check_whole(row[field], f"row {number} of the batch: field {field!r}")
+    return [row[field] for row in rows]
 
 
 def with_labels(batch: dict[str, Tensor], rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import UsageError, unknown
 from labkit.foundations.encoder import (
     backbone,
     goes_on,
@@ -33,12 +33,12 @@ from labkit.foundations.encoder import (
     model_inputs,
     padding,
     reads_left_to_right,
+    texts_of,
     to_batch,
     unwrapped,
     usable_length,
     with_labels,
 )
-from labkit.tasks.text import check_whole
 
 POOLINGS = ("cls", "mean", "pooler", "last")
 

@@ -43,8 +43,9 @@ def _numbers(gr: Any, app: App) -> Any:
     return gr.JSON(label="prediction")
 
 
-def mark_tags(app: App, row: Row, answer: Sequence[int | str]) -> Marked:
+def mark_tags(app: App, row: Row, answer: Any) -> Marked:
     """The words of the first field, each under its tag; "O" is none."""
+    answer = answer["tags"] if isinstance(answer, Mapping) else answer
     tags = [app.card.labels[tag] if isinstance(tag, int) else str(tag) for tag in answer]
     words = row[app.card.fields[0]].split(" ")
     return [(f"{word} ", None if tag == "O" else tag) for word, tag in zip(words, tags, strict=True)]
@@ -82,8 +83,8 @@ VIEWS = {
 
 def view_of(app: App, answer: Any) -> View:
     """The view for the app's kind of answer; of an app that has none, for such an answer as this."""
-    if app.kind in VIEWS:
-        return VIEWS[app.kind]
+    if app.view in VIEWS:
+        return VIEWS[app.view]
     items = answer if isinstance(answer, list) else [answer]
     if all(isinstance(item, str) for item in items):
         return VIEWS["text"]
@@ -111,7 +112,7 @@ def build_demo(app: App, ask: Callable[[list[Row]], Sequence[Any]] | None = None
     examples = [[row[field] for field in card.fields] for row in card.examples]
     sample = (
         None
-        if app.kind in VIEWS
+        if app.view in VIEWS
         else app.answers([app.row(examples[0] if examples else ["a"] * len(card.fields), 1)])[0]
     )
     view = view_of(app, sample)
