@@ -155,8 +155,7 @@ def positions_of(encoder: nn.Module) -> int | None:
 
 
 def mean_state(states: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """The mean of each text's states (batch, tokens, d) over what `attention_mask` (batch, tokens) counts: (batch, d).
-    """
+    """Each text's mean (batch, d) of the states (batch, tokens, d) that `attention_mask` (batch, tokens) counts."""
     if attention_mask is None:
         return states.mean(1)
     weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)

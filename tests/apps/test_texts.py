@@ -53,7 +53,7 @@ def test_several_labels_are_learnt_and_the_folder_is_a_plain_classifier(bert, tm
     score = evaluate(made.model, made.method, task, progress=False)
     assert list(score) == ["micro_f1", "macro_f1", "exact_match", "n"]
     every = made.method.score(task.splits["test"], [{"labels": range(5)}] * 100)["micro_f1"]
-    assert score[MULTI_LABEL.metric] > every + 0.15  # 0.81, saying yes to all gets 0.44
+    assert score[MULTI_LABEL.metric] > every + 0.15  # 0.80, saying yes to all gets 0.45
     rows = task.splits["test"][:9]
     other = again(made, bert.tokenizer, AutoModelForSequenceClassification, tmp_path)
     assert other.model.config.problem_type == "multi_label_classification"

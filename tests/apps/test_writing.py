@@ -70,12 +70,14 @@ def test_titles_are_learnt_and_the_folder_writes_them_alone(bert, tmp_path):
     made = trained(
         SEQUENCE_GENERATION, bert, task, 60, num_beams="2", num_return_sequences="2", max_decoder_length="12"
     )
-    score = evaluate(made.model, made.method, task, progress=False)
-    # Of three words and a colon two are the topic and "news"; the commonest title gets 0.38.
-    assert score[SEQUENCE_GENERATION.metric] > 0.45
+    rows = task.splits["test"][:40]
+    score = made.method.score(rows, answers(made.model, made.method, rows, progress=False))
+    titles = {row["label"].split()[0]: row["label"] for row in task.splits["train"]}.values()  # one a topic
+    same = max(made.method.score(rows, [[title]] * 40)[SEQUENCE_GENERATION.metric] for title in titles)
+    assert score[SEQUENCE_GENERATION.metric] > same + 0.05  # better than one title for all
     made.model.save_pretrained(tmp_path)
     plain = EncoderDecoderModel.from_pretrained(tmp_path).eval()
-    rows, again = task.splits["test"][:3], restore(describe(made.method), bert.tokenizer)
+    rows, again = rows[:3], restore(describe(made.method), bert.tokenizer)
     found = answers(made.model, made.method, rows, progress=False)
     assert found == answers(plain, again, rows, progress=False) and [len(texts) for texts in found] == [2, 2, 2]
     written = plain.generate(**bert.tokenizer(rows[0]["content"], return_tensors="pt", return_token_type_ids=False))
