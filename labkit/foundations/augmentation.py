@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
 from labkit.evaluation import numbers_only
-from labkit.foundations.encoder import lm_logits, padding, to_batch, usable_length
-from labkit.foundations.heads import checked, texts_of
+from labkit.foundations.encoder import lm_logits, padding, texts_of, to_batch, usable_length
+from labkit.foundations.heads import checked
 
 STARTS = ("Ġ", "▁")  # how byte-level and sentence-piece vocabularies mark the beginning of a word
 

@@ -24,8 +24,17 @@ from transformers import (
 )
 
 from labkit.errors import UsageError
-from labkit.foundations.encoder import backbone, labels_of, model_inputs, padding, positions_of, to_batch, unwrapped
-from labkit.foundations.heads import checked, seeded, texts_of
+from labkit.foundations.encoder import (
+    backbone,
+    labels_of,
+    model_inputs,
+    padding,
+    positions_of,
+    texts_of,
+    to_batch,
+    unwrapped,
+)
+from labkit.foundations.heads import checked, seeded
 from labkit.foundations.native import native_head
 from labkit.foundations.pretraining.shapes import IGNORE
 from labkit.tasks.rouge import rouge, words_of

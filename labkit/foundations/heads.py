@@ -257,16 +257,6 @@ class HeadClassifier:
         return cls(tokenizer, **values)
 
 
-def texts_of(rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
-    """A field of every row; DataError naming the row where it is no text, or has half a character."""
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row.get(field), str):
-            what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
-            raise DataError(f"row {number} of the batch: {what}")
-        check_whole(row[field], f"row {number} of the batch: field {field!r}")
-    return [row[field] for row in rows]
-
-
 def checked(description: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
     """The description, if its keys are among `kinds` and its values of those types; else UsageError."""
     for key, value in description.items():

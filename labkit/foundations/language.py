@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.evaluation import numbers_only
-from labkit.foundations.encoder import lm_logits
-from labkit.foundations.heads import checked, texts_of
+from labkit.foundations.encoder import lm_logits, texts_of
+from labkit.foundations.heads import checked
 from labkit.foundations.pretraining.causal import CausalLM
 from labkit.foundations.pretraining.masked import MaskedLM
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places

@@ -69,14 +69,13 @@ def test_the_cells_of_tags(start):
         "predictions": "B-person O O B-city I-city",
         "probabilities": "1 0.5 1 1 0.25",
     }
-    assert labelling.SEQUENCE_LABELING.labels(" B-person O ") == ["B-person", "O"]
 
 
 def test_an_answers_cell_is_a_label_of_extraction(start):
     spans = [{"type": "city", "text": "北“京”\t市", "start": 0}]
     cell = labelling.INFORMATION_EXTRACTION.cells(spans, ())["output"]
     task = Task("t", ("text",), (), {"train": [{"text": "北“京”\t市", "label": cell}]}, answer="text")
-    adapted = labelling.INFORMATION_EXTRACTION.prepare(start(task), {"sequence_length": 64})
+    adapted = labelling.INFORMATION_EXTRACTION.prepare(start(task), {"max_length": 64})
     assert adapted.method.types == ("city",) and len(adapted.model.config.id2label) == 3
 
 
@@ -84,7 +83,7 @@ def test_a_label_that_is_no_list_of_spans_is_named_by_its_row(start):
     def prepare(train, dev="[]"):
         rows = {"train": [{"text": "a", "label": "[]"}, {"text": "a b", "label": train}]}
         task = Task("t", ("text",), (), {**rows, "dev": [{"text": "b", "label": dev}]}, answer="text")
-        return labelling.INFORMATION_EXTRACTION.prepare(start(task), {"sequence_length": 64})
+        return labelling.INFORMATION_EXTRACTION.prepare(start(task), {"max_length": 64})
 
     with pytest.raises(DataError, match="task t: split 'train', row 2: field 'label': 'no' is no JSON"):
         prepare("no")

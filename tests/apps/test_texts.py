@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 import labkit
 from labkit.apps.application import Application
-from labkit.apps.texts import MULTI_LABEL, TWO_TOWER, VECTORIZATION, label_names
+from labkit.apps.texts import MULTI_LABEL, TWO_TOWER, VECTORIZATION
 from labkit.errors import UsageError
 from labkit.evaluation import answers, evaluate
 from labkit.fewshot.describing import describe, restore
@@ -69,10 +69,6 @@ def test_the_cells_of_several_labels():
     assert logits[:2] == pytest.approx([np.log(9), -np.log(3)], abs=1e-4) and np.isfinite(logits[2])
     assert json.loads(cells["output"]) == {"a": 0.9, "b": 0.25, "c": 1.0}
     assert MULTI_LABEL.cells({"labels": [], "probabilities": [0.1]}, ["a"])["predictions"] == ""
-
-
-def test_a_cell_of_labels():
-    assert [label_names(cell) for cell in ("a", " b , a ,b", "", ",", 3)] == [["a"], ["b", "a"], [], [], ["3"]]
 
 
 @pytest.mark.parametrize("loss_type", ["hinge_loss", "contrastive"])
