@@ -27,9 +27,6 @@ from labkit.foundations.tagging import Extractor, Tagger
 
 KINDS: dict[str, Any] = {
     "head": HeadClassifier,
-    "tagging": Tagger,
-    "extraction": Extractor,
-    "reading": Reader,
     "pet": PET,
     "generative": GenerativePET,
     "in-context": InContext,
@@ -40,6 +37,9 @@ KINDS: dict[str, Any] = {
     "warp": WARP,
     "cp-tuning": CPTuning,
     "entailment": Entailment,
+    "tagging": Tagger,
+    "extraction": Extractor,
+    "reading": Reader,
 }
 
 

@@ -21,6 +21,7 @@ from labkit.foundations.tagging import WORD, Extractor, Span, Tagger, read_spans
 from labkit.foundations.windows import IGNORE
 from labkit.tasks import Task
 from labkit.training import Batches, fit
+from labkit.training.batches import split
 from tests.foundations.window_models import KINDS, by_token, encoder, tokenizer
 
 LABELS = ("O", "B-film", "I-film", "B-店", "I-店")
@@ -93,6 +94,16 @@ def test_the_loss_is_transformers_own():
     assert own(made, batch) == own.loss(made, batch)
 
 
+def test_micro_batches_of_windows_add_up_to_the_whole():
+    own, made = method(max_length=12), model()
+    batch = own.collate([*ROWS, {"text": " ".join(["good film"] * 20), "label": [0, 1] * 20}])
+    parts = split(batch, 3)
+    shares = [part["count"].sum() / batch["count"].sum() for part in parts]
+    torch.testing.assert_close(
+        sum(s * own.loss(made, p) for s, p in zip(shares, parts, strict=True)), own.loss(made, batch)
+    )
+
+
 def test_the_folder_loads_in_transformers_and_the_method_beside_it(tmp_path):
     made, own = model(), method(max_length=40)
     made.save_pretrained(tmp_path)
@@ -123,8 +134,11 @@ def test_wrong_models_rows_and_labels_are_named():
         own.loss(model(), own.collate([{"text": "a"}]))
     with pytest.raises(DataError, match="row 2 of the batch: field 'text' must be a text"):
         own.collate([{"text": "a"}, {"text": 3}])
-    with pytest.raises(UsageError, match="at least two labels"):
-        Tagger(tokenizer(), ["O"])
+    for labels in (["O"], ["O", "O", "B"], ["O", 3], [["O"], "B", "I"]):
+        with pytest.raises(UsageError, match="two labels or more"):
+            Tagger(tokenizer(), labels)
+    with pytest.raises(UsageError, match="'types' is missing"):
+        restore({"kind": "extraction"}, tokenizer())
     broken = model()
     with torch.no_grad():
         broken.classifier.weight[0, 0] = torch.nan
