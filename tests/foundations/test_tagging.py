@@ -242,9 +242,9 @@ def test_a_label_that_is_no_list_of_spans_is_refused_in_a_sentence():
 @pytest.mark.real
 def test_atis_slots_are_learnt(real_data):
     splits = {}
-    for split in ("train", "test"):
-        texts, tags = ((real_data / "atis" / split / name).read_text().splitlines() for name in ("seq.in", "seq.out"))
-        splits[split] = [{"text": text.strip(), "label": tag.split()} for text, tag in zip(texts, tags, strict=True)]
+    for part in ("train", "test"):
+        texts, tags = ((real_data / "atis" / part / name).read_text().splitlines() for name in ("seq.in", "seq.out"))
+        splits[part] = [{"text": text.strip(), "label": tag.split()} for text, tag in zip(texts, tags, strict=True)]
     labels = ("O", *sorted({tag for rows in splits.values() for row in rows for tag in row["label"]} - {"O"}))
     for rows in splits.values():
         for row in rows:
