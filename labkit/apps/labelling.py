@@ -27,7 +27,9 @@ LENGTH = Parameter(128, "tokens that the model reads at once; a longer text is r
 Rows = list[dict[str, Any]]
 
 
-def _splits(name: str, make: Callable[..., Rows], write: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict:
+def _splits(
+    name: str, make: Callable[..., Rows], write: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> dict[str, Rows]:
     """The world's rows of English, as `write` has them, in three splits."""
     world = World()
     rows = iter(make(world, "en", sum(SIZES.values()), randomness(world, "application", name)))

@@ -143,10 +143,11 @@ def _columns(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
 
     if "input_schema" not in given:
         raise UsageError("--input_schema is missing: it names the tables' columns, as in sent:str:1,label:str:1")
-    labels = given.get("label_enumerate_values")
+    labels, texts = given.get("label_enumerate_values"), [given.get("first_sequence"), given.get("second_sequence")]
+    if given.get("app_name") == "machine_reading_comprehension":
+        texts.reverse()  # the question comes first there, the text here
     return Columns(
-        schema=given["input_schema"], header=bool(given.get("skip_first_line")),
-        fields=field_option([given.get("first_sequence"), given.get("second_sequence")]),
+        schema=given["input_schema"], header=bool(given.get("skip_first_line")), fields=field_option(texts),
         label=given.get("label_name") or own.get("answer_name") or "label",
         labels=parse_labels(labels) if labels else None,
         start=own.get("start_position_name", "start"),

@@ -33,9 +33,6 @@ from labkit.foundations.vectors import Vectors
 
 KINDS: dict[str, Any] = {
     "head": HeadClassifier,
-    "tagging": Tagger,
-    "extraction": Extractor,
-    "reading": Reader,
     "pet": PET,
     "generative": GenerativePET,
     "in-context": InContext,
@@ -52,6 +49,9 @@ KINDS: dict[str, Any] = {
     "language-model": LanguageModel,
     "generation": Generation,
     "augmentation": Augmentation,
+    "tagging": Tagger,
+    "extraction": Extractor,
+    "reading": Reader,
 }
 
 

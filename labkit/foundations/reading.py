@@ -52,7 +52,7 @@ class Reader:
         unanswerable: bool = True,
         language: str = "en",
     ) -> None:
-        if isinstance(fields, str) or len(fields) != 2:
+        if len(fields) != 2 or not all(isinstance(field, str) for field in fields) or isinstance(fields, str):
             raise UsageError(f"reading takes two fields, the text and the question, not {fields!r}")
         numbers = {"doc_stride": doc_stride, "max_query_length": max_query_length,
                    "max_answer_length": max_answer_length, "n_best_size": n_best_size}  # fmt: skip

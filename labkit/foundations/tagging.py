@@ -68,6 +68,8 @@ class Tagger:
     is no "O".
     """
 
+    named = "labels"  # what a description calls what is to be found
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
@@ -75,8 +77,9 @@ class Tagger:
         field: str = "text",
         max_length: int = 128,
     ) -> None:
-        if len(labels) < 2:
-            raise UsageError(f"a tagger needs at least two labels, not {list(labels)!r:.60}")
+        names = [label for label in labels if isinstance(label, str) and label]
+        if len(names) < 2 or len(set(names)) < len(labels):
+            raise UsageError(f"a tagger needs two labels or more, each a name of its own, not {list(labels)!r:.60}")
         self.tokenizer, self.labels, self.field = tokenizer, tuple(labels), field
         self.max_length, self._frame = usable_length(tokenizer, max_length), Frame(tokenizer, 1)
         self.outside = self.labels.index(OUTSIDE) if OUTSIDE in self.labels else 0
@@ -152,7 +155,7 @@ class Tagger:
     def _answer(self, text: str, words: np.ndarray, tags: np.ndarray, sure: np.ndarray) -> Any:
         spans = spans_of([self.labels[tag] for tag in tags])
         found = [{"type": one.type, **_cut(text, words[one.start, 0], words[one.stop - 1, 1])} for one in spans]
-        return {"tags": tags.tolist(), "probabilities": sure.round(6).tolist(), "spans": found}
+        return {"tags": tags.tolist(), "probabilities": sure.astype(float).round(6).tolist(), "spans": found}
 
     def score(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> dict[str, float]:
         """seqeval's `f1`, `precision` and `recall` over whole entities, and the `accuracy` over words."""
@@ -164,12 +167,15 @@ class Tagger:
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs, in plain JSON values."""
-        return {"labels": list(self.labels), "field": self.field, "max_length": self.max_length}
+        return {self.named: list(getattr(self, self.named)), "field": self.field, "max_length": self.max_length}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Tagger:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"labels": list, "field": str, "max_length": int}))
+        values = checked(description, {cls.named: list, "field": str, "max_length": int})
+        if cls.named not in values:
+            raise UsageError(f"a method's description: {cls.named!r} is missing")
+        return cls(tokenizer, **values)
 
 
 def _cut(text: str, start: int, stop: int) -> dict[str, Any]:
@@ -182,6 +188,8 @@ class Extractor(Tagger):
     A row's "label" is JSON: `[{"type": "city", "text": "north cedar", "start": 8}, …]`, or without "start" the first
     place where the text stands and no other span does. Words are cut as BERT cuts them before its word pieces.
     """
+
+    named = "types"
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, types: Sequence[str], field: str = "text", max_length: int = 128
@@ -229,15 +237,6 @@ class Extractor(Tagger):
         asked, found = (sum(map(len, some)) for some in (told, given))
         f1 = 2 * right / (asked + found) if asked + found else 0.0
         return {"f1": f1, "precision": right / found if found else 0.0, "recall": right / asked if asked else 0.0}
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"types": list(self.types), "field": self.field, "max_length": self.max_length}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Extractor:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"types": list, "field": str, "max_length": int}))
 
 
 def _key(span: Mapping[str, Any]) -> tuple[str, int, str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seqeval.metrics import classification_report
 from transformers import AutoModelForTokenClassification
 
+import labkit
 from labkit.errors import DataError, TrainingError, UsageError
 from labkit.evaluation import answers, evaluate
 from labkit.fewshot.describing import describe, restore
@@ -19,6 +20,8 @@ from labkit.foundations.native import native_head
 from labkit.foundations.tagging import WORD, Extractor, Span, Tagger, read_spans, spans_of
 from labkit.foundations.windows import IGNORE
 from labkit.tasks import Task
+from labkit.training import Batches, fit
+from labkit.training.batches import split
 from tests.foundations.window_models import KINDS, by_token, encoder, tokenizer
 
 LABELS = ("O", "B-film", "I-film", "B-店", "I-店")
@@ -91,6 +94,16 @@ def test_the_loss_is_transformers_own():
     assert own(made, batch) == own.loss(made, batch)
 
 
+def test_micro_batches_of_windows_add_up_to_the_whole():
+    own, made = method(max_length=12), model()
+    batch = own.collate([*ROWS, {"text": " ".join(["good film"] * 20), "label": [0, 1] * 20}])
+    parts = split(batch, 3)
+    shares = [part["count"].sum() / batch["count"].sum() for part in parts]
+    torch.testing.assert_close(
+        sum(s * own.loss(made, p) for s, p in zip(shares, parts, strict=True)), own.loss(made, batch)
+    )
+
+
 def test_the_folder_loads_in_transformers_and_the_method_beside_it(tmp_path):
     made, own = model(), method(max_length=40)
     made.save_pretrained(tmp_path)
@@ -121,8 +134,11 @@ def test_wrong_models_rows_and_labels_are_named():
         own.loss(model(), own.collate([{"text": "a"}]))
     with pytest.raises(DataError, match="row 2 of the batch: field 'text' must be a text"):
         own.collate([{"text": "a"}, {"text": 3}])
-    with pytest.raises(UsageError, match="at least two labels"):
-        Tagger(tokenizer(), ["O"])
+    for labels in (["O"], ["O", "O", "B"], ["O", 3], [["O"], "B", "I"]):
+        with pytest.raises(UsageError, match="two labels or more"):
+            Tagger(tokenizer(), labels)
+    with pytest.raises(UsageError, match="'types' is missing"):
+        restore({"kind": "extraction"}, tokenizer())
     broken = model()
     with torch.no_grad():
         broken.classifier.weight[0, 0] = torch.nan
@@ -225,12 +241,10 @@ def test_a_label_that_is_no_list_of_spans_is_refused_in_a_sentence():
 
 @pytest.mark.real
 def test_atis_slots_are_learnt(real_data):
-    import labkit
-
     splits = {}
-    for split, folder in (("train", "train"), ("test", "test")):
-        texts, tags = ((real_data / "atis" / folder / name).read_text().splitlines() for name in ("seq.in", "seq.out"))
-        splits[split] = [{"text": text.strip(), "label": tag.split()} for text, tag in zip(texts, tags, strict=True)]
+    for part in ("train", "test"):
+        texts, tags = ((real_data / "atis" / part / name).read_text().splitlines() for name in ("seq.in", "seq.out"))
+        splits[part] = [{"text": text.strip(), "label": tag.split()} for text, tag in zip(texts, tags, strict=True)]
     labels = ("O", *sorted({tag for rows in splits.values() for row in rows for tag in row["label"]} - {"O"}))
     for rows in splits.values():
         for row in rows:
@@ -239,8 +253,8 @@ def test_atis_slots_are_learnt(real_data):
     body, own_tokenizer = labkit.load_model("micro-bert-en")
     own = Tagger(own_tokenizer, labels)
     made = native_head(body, "token", labels, seed=0)
-    batches = labkit.training.Batches(splits["train"], own.collate, 16, seed=0)
-    labkit.fit(made, own.loss, batches, steps=60, lr=3e-3, seed=0, progress=False)
-    found = evaluate(made, own, Task("atis", ("text",), labels, {"test": splits["test"][:200]}, answer="tags"))
-    outside = np.mean([tag == 0 for row in task.splits["test"][:200] for tag in row["label"]])
+    batches = Batches(splits["train"], own.collate, 16, seed=0)
+    fit(made, own.loss, batches, steps=60, lr=3e-3, seed=0, progress=False)
+    found = evaluate(made, own, task, progress=False)
+    outside = np.mean([tag == 0 for row in task.splits["test"] for tag in row["label"]])
     assert found["f1"] > 0.4 and found["accuracy"] > outside + 0.1  # of all O: 0
