@@ -265,7 +265,7 @@ class Pipeline:
 
     def _latency(self, trained: Any, task: Task) -> float:
         """Median milliseconds a sentence in batches of 32, of a Trained or an App; of a slow teacher over fewer."""
-        rows = task.splits["test"][: 4 * BATCH]
+        rows = task.limited("test", 4 * BATCH).splits["test"]
         often = {"repeats": 1, "warm_up": 1} if self.own else {}
         return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)), **often)
 
