@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from labkit.errors import DataError, TrainingError, UsageError, unknown
-from labkit.lab import wants_progress
+from labkit.lab import Bar
 from labkit.tasks import Task
 from labkit.tasks.metrics import score
 from labkit.training.batches import take, to_device, uncounted
@@ -34,8 +32,7 @@ def predict(
     device = next(model.parameters(), torch.zeros(0)).device
     order = np.argsort([-_length(row) for row in take(rows, np.arange(len(rows)))], kind="stable")
     found: np.ndarray | None = None
-    shown = wants_progress(progress)
-    with evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
+    with evaluating(model), Bar(len(rows), progress, unit="row") as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = uncounted(method.collate(take(rows, chosen), None))

@@ -212,7 +212,8 @@ def run(demo: gradio.Blocks, port: int, greeting: Sequence[str], footer: Sequenc
     """Launch `demo`, print the greeting's lines once it answers, and serve until Ctrl-C or SIGTERM."""
     try:
         launch(demo, port, footer)
-        print(*greeting, sep="\n", flush=True)
+        with contextlib.suppress(OSError):  # served all the same
+            print(*greeting, sep="\n", flush=True)
         threading.Event().wait()
     finally:
         demo.close(verbose=False)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from labkit.foundations.encoder import (
     usable_length,
     with_labels,
 )
+from labkit.lab import seeded
 from labkit.tasks.text import check_whole
 
 POOLINGS = ("cls", "mean", "pooler", "last")
@@ -161,24 +162,13 @@ def add_head(
     if not isinstance(classes, int):
         config.id2label, config.label2id = dict(enumerate(names)), {name: at for at, name in enumerate(names)}
     encoder = encoder if share else _without_pooler(copy.deepcopy(encoder), pooling)
-    with _seeded(seed):
+    with contextlib.nullcontext() if seed is None else seeded(seed):
         if pooling == "pooler":
             _ensure_pooler(encoder, share)
         head = EncoderClassifier(config, encoder)
     parameter = next(encoder.parameters())
     head.classifier.to(parameter.device, parameter.dtype if parameter.is_floating_point() else torch.float32)
     return head.train(model.training)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Inside, the CPU's random numbers follow `seed`; outside, nothing was drawn. None changes nothing."""
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _without_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:

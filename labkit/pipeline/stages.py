@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from labkit.compression import distill, int8
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert
 from labkit.config import fingerprint, to_dict
-from labkit.errors import DataError
+from labkit.errors import DataError, say
 from labkit.evaluation import evaluate
 from labkit.fewshot import methods
 from labkit.fewshot.delta import LoRA, merge
@@ -290,4 +289,4 @@ class Pipeline:
 
     def _say(self, line: str) -> None:
         if self.progress is not False:
-            print(line, file=sys.stderr, flush=True)
+            say(line)

@@ -116,7 +116,7 @@ def save(item: Recipe, model: MicroModel, tokenizer: BertTokenizer, folder: Path
         tokenizer.save_pretrained(temporary)
         sums = {file.name: files.sha256(file) for file in sorted(temporary.iterdir())}
         record = {"name": item.name, "hash": recipe_hash(item), **facts, "sha256": sums}
-        files.write_json(temporary / "recipe.json", record)
+        files.write_sealed(temporary / "recipe.json", record)
 
 
 def train(
