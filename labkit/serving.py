@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from labkit.apps import App, load_app
+from labkit.config import PORT
 from labkit.errors import LabkitError, UsageError
 
 if TYPE_CHECKING:
@@ -195,17 +196,11 @@ def serve(folder: str | os.PathLike[str], port: int = 7860) -> None:
 
     Raises CheckpointError for a folder that is no whole app, UsageError for a port that cannot be had.
     """
-    check_port(port)
+    PORT.check(port, "--port")
     app, url = load_app(folder), f"http://127.0.0.1:{port}/"
     call = ", ".join('"a text"' for _ in app.card.fields)
     client = f'  from Python: gradio_client.Client("{url}").predict({call}, api_name="/predict")'
     run(build_demo(app), port, [f"labkit: serving {folder} on {url} (Ctrl-C stops it)", client])
-
-
-def check_port(port: int) -> None:
-    """UsageError for a number that is no port."""
-    if not 1 <= port <= 65535:
-        raise UsageError(f"--port must be 1 to 65535, not {port}")
 
 
 def run(demo: gradio.Blocks, port: int, greeting: Sequence[str], footer: Sequence[str] = ("api",)) -> None:

