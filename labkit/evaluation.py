@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from labkit.errors import DataError, TrainingError, UsageError, unknown
-from labkit.lab import wants_progress
+from labkit.lab import Bar
 from labkit.tasks import Task
 from labkit.tasks.metrics import score
 from labkit.training.batches import take, to_device, uncounted
@@ -66,8 +64,7 @@ def _batches(
     measure = _length if batch_tokens is None else functools.partial(_tokens, method)
     lengths = np.array([measure(row) for row in take(rows, np.arange(len(rows)))])
     order = np.argsort(-lengths, kind="stable")
-    shown = wants_progress(progress)
-    with evaluating(model), tqdm(total=len(rows), disable=not shown, file=sys.stderr, unit="row") as bar:
+    with evaluating(model), Bar(len(rows), progress, unit="row") as bar:
         start = 0
         while start < len(order):
             size = batch_size if batch_tokens is None else int(batch_tokens / lengths[order[start]])

@@ -37,6 +37,7 @@ HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 LEFT = re.compile(r"\.(?P<target>.+)\.labkit-[a-z0-9_]+\.(?P<kind>part|old)", re.DOTALL)
 YOUNG = 60.0  # seconds in which a new neighbour is not taken for a killed writer's
 SEAL = "seal"  # the key of a JSON document that holds the checksum of the others
+YOURS = f"(if you changed it yourself, delete {SEAL!r} in it)"
 MOST_JSON = 16_000_000  # bytes: no description of a model has more, and a damaged one must not fill the memory
 MOST_BYTES = 1 << 30  # of a file that is read whole
 
@@ -299,12 +300,16 @@ def read_json(path: str | os.PathLike[str], mend: str) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise CheckpointError(f"{path}: not a JSON object; {mend}")
-        if SEAL in values and values.pop(SEAL) != _seal(values):
-            yours = f"(if you changed it yourself, delete {SEAL!r} in it)"
-            raise CheckpointError(f"{path}: altered since it was written; {mend} {yours}")
+        if not unsealed(values):
+            raise CheckpointError(f"{path}: altered since it was written; {mend} {YOURS}")
         return values
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error}); {mend}") from error
+
+
+def unsealed(values: dict[str, Any]) -> bool:
+    """Take the checksum out of a JSON object, in place; whether the rest is what it was taken of, if there was one."""
+    return SEAL not in values or values.pop(SEAL) == _seal(values)
 
 
 def _seal(values: Mapping[str, Any]) -> str:

@@ -22,8 +22,12 @@ from labkit.apps import load_app, predict_table, read_card, save_app
 from labkit.apps.folder import CARD, INT8_WEIGHTS, _plain
 from labkit.compression import int8
 from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
+from labkit.fewshot.delta import detach, merge, trained_tensors
+from labkit.fewshot.soft_prompt import Prefix, PromptTuning
+from labkit.fewshot.soft_tokens import attach_soft_tokens
 from labkit.fewshot.verbalizer import Verbalizer
 from labkit.foundations.pretraining import tokenize_corpus
+from tests.fewshot.delta_models import EVERY
 
 TEXTS = ["the film was good", "a dull film .", "it was", "<b> & the film"]
 
@@ -102,6 +106,38 @@ def test_plain_transformers_loads_an_app_that_is_not_quantised(app, tiny_app):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_an_app_of_a_model_with_a_delta_answers_the_same_or_is_refused(tiny_parts, tmp_path, name, quantised):
+    """BitFit adds no weight, so what it trained is saved; of the others the mend works."""
+    model, tokenizer, method, task = tiny_parts()
+    model = EVERY[name].attach(int8.apply(model, skip=("classifier",)) if quantised else model)
+    with torch.no_grad():
+        for parameter in trained_tensors(model).values():
+            parameter += 0.3
+    if name != "bitfit":
+        with pytest.raises(UsageError, match="the model carries '.*', which an app, .*: merge or detach the delta"):
+            save_app(tmp_path / "app", model, tokenizer, method, task)
+        assert not (tmp_path / "app").exists()
+        merge(model) if name in ("lora", "ia3") and not quantised else detach(model)
+    rows = [{"text": text} for text in TEXTS]
+    before = evaluation.predict(model, method, rows)
+    app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task))
+    np.testing.assert_allclose(evaluation.predict(app.model, app.method, rows), before, atol=1e-6)
+
+
+@pytest.mark.parametrize("attach", [
+    lambda model, method, tokenizer: PromptTuning(tokens=2).attach(model),
+    lambda model, method, tokenizer: Prefix(tokens=2).attach(model),
+    lambda model, method, tokenizer: attach_soft_tokens(model, "{text} {soft*2} {mask}", tokenizer),
+])  # fmt: skip
+def test_an_app_of_a_model_with_a_prompt_is_refused(tiny_parts, tmp_path, attach):
+    model, tokenizer, method, task = tiny_parts("pet")
+    attach(model, method, tokenizer)
+    with pytest.raises(UsageError, match="the model carries '.*', which an app, a plain BertForMaskedLM, cannot hold"):
+        save_app(tmp_path / "app", model, tokenizer, method, task)
 
 
 def test_int8_takes_fewer_bytes(tiny_parts, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,10 +14,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from labkit import serving
 from labkit.apps import load_app, save_app
 from labkit.cli import main
 from labkit.errors import UsageError
@@ -248,6 +251,20 @@ def test_without_gradio_one_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UsageError, match=r"labkit\[demos\]: pip install"):
         import_gradio()
+
+
+def test_a_greeting_that_cannot_be_printed_ends_no_server(monkeypatch):
+    served, demo = [], SimpleNamespace(close=lambda verbose: None)
+    monkeypatch.setattr(serving, "launch", lambda *_: None)
+    waiting = SimpleNamespace(Event=lambda: SimpleNamespace(wait=lambda: served.append(True)))
+    monkeypatch.setattr(serving, "threading", waiting)
+    full = open("/dev/full", "w")  # noqa: SIM115  closing it fails as well
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        serving.run(demo, 7860, ["labkit: serving"])
+    with contextlib.suppress(OSError):
+        full.close()
+    assert served == [True]
 
 
 def test_a_port_in_use_is_one_clear_error(tiny_app, capsys):

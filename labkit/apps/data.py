@@ -57,7 +57,8 @@ def _tables(spec: str, answer: str | None, columns: Columns) -> Task:
     if not 1 <= len(paths) <= len(ROLES) or not all(paths):
         raise UsageError(f"{spec}: give one to three tables, as in train.tsv,dev.tsv,test.tsv")
     tables = [read_table(path, columns.schema, columns.header, columns.encoding) for path in paths]
-    texts = choose_fields(tables[0].columns, columns.fields, columns.label, str(tables[0].path))
+    told = [one for one in tables[0].columns if answer != "span" or one.name != columns.start]
+    texts = choose_fields(told, columns.fields, columns.label, str(tables[0].path))
     for table in tables:
         require(table, [*texts, *([columns.label] if answer else [])])
     renamed = dict(zip(texts, field_names(texts), strict=True))

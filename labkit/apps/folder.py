@@ -7,6 +7,7 @@ and JSON are read; nothing in the folder is ever run.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,6 +30,7 @@ from labkit.config import strict, to_dict
 from labkit.errors import CheckpointError, DataError, UsageError, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
 from labkit.foundations.heads import EncoderClassifier
+from labkit.foundations.quantised import is_quantised
 from labkit.tasks import Task
 from labkit.tasks.text import check_whole
 from labkit.zoo.folders import PLAINLY, check_loaded, check_tokenizer, read_config, weight_files
@@ -154,11 +157,12 @@ def save_app(
     """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
 
     `metrics` is shown in the model card, `examples` (rows) on the page. An int8 model is recognised and saved in int8;
-    `quantised` only states what is expected. Raises UsageError for a method that cannot be saved or a model that is not
-    quantised as stated, LabkitError where the system refuses.
+    `quantised` only states what is expected. Raises UsageError for a method that cannot be saved, a model that is not
+    quantised as stated, and one that carries a delta or a prompt, LabkitError where the system refuses.
     """
     target = Path(folder)
     described = describe(method)
+    _check_plain(model)
     found = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
     if quantised is not None and quantised != found:
         raise UsageError(f"the model is in {found or 'floating point'}, not in {quantised}: quantise it first")
@@ -180,6 +184,16 @@ def save_app(
         files.write_sealed(temporary / CARD, to_dict(card))
         files.write_text(temporary / "README.md", model_card(card))
     return target
+
+
+def _check_plain(model: PreTrainedModel) -> None:
+    """UsageError for tensors that the model's class has no place for: nobody could load them."""
+    with torch.device("meta"):  # every name, no memory
+        own = type(model)(copy.deepcopy(model.config)).state_dict()
+    for name in model.state_dict():
+        if name not in own and not is_quantised(model.get_submodule(name.rpartition(".")[0])):
+            what = f"the model carries {name!r}, which an app, a plain {type(model).__name__}, cannot hold"
+            raise UsageError(f"{what}: merge or detach the delta or prompt first, or fold_soft_tokens(model)")
 
 
 def model_card(card: Card) -> str:

@@ -11,17 +11,14 @@ import hashlib
 import itertools
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from labkit.apps import parts
 from labkit.apps.folder import App
 from labkit.config import to_dict
 from labkit.errors import DataError, UsageError, listed, unknown
-from labkit.lab import wants_progress
+from labkit.lab import Bar
 from labkit.tasks.streaming import bare_name
 from labkit.tasks.tables import Column, OpenTable, open_table, parse_schema
 from labkit.tasks.writing import Form
@@ -132,4 +129,4 @@ def _digest(app: App) -> str:
 
 
 def _bar(done: int, progress: bool | None) -> Any:
-    return tqdm(initial=done, disable=not wants_progress(progress), file=sys.stderr, unit="row", unit_scale=True)
+    return Bar(None, progress, initial=done, unit="row", unit_scale=True)

@@ -34,9 +34,10 @@ from labkit.foundations.encoder import (
     to_batch,
     unwrapped,
 )
-from labkit.foundations.heads import checked, seeded
+from labkit.foundations.heads import checked
 from labkit.foundations.native import native_head
 from labkit.foundations.pretraining.shapes import IGNORE
+from labkit.lab import seeded
 from labkit.tasks.rouge import rouge, words_of
 
 CJK = "\u3000-\u303f\u3400-\u9fff\uff00-\uffef"

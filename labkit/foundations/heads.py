@@ -11,10 +11,9 @@ of it (a token's logits, whose mean is the answer under mean pooling).
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from labkit.foundations.encoder import (
     usable_length,
     with_labels,
 )
+from labkit.lab import seeded
 
 POOLINGS = ("cls", "mean", "pooler", "last")
 
@@ -166,17 +166,6 @@ def add_head(
     parameter = next(encoder.parameters())
     head.classifier.to(parameter.device, parameter.dtype if parameter.is_floating_point() else torch.float32)
     return head.train(model.training)
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Inside, the CPU's random numbers follow `seed`; outside, nothing was drawn. None changes nothing."""
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _without_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:

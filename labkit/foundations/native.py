@@ -21,7 +21,7 @@ from transformers import (
 
 from labkit.errors import UsageError, unknown
 from labkit.foundations.encoder import backbone, unwrapped
-from labkit.foundations.heads import seeded
+from labkit.lab import seeded
 
 HEADS: dict[str, Any] = {
     "sequence": AutoModelForSequenceClassification,

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 
 from labkit.apps import load_app
+from labkit.config import PORT
 from labkit.serving.desk import Desk, Predict
-from labkit.serving.launching import MAX_WAITING, check_port, import_gradio, launch, refusal, run, telling
+from labkit.serving.launching import MAX_WAITING, import_gradio, launch, refusal, run, telling
 from labkit.serving.page import MAX_CHARACTERS, build_demo
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "Desk",
     "Predict",
     "build_demo",
-    "check_port",
     "import_gradio",
     "launch",
     "refusal",
@@ -36,7 +36,7 @@ def serve(folder: str | os.PathLike[str], port: int = 7860) -> None:
 
     Raises CheckpointError for a folder that is no whole app, UsageError for a port that cannot be had.
     """
-    check_port(port)
+    PORT.check(port, "--port")
     app, url = load_app(folder), f"http://127.0.0.1:{port}/"
     call = ", ".join('"a text"' for _ in app.card.fields)
     row = ", ".join(f'"{field}": "a text"' for field in app.card.fields)

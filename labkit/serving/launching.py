@@ -43,12 +43,6 @@ def telling() -> Iterator[None]:
         raise refusal(error) from error
 
 
-def check_port(port: int) -> None:
-    """UsageError for a number that is no port."""
-    if not 1 <= port <= 65535:
-        raise UsageError(f"--port must be 1 to 65535, not {port}")
-
-
 def run(
     demo: gradio.Blocks,
     port: int,
@@ -59,7 +53,8 @@ def run(
     """Launch `demo`, print the greeting's lines once it answers, and serve until Ctrl-C or SIGTERM."""
     try:
         launch(demo, port, footer, predict)
-        print(*greeting, sep="\n", flush=True)
+        with contextlib.suppress(OSError):  # served all the same
+            print(*greeting, sep="\n", flush=True)
         threading.Event().wait()
     finally:
         demo.close(verbose=False)

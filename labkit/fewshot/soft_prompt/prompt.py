@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from labkit.errors import UsageError, unknown
 from labkit.fewshot.soft_prompt.attached import Attached, encoder_of, named, put_on, take_off
 from labkit.foundations.encoder import positions_of
+from labkit.lab import generator
 
 NAME = "soft_prompt"
 INITS = ("vocabulary", "uniform")
@@ -65,7 +66,7 @@ class PromptTuning:
 
     def _rows(self, embedding: nn.Module) -> Tensor:
         """What the vectors start as: (tokens, d)."""
-        draw, words = torch.Generator().manual_seed(self.seed), embedding.weight
+        draw, words = generator(self.seed), embedding.weight
         if self.init == "uniform":
             return torch.rand(self.tokens, words.shape[1], generator=draw) - 0.5
         return embedding(torch.randint(len(words), (self.tokens,), generator=draw).to(words.device)).detach()
