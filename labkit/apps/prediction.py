@@ -24,7 +24,7 @@ from labkit.tasks.tables import Column, OpenTable, open_table, parse_schema
 from labkit.tasks.writing import Form
 
 WINDOW = 8192  # rows read, sorted and written together
-BATCH_ROWS, BATCH_TOKENS = 512, 4096  # of a batch at most
+BATCH_ROWS, BATCH_TOKENS = 512, 2048  # of a batch at most
 Path = str | os.PathLike[str]
 
 
