@@ -72,6 +72,7 @@ def _tables(spec: str, answer: str | None, columns: Columns) -> Task:
     return Task(
         name=f"table:{spec}", fields=fields, labels=index.names if index else (), splits=done,
         language=guess_language(done["train"], fields), note=join_notes(notes), answer=answer or "text",
+        columns=tuple(texts),
     )  # fmt: skip
 
 

@@ -59,6 +59,7 @@ class Card:
     examples: list  # rows to try
     files: dict  # name -> SHA-256
     application: str = "text_classify"  # a name of APPLICATIONS
+    columns: tuple[str, ...] = ()  # what the tables it was trained on call the fields, where that is otherwise
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ def save_app(
             quantised=found,
             examples=[{field: row[field] for field in task.fields} for row in examples],
             files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())}, application=application,
+            columns=tuple(task.columns),
         )  # fmt: skip
         files.write_sealed(temporary / CARD, to_dict(card))
         files.write_text(temporary / "README.md", model_card(card))

@@ -47,10 +47,10 @@ def predict_table(
 
     Both are .tsv, .csv or .jsonl, packed where `.gz` follows, or "-", a .tsv on the standard input or output; a source
     may be a .txt with one text a line. The source's first line names its columns, or `schema` does ("sent:str:1, …").
-    `fields` are the columns that the app reads, in its own order, where they have other names than in the app. `append`
-    are the columns that are kept (all by default), `output` the answer's columns that join them, of those that
-    `App.cells` has (by default the first, and the probabilities). `easynlp`: as EasyNLP writes them, without a line of
-    names, the answer's columns first.
+    `fields` are the columns that the app reads, in its own order, where they have other names than in the app and in
+    what it was trained on. `append` are the columns that are kept (all by default), `output` the answer's columns that
+    join them, of those that `App.cells` has (by default the first, and the probabilities). `easynlp`: as EasyNLP writes
+    them, without a line of names, the answer's columns first.
 
     Killed at any moment and called again in the same way, it goes on, and writes what it would have written; so it does
     when a wrong line further down was mended in between. Raises DataError naming file and line of what cannot be read,
@@ -61,7 +61,8 @@ def predict_table(
     plain = [Column(column.name) for column in parse_schema(schema)] if schema else None  # cells are copied, not read
     table = open_table(source, plain, header, line_field=app.card.fields[0])
     columns = [column.name for column in table.columns]
-    read = dict(zip(app.card.fields, _chosen(fields or app.card.fields, columns, source), strict=True))
+    theirs = app.card.columns if app.card.columns and not set(app.card.fields) <= set(columns) else app.card.fields
+    read = dict(zip(app.card.fields, _chosen(fields or theirs, columns, source), strict=True))
     kept = columns if append is None else _chosen(append, columns, source)
     first = next(table.rows)
     table = OpenTable(table.path, table.columns, itertools.chain([first], table.rows))

@@ -217,7 +217,9 @@ def _taught(adapted: Adapted, rows: list[dict[str, Any]], task: Task, teacher: T
         if teacher.column not in rows[0]:
             raise DataError(f"{task.name}: no column {teacher.column!r} of the teacher's logits; add it to the schema, "
                             f"as {teacher.column}:float:{len(task.labels)}, or name a file")  # fmt: skip
-        logits = [row[teacher.column] for row in rows]
+        cells = [row[teacher.column] for row in rows]  # numbers by the schema, or text where a header names them
+        logits = [_line(cell, f"{task.name}: row {at}") if isinstance(cell, str) else cell
+                  for at, cell in enumerate(cells, start=1)]  # fmt: skip
     else:
         logits = _numbers(teacher.file)
         if len(logits) != len(rows):
@@ -230,14 +232,14 @@ def _taught(adapted: Adapted, rows: list[dict[str, Any]], task: Task, teacher: T
 
 def _numbers(path: str) -> list[list[float]]:
     """Lines of numbers with commas between; a table's further columns are not read."""
-    found = []
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            found.append([float(part) for part in line.split("\t")[0].split(",")])
-        except ValueError:
-            what = f"numbers parted by commas are expected, not {line[:40]!r}"
-            raise DataError(f"{path}: line {number}: {what}") from None
-    return found
+    return [_line(line.split("\t")[0], f"{path}: line {number}") for number, line in enumerate(read_lines(path), start=1)]
+
+
+def _line(text: str, where: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise DataError(f"{where}: numbers parted by commas are expected, not {text[:40]!r}") from None
 
 
 def _finish(request: Request, here: Here, task: Task, app: App, history: Any) -> dict[str, Any]:
@@ -286,6 +288,7 @@ def evaluate(folder: str | os.PathLike[str], data: str, columns: Columns) -> dic
     """
     app = load_app(folder)
     chosen, known = application(app.card.application), app.card.labels or None
+    columns = replace(columns, fields=columns.fields or app.card.columns or None)
     task = read_task(data, chosen.answer, replace(columns, labels=known if chosen.answer else None))
     if task.labels and known and tuple(task.labels) != tuple(known):
         raise UsageError(f"{data}: its labels are {', '.join(task.labels)}, the app's {', '.join(known)}")

@@ -42,6 +42,7 @@ class Task:
     patterns: tuple[str, ...] = ()  # cloze templates, first = default: "{text} it was {mask} ."
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # label name -> label words, first = default
     answer: str = "class"  # one of ANSWERS
+    columns: tuple[str, ...] = ()  # what the data call the fields, where that is otherwise
 
     def __post_init__(self) -> None:
         _check_settings(self)
