@@ -30,6 +30,8 @@ __all__ = [
     "telling",
 ]
 
+TOKENS = 1024  # of a batch: what came together may be of many lengths, and padding costs more than a second call
+
 
 def serve(folder: str | os.PathLike[str], port: int = 7860) -> None:
     """Load the app in `folder` and serve it on 127.0.0.1 until Ctrl-C or SIGTERM.
@@ -45,6 +47,6 @@ def serve(folder: str | os.PathLike[str], port: int = 7860) -> None:
         f'  from Python: gradio_client.Client("{url}").predict({call}, api_name="/predict")',
         f"  from a shell: curl {url}predict -d '{{\"rows\": [{{{row}}}]}}'",
     ]
-    with Desk(app.answers) as desk:
+    with Desk(lambda rows: app.answers(rows, batch_tokens=TOKENS)) as desk:
         demo = build_demo(app, lambda rows: desk.ask(rows).result())
         run(demo, port, greeting, predict=Predict(app, desk))
