@@ -232,7 +232,8 @@ def _taught(adapted: Adapted, rows: list[dict[str, Any]], task: Task, teacher: T
 
 def _numbers(path: str) -> list[list[float]]:
     """Lines of numbers with commas between; a table's further columns are not read."""
-    return [_line(line.split("\t")[0], f"{path}: line {number}") for number, line in enumerate(read_lines(path), start=1)]
+    lines = enumerate(read_lines(path), start=1)
+    return [_line(line.split("\t")[0], f"{path}: line {number}") for number, line in lines]
 
 
 def _line(text: str, where: str) -> list[float]:
