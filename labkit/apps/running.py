@@ -28,7 +28,8 @@ from labkit.apps.data import Columns, read_task
 from labkit.apps.folder import App, load_app, save_app
 from labkit.compression.distill import Distill, join_teacher
 from labkit.config import fingerprint, to_dict
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError, UsageError, unknown
+from labkit.fewshot.delta import DELTAS, merge
 from labkit.fewshot.methods import METHODS, MICRO, Adapted, Start, method_name
 from labkit.fewshot.soft_tokens import plain
 from labkit.lab import quietly
@@ -62,6 +63,7 @@ class Request:
     method: str | None = None  # a few-shot method in place of the application's own
     pattern: str | None = None  # of a method with a blank; None: the task's own
     words: tuple[str, ...] | None = None  # one a label
+    delta: str | None = None  # train this delta and the head alone, and merge it at the end
     shots: int = 0  # train on this many examples a class; 0: on all rows
     parameters: Mapping[str, str] = field(default_factory=dict)
     teacher: Teacher | None = None
@@ -116,6 +118,8 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
                          f"make it {here.world} or more")  # fmt: skip
     task, base, adapted = prepared(request, here)
     rows, method, history = task.splits["train"], adapted.method, None
+    if request.delta is not None:
+        _attach(request.delta, adapted.model)
     if request.teacher is not None:
         adapted, rows = _taught(adapted, rows, task, request.teacher)
     if hasattr(method, "loss"):
@@ -123,6 +127,8 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
         history = _fit(request, here, adapted, rows, identity, _rate(request, chosen, base.model))
     else:
         here.say(f"{chosen.name} has nothing to train: the model is saved as it is")
+    if request.delta is not None:
+        merge(adapted.model)
     if hasattr(method, "fitted"):
         method.fitted(adapted.model, task.splits["train"])
     result = None
@@ -133,6 +139,17 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
         dist.barrier()
         dist.destroy_process_group()
     return result
+
+
+def _attach(name: str, model: Any) -> None:
+    """The delta called `name`, however it is written, with its default settings. UsageError for one that cannot be
+    merged afterwards.
+    """
+    if name.lower() not in DELTAS:
+        raise unknown("delta", name, DELTAS)
+    delta = DELTAS[name.lower()]()
+    delta.attach(model)
+    delta.check_merges(model)
 
 
 def prepared(request: Request, here: Here) -> tuple[Task, Any, Adapted]:

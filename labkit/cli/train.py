@@ -62,6 +62,7 @@ def add_train(commands: Any) -> None:
                         "fine-tune-mean, PET, P-tuning, CP-Tuning, …")  # fmt: skip
     parser.add_argument("--pattern", metavar="TEXT", help='the method\'s pattern, as "{text} it was {mask} ."')
     parser.add_argument("--words", metavar="A,B", help="its label words, one a label, in the labels' order")
+    parser.add_argument("--delta", metavar="NAME", help="train a delta and the head alone, then merge it: lora …")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="parameters of the application")
     parser.add_argument("--teacher", metavar="NAME", help="learn from logits too: a column of the training table, or "
                         "a file with a line for each of its rows")  # fmt: skip
@@ -123,6 +124,7 @@ def _train(arguments: argparse.Namespace) -> None:
         application=arguments.application, data=arguments.tables or arguments.task, columns=columns_of(arguments),
         model=arguments.model, method=arguments.method, pattern=arguments.pattern,
         words=tuple(arguments.words.split(",")) if arguments.words else None, shots=arguments.shots,
+        delta=arguments.delta,
         parameters=parse_parameters(arguments.set), teacher=teacher, training=training, engine=arguments.deepspeed,
         batch_size=arguments.batch_size, test_rows=arguments.test_rows, out=arguments.out, resume=arguments.resume,
         tensorboard=arguments.tensorboard,
