@@ -268,8 +268,7 @@ def _finish(request: Request, here: Here, task: Task, app: App, history: Any) ->
     note = "" if few is task else few.note.rpartition("; ")[2]
     if note:
         here.say(note)
-    scores = hasattr(app.method, "score") or task.answer == "class"
-    scored = evaluation.evaluate(app.model, app.method, few, split, progress=False) if scores else {"n": 0}
+    scored = evaluation.evaluate(app.model, app.method, few, split, progress=False) if _scores(app) else {"n": 0}
     metrics = {name: round(value, 4) for name, value in scored.items() if name != "n"}
     with quietly():
         save_app(out / "app", app.model, app.tokenizer, app.method, task, metrics=metrics,
@@ -285,6 +284,11 @@ def _finish(request: Request, here: Here, task: Task, app: App, history: Any) ->
               "versions": versions(), "data": described(task)}  # fmt: skip
     files.write_json(out / "train.json", record)
     return result
+
+
+def _scores(app: App) -> bool:
+    """Whether the app's answers can be right or wrong."""
+    return hasattr(app.method, "score") or not hasattr(app.method, "answers")
 
 
 def versions() -> dict[str, str]:
@@ -313,6 +317,8 @@ def evaluate(folder: str | os.PathLike[str], data: str, columns: Columns) -> dic
     if len(task.fields) != len(app.card.fields):
         raise UsageError(f"{data}: {len(task.fields)} text columns, the app reads {len(app.card.fields)}: name them")
     task = _renamed(task, app.card.fields)
+    if not _scores(app):
+        raise UsageError(f"{chosen.name} has no score: there is nothing to compare its answers with")
     split = next(name for name in ("test", "dev", "train") if task.splits.get(name))
     scored = evaluation.evaluate(app.model, app.method, task, split, progress=False)
     return {name: value for name, value in scored.items() if name != "n"} | {"rows": scored["n"]}

@@ -18,7 +18,8 @@ from labkit.tasks.streaming import bare_name
 
 # an apostrophe before the sign is itself marked, so that taking one mark off always restores the text
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+ONE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+NUMBERS = re.compile(rf"{ONE}([,; ]{ONE})*")  # one, or a vector of them
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of a character that UTF-8 cannot hold
 
 
@@ -97,7 +98,7 @@ def _checked(text: str) -> str:
 
 def _marked(text: str) -> str:
     text = _checked(text)
-    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+    return f"'{text}" if FORMULA.match(text) and not NUMBERS.fullmatch(text) else text
 
 
 def _tab_cell(text: str) -> str:
