@@ -34,7 +34,8 @@ examples:
   labkit pipeline                              pre-train, adapt, distil, quantise, measure, on the embedded world
   labkit pipeline --model micro-bert-en        the same, from a model that is there already
   labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1"
-  labkit train --steps 60 --deepspeed zero2    one training; under torchrun, on many processes
+  labkit train text_classify --tables train.tsv,dev.tsv --model minilm       an application on your own tables
+  labkit apps                                  the applications, and tables to begin with
   labkit serve runs/pipeline/app               a page and an API on 127.0.0.1 for a model that the pipeline saved
   labkit predict runs/pipeline/app --input new.tsv --output labelled.tsv
   labkit zoo list                              the models that labkit knows, and where they are
