@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from sklearn.metrics import accuracy_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from labkit.apps import load_app
@@ -160,6 +161,42 @@ def test_their_model_names_are_known_and_fail_in_one_line_offline(tables, tmp_pa
     assert main(command(tables, tmp_path / "out", parameters=f"pretrain_model_name_or_path={name}")) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert name in last and "micro-bert-en" in last
+
+
+def real_tables(folder, name):
+    """SST-2 or MRPC without a header, columns in an order of their own: schema, text columns, (train, dev)."""
+    rows = {"train": [], "dev": []}
+    if name == "sst2":
+        for part, lines in rows.items():
+            for line in (folder / f"stsa.binary.{part}").read_text(encoding="utf-8").splitlines()[:300]:
+                label, text = line.split(" ", 1)
+                lines.append((text, label))
+        return SCHEMA, ["sent"], rows
+    for part, file in (("train", "msr-para-train.tsv"), ("dev", "msr-para-val.tsv")):
+        for line in (folder / file).read_text(encoding="utf-8-sig").splitlines()[1:301]:
+            label, one, two, first, second = line.split("\t")
+            rows[part].append((label, one, two, first, second))
+    return "label:str:1,id:str:1,id2:str:1,sent1:str:1,sent2:str:1", ["sent1", "sent2"], rows
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "application"), [("sst2", "text_classify"), ("mrpc", "text_match")])
+def test_real_tables_are_trained_scored_and_answered(real_data, tmp_path, name, application, capsys):
+    schema, texts, rows = real_tables(real_data / name, name)
+    for part, lines in rows.items():
+        (tmp_path / f"{part}.tsv").write_text("\n".join(map("\t".join, lines)) + "\n", encoding="utf-8")
+    columns = [f"--input_schema={schema}", f"--first_sequence={texts[0]}"]
+    columns += [f"--second_sequence={text}" for text in texts[1:]]
+    common = [*columns, f"--app_name={application}", f"--checkpoint_dir={tmp_path / 'model'}"]
+    train = ["--mode=train", f"--tables={tmp_path / 'train.tsv'},{tmp_path / 'dev.tsv'}", "--label_name=label"]
+    assert main([*train, *common, "--epoch_num=0.5", f"--user_defined_parameters={MODEL}"]) == 0
+    record = json.loads((tmp_path / "model/train.json").read_text(encoding="utf-8"))
+    asked = ["--mode=predict", f"--tables={tmp_path / 'dev.tsv'}", f"--outputs={tmp_path / 'answers.tsv'}"]
+    assert main([*asked, *common, "--output_schema=predictions", "--append_cols=label"]) == 0
+    lines = (tmp_path / "answers.tsv").read_text(encoding="utf-8").splitlines()
+    predicted, labels = zip(*(line.split("\t") for line in lines), strict=True)
+    assert list(labels) == [row[-1 if name == "sst2" else 0] for row in rows["dev"]]
+    assert accuracy_score(labels, predicted) == pytest.approx(record["accuracy"], abs=1e-9)
 
 
 KEYS = some.text(alphabet="abcxyz_", min_size=1, max_size=8)
