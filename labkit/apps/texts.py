@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labkit.apps.application import Application, Parameter
+from labkit.apps.classifying import cells
 from labkit.errors import UsageError
 from labkit.fewshot.methods import Adapted, Start
 from labkit.foundations.multi_label import MultiLabel
@@ -86,17 +87,6 @@ def two_tower(start: Start, settings: Mapping[str, Any]) -> Adapted:
     return Adapted(model, TwoTower(start.tokenizer, start.task.fields, **settings))
 
 
-def class_cells(answer: Sequence[float], labels: Sequence[str]) -> dict[str, str]:
-    """The likeliest label's name and every label's numbers, in the labels' order; logits are log-probabilities."""
-    chances = np.asarray(answer, dtype=float)
-    return {
-        "predictions": labels[int(chances.argmax())],
-        "probabilities": written(chances),
-        "logits": written(np.log(chances.clip(1e-12))),
-        "output": json.dumps(dict(zip(labels, chances.round(6).tolist(), strict=True)), ensure_ascii=False),
-    }
-
-
 def same_statement(name: str = "world/mrpc") -> Task:
     """Whether two sentences of the world say the same."""
     rows = pairs.pair_rows("mrpc", World(), sum(SIZES.values()), randomness(World(), "apps", "pairs"))
@@ -106,7 +96,7 @@ def same_statement(name: str = "world/mrpc") -> Task:
 
 TWO_TOWER = Application(
     name="text_match_two_tower", about="whether two texts match, each read alone: for search among many",
-    answer="class", texts=(2, 2), metric="accuracy", prepare=two_tower, cells=class_cells, example=same_statement,
+    answer="class", texts=(2, 2), metric="accuracy", prepare=two_tower, cells=cells, example=same_statement,
     parameters={
         "max_length": LENGTH,
         "loss_type": Parameter("hinge_loss", "hinge_loss, or contrastive: against the other rows of the batch"),
