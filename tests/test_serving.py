@@ -19,11 +19,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from labkit import serving
 from labkit.apps import load_app, save_app
 from labkit.cli import main
 from labkit.errors import UsageError
-from labkit.serving import MAX_CHARACTERS, build_demo, import_gradio
+from labkit.serving import MAX_CHARACTERS, build_demo, import_gradio, launching
 from tests.served import MARKUP, Attacks, Watch, ask, browser, call, free_port
 
 FIELD = f"text {MARKUP}"
@@ -255,13 +254,13 @@ def test_without_gradio_one_error_says_what_to_install(monkeypatch):
 
 def test_a_greeting_that_cannot_be_printed_ends_no_server(monkeypatch):
     served, demo = [], SimpleNamespace(close=lambda verbose: None)
-    monkeypatch.setattr(serving, "launch", lambda *_: None)
+    monkeypatch.setattr(launching, "launch", lambda *_: None)
     waiting = SimpleNamespace(Event=lambda: SimpleNamespace(wait=lambda: served.append(True)))
-    monkeypatch.setattr(serving, "threading", waiting)
+    monkeypatch.setattr(launching, "threading", waiting)
     full = open("/dev/full", "w")  # noqa: SIM115  closing it fails as well
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
-        serving.run(demo, 7860, ["labkit: serving"])
+        launching.run(demo, 7860, ["labkit: serving"])
     with contextlib.suppress(OSError):
         full.close()
     assert served == [True]

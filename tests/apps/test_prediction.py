@@ -326,7 +326,8 @@ def test_a_number_in_place_of_a_text_is_named(app, tmp_path):
 
 def test_the_command_line_goes_on_and_pipes(tiny_app, source, begun, capsysbinary, monkeypatch):
     whole = begun.with_name("whole.csv")
-    command = ["predict", str(tiny_app), "--input", str(source), "--append-cols", "id", "--output-schema", "output"]
+    columns = ["--append-cols", "id", "--output-schema", "predictions"]
+    command = ["predict", str(tiny_app), "--input", str(source), *columns]
     assert main([*command, "--output", str(whole)]) == 0
     assert main([*command, "--output", str(whole)]) == 2
     assert b"is there already" in capsysbinary.readouterr().err
