@@ -2,8 +2,8 @@
 
 Pre-training reviews are dense: most of their opinions agree, some carry a comment, and half of them close with a
 verdict ("all in all it was great ."), which follows the majority, or the last word where there is none. A task's review
-has no verdict and no comment: few opinions, each of which contradicts the label with probability `label_noise`, among
-events of one day, and many of them to be composed (`labkit.world.review_text`). The label is therefore never the
+has no verdict and no comment: a few opinions, each of which contradicts the label with probability `label_noise`, among
+events of one day, and some of them to be composed (`labkit.world.review_text`). The label is therefore never the
 loudest thing in the text, and the best possible reader is known exactly: with `a` opinions for a label and `b` against
 it, the odds are `((1-ε)/ε)^(a-b)`.
 """
@@ -102,8 +102,10 @@ class ReviewTask:
     def rows(self, world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
         """`count` rows `{text, label, domain, posterior}`, labels in turn, no text twice."""
         rows: dict[str, dict[str, Any]] = {}
+        composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
+        dials = replace(world, **composed)
         while len(rows) < count:
-            row = self.row(world, language, len(rows) % 2, rng)
+            row = self.row(dials, language, len(rows) % 2, rng)
             if fits(row["text"], language):
                 rows.setdefault(row["text"], row)
         return list(rows.values())
@@ -184,8 +186,8 @@ TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
     "reviews": _named(ReviewTask("reviews")),
     "reviews-zh": _named(ReviewTask("reviews"), "zh"),
     "amazon": _named(ReviewTask("amazon", ("books", "dvd", "electronics", "kitchen"))),
-    "sst2": _named(ReviewTask("sst2", ("film",), (1, 2), (1, 3))),
-    "mr": _named(ReviewTask("mr", ("film",), (2, 4), (3, 5))),
-    "cr": _named(ReviewTask("cr", ("electronics", "kitchen", "phone", "clothes", "toys"), (1, 2), (2, 4))),
+    "sst2": _named(ReviewTask("sst2", ("film",))),
+    "mr": _named(ReviewTask("mr", ("film",), (3, 5))),
+    "cr": _named(ReviewTask("cr", ("electronics", "kitchen", "phone", "clothes", "toys"))),
     "subj": subjectivity,
 }

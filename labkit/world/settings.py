@@ -23,12 +23,12 @@ class World:
     """One setting of the world. Two equal settings give the same graph, text and tasks, byte for byte.
 
     Each dial turns one phenomenon that a lesson studies: `tail` and `entity_tail` the long tail of words and of
-    entities,
-    `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave another's,
-    `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense evidence is in
-    pre-training text and in tasks, `contextual`, `negation` and `contrast` how many opinions must be composed ("a long
-    wait", "never dull", "slow , but good"), `comments`, `plain` and `mixed` how plainly pre-training reviews say
-    what they mean, `held_out` the share of facts that no text states, `bias` a planted unfairness.
+    entities, `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave
+    another's, `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense
+    evidence is in pre-training text and in tasks, `contextual`, `negation` and `contrast` how many opinions must be
+    composed ("a long wait", "never dull", "slow , but good") and `task_composed` how many of those stay in tasks,
+    `comments`, `plain` and `mixed` how plainly pre-training reviews say what they mean, `held_out` the share of facts
+    that no text states, `bias` a planted unfairness.
     """
 
     seed: int = 0
@@ -49,8 +49,9 @@ class World:
     opinions: tuple[int, int] = (2, 4)  # a pre-training review, least and most
     neutral: tuple[int, int] = (0, 2)
     verdicts: float = 0.5  # share of pre-training reviews that close with a verdict
-    task_opinions: tuple[int, int] = (1, 3)  # a task's review
-    task_neutral: tuple[int, int] = (2, 4)
+    task_opinions: tuple[int, int] = (2, 4)  # a task's review
+    task_neutral: tuple[int, int] = (0, 2)
+    task_composed: float = 0.4  # share of `contextual`, `negation` and `contrast` that a task's reviews keep
     bias: float = 0.2  # extra chance of a harsh outcome for one group, in cases
 
 

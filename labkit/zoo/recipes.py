@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("mini-bert-en", "en", "4-layer English BERT, 160 wide: the course's default", **MINI),
         Recipe("mini-bert-zh", "zh", "4-layer Chinese BERT by character, 160 wide", max_length=96,
-               **MINI | {"steps": 6_000, "drill": (2_200, 3_300)}),
+               **MINI | {"steps": 9_000, "drill": (2_400, 4_200)}),
         Recipe("mini-bert-en-large", "en", "8-layer English teacher, grown from mini-bert-en", parent="mini-bert-en",
                **MINI | {"layers": 8, "steps": 2_000, "lr": 1e-3, "drill": (0, 0), "seed": 1}),
         AlbertRecipe("mini-albert-en", "en", "English ALBERT: one layer, run four times", **MINI),
