@@ -255,8 +255,8 @@ def read_card(folder: Path) -> Card:
         card = strict(Card, values, where=str(path))
     except UsageError as error:
         raise CheckpointError(str(error)) from error
-    if card.method.get("kind") not in KINDS:
-        raise CheckpointError(f"{path}: {unknown('method', card.method.get('kind'), KINDS)}")
+    if (kind := str(card.method.get("kind"))) not in KINDS:
+        raise CheckpointError(f"{path}: {unknown('method', kind, KINDS)}")
     return card
 
 

@@ -178,7 +178,8 @@ def build_demo(app: App) -> gradio.Blocks:
             return app.predict([texts])[0]["probabilities"]
 
     with gr.Blocks(title=f"labkit: {card.task}", analytics_enabled=False) as demo:
-        gr.HTML(f"<h1>{html.escape(card.task)}</h1><p>Type a text; the model says how likely each label is.</p>")
+        heading = f"<h1 style='overflow-wrap: anywhere'>{html.escape(card.task)}</h1>"
+        gr.HTML(f"{heading}<p>Type a text; the model says how likely each label is.</p>")
         boxes = [gr.Textbox(label=field, lines=3, max_length=MAX_CHARACTERS) for field in card.fields]
         button = gr.Button("Predict", variant="primary")
         label = gr.Label(label="prediction", num_top_classes=min(len(card.labels), 10))

@@ -27,8 +27,8 @@ STRAYS = {
 
 
 def damage(folder: Path, rng: random.Random) -> str:
-    """Damage one file of `folder`, or the folder, in one of many ways; says what was done."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    """Damage one file in `folder`, at any depth, in one of many ways; says what was done."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     path = rng.choice(files)
     ways = [flip, cut, blank, stuff, remove, swap, stray]
     ways += [document] * 9 * (path.suffix == ".json") + [header] * 9 * (path.suffix == ".safetensors")

@@ -86,7 +86,7 @@ def resigned(folder, rng):
                 path = folder / "delta.safetensors"
                 values |= {"sha256": files.sha256(path), "bytes": path.stat().st_size}
             (folder / name).write_text(json.dumps(values), encoding="utf-8")
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
             continue  # too badly damaged to be signed
 
 

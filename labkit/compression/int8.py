@@ -266,7 +266,8 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Any) -> nn.Modu
     try:
         missing, unexpected = model.load_state_dict(dict(tensors), strict=False)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: the shapes are another model's ({error})") from error
+        said = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: the shapes are another model's ({said:.300})") from error
     state = model.state_dict(keep_vars=True)
     filled = {state[key].data_ptr() for key in tensors if key in state}
     lost = [key for key in missing if state[key].data_ptr() not in filled]  # a tied tensor is stored under one name

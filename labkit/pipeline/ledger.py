@@ -3,22 +3,19 @@
     settings   as they were asked for (`settings.json` has them too, for people)
     origin     hashes of the rows and of the model that it all was made from
     files      the SHA-256 of every file that a stage left
-    check      a hash of all else in `report.json`
 
-It is written anew when an artefact is finished, whole or not at all. So a file that it does not name was never
-finished, and is made again; and what it names is compared before a pipeline goes on, for one wrong bit in a model gives
-other numbers and no error.
+It carries a checksum of itself, and is written anew when an artefact is finished, whole or not at all. So a file that
+it does not name was never finished, and is made again; and what it names is compared before a pipeline goes on, for one
+wrong bit in a model gives other numbers and no error.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from labkit import files
-from labkit.config import fingerprint
 from labkit.errors import CheckpointError, UsageError
 from labkit.report import Report
 
@@ -72,29 +69,21 @@ class Ledger:
         """Write the report, and that the artefact, a folder or file, is finished as it stands now."""
         if artefact is not None:
             self.files[self._name(artefact)] = _sums(artefact)
-        found = {**self.report.plain(), "run": self._run()}
-        found["run"]["check"] = fingerprint(found)
-        files.write_json(self.out / REPORT, found)
-
-    def _run(self) -> dict[str, Any]:
-        return {"settings": self.settings, "origin": self.origin, "files": self.files}
+        run = {"settings": self.settings, "origin": self.origin, "files": self.files}
+        files.write_sealed(self.out / REPORT, {**self.report.plain(), "run": run})
 
     def _name(self, artefact: Path) -> str:
         return artefact.relative_to(self.out).as_posix()
 
     @classmethod
     def _read(cls, path: Path) -> Ledger:
+        found = files.read_json(path, MEND)
         try:
-            found = json.loads(path.read_bytes().decode("utf-8"))
-            whole = found["run"].pop("check") == fingerprint(found)
-        except OSError as error:
-            raise files.describe_os_error(error, path) from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{path}: damaged, or of another labkit ({type(error).__name__}); {MEND}") from error
-        if not whole:
-            raise CheckpointError(f"{path}: altered since the pipeline wrote it; {MEND}")
-        old = cls(path.parent, found["run"]["settings"], found["run"]["origin"], Report.load(path))
-        old.files = found["run"]["files"]
+            run = found["run"]
+            old = cls(path.parent, run["settings"], run["origin"], Report.load(path))
+            old.files = run["files"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: of another labkit ({type(error).__name__}: {error}); {MEND}") from error
         return old
 
     def _compare(self, new: Ledger) -> None:

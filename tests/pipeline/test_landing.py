@@ -22,7 +22,7 @@ from labkit.pipeline import PipelineSettings, landing, run, stages
 from labkit.pipeline.own_student import learn_wordpiece
 from labkit.pipeline.settings import few_shot_task
 from labkit.report import Report
-from tests.pipeline.damage import damage
+from tests.damage import damage
 from tests.pipeline.tiny import causal_model, sentences, tables
 
 METHODS = ["fine-tune [last]", "PET", "student, fine-tuned", "student, KD", "student, KD + int8"]

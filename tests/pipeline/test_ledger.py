@@ -6,11 +6,13 @@ import json
 import random
 import shutil
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from labkit.errors import CheckpointError, LabkitError, UsageError
 from labkit.pipeline.ledger import Ledger
-from tests.pipeline.damage import damage
+from tests.damage import damage
 
 ASKED, ORIGIN = {"shots": 4, "words": ["0=bad"]}, {"rows": "ab", "weights": "cd"}
 
@@ -26,7 +28,7 @@ def out(tmp_path):
     for number, name in enumerate(("1-pretrained", "2-adapted/seed-0")):
         folder = ledger.out / name
         folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_bytes(random.Random(number).randbytes(3000))
+        save_file({"weight": np.arange(700.0) + number}, folder / "model.safetensors")
         (folder / "labkit.json").write_text(json.dumps({"labels": ["bad", "good"], "number": number}))
         ledger.report.add(f"method {number}", "task", 0.5 + number / 10)
         ledger.keep(folder)
@@ -91,7 +93,7 @@ def test_one_bit_is_named(out, file):
 def test_a_number_in_the_report_and_a_stray_file_are_named(out):
     report = (out / "report.json").read_text()
     (out / "report.json").write_text(report.replace("0.6", "0.9"))
-    with pytest.raises(CheckpointError, match="report.json: altered since the pipeline wrote it"):
+    with pytest.raises(CheckpointError, match="report.json: altered since it was written"):
         begin(out, resume=True)
     (out / "report.json").write_text(report)
     (out / "1-pretrained/adapter_config.json").write_text("{}")

@@ -95,7 +95,7 @@ class Communicator:
         shape = like.shape if isinstance(like, Tensor) else like
         kind = dtype or (like.dtype if isinstance(like, Tensor) else torch.get_default_dtype())
         into = torch.empty(tuple(shape), dtype=kind, device=self.here.device)
-        return Handle(self, self._receive(into, source), into, "recv", source)
+        return Handle(self, self._receive(into, source, "recv"), into, "recv", source)
 
     def send(self, tensor: Tensor, to: int) -> None:
         """Send `tensor`, and wait until it has left."""
@@ -115,7 +115,7 @@ class Communicator:
             sending = []
             for piece in buffer.split(split(len(buffer), self.world)):
                 if place > 0:
-                    self._wait(self._receive(piece, self.rank - 1), "broadcast", self.rank - 1)
+                    self._wait(self._receive(piece, self.rank - 1, "broadcast"), "broadcast", self.rank - 1)
                 if place < self.world - 1:
                     sending.append((self._send(piece, self.rank + 1, "broadcast"), piece))
             for work, _ in sending:
@@ -131,7 +131,7 @@ class Communicator:
             for piece in buffer.split(split(len(buffer), self.world)):
                 if place != 1 % self.world:
                     into = torch.empty_like(piece)
-                    self._wait(self._receive(into, self.rank - 1), "reduce", self.rank - 1)
+                    self._wait(self._receive(into, self.rank - 1, "reduce"), "reduce", self.rank - 1)
                     piece = piece.add_(into) if place == 0 else into.add_(piece)
                 if place > 0:
                     sending.append((self._send(piece, self.rank + 1, "reduce"), piece))
@@ -202,7 +202,7 @@ class Communicator:
         if out.device.type == "cuda":
             self._together(out, into, name)
         else:
-            going, coming = self._send(out, right, name), self._receive(into, left)
+            going, coming = self._send(out, right, name), self._receive(into, left, name)
             self._wait(coming, name, left)
             self._wait(going, name, right)
         return into
@@ -221,10 +221,12 @@ class Communicator:
     def _send(self, tensor: Tensor, to: int, name: str = "") -> dist.Work | None:
         if name:
             self.sent_by[name] += tensor.nbytes
-        return dist.isend(tensor, self.ranks[to % self.world], tag=self.tag) if tensor.numel() else None
+        with self._lost(name or "send", to):
+            return dist.isend(tensor, self.ranks[to % self.world], tag=self.tag) if tensor.numel() else None
 
-    def _receive(self, tensor: Tensor, source: int) -> dist.Work | None:
-        return dist.irecv(tensor, self.ranks[source % self.world], tag=self.tag) if tensor.numel() else None
+    def _receive(self, tensor: Tensor, source: int, name: str) -> dist.Work | None:
+        with self._lost(name, source):
+            return dist.irecv(tensor, self.ranks[source % self.world], tag=self.tag) if tensor.numel() else None
 
     def _wait(self, work: dist.Work | None, name: str, peer: int) -> None:
         if work is not None:
@@ -232,12 +234,18 @@ class Communicator:
 
     def _finish(self, work: dist.Work, name: str, peer: int) -> None:
         self.here.beat(waiting=True)
-        try:
+        with self._lost(name, peer):
             work.wait()
+        self.here.beat()
+
+    @contextlib.contextmanager
+    def _lost(self, name: str, peer: int) -> Iterator[None]:
+        """TrainingError that names `peer` where a message to or from it cannot begin, or does not end."""
+        try:
+            yield
         except RuntimeError as error:
             lost = self.ranks[peer % self.world]
             raise TrainingError(f"{name}: rank {self.here.rank} lost rank {lost} (dead, or silent too long)") from error
-        self.here.beat()
 
     @contextlib.contextmanager
     def _collective(self, name: str) -> Iterator[None]:

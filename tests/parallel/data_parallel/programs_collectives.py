@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 import torch.distributed as dist
 
@@ -91,8 +93,9 @@ def groups(here):
     return row.rank, first.item(), second.item(), row.broadcast(mine.clone()).item(), said
 
 
-def one_leaves(here):
-    """Rank 1 ends early; rank 0 waits for it."""
+def one_leaves(here, seconds=0.0):
+    """Rank 1 ends early; rank 0 waits for it, or, after `seconds`, finds the line closed before it sends."""
     if here.rank == 0:
+        time.sleep(seconds)
         Communicator(here).all_reduce(torch.ones(4))
     return here.rank

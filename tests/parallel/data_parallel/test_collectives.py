@@ -82,9 +82,10 @@ def test_groups_that_cross_and_refusals():
     assert len(said) == 4
 
 
-def test_a_rank_that_is_gone_is_named():
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_rank_that_is_gone_is_named(seconds):
     with pytest.raises(TrainingError, match=r"all_reduce: rank 0 lost rank 1"):
-        launch(programs.one_leaves, 2)
+        launch(programs.one_leaves, 2, seconds)
 
 
 def test_alone_nothing_is_sent():
