@@ -80,7 +80,7 @@ def tune(backbone: str, methods: list[str]) -> None:
     for name in TASKS:
         whole = load_task(name)
         start = Start(base.model, base.tokenizer, whole.few_shot(SHOTS, TUNING_DRAW), TUNING_DRAW)
-        for method, rate in ((method, rate) for method in methods if method in GRID for rate in GRID[method]):
+        for method, rate in ((some, rate) for some in methods if some in GRID for rate in GRID[some]):
             label = f"{backbone}, {method}, {rate:g}"
             if (label, name, whole.metric, TUNING_DRAW) in known:
                 continue
