@@ -5,7 +5,7 @@
 Head fine-tuning is the better of [CLS] and mean pooling; 16-shot figures are means over three seeds. Of pairs, half of
 which hold a phrase that tells the label, "no cue" is the full-data accuracy on the rest. Where a row brings its own
 answers (chid), the head judges each candidate in the gap. No prompt method is trained here: the world is frozen before
-any is. Rows go to `labkit/results/world_LANGUAGE.json`.
+any is. Rows go to `labkit/results/world_LANGUAGE.json`; a task that is there already is not run again.
 """
 
 from __future__ import annotations
@@ -39,13 +39,17 @@ def main() -> None:
     parser.add_argument("--model", metavar="NAME", help="default: mini-bert-LANGUAGE")
     options = parser.parse_args()
     base = load(options.model or f"mini-bert-{options.language}")
-    report = Report(command=" ".join([f"python benchmarks/world.py --language {options.language}", *options.tasks]))
+    path = Path(f"labkit/results/world_{options.language}.json")
+    command = f"python benchmarks/world.py --language {options.language}"
+    report = Report.load(path) if path.is_file() else Report(command=command)
+    there = {row.task for row in report.rows}
     print(f"{'task':<18} {'labels':>6} {'chance':>7} {'16-shot':>13} {'full':>6} {'no cue':>7} {'ceiling':>8}")
     for name in options.tasks or TASKS:
         task = load_task(f"world/{name}")
-        if task.language == options.language and all(row.get("label") is not None for row in task.splits["train"]):
+        wanted = task.name not in there and task.language == options.language
+        if wanted and all(row.get("label") is not None for row in task.splits["train"]):
             print(measure(report, base, task), flush=True)
-            report.save(Path(f"labkit/results/world_{options.language}.json"))
+            report.save(path)
 
 
 def measure(report: Report, base: Loaded, task: Task) -> str:
