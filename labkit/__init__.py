@@ -16,15 +16,17 @@ _EXPORTS = {
     "setup": ("labkit.lab", "setup"),
     "load_task": ("labkit.tasks", "load_task"),
     "load_model": ("labkit.zoo", "load"),
+    "load_app": ("labkit.apps", "load_app"),
     "fit": ("labkit.training", "fit"),
     "evaluate": ("labkit.evaluation", "evaluate"),
     "predict": ("labkit.evaluation", "predict"),
     "Report": ("labkit.report", "Report"),
 }
 
-__all__ = ["Report", "__version__", "evaluate", "fit", "load_model", "load_task", "predict", "setup"]
+__all__ = ["Report", "__version__", "evaluate", "fit", "load_app", "load_model", "load_task", "predict", "setup"]
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
+    from labkit.apps import load_app
     from labkit.evaluation import evaluate, predict
     from labkit.lab import setup
     from labkit.report import Report

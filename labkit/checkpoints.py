@@ -14,12 +14,13 @@ checkpoints before it as they were. Reading takes the newest one that its manife
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from labkit.errors import CheckpointError, LabkitError
-from labkit.files import sha256, writing_folder
+from labkit.files import sha256, writing, writing_folder
 
 TENSORS = ("model", "optimizer", "state")
+SUM = "labkit.sha256"  # in the header of a safetensors file: the checksum of its tensors
 REQUIRED = {*(f"{name}.safetensors" for name in TENSORS), "state.json"}
 FOLDER = re.compile(r"step-(\d{6,})")
 
@@ -145,6 +147,32 @@ def verify(path: str | os.PathLike[str]) -> None:
             raise CheckpointError(f"{file}: cut short or altered ({there} bytes where {size} were written)")
         if sha256(file) != digest:
             raise CheckpointError(f"{file}: altered (its SHA-256 is not the one in manifest.json)")
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of tensors, in hexadecimal."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], **notes: str) -> None:
+    """A safetensors file with `notes` and the tensors' checksum in its header, whole or not at all."""
+    with writing(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={"format": "pt", **notes, SUM: digest(tensors)})
+
+
+def load_tensors(path: str | os.PathLike[str], mend: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes of a safetensors file. CheckpointError, which ends in `mend`, where it cannot be read, or has
+    a checksum that is not theirs.
+    """
+    with reading(path, mend), safe_open(path, framework="pt") as file:
+        tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    if notes.pop(SUM, found := digest(tensors)) != found:
+        raise CheckpointError(f"{path}: altered since it was written; {mend}")
+    return tensors, notes
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:

@@ -37,7 +37,9 @@ class Numbers:
     above: bool = False
 
     def check(self, value: Any, what: str) -> None:
-        """Raise UsageError, beginning with `what`, for a number that is none of these."""
+        """Raise UsageError, beginning with `what`, for a number that is none of these, or no number."""
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.kind is int else numbers.Real):
+            raise UsageError(f"{what} must be a {'whole ' if self.kind is int else ''}number, not {value!r}")
         least = value > self.low if self.above else value >= self.low
         if not (least and value <= self.high and math.isfinite(value)):
             bound = f"at most {self.high}" if value > self.high else f"at least {self.low}"

@@ -1,4 +1,4 @@
-"""Every error that labkit raises on purpose.
+"""Every error that labkit raises on purpose, and how a line is said that is none.
 
 A message names what is wrong, where (file, row, field), and how to mend it, in one line or two. The command line prints
 the message alone and exits with `exit_code`; a traceback means a bug in labkit.
@@ -6,7 +6,9 @@ the message alone and exits with `exit_code`; a traceback means a bug in labkit.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import sys
 from collections.abc import Iterable
 
 LONG = 200  # characters of a name that a message shows
@@ -36,6 +38,13 @@ class TrainingError(LabkitError):
     """Training that cannot go on, or has left no use of its model: what comes out is no number, memory ran out, a
     worker died.
     """
+
+
+def say(text: object) -> None:
+    """A line on stderr. Where it cannot be written (a full disk, a stream that is closed) the work goes on unsaid."""
+    if sys.stderr is not None:  # else it would go to stdout
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def unknown(kind: str, name: object, known: Iterable[object]) -> UsageError:

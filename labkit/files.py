@@ -37,6 +37,7 @@ HARMLESS = {".md", ".png", ".svg", ".html", ".log"}
 LEFT = re.compile(r"\.(?P<target>.+)\.labkit-[a-z0-9_]+\.(?P<kind>part|old)", re.DOTALL)
 YOUNG = 60.0  # seconds in which a new neighbour is not taken for a killed writer's
 SEAL = "seal"  # the key of a JSON document that holds the checksum of the others
+YOURS = f"(if you changed it yourself, delete {SEAL!r} in it)"
 MOST_JSON = 16_000_000  # bytes: no description of a model has more, and a damaged one must not fill the memory
 MOST_BYTES = 1 << 30  # of a file that is read whole
 
@@ -54,13 +55,23 @@ def cache_folder() -> Path:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A file's content. OSError as `open` raises it, and for what would never end: a pipe, a device, a giant file."""
+    check_plain(path, MOST_BYTES)
+    return Path(path).read_bytes()
+
+
+def check_plain(path: str | os.PathLike[str], most: int | None = None) -> None:
+    """OSError for what is no file or folder, or has more bytes than `most`."""
     facts = os.stat(path)
     if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device: save its content as a file first", os.fspath(path))
-    if facts.st_size > MOST_BYTES:
-        size = f"it has {facts.st_size / 2**30:.1f} GiB, {MOST_BYTES >> 30} GiB are read at most"
-        raise OSError(errno.EFBIG, f"{size}: give a part of it", os.fspath(path))
-    return Path(path).read_bytes()
+    if most is not None and facts.st_size > most:
+        raise too_large(facts.st_size, path, most)
+
+
+def too_large(size: int, path: str | os.PathLike[str], most: int) -> OSError:
+    """The error for a file of `size` bytes where `most` are read."""
+    told = f"it has {size / 2**30:.1f} GiB, {most >> 30} GiB are read at most: give a part of it"
+    return OSError(errno.EFBIG, told, os.fspath(path))
 
 
 def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> LabkitError:
@@ -289,12 +300,16 @@ def read_json(path: str | os.PathLike[str], mend: str) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise CheckpointError(f"{path}: not a JSON object; {mend}")
-        if SEAL in values and values.pop(SEAL) != _seal(values):
-            yours = f"(if you changed it yourself, delete {SEAL!r} in it)"
-            raise CheckpointError(f"{path}: altered since it was written; {mend} {yours}")
+        if not unsealed(values):
+            raise CheckpointError(f"{path}: altered since it was written; {mend} {YOURS}")
         return values
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error}); {mend}") from error
+
+
+def unsealed(values: dict[str, Any]) -> bool:
+    """Take the checksum out of a JSON object, in place; whether the rest is what it was taken of, if there was one."""
+    return SEAL not in values or values.pop(SEAL) == _seal(values)
 
 
 def _seal(values: Mapping[str, Any]) -> str:

@@ -8,9 +8,11 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from labkit import progress as learner
 from labkit.config import SEED
@@ -36,8 +38,6 @@ def setup(lesson: str | None = None, seed: int = 0, progress: bool | None = None
     """
     if lesson is not None and not re.fullmatch(r"\d\d/\d\d", lesson):
         raise UsageError(f"lesson {lesson!r}: write module and number with two digits each, as '03/04'")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"seed must be a whole number, not {seed!r}")
     SEED.check(seed, "seed")
     if lesson is not None:
         learner.opened(lesson)
@@ -68,7 +68,53 @@ def best_precision(device: torch.device) -> str:
 
 def wants_progress(progress: bool | None) -> bool:
     """`progress` where it is given; else whether standard error is a terminal."""
-    return sys.stderr.isatty() if progress is None else progress
+    if progress is not None:
+        return progress
+    return sys.stderr is not None and not getattr(sys.stderr, "closed", False) and sys.stderr.isatty()
+
+
+class Bar(tqdm):
+    """A progress bar on stderr, if `wants_progress`. Where it cannot be drawn, on a full disk, the work goes on."""
+
+    def __init__(self, total: int | None, progress: bool | None, **options: Any) -> None:
+        shown = wants_progress(progress)
+        try:
+            super().__init__(total=total, disable=not shown, file=sys.stderr, **options)
+        except OSError:
+            super().__init__(total=total, disable=True, **options)
+
+    def display(self, *args: Any, **options: Any) -> Any:
+        """Draw it."""
+        try:
+            return super().display(*args, **options)
+        except OSError:
+            self.disable = True
+            return False
+
+    def close(self) -> None:
+        """Draw it a last time."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def generator(seed: int) -> torch.Generator:
+    """A new generator on the CPU. UsageError for a seed that is none."""
+    SEED.check(seed, "seed")
+    return torch.Generator().manual_seed(seed)
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Inside, the CPU's random numbers follow the seed, or UsageError if it is none; outside, nothing was drawn. None
+    changes nothing.
+    """
+    if seed is None:
+        yield
+        return
+    SEED.check(seed, "seed")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

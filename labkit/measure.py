@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from labkit.checkpoints import weights
 from labkit.errors import DataError, UsageError
 
 
@@ -42,15 +43,8 @@ def trainable(model: nn.Module) -> int:
 
 def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The state dict as safetensors can hold it: contiguous, and each shared tensor once, under its first name."""
-    seen: set[tuple[Any, ...]] = set()
-    kept = {}
-    for name, tensor in model.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if tensor.numel() and place in seen:
-            continue
-        seen.add(place)
-        kept[name] = tensor.detach().clone(memory_format=torch.contiguous_format)  # a view must not share storage
-    return kept
+    # Copied, since a view must not share storage.
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights(model).items()}
 
 
 def bytes_on_disk(model: nn.Module | str | os.PathLike[str]) -> int:

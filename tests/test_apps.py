@@ -18,11 +18,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labkit import evaluation, files
-from labkit.apps import CARD, INT8_WEIGHTS, _plain, batch_predict, load_app, read_card, save_app
+from labkit.apps import load_app, predict_table, read_card, save_app
+from labkit.apps.folder import CARD, INT8_WEIGHTS, _plain
 from labkit.compression import int8
 from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
+from labkit.fewshot.delta import detach, merge, trained_tensors
+from labkit.fewshot.soft_prompt import Prefix, PromptTuning
+from labkit.fewshot.soft_tokens import attach_soft_tokens
 from labkit.fewshot.verbalizer import Verbalizer
 from labkit.foundations.pretraining import tokenize_corpus
+from tests.fewshot.delta_models import EVERY
 
 TEXTS = ["the film was good", "a dull film .", "it was", "<b> & the film"]
 
@@ -101,6 +106,38 @@ def test_plain_transformers_loads_an_app_that_is_not_quantised(app, tiny_app):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_an_app_of_a_model_with_a_delta_answers_the_same_or_is_refused(tiny_parts, tmp_path, name, quantised):
+    """BitFit adds no weight, so what it trained is saved; of the others the mend works."""
+    model, tokenizer, method, task = tiny_parts()
+    model = EVERY[name].attach(int8.apply(model, skip=("classifier",)) if quantised else model)
+    with torch.no_grad():
+        for parameter in trained_tensors(model).values():
+            parameter += 0.3
+    if name != "bitfit":
+        with pytest.raises(UsageError, match="the model carries '.*', which an app, .*: merge or detach the delta"):
+            save_app(tmp_path / "app", model, tokenizer, method, task)
+        assert not (tmp_path / "app").exists()
+        merge(model) if name in ("lora", "ia3") and not quantised else detach(model)
+    rows = [{"text": text} for text in TEXTS]
+    before = evaluation.predict(model, method, rows)
+    app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task))
+    np.testing.assert_allclose(evaluation.predict(app.model, app.method, rows), before, atol=1e-6)
+
+
+@pytest.mark.parametrize("attach", [
+    lambda model, method, tokenizer: PromptTuning(tokens=2).attach(model),
+    lambda model, method, tokenizer: Prefix(tokens=2).attach(model),
+    lambda model, method, tokenizer: attach_soft_tokens(model, "{text} {soft*2} {mask}", tokenizer),
+])  # fmt: skip
+def test_an_app_of_a_model_with_a_prompt_is_refused(tiny_parts, tmp_path, attach):
+    model, tokenizer, method, task = tiny_parts("pet")
+    attach(model, method, tokenizer)
+    with pytest.raises(UsageError, match="the model carries '.*', which an app, a plain BertForMaskedLM, cannot hold"):
+        save_app(tmp_path / "app", model, tokenizer, method, task)
 
 
 def test_int8_takes_fewer_bytes(tiny_parts, tmp_path):
@@ -335,15 +372,16 @@ def test_a_table_is_labelled_row_by_row(app, tmp_path, ending):
     cut = "\t" if ending == "tsv" else ","
     source, target = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
     source.write_text(f"id{cut}text\n" + "".join(f"{n}{cut}{text}\n" for n, text in enumerate(TEXTS)), encoding="utf-8")
-    assert batch_predict(app, source, target) == len(TEXTS)
+    assert predict_table(app, source, target) == len(TEXTS)
     with open(target, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter=cut))
     assert [row["text"] for row in rows] == TEXTS
     assert [row["id"] for row in rows] == ["0", "1", "2", "3"]
     answers = app.predict(TEXTS)
-    assert [row["predicted"] for row in rows] == [answer["label"] for answer in answers]
+    assert [row["predictions"] for row in rows] == [answer["label"] for answer in answers]
     for row, answer in zip(rows, answers, strict=True):
-        assert float(row["probability"]) == pytest.approx(answer["probabilities"][answer["label"]], abs=1e-4)
+        found = [float(value) for value in row["probabilities"].split(",")]
+        assert found == pytest.approx(list(answer["probabilities"].values()), abs=1e-5)
 
 
 def test_an_app_whose_weights_are_no_numbers_answers_nothing(tiny_app, tmp_path):
@@ -354,24 +392,24 @@ def test_an_app_whose_weights_are_no_numbers_answers_nothing(tiny_app, tmp_path)
         broken.predict(TEXTS)
     (tmp_path / "in.txt").write_text("the film was good\n", encoding="utf-8")
     with pytest.raises(TrainingError, match="no number"):
-        batch_predict(broken, tmp_path / "in.txt", tmp_path / "out.tsv")
+        predict_table(broken, tmp_path / "in.txt", tmp_path / "out.tsv")
     assert not (tmp_path / "out.tsv").exists()
 
 
 def test_a_text_file_is_labelled_line_by_line(app, tmp_path):
     (tmp_path / "in.txt").write_text("the film was good\n\na dull film\n", encoding="utf-8")
-    assert batch_predict(app, tmp_path / "in.txt", tmp_path / "out.tsv") == 3
+    assert predict_table(app, tmp_path / "in.txt", tmp_path / "out.tsv") == 3
     assert (
         (tmp_path / "out.tsv")
         .read_text(encoding="utf-8")
-        .startswith("text\tpredicted\tprobability\nthe film was good\t")
+        .startswith("text\tpredictions\tprobabilities\nthe film was good\t")
     )
 
 
 def test_formulas_in_the_input_are_harmless_in_the_output(app, tmp_path):
     (tmp_path / "in.txt").write_text("=1+1\n-5\n@sum\n", encoding="utf-8")
     for ending, cut in (("csv", ","), ("tsv", "\t")):
-        batch_predict(app, tmp_path / "in.txt", tmp_path / f"out.{ending}")
+        predict_table(app, tmp_path / "in.txt", tmp_path / f"out.{ending}")
         with open(tmp_path / f"out.{ending}", encoding="utf-8", newline="") as stream:
             assert [row["text"] for row in csv.DictReader(stream, delimiter=cut)] == ["'=1+1", "-5", "'@sum"]
 
@@ -379,20 +417,20 @@ def test_formulas_in_the_input_are_harmless_in_the_output(app, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "target", "error", "message"),
     [
-        ("in.tsv", b"id\twords\n1\ta\n", "out.tsv", DataError, "line 1: no column 'text'; it has id, words"),
+        ("in.tsv", b"id\twords\n1\ta\n", "out.tsv", DataError, "no column 'text'; it has id, words"),
         ("in.tsv", b"text\tid\na\n", "out.tsv", DataError, "line 2: 1 fields, 2 expected"),
         ("in.tsv", b"text\n\xff\xfe\n", "out.tsv", DataError, "not UTF-8"),
         ("in.tsv", b"", "out.tsv", DataError, "the table is empty"),
         ("in.txt", b"", "out.tsv", DataError, "the file is empty"),
-        ("in.tsv", b"text\tpredicted\na\tb\n", "out.tsv", UsageError, "has a column 'predicted' already"),
-        ("in.tsv", b"text\na\n", "out.json", UsageError, "name the output .tsv or .csv"),
+        ("in.tsv", b"text\tpredictions\na\tb\n", "out.tsv", UsageError, "has a column 'predictions' already"),
+        ("in.tsv", b"text\na\n", "out.json", UsageError, "name the output .tsv, .csv or .jsonl"),
         ("in.json", b"{}", "out.tsv", UsageError, "in.json"),
     ],
 )
 def test_a_wrong_file_is_named_and_nothing_is_written(app, tmp_path, name, content, target, error, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
-        batch_predict(app, tmp_path / name, tmp_path / target)
+        predict_table(app, tmp_path / name, tmp_path / target)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -402,10 +440,10 @@ def test_the_input_and_the_app_itself_are_not_written_over(app, folder, tmp_path
     (tmp_path / "link.tsv").symlink_to(source)
     for target in (source, tmp_path / "link.tsv"):
         with pytest.raises(UsageError, match="is the input itself, which would be lost"):
-            batch_predict(app, source, target)
+            predict_table(app, source, target)
     for target in (folder / "out.tsv", folder / "deeper" / "out.csv"):
         with pytest.raises(UsageError, match="app is a saved app, which one file more would break: write elsewhere"):
-            batch_predict(app, source, target)
+            predict_table(app, source, target)
     assert source.read_text() == "text\na film\n"
     load_app(folder)  # as whole as before
 
@@ -441,10 +479,10 @@ def test_an_app_that_a_killed_writer_moved_away_is_found(folder):
 
 def test_a_missing_file_and_a_folder_are_named(app, tmp_path):
     with pytest.raises(DataError, match="none.tsv"):
-        batch_predict(app, tmp_path / "none.tsv", tmp_path / "out.tsv")
+        predict_table(app, tmp_path / "none.tsv", tmp_path / "out.tsv")
     (tmp_path / "folder.tsv").mkdir()
     with pytest.raises(DataError, match="folder.tsv"):
-        batch_predict(app, tmp_path / "folder.tsv", tmp_path / "out.tsv")
+        predict_table(app, tmp_path / "folder.tsv", tmp_path / "out.tsv")
 
 
 def test_the_command_line_labels_a_file(tiny_app, tmp_path, capsys):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from labkit import files
-from labkit.apps import CARD, load_app, save_app
+from labkit.apps.folder import CARD, load_app, save_app
 from labkit.compression import int8
 from labkit.errors import LabkitError
 from labkit.fewshot.delta import load_delta, save_delta

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import labkit
-from labkit.errors import DataError, TrainingError, UsageError
+from labkit.errors import DataError, TrainingError, UsageError, say
 from labkit.evaluation import evaluate, predict
-from labkit.lab import best_precision, setup
+from labkit.lab import Bar, best_precision, generator, seeded, setup, wants_progress
+from labkit.pipeline import Pipeline
 from labkit.tasks import Task
 
 
@@ -154,6 +159,40 @@ def test_progress_only_when_asked(capsys):
     assert "1/1" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_bar_that_cannot_be_drawn_stops_nobody(monkeypatch, capsys):
+    """From its first line on, or only in the end; also where the stream has gone, or was never there."""
+    rows, wanted = rows_of(["a", "b"]), predict(new_model(), Counting(), rows_of(["a", "b"]))
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115  closing it fails as well
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        for _ in range(2):  # what could not be written is still in the buffer
+            np.testing.assert_array_equal(predict(new_model(), Counting(), rows, progress=True), wanted)
+        say("a line")
+        Pipeline._say(SimpleNamespace(progress=True), "1/5 a stage")
+    with contextlib.suppress(OSError):
+        full.close()
+    with Bar(2, True) as bar, monkeypatch.context() as patch:
+        patch.setattr(bar.fp, "write", raising(OSError(28, "No space left on device")))
+        bar.refresh()
+        bar.update(2)
+    assert "0/2" in capsys.readouterr().err
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        say("a line")
+        assert not wants_progress(None) and predict(new_model(), Counting(), rows).shape == (2, 3)
+    assert capsys.readouterr().out == ""
+
+
+def raising(error):
+    def raise_it(*_):
+        raise error
+
+    return raise_it
+
+
 # The lab
 
 
@@ -168,6 +207,20 @@ def test_setup_seeds_and_says_where_a_lesson_runs(monkeypatch):
     for wrong in ({"lesson": "3/4"}, {"seed": -1}, {"seed": True}, {"seed": 1.5}):
         with pytest.raises(UsageError):
             setup(**wrong)
+
+
+@pytest.mark.parametrize("seed", [2**70, -1, 1.5, "one"])
+def test_a_seed_that_is_none_is_refused_by_whatever_draws(seed):
+    for draw in (generator, lambda seed: seeded(seed).__enter__()):
+        with pytest.raises(UsageError, match="seed must be "):
+            draw(seed)
+
+
+def test_draws_from_a_seed_leave_the_generator_as_it_was():
+    before = torch.get_rng_state()
+    with seeded(3):
+        found = torch.rand(2)
+    assert torch.equal(torch.rand(2, generator=generator(3)), found) and torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,20 @@ def test_saved_and_loaded_reports_are_the_same(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["pet.json"]
 
 
+def test_a_digit_that_changed_in_a_saved_report_is_found(tmp_path):
+    path = tmp_path / "pet.json"
+    report().save(path)
+    text = path.read_text(encoding="utf-8")
+    values = json.loads(text)
+    values["rows"][0]["value"] += 0.01
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(DataError, match=r"pet.json: altered since .*if you changed it yourself, delete 'seal' in it"):
+        Report.load(path)
+    values.pop("seal")
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert Report.load(path).rows[0].value == values["rows"][0]["value"]
+
+
 def test_the_device_names_no_machine():
     import platform
     from pathlib import Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import sys
@@ -13,8 +12,8 @@ import pytest
 import torch
 
 from labkit import evaluation
-from labkit.apps import load_app
-from labkit.cli import main, train
+from labkit.apps import App, load_app, running
+from labkit.cli import main
 from labkit.parallel.torchrun import kill_when, torchrun
 from labkit.training.history import History
 
@@ -50,27 +49,20 @@ def test_resume_refuses_another_task(alone, capsys):
     assert "step-000030: was made with other rows; use the same, or another folder" in said
 
 
-def test_a_limit_of_test_rows_scores_every_class_of_a_sorted_file(tiny_parts, tmp_path, monkeypatch, capsys):
+def test_a_limit_of_test_rows_scores_every_class_of_a_sorted_file(tiny_parts, tmp_path, monkeypatch):
     model, tokenizer, method, task = tiny_parts()
     rows = [{"text": "the film was good", "label": label} for label in [0] * 60 + [1] * 40]
-    plain = {"deepspeed": None, "command_line": "labkit train", "json": False}
-    arguments = argparse.Namespace(test_rows=20, out=str(tmp_path), **plain)
     task = replace(task, splits={**task.splits, "test": rows})
-    seen = []
+    seen, said = [], []
     real = evaluation.evaluate
     monkeypatch.setattr(
         evaluation, "evaluate", lambda m, h, t, s, **o: seen.append(t.splits[s]) or real(m, h, t, s, **o)
     )
-    trained = {
-        "model": model,
-        "tokenizer": tokenizer,
-        "method": method,
-        "task": task,
-        "history": History(steps=1, losses=[1.0]),
-    }
-    found = train._finish(arguments, trained, 1)
+    app = App.of("text_classify", model, tokenizer, method, task)
+    request = running.Request(test_rows=20, out=str(tmp_path))
+    found = running._finish(request, running.Here(say=said.append), task, app, History(steps=1, losses=[1.0]))
     assert found["rows"] == 20 and [row["label"] for row in seen[0]] == [0] * 12 + [1] * 8
-    assert "20 of the 100 test rows are used, drawn by a fixed seed, each label in its share" in capsys.readouterr().err
+    assert said == ["20 of the 100 test rows are used, drawn by a fixed seed, each label in its share"]
 
 
 @ranks
@@ -97,8 +89,10 @@ def test_a_killed_rank_is_started_again_and_the_result_is_the_same(alone, tmp_pa
         (["--deepspeed", "zero5"], 2, "unknown DeepSpeed setting 'zero5': did you mean 'zero"),
         (["--deepspeed", "no.json"], 2, "no.json: No such file or directory"),
         (["--precision", "fp16", "--device", "cpu"], 2, "precision 'fp16' needs a GPU"),
-        (["--method", "P-tuning"], 2, "unknown method of labkit train 'P-tuning'"),
         (["--method", "PTE"], 2, "did you mean 'PET'"),
+        (["--set", "pattern"], 2, "'pattern': parameters are KEY=VALUE, each key once"),
+        (["--set", "threshold=1"], 2, "unknown parameter of text_classify 'threshold'"),
+        (["--task", "world/mr", "--tables", "a.tsv"], 2, "give --tables or --task, not both"),
         (["--batch-size", "0"], 2, "--batch-size: must be at least 1, not 0"),
         (["--stpes", "3"], 2, "unknown option of labkit train '--stpes': did you mean '--steps'"),
         (["--timeout", "0"], 2, "--timeout: must be a number above 0"),

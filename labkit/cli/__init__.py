@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 import labkit
 from labkit import threads
+from labkit.cli import easynlp
+from labkit.cli.apps import add_apps, add_evaluate
 from labkit.cli.classroom import add_assignments
 from labkit.cli.commands import add_doctor, add_predict, add_serve, add_tasks, add_world, add_zoo
 from labkit.cli.course import add_new, add_notebooks
@@ -32,7 +34,8 @@ examples:
   labkit pipeline                              pre-train, adapt, distil, quantise, measure, on the embedded world
   labkit pipeline --model micro-bert-en        the same, from a model that is there already
   labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1"
-  labkit train --steps 60 --deepspeed zero2    one training; under torchrun, on many processes
+  labkit train text_classify --tables train.tsv,dev.tsv --model minilm       an application on your own tables
+  labkit apps                                  the applications, and tables to begin with
   labkit serve runs/pipeline/app               a page and an API on 127.0.0.1 for a model that the pipeline saved
   labkit predict runs/pipeline/app --input new.tsv --output labelled.tsv
   labkit zoo list                              the models that labkit knows, and where they are
@@ -51,9 +54,9 @@ def build_parser() -> Parser:
     parser = Parser(prog="labkit", description=about, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"labkit {labkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    for add in (add_pipeline, add_train, add_serve, add_predict, add_demo, add_zoo, add_tasks, add_world, add_doctor):
+    for add in (add_pipeline, add_train, add_apps, add_evaluate, add_predict, add_serve, add_demo, add_zoo, add_tasks):
         add(commands)
-    for add in (add_notebooks, add_new, add_assignments):
+    for add in (add_world, add_doctor, add_notebooks, add_new, add_assignments):
         add(commands)
     return parser
 
@@ -87,6 +90,9 @@ def _run(argv: list[str]) -> int:
     if not progress():  # transformers and the hub client draw bars of their own, and read this when they are imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     waiting = threads.choose()  # before a handler imports torch
+    if easynlp.is_easynlp(argv):
+        easynlp.main(argv)
+        return 0
     parser = build_parser()
     arguments, extra = parser.parse_known_args(argv)
     if arguments.command is None:

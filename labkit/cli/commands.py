@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.parser import command, group, progress, show, to_json
+from labkit.cli.parser import command, group, progress, show, tell, to_json
 from labkit.config import COUNT, PORT, SEED
 
 SERVE_HELP = """\
@@ -16,10 +16,13 @@ example:
 It listens on 127.0.0.1 only. Ctrl-C stops it.
 """
 PREDICT_HELP = """\
-example:
+examples:
   labkit predict runs/pipeline/app --input new.tsv --output labelled.tsv
+  labkit predict runs/pipeline/app --input big.tsv.gz --output done.csv.gz --append-cols id --output-schema predictions
+  zcat big.tsv.gz | labkit predict runs/pipeline/app --input - --output - --schema "id:str:1,sent:str:1" --fields sent
 
-A .tsv or .csv file names its columns in the first line; a .txt file holds one text a line.
+A .tsv or .csv file names its columns in the first line, or --schema does; a .txt file holds one text a line, a .jsonl
+one object. Killed and begun again in the same way, it goes on where it was: until then FILE.part holds what is done.
 """
 
 
@@ -42,17 +45,36 @@ def add_predict(commands: Any) -> None:
     about = "label every row of a file with a saved model"
     parser = command(commands, "predict", _predict, about, PREDICT_HELP, as_json=True)
     parser.add_argument("folder", metavar="DIR", help="a folder that `labkit pipeline` saved")
-    parser.add_argument("--input", required=True, metavar="FILE", help="a .tsv, .csv or .txt file")
+    what = "a .tsv, .csv, .txt or .jsonl file, also packed (.gz), or - for the standard input, a .tsv"
+    parser.add_argument("--input", required=True, metavar="FILE", help=what)
+    what = "the same rows with their answers: .tsv, .csv or .jsonl, also packed, or - for the standard output"
+    parser.add_argument("--output", required=True, metavar="FILE", help=what)
+    parser.add_argument("--schema", metavar="TEXT", help="the input's columns, name:type:count, comma between")
+    parser.add_argument("--fields", type=_names, metavar="NAMES", help="columns with the texts that the model reads")
     parser.add_argument(
-        "--output", required=True, metavar="FILE", help="the same rows with the label and its probability"
+        "--append-cols", type=_names, metavar="NAMES", help="columns of the input to keep (default: all)"
     )
+    parser.add_argument("--output-schema", type=_names, metavar="NAMES", help="what to write of an answer, as in "
+                        "predictions,probabilities")  # fmt: skip
+    parser.add_argument("--replace", action="store_true", help="write over an output that is there already")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from labkit.apps import batch_predict, load_app
+    from labkit.apps import load_app, predict_table
 
-    count = batch_predict(load_app(arguments.folder), arguments.input, arguments.output, progress=progress())
-    show([{"rows": count, "output": arguments.output}], arguments.json)
+    count = predict_table(
+        load_app(arguments.folder), arguments.input, arguments.output, schema=arguments.schema,
+        fields=arguments.fields, append=arguments.append_cols, output=arguments.output_schema,
+        replace=arguments.replace, progress=progress(),
+    )  # fmt: skip
+    if arguments.output == "-":
+        tell(f"{count} rows")
+    else:
+        show([{"rows": count, "output": arguments.output}], arguments.json)
 
 
 ZOO_HELP = """\

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import re
 import sys
 from typing import Any, NoReturn
 
-from labkit.errors import UsageError, unknown
+from labkit.errors import UsageError, say, unknown
 
 INVALID_CHOICE = re.compile(
     r"argument (?P<what>.+?): invalid choice: '?(?P<name>.*?)'? \(choose from (?P<known>.+)\)", re.DOTALL
@@ -58,9 +57,8 @@ def progress() -> bool:
 
 
 def tell(text: object) -> None:
-    """A line on stderr; where that cannot be written (a full disk), the work goes on unsaid."""
-    with contextlib.suppress(OSError):
-        print(f"labkit: {text}", file=sys.stderr, flush=True)
+    """A line on stderr that says who speaks."""
+    say(f"labkit: {text}")
 
 
 def to_json(value: Any) -> str:

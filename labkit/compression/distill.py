@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert, check_logits, soft_cross_entropy, uniform_map
@@ -33,7 +31,9 @@ from labkit.config import positive
 from labkit.errors import CheckpointError, UsageError
 from labkit.evaluation import evaluating, numbers_only
 from labkit.files import writing
+from labkit.lab import Bar
 from labkit.training.batches import to_device, uncounted, weight_of
+from labkit.training.identity import content
 
 __all__ = [
     "Distill",
@@ -99,19 +99,20 @@ def teacher_logits(
 ) -> np.ndarray:  # fmt: skip
     """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was.
 
-    With `keep`, an .npy file with its SHA-256 at the end, the answers are saved every CHUNK rows, and those that it
-    holds already are not asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or
-    cannot be of these rows.
+    With `keep`, an .npy file with a SHA-256 at its end, the answers are saved every CHUNK rows, and those that it holds
+    already are not asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or holds
+    the answers to other rows, or of another teacher.
     """
-    found = _kept(keep, len(rows))
-    with evaluating(model), tqdm(total=len(rows), initial=len(found), disable=not progress, file=sys.stderr) as bar:
+    origin = b"" if keep is None else content([rows, model.state_dict(), method]).encode()
+    found = _kept(keep, origin)
+    with evaluating(model), Bar(len(rows), progress, initial=len(found)) as bar:
         for start in range(len(found), len(rows), CHUNK):
             answers = _answers(model, method, rows[start : start + CHUNK], batch_size, start)
             found = np.concatenate([found, answers]) if len(found) else answers
             if keep is not None:
                 np.save(buffer := io.BytesIO(), found, allow_pickle=False)
                 with writing(keep) as temporary:
-                    temporary.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+                    temporary.write_bytes(buffer.getvalue() + _seal(buffer.getvalue(), origin))
             bar.update(len(answers))
     return found
 
@@ -131,23 +132,23 @@ def _answers(
     return np.concatenate(parts)[np.argsort(order)]
 
 
-def _kept(path: str | os.PathLike[str] | None, rows: int) -> np.ndarray:
+def _seal(answers: bytes, origin: bytes) -> bytes:
+    """What vouches for the answers, and for whose they are."""
+    return hashlib.sha256(answers + origin).digest()
+
+
+def _kept(path: str | os.PathLike[str] | None, origin: bytes) -> np.ndarray:
     """The answers that stand in the file so far."""
     if path is None or not Path(path).is_file():
         return np.zeros((0, 0), np.float32)
     try:
         data = Path(path).read_bytes()
-        if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
-            raise ValueError("altered or cut short")
-        found = np.load(io.BytesIO(data[:-SEAL]), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except OSError as error:
         raise CheckpointError(f"{path}: the teacher's answers cannot be read ({error}); delete the file") from error
-    if found.ndim != 2 or len(found) > rows:
-        shape = " × ".join(map(str, found.shape))
-        raise CheckpointError(f"{path}: holds {shape} answers for {rows} rows: they are of other rows, delete the file")
-    if not (found < np.inf).all():
-        raise CheckpointError(f"{path}: an answer of row {_bad(found)} is no number; delete the file")
-    return found
+    if _seal(data[:-SEAL], origin) != data[-SEAL:]:
+        what = "altered or cut short, or of other rows or another teacher"
+        raise CheckpointError(f"{path}: the teacher's answers are {what}; delete the file")
+    return np.load(io.BytesIO(data[:-SEAL]), allow_pickle=False)
 
 
 def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[dict[str, Any]]:

@@ -21,14 +21,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.checkpoints import load_tensors, reading, save_tensors
 from labkit.compression import check_keys, matches
 from labkit.errors import CheckpointError, UsageError
-from labkit.files import writing
 from labkit.foundations.quantised import keeps_float
 from labkit.measure import saved_tensors
 
@@ -236,23 +234,19 @@ def undo(model: nn.Module) -> nn.Module:
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write the int8 model's tensors, shared ones once, as one safetensors file, whole or not at all."""
+    """Write the int8 model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
     names = [name for name, module in _named(model) if isinstance(module, _Int8Weight)]
-    with writing(path) as temporary:
-        save_file(saved_tensors(model), temporary, metadata={"format": "pt", _METADATA: json.dumps(names)})
+    save_tensors(path, saved_tensors(model), **{_METADATA: json.dumps(names)})
 
 
 def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Fill the float32 skeleton `model` from what `save` wrote: `apply`, then the file's tensors, in place.
 
-    CheckpointError where the file is absent, cut short, not one of `save`'s, or of another architecture.
+    CheckpointError where the file is absent, altered, not one of `save`'s, or of another architecture.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = json.loads((file.metadata() or {}).get(_METADATA, "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}); save the model again") from error
+    tensors, notes = load_tensors(path, "save the model again")
+    with reading(path):
+        names = json.loads(notes.get(_METADATA, "null"))
     if not isinstance(names, list):
         raise CheckpointError(f"{path}: not written by labkit.compression.int8.save; use the model's own loader")
     for old in [f"{name}.weight" for name in names if f"{name}.integers" not in tensors]:  # as files once called them

@@ -13,6 +13,7 @@ from torch import Tensor
 from labkit.compression.tinybert import uniform_map
 from labkit.errors import UsageError
 from labkit.foundations.quantised import refuse_quantised
+from labkit.lab import seeded
 
 
 def shrink(model: Any, layers: int, hidden: int, seed: int = 0, intermediate: int | None = None) -> Any:
@@ -32,8 +33,7 @@ def shrink(model: Any, layers: int, hidden: int, seed: int = 0, intermediate: in
     config = copy.deepcopy(old)
     config.hidden_size, config.num_hidden_layers = hidden, layers
     config.intermediate_size = intermediate or max(1, round(old.intermediate_size * hidden / old.hidden_size))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         student = type(model)(config).to(device=model.device, dtype=model.dtype)
     _inherit(student, model, chosen)
     return student.train(model.training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from labkit.config import PORT
 from labkit.errors import unknown
 
 if TYPE_CHECKING:
@@ -29,6 +30,6 @@ def serve(name: str, port: int = 7860, model: str | None = None) -> None:
     """Open demo `name` on 127.0.0.1 until Ctrl-C or SIGTERM. UsageError as in `build`, and for a port not to be had."""
     from labkit import serving
 
-    serving.check_port(port)
+    PORT.check(port, "--port")
     greeting = f"labkit: demo {name} on http://127.0.0.1:{port}/ (Ctrl-C stops it)"
     serving.run(build(name, model), port, [greeting], footer=())

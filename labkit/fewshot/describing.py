@@ -21,7 +21,15 @@ from labkit.fewshot.pet import PET
 from labkit.fewshot.prototypical import ProtoVerb
 from labkit.fewshot.soft_prompt import WARP
 from labkit.fewshot.soft_verbalizer import SoftVerbalizer
+from labkit.foundations.augmentation import Augmentation
+from labkit.foundations.generation import Generation
 from labkit.foundations.heads import HeadClassifier
+from labkit.foundations.language import LanguageModel
+from labkit.foundations.multi_label import MultiLabel
+from labkit.foundations.reading import Reader
+from labkit.foundations.tagging import Extractor, Tagger
+from labkit.foundations.two_tower import TwoTower
+from labkit.foundations.vectors import Vectors
 
 KINDS: dict[str, Any] = {
     "head": HeadClassifier,
@@ -35,6 +43,15 @@ KINDS: dict[str, Any] = {
     "warp": WARP,
     "cp-tuning": CPTuning,
     "entailment": Entailment,
+    "multi-label": MultiLabel,
+    "two-tower": TwoTower,
+    "vectors": Vectors,
+    "language-model": LanguageModel,
+    "generation": Generation,
+    "augmentation": Augmentation,
+    "tagging": Tagger,
+    "extraction": Extractor,
+    "reading": Reader,
 }
 
 

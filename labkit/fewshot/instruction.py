@@ -174,8 +174,8 @@ def zero_shot(
 ) -> list[dict[str, Any]]:
     """How right the model is when asked, without an example: one {"task", "wording", "accuracy"} for each of both.
 
-    With `calibrate`, each label word is weighed against its mean over that many unlabelled rows (`PET.calibrated`): no
-    label is read, but the task is no longer asked cold.
+    With `calibrate`, each label word is weighed against its mean over at most that many unlabelled rows, drawn by a
+    fixed seed (`PET.calibrated`): no label is read, but the task is no longer asked cold.
     """
     found = []
     for name in kind.tasks:
@@ -183,7 +183,7 @@ def zero_shot(
         for number, wording in enumerate(kind.wordings):
             how = ask(task, wording, tokenizer)
             if calibrate:
-                how = how.calibrated(model, task.splits["unlabelled"][:calibrate])
+                how = how.calibrated(model, task.limited("unlabelled", calibrate).splits["unlabelled"])
             value = evaluate(model, how, task, split, progress=False)[task.metric]
             found.append({"task": name, "wording": number, "accuracy": value})
     return found

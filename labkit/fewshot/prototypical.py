@@ -26,6 +26,7 @@ from labkit.evaluation import evaluating
 from labkit.fewshot.at_the_blank import AtTheBlank, described
 from labkit.fewshot.template import Template
 from labkit.foundations.encoder import labels_of, unwrapped
+from labkit.lab import generator
 from labkit.training.batches import to_device
 
 NAME = "prototypes"  # of the module that `attach` gives the model
@@ -83,8 +84,8 @@ class ProtoVerb(AtTheBlank):
             ]
         states = torch.cat(parts).clone()  # (rows, d), an ordinary tensor again
         labels = torch.tensor([row["label"] for row in rows], device=states.device)
-        generator = torch.Generator().manual_seed(seed)
-        projection = torch.randn(self.size, states.shape[1], generator=generator).to(states) * states.shape[1] ** -0.5
+        drawn = torch.randn(self.size, states.shape[1], generator=generator(seed))
+        projection = drawn.to(states) * states.shape[1] ** -0.5
         projected = F.normalize(states @ projection.t(), dim=1)
         points = torch.stack([projected[labels == number].mean(0) for number in range(len(self.labels))])
         setattr(bare, NAME, Prototypes(projection, points))

@@ -20,6 +20,7 @@ from labkit.fewshot.encoding import slots_of
 from labkit.fewshot.template import Field, Meta, Soft, Template
 from labkit.foundations.encoder import unwrapped
 from labkit.foundations.quantised import keep_float, refuse_quantised
+from labkit.lab import generator
 
 MARK = "soft_start"  # in the model's config: the id of the first soft token
 
@@ -93,7 +94,7 @@ def attach_soft_tokens(
     base = bare.get_input_embeddings()
     if isinstance(base, SoftEmbedding) or getattr(bare.config, MARK, None) is not None:
         raise UsageError("the model has soft tokens already: take them off with detach_soft_tokens, or load it anew")
-    drawn = torch.randint(len(tokenizer), (len(ids),), generator=torch.Generator().manual_seed(seed)).tolist()
+    drawn = torch.randint(len(tokenizer), (len(ids),), generator=generator(seed)).tolist()
     chosen = [drawn[place] if number is None else number for place, number in enumerate(ids)]
     rows = base(torch.tensor(chosen, device=base.weight.device))  # as the model sees them: Gemma's are scaled
     bare.set_input_embeddings(SoftEmbedding(base, rows, encoder).to(base.weight.device))

@@ -22,6 +22,7 @@ from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import pieces_of
 from labkit.foundations.encoder import labels_of, unwrapped
 from labkit.foundations.quantised import keep_float, set_training_flags, training_flags
+from labkit.lab import generator
 
 NAME = "label_vectors"  # of the module that `attach` gives the model
 
@@ -61,7 +62,7 @@ class SoftVerbalizer(AtTheBlank):
         head = bare.get_output_embeddings()
         if head is None:
             raise UsageError(f"{type(bare).__name__} has no LM head: load the model with head='mlm'")
-        weight, bias = self._start(head, torch.Generator().manual_seed(seed))
+        weight, bias = self._start(head, generator(seed))
         layer = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=weight.dtype)
         layer.load_state_dict({"weight": weight, "bias": bias})
         layer.trained = training_flags(bare) if freeze else {}

@@ -29,7 +29,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from labkit.errors import UsageError
+from labkit.errors import DataError, UsageError
+from labkit.tasks.text import check_whole
 
 # Where the LM head begins: attribute -> the model types whose forward calls it on the last hidden states, with nothing
 # that mixes positions after it. Any other model works too, by its full logits.
@@ -99,6 +100,16 @@ def usable_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
     return min(max_length, tokenizer.model_max_length)
 
 
+def texts_of(rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+    """The rows' texts of that name; DataError naming the row that has none, or one with half a character."""
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get(field), str):
+            what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
+            raise DataError(f"row {number} of the batch: {what}")
+        check_whole(row[field], f"row {number} of the batch: field {field!r}")
+    return [row[field] for row in rows]
+
+
 def with_labels(batch: dict[str, Tensor], rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     """The batch with "labels" (batch,) where every row has one."""
     labels = [row.get("label") for row in rows]
@@ -121,7 +132,7 @@ def model_inputs(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor
     inputs = {name: batch[name] for name in taken if name in batch and name not in ("labels", "kwargs")}
     if getattr(bare.config, "type_vocab_size", 0) < 2 and bare.config.model_type not in RELATIVE_TYPES:
         inputs.pop("token_type_ids", None)  # GPT-2 and its like would look them up in the table of words
-    limit = _positions(backbone(bare))
+    limit = positions_of(backbone(bare))
     if limit is not None and "input_ids" in inputs and (length := inputs["input_ids"].shape[1]) > limit:
         raise UsageError(
             f"a text of {length} tokens: this model reads at most {limit}; set the method's max_length={limit}"
@@ -134,13 +145,21 @@ def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
     return tuple(inspect.signature(kind.forward).parameters)
 
 
-def _positions(encoder: nn.Module) -> int | None:
+def positions_of(encoder: nn.Module) -> int | None:
     """How many tokens the table of position embeddings allows; None without such a table."""
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     if not hasattr(table, "num_embeddings"):  # a quantised table has it too
         return None
     # RoBERTa counts positions from padding_idx + 1.
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+
+
+def mean_state(states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Each text's mean (batch, d) of the states (batch, tokens, d) that `attention_mask` (batch, tokens) counts."""
+    if attention_mask is None:
+        return states.mean(1)
+    weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
+    return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def lm_logits(

@@ -11,10 +11,9 @@ of it (a token's logits, whose mean is the answer under mean pooling).
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,20 +23,22 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import UsageError, unknown
 from labkit.foundations.encoder import (
     backbone,
     goes_on,
     labels_of,
+    mean_state,
     model_inputs,
     padding,
     reads_left_to_right,
+    texts_of,
     to_batch,
     unwrapped,
     usable_length,
     with_labels,
 )
-from labkit.tasks.text import check_whole
+from labkit.lab import seeded
 
 POOLINGS = ("cls", "mean", "pooler", "last")
 
@@ -109,10 +110,7 @@ class EncoderClassifier(PreTrainedModel):
             return states[:, -1] if attention_mask is None else states[_last(attention_mask)]
         if self.pooling == "cls":
             return states[:, 0]
-        if attention_mask is None:
-            return states.mean(1)
-        weight = attention_mask[..., None].to(states.dtype)  # (batch, tokens, 1)
-        return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return mean_state(states, attention_mask)
 
     def _places(self, position_ids: Tensor | None, attention_mask: Tensor | None) -> dict[str, Tensor]:
         """Positions counted from each text's first token, for texts padded on the left."""
@@ -161,24 +159,13 @@ def add_head(
     if not isinstance(classes, int):
         config.id2label, config.label2id = dict(enumerate(names)), {name: at for at, name in enumerate(names)}
     encoder = encoder if share else _without_pooler(copy.deepcopy(encoder), pooling)
-    with _seeded(seed):
+    with seeded(seed):
         if pooling == "pooler":
             _ensure_pooler(encoder, share)
         head = EncoderClassifier(config, encoder)
     parameter = next(encoder.parameters())
     head.classifier.to(parameter.device, parameter.dtype if parameter.is_floating_point() else torch.float32)
     return head.train(model.training)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Inside, the CPU's random numbers follow `seed`; outside, nothing was drawn. None changes nothing."""
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _without_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:
@@ -219,7 +206,7 @@ class HeadClassifier:
         """`input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them, (batch, tokens); `labels`
         (batch,).
         """
-        texts = [self._texts(rows, field) for field in self.fields]
+        texts = [texts_of(rows, field) for field in self.fields]
         options = {"truncation": True, "split_special_tokens": True, "return_attention_mask": False}
         if goes_on(self.tokenizer):  # it has no separator, and would begin the second text as a new one
             start = self.tokenizer("")["input_ids"]
@@ -233,14 +220,6 @@ class HeadClassifier:
         if "token_type_ids" in found:
             batch["token_type_ids"] = to_batch(found["token_type_ids"], 0)["input_ids"]
         return with_labels({name: torch.from_numpy(value) for name, value in batch.items()}, rows)
-
-    def _texts(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[str]:
-        for number, row in enumerate(rows, start=1):
-            if not isinstance(row.get(field), str):
-                what = f"field {field!r} must be a text, not {row.get(field)!r:.60}"
-                raise DataError(f"row {number} of the batch: {what}")
-            check_whole(row[field], f"row {number} of the batch: field {field!r}")
-        return [row[field] for row in rows]
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes). UsageError for a model without a classification head."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from labkit.compression import distill, int8
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert
 from labkit.config import fingerprint, to_dict
-from labkit.errors import DataError
+from labkit.errors import DataError, say
 from labkit.evaluation import evaluate
 from labkit.fewshot import methods
 from labkit.fewshot.delta import LoRA, merge
@@ -265,7 +264,7 @@ class Pipeline:
 
     def _latency(self, trained: Any, task: Task) -> float:
         """Median milliseconds a sentence in batches of 32, of a Trained or an App; of a slow teacher over fewer."""
-        rows = task.splits["test"][: 4 * BATCH]
+        rows = task.limited("test", 4 * BATCH).splits["test"]
         often = {"repeats": 1, "warm_up": 1} if self.own else {}
         return measure.latency(trained.model, trained.method, rows, batch_size=min(BATCH, len(rows)), **often)
 
@@ -290,4 +289,4 @@ class Pipeline:
 
     def _say(self, line: str) -> None:
         if self.progress is not False:
-            print(line, file=sys.stderr, flush=True)
+            say(line)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError, UsageError, unknown
-from labkit.files import write_json
+from labkit.files import YOURS, unsealed, write_sealed
 from labkit.report.comparison import Comparison, paired
 from labkit.report.figure import Plot, draw
 from labkit.report.lines import lines
@@ -171,12 +171,12 @@ class Report:
         return {**head, **ends, "rows": [row.plain() for row in self.rows]}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `plain` as JSON, whole or not at all."""
-        write_json(path, self.plain())
+        """Write `plain` as JSON with a checksum of itself, whole or not at all."""
+        write_sealed(path, self.plain())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
-        """Read what `save` wrote; DataError naming file, row and field where it is anything else."""
+        """Read what `save` wrote; DataError naming file, row and field where it is anything else, or altered since."""
         found = _read(Path(path))
         report = cls(command=str(found.get("command", "")), title=str(found.get("title", "")))
         report.chance, report.ceiling = (_bound(found.get(name), name, path) for name in ("chance", "ceiling"))
@@ -250,6 +250,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not a report ({error}); {mend}") from error
     if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
         raise DataError(f'{path}: not a report: an object with a list "rows" was expected; {mend}')
+    if not unsealed(found):
+        raise DataError(f"{path}: altered since it was written; {mend} {YOURS}")
     return found
 
 

@@ -12,18 +12,23 @@ from labkit.tasks.text import split_lines, stray_return
 BARE_END = re.compile(r'[,\n"]')
 
 
-def tab_records(text: str, path: Any = "table") -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells): tabs part cells, line ends records, nothing is quoted. Raises DataError on a lone CR."""
-    return ((number, line.split("\t")) for number, line in enumerate(split_lines(text, path), start=1))
+def tab_records(text: str, path: Any = "table", line: int = 1) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of a text that begins on `line`: tabs part cells, line ends records, nothing is quoted.
+
+    Raises DataError on a lone CR.
+    """
+    return ((number, record.split("\t")) for number, record in enumerate(split_lines(text, path, line), start=line))
 
 
-def comma_records(text: str, path: Any = "table") -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) after RFC 4180; lines may end in LF or CRLF, and a quoted cell may hold either.
+def comma_records(text: str, path: Any = "table", line: int = 1) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of a text that begins on `line`, after RFC 4180.
+
+    Lines may end in LF or CRLF, and a quoted cell may hold either.
 
     Raises DataError naming the line of a quote in a bare cell or of a lone CR, and the line it opened on of a quote
     never closed or with text behind it.
     """
-    at, line = 0, 1
+    at = 0
     while at < len(text):
         end = text.find("\n", at)
         end = len(text) if end < 0 else end

@@ -52,6 +52,7 @@ def table_task(
         language=guess_language(done["train"], tuple(renamed.values())),
         chance=majority(done.get("test", done["train"]), len(index.names)),
         note=join_notes([*notes, index.note()]),
+        columns=tuple(texts),
     )
     if not unlabelled:
         return task

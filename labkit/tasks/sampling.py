@@ -46,7 +46,8 @@ def limited(task: Task, split: str, most: int) -> Task:
     rows = task.splits[split]
     if len(rows) <= most:
         return task
-    kept = [rows[number] for number in spread([row.get("label") for row in rows], most)]
+    labels = [row.get("label") if task.answer == "class" else None for row in rows]
+    kept = [rows[number] for number in spread(labels, most)]
     return replace(task, splits={**task.splits, split: kept}).with_note(
         f"{most} of the {len(rows)} {split} rows are used, drawn by a fixed seed, each label in its share"
     )

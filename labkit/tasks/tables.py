@@ -1,11 +1,14 @@
-"""Tables of text: tab-separated without any quoting, comma-separated after RFC 4180, both read strictly.
+"""Tables of text: tab-separated without any quoting, comma-separated after RFC 4180, JSON lines, all read strictly.
 
 `.tsv`: a tab parts two cells and nothing else has a meaning, so a leading `"` is text. `.csv`: a cell is either bare or
 wholly between quotes, a quote inside being doubled; anything else is an error, since a stray quote swallows rows.
+`.jsonl`: one object a line, all with the same names. Each may be packed by gzip (`.tsv.gz`), or come from the standard
+input ("-", a .tsv). `open_table` reads row by row, in the memory of a few.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labkit.errors import DataError, UsageError, listed, unknown
+from labkit.files import MOST_BYTES
 from labkit.tasks.delimited import comma_records, tab_records
-from labkit.tasks.text import read_text
+from labkit.tasks.streaming import bare_name, pieces, text_blocks
+from labkit.tasks.text import read_json_lines, split_lines
 from labkit.tasks.writing import FORMULA
 
 Record = tuple[int, list[str]]  # line number, cells
@@ -65,15 +70,6 @@ class Column:
         return values
 
 
-class Table(NamedTuple):
-    """What `read_table` read: `rows[i]` maps column names to values and stood on line `lines[i]` of `path`."""
-
-    path: Path
-    columns: tuple[Column, ...]
-    rows: list[dict[str, Any]]
-    lines: list[int]
-
-
 def parse_schema(schema: str) -> tuple[Column, ...]:
     """EasyNLP's table schema: `name:type:count` for each column, parted by commas; types str, int, float and bool.
 
@@ -99,16 +95,41 @@ def parse_schema(schema: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def read_records(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[Record]:
-    """(line number, cells) of each record of a .csv, .tsv or tab-separated .txt. Raises DataError as `read_table`."""
-    ending = Path(path).suffix.lower()
-    text = read_text(path, encoding)
-    if ending in (".csv", ".tsv"):
-        records = comma_records(text, path) if ending == ".csv" else tab_records(text, path)
-        return ((line, [_restored(cell) for cell in cells]) for line, cells in records)
-    if ending == ".txt":
-        return tab_records(text, path)
-    raise UsageError(f"{path}: name it .tsv (tabs, no quoting) or .csv (commas, quotes), so that its form is plain")
+def read_records(
+    path: str | os.PathLike[str], encoding: str = "utf-8", most: int | None = MOST_BYTES
+) -> Iterator[Record]:
+    """(line number, cells) of each record of a .csv, .tsv or tab-separated .txt of at most `most` bytes.
+
+    Raises DataError as `read_table`.
+    """
+    ending = bare_name(path).suffix.lower()
+    if ending not in (".csv", ".tsv", ".txt"):
+        raise UsageError(f"{path}: name it .tsv (tabs, no quoting) or .csv (commas, quotes), so that its form is plain")
+    return _records(path, ending, text_blocks(path, encoding, most))
+
+
+def _records(path: Any, ending: str, blocks: Iterator[str]) -> Iterator[Record]:
+    parse = comma_records if ending == ".csv" else tab_records
+    for first, text in pieces(blocks, path, quoted=ending == ".csv"):
+        for line, cells in parse(text, path, first):
+            yield line, cells if ending == ".txt" else [_restored(cell) for cell in cells]
+
+
+class Table(NamedTuple):
+    """What `read_table` read: `rows[i]` maps column names to values and stood on line `lines[i]` of `path`."""
+
+    path: Path
+    columns: tuple[Column, ...]
+    rows: list[dict[str, Any]]
+    lines: list[int]
+
+
+class OpenTable(NamedTuple):
+    """What `open_table` opened: `rows` gives (line number, column names to values) one by one, once."""
+
+    path: Path
+    columns: tuple[Column, ...]
+    rows: Iterator[tuple[int, dict[str, Any]]]
 
 
 def read_table(
@@ -117,28 +138,94 @@ def read_table(
     header: bool | None = None,
     encoding: str = "utf-8",
 ) -> Table:
-    """Read a table with a schema, or with a first line that names the columns (all of type str then).
+    """All of the table that `open_table` opens, of at most `files.MOST_BYTES`."""
+    table = open_table(path, schema, header, encoding, most=MOST_BYTES)
+    found = list(table.rows)
+    return Table(table.path, table.columns, [row for _, row in found], [line for line, _ in found])
+
+
+def open_table(
+    path: str | os.PathLike[str],
+    schema: str | Sequence[Column] | None = None,
+    header: bool | None = None,
+    encoding: str = "utf-8",
+    *,
+    line_field: str | None = None,
+    most: int | None = None,
+) -> OpenTable:
+    """Open a table with a schema, or with a first line that names the columns (all of type str then).
 
     With a schema a first line equal to the column names is a header and skipped; `header=True` skips the first line
-    whatever it says, `header=False` never. The mark that `write_table` puts before a formula is taken off.
-    Raises DataError naming file, line and field.
+    whatever it says, `header=False` never. The mark that `write_table` puts before a formula is taken off. With a
+    `line_field` and no schema, a .txt is no table: each line is a text of that name.
+    Raises DataError naming file, line and field, of a row when it comes to it.
     """
-    records = list(read_records(path, encoding))
-    if not records:
-        raise DataError(f"{path}: the table is empty")
     columns = parse_schema(schema) if isinstance(schema, str) else tuple(schema) if schema else None
-    first = [cell.strip() for cell in records[0][1]]
+    ending = bare_name(path).suffix.lower()
+    if ending == ".jsonl":
+        return _open_json(path, columns, read_json_lines(path, encoding))
+    if ending == ".txt" and columns is None and line_field:
+        lines = ((line, [text]) for at, piece in pieces(text_blocks(path, encoding, most), path)
+                 for line, text in enumerate(split_lines(piece, path, at), start=at))  # fmt: skip
+        first = next(lines, None)
+        if first is None:
+            raise DataError(f"{path}: the file is empty")
+        columns, records = (Column(line_field),), itertools.chain([first], lines)
+    else:
+        columns, records = _headed(path, columns, header, read_records(path, encoding, most))
+    return OpenTable(Path(path), columns, ((record[0], _row(path, columns, *record)) for record in records))
+
+
+def _headed(
+    path: Any, columns: tuple[Column, ...] | None, header: bool | None, records: Iterator[Record]
+) -> tuple[tuple[Column, ...], Iterator[Record]]:
+    """The columns, and the records under the header, if there is one, that are no blank lines at the end."""
+    first = next(records, None)
+    if first is None:
+        raise DataError(f"{path}: the table is empty")
+    names = [cell.strip() for cell in first[1]]
     if columns is None:
-        columns = _named(path, records[0][0], first, header)
-        records = records[1:]
-    elif header or (header is None and first == [column.name for column in columns]):
-        records = records[1:]
+        columns = _named(path, first[0], names, header)
+    elif not header and (header is False or names != [column.name for column in columns]):
+        records = itertools.chain([first], records)
     if len(columns) > 1:
-        while records and records[-1][1] == [""]:
-            records.pop()  # blank lines at the end
-    if not records:
+        records = _without_end(records)
+    under = next(records, None)
+    if under is None:
         raise DataError(f"{path}: the table is empty: there is no row under its header")
-    return Table(Path(path), columns, [_row(path, columns, *record) for record in records], [r[0] for r in records])
+    return columns, itertools.chain([under], records)
+
+
+def _without_end(records: Iterator[Record]) -> Iterator[Record]:
+    """The records less blank lines at the end."""
+    blank: Record | None = None  # the first of some that stand one after the other: an error, if anything follows
+    for record in records:
+        if record[1] == [""]:
+            blank = blank or record
+            continue
+        if blank:
+            yield blank
+        yield record
+
+
+def _open_json(
+    path: Any, columns: tuple[Column, ...] | None, objects: Iterator[tuple[int, dict[str, Any]]]
+) -> OpenTable:
+    first = next(objects, None)
+    if first is None:
+        raise DataError(f"{path}: the file is empty")
+    columns = columns or tuple(Column(name) for name in first[1])
+    names = {column.name: None for column in columns}
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for line, row in itertools.chain([first], objects):
+            if row.keys() != names.keys():
+                odd = next(name for name in (*names, *row) if name not in row or name not in names)
+                what = "has no" if odd not in row else "has a"
+                raise DataError(f"{path}: line {line}: the object {what} field {odd[:60]!r}; {listed(names)} expected")
+            yield line, row
+
+    return OpenTable(Path(path), columns, rows())
 
 
 def _named(path: Any, line: int, cells: list[str], header: bool | None) -> tuple[Column, ...]:

@@ -1,7 +1,8 @@
 """A task is data and a metric, never a model: rows in named splits, label names, and what a score on them means.
 
 Rows are plain dictionaries, `{"text": "a fine film", "label": 1}`: every name in `Task.fields` maps to a string,
-`"label"` to an index into `Task.labels`, or to None where the row is unlabelled. Other keys ride along untouched.
+`"label"` to the answer, or to None where the row is unlabelled. Other keys ride along untouched. What an answer is,
+`Task.answer` says: an index into `Task.labels`, unless it is something else of ANSWERS.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from labkit.tasks.metrics import METRICS
 from labkit.tasks.text import HALF, check_whole
 
 Row = dict[str, Any]
+# What a row's label may be: one index into the labels, a list of different ones, a list of one for each word that
+# blanks part in the first field, {"text": an answer, "start": its place in the first field, −1 for none}, or a text.
+ANSWERS = ("class", "classes", "tags", "span", "text")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Task:
     note: str = ""  # where the ceiling comes from, what the loader dropped or counted
     patterns: tuple[str, ...] = ()  # cloze templates, first = default: "{text} it was {mask} ."
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # label name -> label words, first = default
+    answer: str = "class"  # one of ANSWERS
+    columns: tuple[str, ...] = ()  # what the data call the fields, where that is otherwise
 
     def __post_init__(self) -> None:
         _check_settings(self)
@@ -135,7 +141,10 @@ def majority(rows: Iterable[Row], labels: int) -> float | None:
 
 
 def _check_settings(task: Task) -> None:
-    for what, names in (("field", task.fields), ("label", task.labels)):
+    if task.answer not in ANSWERS:
+        raise unknown("kind of answer", task.answer, ANSWERS)
+    named = task.answer in ("class", "classes", "tags")  # the others have no labels
+    for what, names in (("field", task.fields), ("label", task.labels if named else ("any",))):
         if not names or isinstance(names, str):
             raise UsageError(f"task {task.name}: {what}s must be a tuple with at least one name, not {names!r}")
         if not all(isinstance(name, str) and name for name in names):
@@ -172,9 +181,38 @@ def _check_row(task: Task, where: str, row: Row) -> None:
             found = f"it holds {row[name]!r:.60}" if name in row else f"the row has {listed(row)}"
             raise DataError(f"{where}: field {name!r} must be a text; {found}")
         check_whole(row[name], f"{where}: field {name!r}")
-    label = row.get("label")
-    if label is None:
-        return
-    if type(label) is not int or not 0 <= label < len(task.labels):
-        wanted = f"an index from 0 to {len(task.labels) - 1}, or None where it is not known"
-        raise DataError(f"{where}: field 'label' must be {wanted}, not {label!r}")
+    if row.get("label") is not None:
+        _check_answer(task, where, row)
+
+
+def _check_answer(task: Task, where: str, row: Row) -> None:
+    label, known = row["label"], range(len(task.labels))
+
+    def indices(values: Any) -> bool:
+        return isinstance(values, list) and all(type(one) is int and one in known for one in values)
+
+    if task.answer == "class":
+        good, wanted = indices([label]), f"an index from 0 to {len(known) - 1}, or None where it is not known"
+    elif task.answer == "classes":
+        good = indices(label) and len(set(label)) == len(label)
+        wanted = f"a list of different indices from 0 to {len(known) - 1}, or None where they are not known"
+    elif task.answer == "tags":
+        words = len(row[task.fields[0]].split(" "))
+        good = indices(label) and len(label) == words
+        wanted = f"{words} indices from 0 to {len(known) - 1}, one a word, or None where they are not known"
+    elif task.answer == "span":
+        good, wanted = _is_span(label, row[task.fields[0]]), 'a text of the first field and its place, as {"text": …, '
+        wanted += '"start": …}, or "" at -1 where there is none'
+    else:
+        good, wanted = isinstance(label, str), "a text, or None where it is not known"
+    if not good:
+        raise DataError(f"{where}: field 'label' must be {wanted}, not {label!r:.80}")
+
+
+def _is_span(label: Any, text: str) -> bool:
+    if not isinstance(label, dict) or set(label) != {"text", "start"} or not isinstance(label["text"], str):
+        return False
+    answer, start = label["text"], label["start"]
+    if type(start) is not int or start < -1:
+        return False
+    return not answer if start == -1 else bool(answer) and text.startswith(answer, start)

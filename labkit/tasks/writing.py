@@ -6,44 +6,75 @@ mark, an apostrophe in front, which `read_table` takes off again; numbers such a
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from labkit.errors import DataError, UsageError
 from labkit.files import write_text
+from labkit.tasks.streaming import bare_name
 
 # an apostrophe before the sign is itself marked, so that taking one mark off always restores the text
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+ONE = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+NUMBERS = re.compile(rf"{ONE}([,; ]{ONE})*")  # one, or a vector of them
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of a character that UTF-8 cannot hold
+
+
+class Form:
+    """How rows of `columns` are written at `path`: .tsv, .csv or .jsonl, by its name (less `.gz`; "-" is a .tsv).
+
+    UsageError for another ending or no columns.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], columns: Sequence[str]) -> None:
+        self.path, self.columns, self.ending = path, list(columns), bare_name(path).suffix.lower()
+        if self.ending not in (".csv", ".tsv", ".jsonl"):
+            raise UsageError(
+                f"{path}: name it .tsv (tabs, no quoting), .csv (commas, quotes) or .jsonl (an object a line)"
+            )
+        if not columns:
+            raise UsageError(f"{path}: a table needs at least one column")
+
+    def header(self) -> str:
+        """The line of the columns' names; JSON lines have none."""
+        return "" if self.ending == ".jsonl" else self.line(self.columns, 0)
+
+    def line(self, row: Mapping[str, Any] | Sequence[Any], number: int) -> str:
+        """Row `number`, a mapping or a sequence in the order of the columns, and a line end. None is an empty cell.
+
+        Raises DataError naming row and column of a cell that the form cannot hold (in .tsv a tab or a line end).
+        """
+        values, cells = _values(self.path, row, self.columns), []
+        for name, value in zip(self.columns, values, strict=True):
+            try:
+                cells.append(self._cell(value))
+            except ValueError as error:
+                raise DataError(f"{self.path}: row {number}, column {name!r}: {error}") from None
+        if self.ending == ".jsonl":
+            return json.dumps(dict(zip(self.columns, values, strict=True)), ensure_ascii=False) + "\n"
+        return (("," if self.ending == ".csv" else "\t").join(cells)) + "\n"
+
+    def _cell(self, value: Any) -> str:
+        text = "" if value is None else value if isinstance(value, str) else _spelt(value)
+        return {".csv": _comma_cell, ".tsv": _tab_cell, ".jsonl": _checked}[self.ending](text)
+
+
+def _spelt(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
 def write_table(
     path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]], columns: Sequence[str]
 ) -> None:
-    """Write `rows`, mappings or sequences in the order of `columns`, under a header; .tsv or .csv by the name's ending.
+    """Write `rows`, as `Form.line` takes them, under a header; by the name's ending a .tsv, .csv or .jsonl.
 
-    None becomes an empty cell. Raises DataError naming row and column of a cell that the form cannot hold (in .tsv a
-    tab or a line end), UsageError for another ending or no columns, LabkitError where the disk refuses.
+    Raises as `Form`, LabkitError where the disk refuses.
     """
-    ending = Path(path).suffix.lower()
-    if ending not in (".csv", ".tsv"):
-        raise UsageError(f"{path}: name it .tsv (tabs, no quoting) or .csv (commas, quotes)")
-    if not columns:
-        raise UsageError(f"{path}: a table needs at least one column")
-    form, parting = (_comma_cell, ",") if ending == ".csv" else (_tab_cell, "\t")
-    lines = []
-    for number, values in enumerate([list(columns), *(_values(path, row, columns) for row in rows)]):
-        cells = []
-        for name, value in zip(columns, values, strict=True):
-            try:
-                cells.append(form("" if value is None else str(value)))
-            except ValueError as error:
-                raise DataError(f"{path}: row {number}, column {name!r}: {error}") from None
-        lines.append(parting.join(cells) + "\n")
+    form = Form(path, columns)
+    lines = [form.header(), *(form.line(row, number) for number, row in enumerate(rows, start=1))]
     write_text(path, "".join(lines))
 
 
@@ -67,7 +98,7 @@ def _checked(text: str) -> str:
 
 def _marked(text: str) -> str:
     text = _checked(text)
-    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+    return f"'{text}" if FORMULA.match(text) and not NUMBERS.fullmatch(text) else text
 
 
 def _tab_cell(text: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +19,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from labkit import files
 from labkit.config import strict
 from labkit.errors import TrainingError, UsageError
-from labkit.lab import wants_progress
+from labkit.lab import Bar, wants_progress
 from labkit.training import randomness, resuming, signals
 from labkit.training.batches import (
     Batch,
@@ -96,7 +94,7 @@ def fit(
             stack.enter_context(run.keep_in(Path(folder), resume))
         shown = wants_progress(progress) and run.rank == 0
         first = run.history.steps
-        bar = stack.enter_context(tqdm(total=run.total, initial=first, disable=not shown, file=sys.stderr, unit="step"))
+        bar = stack.enter_context(Bar(run.total, shown, initial=first, unit="step"))
         run.train(bar)
     return run.history
 
@@ -156,7 +154,7 @@ class _Run:
 
     # Steps
 
-    def train(self, bar: tqdm) -> None:
+    def train(self, bar: Bar) -> None:
         """Step after step to the end, a stop, a signal or an error."""
         done, began = self.history.steps, time.perf_counter()
         start, stop = done * self.settings.accumulate, self.settings.micro_batches(len(self.data))
@@ -254,7 +252,7 @@ class _Run:
             self.save()
         return verdict
 
-    def _show(self, bar: tqdm, began: float, more: int = 1) -> None:
+    def _show(self, bar: Bar, began: float, more: int = 1) -> None:
         """Loss and speed on the bar, as often as it is drawn anew, and at the end."""
         if bar.disable or not (bar.update(more) or not more):
             return

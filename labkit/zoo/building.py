@@ -32,6 +32,7 @@ from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, Curriculum, History, fit
 from labkit.world import corpus, drill, judging_words
+from labkit.zoo.folders import write_record
 from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer
 
@@ -149,9 +150,7 @@ def save(item: Recipe, model: MicroModel, tokenizer: BertTokenizer, folder: Path
         half.load_state_dict(model.state_dict())
         half.half().save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        sums = {file.name: files.sha256(file) for file in sorted(temporary.iterdir())}
-        record = {"name": item.name, "hash": recipe_hash(item), **facts, "sha256": sums}
-        files.write_json(temporary / "recipe.json", record)
+        write_record(temporary, {"name": item.name, "hash": recipe_hash(item), **facts})
 
 
 def train(

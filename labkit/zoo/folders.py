@@ -19,9 +19,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 
 from labkit.checkpoints import reading, shapes
 from labkit.errors import CheckpointError
-from labkit.files import read_json
+from labkit.files import read_json, sha256, write_sealed
 
 COPY = "copy the folder again, or save it again with save_pretrained"
+RECORD = "recipe.json"  # what made the folder, and its files' checksums
 WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 # How weights are read everywhere: without pickle, without code that came along, with a report of what fitted.
 PLAINLY = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False,
@@ -31,6 +32,12 @@ COUNTS = re.compile(r"layer|label|expert|group|block|depth|stage")
 NO_COUNTS = re.compile(r"size|dim|label2id|_id$")
 MANY = 1000  # layers, labels, … that any configuration may have, whatever its file holds
 SPARE = 2**26  # numbers that a model may have beside four times those in its file: masks, positions, a new head
+
+
+def write_record(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `recipe.json`: the facts, the SHA-256 of each file that is there, and a checksum of all this."""
+    sums = {file.name: sha256(file) for file in sorted(folder.iterdir())}
+    write_sealed(folder / RECORD, {**facts, "sha256": sums})
 
 
 def weight_files(folder: Path) -> list[Path]:

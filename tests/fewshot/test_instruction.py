@@ -25,6 +25,7 @@ from labkit.fewshot.instruction import (
     texts_of,
     zero_shot,
 )
+from labkit.fewshot.pet import PET
 from labkit.tasks import load_task
 from labkit.zoo import load
 from tests.fewshot import tiny_tasks as tiny
@@ -199,6 +200,16 @@ def test_tuning_trains_a_copy_and_is_deterministic(tokenizer):
     assert np.mean([row["accuracy"] for row in learned]) > 0.8
     calibrated = zero_shot(a, tokenizer, replace(FEEL, tasks=("made/films",)), split.tasks, calibrate=1)
     assert all(0 <= row["accuracy"] <= 1 for row in calibrated)
+
+
+def test_calibration_on_fewer_rows_takes_them_from_all_over_the_split(tokenizer, monkeypatch):
+    film, seen = tiny.sentiment(), []
+    texts = [f"the film was number {number}" for number in range(20)]
+    film.splits["unlabelled"] = [{"text": text, "label": None} for text in texts]
+    monkeypatch.setattr(PET, "calibrated", lambda self, model, rows: seen.append(rows) or self)
+    zero_shot(tiny.bert(), tokenizer, replace(FEEL, tasks=(film.name,)), {film.name: film}, calibrate=5)
+    places = [texts.index(row["text"]) for row in seen[0]]
+    assert len(set(places)) == 5 and max(places) >= 10 and seen[0] == seen[1]
 
 
 # Types made of any text

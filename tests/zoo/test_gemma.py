@@ -316,6 +316,7 @@ def test_verify_refuses_other_weights(tiny, tmp_path, monkeypatch):
     other = shutil.copytree(store.path("tiny-gemma", progress=False), tmp_path / "other")
     record = json.loads((other / "recipe.json").read_text())
     record["sha256"]["model.safetensors"] = "0" * 64
+    record.pop("seal")
     (other / "recipe.json").write_text(json.dumps(record))
     monkeypatch.setattr(store, "build", lambda *_, **__: other)
     with pytest.raises(CheckpointError, match="its weights differ"):

@@ -79,7 +79,7 @@ def test_two_processes_build_one_model_once(tmp_path):
     assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "other recipe"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "other recipe", "figure"])
 def test_altered_copies_are_refused_and_made_again(tiny, damage):
     folder = store.path("tiny", progress=False)
     weights = folder / "model.safetensors"
@@ -91,9 +91,13 @@ def test_altered_copies_are_refused_and_made_again(tiny, damage):
         weights.write_bytes(data[: len(data) // 2])
     elif damage == "remove":
         weights.unlink()
-    else:
+    elif damage == "other recipe":
         facts = json.loads((folder / "recipe.json").read_text())
+        facts.pop("seal")
         (folder / "recipe.json").write_text(json.dumps({**facts, "hash": "0" * 16}))
+    else:  # what `verify` would compare a new training with
+        facts = json.loads((folder / "recipe.json").read_text())
+        (folder / "recipe.json").write_text(json.dumps({**facts, "reviews_zero_shot": 0.25}))
     with pytest.raises(CheckpointError, match="labkit zoo build"):
         store.check(folder, tiny)
     with pytest.warns(UserWarning, match="labkit zoo build"):
@@ -249,6 +253,7 @@ def test_verify_refuses_figures_that_differ(tiny):
     folder = store.path("tiny", progress=False)
     assert store.verify("tiny", progress=False)["name"] == "tiny"
     facts = json.loads((folder / "recipe.json").read_text())
+    facts.pop("seal")
     (folder / "recipe.json").write_text(json.dumps({**facts, "loss": facts["loss"] * 2}))
     with pytest.raises(CheckpointError, match="retrained again, its figures differ"):
         store.verify("tiny", progress=False)

@@ -12,8 +12,6 @@ model with a delta.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
@@ -21,9 +19,11 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from labkit.checkpoints import digest
 from labkit.errors import UsageError
 from labkit.fewshot.delta.places import resolve
 from labkit.foundations.quantised import keep_float, refuse_to_train, set_training_flags, training_flags
+from labkit.lab import seeded
 
 RECORD = "labkit_delta"  # the attribute under which a model carries its delta
 ALSO = ("classifier", "pre_classifier", "score", "qa_outputs", "soft")  # new heads and soft tokens: nothing to keep
@@ -188,15 +188,14 @@ def trained_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def fingerprint(model: nn.Module, without: Sequence[str] = ()) -> str:
     """SHA-256 over the names, types, shapes and bytes of the state, modules named in `without` left out."""
-    digest, seen = hashlib.sha256(), set()
+    kept, seen = {}, set()
     for name, tensor in sorted(model.state_dict().items()):
         place = (tensor.data_ptr(), tensor.shape, tensor.stride())
         if within(name, without) or (tensor.numel() and place in seen):  # a tied tensor counts once
             continue
         seen.add(place)
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        kept[name] = tensor
+    return digest(kept)
 
 
 def mark(model: nn.Module, trained: Iterable[nn.Parameter]) -> None:
@@ -233,11 +232,3 @@ def _check_beside(model: nn.Module, names: Iterable[str], *, given: bool) -> Non
 def within(name: str, modules: Iterable[str]) -> bool:
     """Whether the tensor or module called `name` is one of `modules`, or in one."""
     return any(name == module or name.startswith(module + ".") for module in modules)
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, the CPU's random numbers follow the seed; outside, nothing was drawn."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

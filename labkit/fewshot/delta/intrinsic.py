@@ -14,15 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from labkit.errors import DataError, UsageError
+from labkit.checkpoints import load_tensors, save_tensors
+from labkit.errors import CheckpointError, DataError, UsageError
 from labkit.fewshot.delta.base import Delta
 from labkit.fewshot.delta.places import like, positive, unhook
 from labkit.fewshot.delta.prompts import Prompt
-from labkit.files import sha256, writing
+from labkit.files import sha256
 
 MEAN, BASIS = "mean", "basis"
 
@@ -184,8 +183,7 @@ def learn_subspace(
     mean = flat.mean(0)
     _, spread, directions = torch.linalg.svd(flat - mean, full_matrices=False)
     basis = directions[:dimension].T * (spread[:dimension] / (len(flat) - 1) ** 0.5)
-    with writing(path) as temporary:
-        save_file({MEAN: mean.contiguous(), BASIS: basis.contiguous()}, temporary)
+    save_tensors(path, {MEAN: mean.contiguous(), BASIS: basis.contiguous()})
     return mean, basis
 
 
@@ -203,9 +201,9 @@ def flattened(deltas: Sequence[Mapping[str, Tensor]]) -> Tensor:
 def read_subspace(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor]:
     """The mean (D,) and the directions (D, k) in a file; DataError for anything else."""
     try:
-        found = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: no subspace to read here ({error}); write one with learn_subspace") from error
+        found, _ = load_tensors(path, "write one with learn_subspace")
+    except CheckpointError as error:
+        raise DataError(f"no subspace to read here: {error}") from error
     mean, basis = found.get(MEAN), found.get(BASIS)
     if mean is None or basis is None or basis.ndim != 2 or mean.shape != basis.shape[:1]:
         raise DataError(f"{path}: a subspace has a mean (D,) and a basis (D, k); write one with learn_subspace")

@@ -9,6 +9,7 @@ A delta is useless, and worse, wrong, on another backbone: loading compares fing
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -170,10 +171,7 @@ def _sound(entry: Any) -> bool:
 
 
 def _bytes(entry: Any) -> int:
-    count = 1
-    for size in entry[1]:
-        count *= size
-    return count * getattr(torch, entry[0]).itemsize
+    return math.prod(entry[1]) * getattr(torch, entry[0]).itemsize
 
 
 def read_delta(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Delta, dict[str, Tensor]]:

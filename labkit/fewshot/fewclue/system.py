@@ -79,7 +79,7 @@ class Settings:
     words: int = 3
     rounds: int = 1  # of self-training, each `growth` times the rows of the last
     growth: int = 4
-    unlabelled: int = 1000  # rows a task labels for itself, at most
+    unlabelled: int = 1000  # rows a task labels for itself, at most, drawn from all over the split
     multitask_steps: int = 200
     multitask_lr: float = 3e-4
     max_length: int = 128
@@ -187,14 +187,17 @@ class FewClueSystem:
         return self._members[key]
 
     def note(self, name: str, stage: Stage | str) -> str:
-        """What a stage could not do on a task, in words; empty where it did all it says."""
+        """What a stage could not do on a task, or did on a part of the rows, in words; else empty."""
         task, wanted, settings, said = self._task(name), _stage(stage), self.settings, []
+        there = len(task.splits.get("unlabelled", []))
         if wanted.knowledge and self.hook is None:
             said.append("hook: none")
         if wanted.fuzzy and not is_fuzzy(task, settings.words):
             said.append("one word a label" if candidates_of(task) is None else "no label words")
-        if wanted.self_training and not task.splits.get("unlabelled"):
+        if wanted.self_training and not there:
             said.append("no unlabelled rows")
+        elif wanted.self_training and there > settings.unlabelled:
+            said.append(f"{settings.unlabelled} of {there} unlabelled rows")
         return "; ".join(said)
 
     def score(self, name: str, stage: Stage | str, split: str = "test") -> float:
@@ -231,7 +234,7 @@ class FewClueSystem:
     def _taught(self, task: Task, name: str, first: Member, stage: Stage, fuzzy: bool) -> Member:
         """Self-training that starts from a model already trained on the labelled rows."""
         rows = task.splits["train"]
-        unlabelled = task.splits["unlabelled"][: self.settings.unlabelled]
+        unlabelled = task.limited("unlabelled", self.settings.unlabelled).splits["unlabelled"]
 
         def train(given: Rows) -> Member:
             return first if given is rows else self._cloze(task, name, stage, fuzzy, given)

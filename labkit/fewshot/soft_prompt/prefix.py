@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from labkit.errors import UsageError
 from labkit.fewshot.soft_prompt.attached import Attached, encoder_of, named, put_on, take_off
+from labkit.lab import generator
 
 NAME = "prefix"
 
@@ -71,7 +72,7 @@ class Prefix:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         hidden = (self.hidden or config.hidden_size) if self.reparametrise else 0
         states = PrefixStates(self.tokens, layers, heads, heads * size, hidden)
-        draw = torch.Generator().manual_seed(self.seed)
+        draw = generator(self.seed)
         for parameter in states.parameters():
             nn.init.zeros_(parameter) if parameter.ndim == 1 else nn.init.normal_(parameter, 0, self.std, draw)
         return states

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from labkit.errors import UsageError, unknown
 from labkit.fewshot.soft_prompt.attached import Attached, encoder_of, named, put_on, take_off
-from labkit.foundations.encoder import _positions
+from labkit.foundations.encoder import positions_of
+from labkit.lab import generator
 
 NAME = "soft_prompt"
 INITS = ("vocabulary", "uniform")
@@ -48,7 +49,7 @@ class PromptTuning:
         UsageError for a model that has one already, is no encoder, or has no room for it.
         """
         encoder = encoder_of(model, type(self).__name__)
-        limit = _positions(encoder)
+        limit = positions_of(encoder)
         if limit is not None and self.tokens > limit - 3:
             raise UsageError(f"tokens={self.tokens}: this model reads {limit} tokens in all, and the text needs three")
         prompt = SoftPrompt(self._rows(encoder.get_input_embeddings()))
@@ -65,7 +66,7 @@ class PromptTuning:
 
     def _rows(self, embedding: nn.Module) -> Tensor:
         """What the vectors start as: (tokens, d)."""
-        draw, words = torch.Generator().manual_seed(self.seed), embedding.weight
+        draw, words = generator(self.seed), embedding.weight
         if self.init == "uniform":
             return torch.rand(self.tokens, words.shape[1], generator=draw) - 0.5
         return embedding(torch.randint(len(words), (self.tokens,), generator=draw).to(words.device)).detach()
@@ -108,7 +109,7 @@ class SoftPrompt(Attached):
 
 
 def _check_room(encoder: Any, tokens: int, prompt: int) -> None:
-    limit = _positions(encoder)
+    limit = positions_of(encoder)
     if limit is not None and tokens + prompt > limit:
         raise UsageError(
             f"a text of {tokens} tokens and a soft prompt of {prompt}: this model reads at most {limit}; set the "

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -21,6 +20,7 @@ from labkit.fewshot.soft_tokens import attach_soft_tokens, detach_soft_tokens
 from labkit.fewshot.template import Part, Soft, Template, Text
 from labkit.fewshot.verbalizer import Verbalizer
 from labkit.foundations.encoder import unwrapped
+from labkit.lab import seeded
 
 ENCODERS = ("lstm", "mlp")
 
@@ -67,8 +67,7 @@ class PromptEncoder(nn.Module):
     def __init__(self, size: int, kind: str = "lstm", hidden: int = 0, *, layers: int = 2, seed: int = 0) -> None:
         super().__init__()
         wide = hidden or (size // 2 if kind == "lstm" else size)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             if kind == "lstm":
                 self.lstm_head = nn.LSTM(size, wide, layers, bidirectional=True, batch_first=True)
                 inner: tuple[nn.Module, ...] = (nn.Linear(2 * wide, 2 * wide), nn.ReLU(), nn.Linear(2 * wide, size))

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutput
 
 from labkit.errors import DataError, UsageError
-from labkit.foundations.encoder import model_inputs, to_batch, unwrapped
+from labkit.foundations.encoder import model_inputs, padding, to_batch, unwrapped
 from labkit.foundations.pretraining.masked import IGNORE, ids_of
 
 
@@ -56,7 +56,7 @@ class CausalLM:
                     f"row {number} of the batch: field 'input_ids' has {len(ids)} tokens, the next one needs 2: "
                     "leave such rows out"
                 )
-        batch = to_batch(sequences, self.tokenizer.pad_token_id)
+        batch = to_batch(sequences, padding(self.tokenizer))
         batch["input_ids"], labels = next_tokens(batch["input_ids"], batch["attention_mask"])
         batch |= {"labels": labels, "count": (labels != IGNORE).sum(1)}
         return {name: torch.from_numpy(value) for name, value in batch.items()}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import (
     BertConfig,
@@ -30,6 +29,7 @@ from labkit.errors import unknown
 from labkit.foundations.encoder import backbone
 from labkit.foundations.pretraining.causal import QueryLM
 from labkit.foundations.pretraining.electra import Electra
+from labkit.lab import seeded
 
 Tokenizer = PreTrainedTokenizerBase
 MICRO = ("bert", "bert-nsp", "gpt", "query", "electra", "t5")
@@ -47,8 +47,7 @@ def micro_model(
     if kind not in MICRO:
         raise unknown("micro model", kind, MICRO)
     sizes = {"layers": layers, "d": d, "heads": heads, "ffn": ffn, "positions": positions}
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return _MAKERS[kind](tokenizer, **sizes)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.config import SEED
 from labkit.errors import UsageError
 
 Batch = dict[str, Tensor]
@@ -57,12 +58,14 @@ class Transformer(nn.Module):
 
 def new_model(seed: int = 0, dtype: torch.dtype = torch.float64, **sizes: int) -> Transformer:
     """A transformer with the weights of `seed`; `sizes` are its arguments."""
+    SEED.check(seed, "seed")
     torch.manual_seed(seed)
     return Transformer(**sizes).to(dtype)
 
 
 def batch_of(seed: int, step: int, rows: int = 8, tokens: int = 8, vocabulary: int = 31) -> Batch:
     """The batch of a step: ids and their successors, (rows, tokens); a token is twice the one before, plus 0 or 1."""
+    SEED.check(seed, "seed")
     draw = torch.Generator().manual_seed(1_000_003 * seed + step)
     ids = torch.randint(vocabulary, (rows, tokens + 1), generator=draw)
     for place in range(tokens):

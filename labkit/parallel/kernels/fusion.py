@@ -18,6 +18,7 @@ from torch import Tensor
 
 from labkit import cuda
 from labkit.errors import UsageError, unknown
+from labkit.lab import generator
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ CHAINS: Mapping[str, Callable[[Shape], Chain]] = {
 def tensors(shape: Shape, dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, Tensor]:
     """Inputs of all chains: x, residual (rows, width); vectors (width,); mask (1, width), true in nine tenths, and its
     opposite, hidden."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = generator(seed)
     full = [torch.randn(shape.rows, shape.width, generator=draw).to(dtype) for _ in range(2)]
     vectors = [torch.randn(shape.width, generator=draw).to(dtype) for _ in range(3)]
     mask = torch.rand(1, shape.width, generator=draw) < 0.9

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from labkit.errors import UsageError
 from labkit.foundations.quantised import refuse_quantised
+from labkit.lab import generator
 from labkit.parallel.memory.model import Layer, Transformer
 
 
@@ -29,7 +30,7 @@ def widen(model: Transformer, factor: int = 2, seed: int = 0) -> Transformer:
     wide = replace(shape, width=factor * shape.width, heads=factor * shape.heads, inner=factor * shape.inner)
     grown = Transformer(wide, attention=model.layers[0].attention, every=model.every)
     grown.to(model.norm.weight.dtype)
-    draw = torch.Generator().manual_seed(seed)
+    draw = generator(seed)
     with torch.no_grad():
         for new, old in ((grown.words, model.words), (grown.places, model.places)):
             new.weight.copy_(old.weight.repeat(1, factor))

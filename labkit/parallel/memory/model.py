@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labkit.config import SEED
 from labkit.parallel.memory.checkpointing import in_segments
 from labkit.parallel.memory.shape import ModelShape
 
@@ -46,6 +47,7 @@ class Transformer(nn.Module):
 
     def __init__(self, shape: ModelShape, *, attention: str = "explicit", every: int = 0, seed: int = 0) -> None:
         super().__init__()
+        SEED.check(seed, "seed")
         torch.manual_seed(seed)
         self.shape, self.every = shape, every
         self.words = nn.Embedding(shape.vocabulary, shape.width)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from labkit.config import SEED
 from labkit.errors import UsageError
+from labkit.lab import seeded
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ class LanguageModel(nn.Module):
 
 def build(shape: Shape, seed: int = 0) -> LanguageModel:
     """The model in float64 with the weights of `seed`, the same on every rank."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return LanguageModel(shape).double()
 
 
@@ -141,6 +142,7 @@ def batch(shape: Shape, rows: int, step: int, seed: int = 0) -> tuple[Tensor, Te
 
     Word w is followed by 3w + 1 modulo the vocabulary, three times in four, else by any word: something to learn.
     """
+    SEED.check(seed, "seed")
     generator = torch.Generator().manual_seed(1000 * seed + step)
     words = torch.randint(shape.vocabulary, (rows, shape.positions + 1), generator=generator)
     chance = torch.rand(words.shape, generator=generator)

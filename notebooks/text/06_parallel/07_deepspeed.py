@@ -349,8 +349,8 @@ import io
 
 from labkit.cli import main
 
-command = ["train", "--model", MODEL, "--task", TASK, "--shots", "8", "--steps", "18",
-           "--save-every", "3", "--test-rows", "200", "--device", "cpu"]  # fmt: skip
+command = ["train", "--model", MODEL, "--task", TASK, "--method", "fine-tune-mean", "--shots", "8",
+           "--steps", "18", "--save-every", "3", "--test-rows", "200", "--device", "cpu"]  # fmt: skip
 with contextlib.redirect_stdout(io.StringIO()) as said:
     code = main([*command, "--out", str(folder / "alone"), "--json"])
 print(said.getvalue().replace(str(folder), "runs"))

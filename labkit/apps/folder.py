@@ -7,6 +7,7 @@ and JSON are read; nothing in the folder is ever run.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -16,21 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import labkit
 from labkit import evaluation, files
+from labkit.apps.catalogue import APPLICATIONS, application
 from labkit.checkpoints import reading
 from labkit.compression import int8
 from labkit.config import strict, to_dict
-from labkit.errors import CheckpointError, DataError, UsageError, listed, unknown
+from labkit.errors import CheckpointError, DataError, UsageError, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
 from labkit.foundations.heads import EncoderClassifier
+from labkit.foundations.quantised import is_quantised
 from labkit.tasks import Task
-from labkit.tasks.tables import read_table
-from labkit.tasks.text import check_whole, read_lines
-from labkit.tasks.writing import write_table
+from labkit.tasks.text import check_whole
 from labkit.zoo.folders import PLAINLY, check_loaded, check_tokenizer, read_config, weight_files
 
 Input = str | Sequence[str] | Mapping[str, Any]
@@ -56,6 +58,8 @@ class Card:
     quantised: str | None  # "int8" or None
     examples: list  # rows to try
     files: dict  # name -> SHA-256
+    application: str = "text_classify"  # a name of APPLICATIONS
+    columns: tuple[str, ...] = ()  # what the tables it was trained on call the fields, where that is otherwise
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,54 @@ class App:
     tokenizer: PreTrainedTokenizerBase
     method: Any
 
+    @classmethod
+    def of(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, method: Any, task: Task) -> App:
+        """What was just trained for application `name`, before it is saved."""
+        card = Card(
+            format=FORMAT, labkit=labkit.__version__, task=task.title, language=task.language, fields=task.fields,
+            labels=task.labels, architecture=type(model).__name__, method={}, metrics={}, quantised=None, examples=[],
+            files={}, application=name,
+        )  # fmt: skip
+        return cls(card, model, tokenizer, method)
+
     def predict(
         self, inputs: str | Iterable[Input], *, batch_size: int = 64, progress: bool | None = False
     ) -> list[dict[str, Any]]:
-        """`{"label": name, "probabilities": {name: p}}` for each input: a text, several, or a row of the fields.
+        """An answer to each input, a text, several, or a row of the fields, as `shown` gives it.
 
         Raises DataError naming the input that lacks a field or is no text.
         """
         items = [inputs] if isinstance(inputs, str) else inputs
-        rows = [self._row(item, number) for number, item in enumerate(items, start=1)]
-        if not rows:
-            return []
-        found = evaluation.predict(self.model, self.method, rows, batch_size=batch_size, progress=progress)
-        answers = [dict(zip(self.card.labels, row.tolist(), strict=True)) for row in found]  # found: (inputs, classes)
-        return [{"label": max(answer, key=answer.__getitem__), "probabilities": answer} for answer in answers]
+        rows = [self.row(item, number) for number, item in enumerate(items, start=1)]
+        return [self.shown(answer) for answer in self.answers(rows, batch_size=batch_size, progress=progress)]
 
-    def _row(self, item: Any, number: int) -> dict[str, str]:
+    @property
+    def kind(self) -> str | None:
+        """What an answer is, of `labkit.tasks.task.ANSWERS`; None for what is no label of anything."""
+        return application(self.card.application).answer
+
+    @property
+    def view(self) -> str | None:
+        """How a page shows an answer: the application's own way, or that of the kind."""
+        return application(self.card.application).view or self.kind
+
+    def answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
+        """The method's answers to rows of the app's fields, as `labkit.evaluation.answers`, whose options it takes."""
+        return evaluation.answers(self.model, self.method, rows, **{"progress": False, **options}) if rows else []
+
+    def shown(self, answer: Any) -> Any:
+        """An answer in plain JSON values: of classes `{"label": name, "probabilities": {name: p}}`."""
+        if self.kind != "class":
+            return _plain_values(answer)
+        found = dict(zip(self.card.labels, answer.tolist(), strict=True))
+        return {"label": max(found, key=found.__getitem__), "probabilities": found}
+
+    def cells(self, answer: Any) -> dict[str, str]:
+        """An answer as the cells of a table, by the names that `--output_schema` may ask for."""
+        return application(self.card.application).cells(answer, self.card.labels)
+
+    def row(self, item: Any, number: int) -> dict[str, str]:
+        """Input `number` (for errors) as a row: a text, texts in the order of the fields, or a mapping."""
         fields = self.card.fields
         if isinstance(item, str):
             item = (item,)
@@ -98,46 +134,13 @@ class App:
         return {field: item[field] for field in fields}
 
 
-def batch_predict(
-    app: App, source: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: bool | None = False
-) -> int:
-    """Label every row of `source` (.tsv or .csv with a header, .txt with one text a line) into `target` (.tsv or .csv).
-
-    The columns stay, `predicted` and `probability` join them. Returns the number of rows. Raises DataError naming file
-    and line, UsageError for names that cannot be right (the source itself, a place in a saved app); `target` is written
-    whole or not at all.
-    """
-    if Path(target).suffix.lower() not in (".tsv", ".csv"):
-        raise UsageError(f"{target}: name the output .tsv or .csv")
-    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
-        raise UsageError(f"{target}: is the input itself, which would be lost: name another output")
-    files.refuse_apps(Path(target))
-    columns, rows = _read_rows(app.card, Path(source))
-    taken = {"predicted", "probability"} & set(columns)
-    if taken:
-        raise UsageError(f"{source}: has a column {min(taken)!r} already; rename it, the output needs the name")
-    for row, answer in zip(rows, app.predict(rows, progress=progress), strict=True):
-        row |= {"predicted": answer["label"], "probability": f"{max(answer['probabilities'].values()):.4f}"}
-    write_table(target, rows, [*columns, "predicted", "probability"])
-    return len(rows)
-
-
-def _read_rows(card: Card, source: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a file that has the app's fields."""
-    if source.suffix.lower() == ".txt":
-        if len(card.fields) > 1:
-            fields = ", ".join(card.fields)
-            raise UsageError(f"{source}: a .txt holds one text a line, this app reads {fields}: give a .tsv or .csv")
-        rows = [{card.fields[0]: line} for line in read_lines(source)]
-        if not rows:
-            raise DataError(f"{source}: the file is empty")
-        return list(card.fields), rows
-    table = read_table(source)
-    columns = [column.name for column in table.columns]
-    for field in card.fields:
-        if field not in columns:
-            raise DataError(f"{source}: line 1: no column {field!r}; it has {listed(columns)}")
-    return columns, [dict(row) for row in table.rows]
+def _plain_values(value: Any) -> Any:
+    """Arrays and tensors in it as lists of numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain_values(one) for name, one in value.items()}
+    return [_plain_values(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def save_app(
@@ -150,15 +153,17 @@ def save_app(
     metrics: Mapping[str, float] | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
     quantised: str | None = None,
+    application: str = "text_classify",
 ) -> Path:
     """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
 
     `metrics` is shown in the model card, `examples` (rows) on the page. An int8 model is recognised and saved in int8;
-    `quantised` only states what is expected. Raises UsageError for a method that cannot be saved or a model that is not
-    quantised as stated, LabkitError where the system refuses.
+    `quantised` only states what is expected. Raises UsageError for a method that cannot be saved, a model that is not
+    quantised as stated, and one that carries a delta or a prompt, LabkitError where the system refuses.
     """
     target = Path(folder)
     described = describe(method)
+    _check_plain(model)
     found = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
     if quantised is not None and quantised != found:
         raise UsageError(f"the model is in {found or 'floating point'}, not in {quantised}: quantise it first")
@@ -175,11 +180,22 @@ def save_app(
             method=described, metrics=dict(metrics or {}),
             quantised=found,
             examples=[{field: row[field] for field in task.fields} for row in examples],
-            files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())},
+            files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())}, application=application,
+            columns=tuple(task.columns),
         )  # fmt: skip
         files.write_sealed(temporary / CARD, to_dict(card))
         files.write_text(temporary / "README.md", model_card(card))
     return target
+
+
+def _check_plain(model: PreTrainedModel) -> None:
+    """UsageError for tensors that the model's class has no place for: nobody could load them."""
+    with torch.device("meta"):  # every name, no memory
+        own = type(model)(copy.deepcopy(model.config)).state_dict()
+    for name in model.state_dict():
+        if name not in own and not is_quantised(model.get_submodule(name.rpartition(".")[0])):
+            what = f"the model carries {name!r}, which an app, a plain {type(model).__name__}, cannot hold"
+            raise UsageError(f"{what}: merge or detach the delta or prompt first, or fold_soft_tokens(model)")
 
 
 def model_card(card: Card) -> str:
@@ -213,9 +229,13 @@ def _plain(text: object) -> str:
 def load_app(folder: str | os.PathLike[str]) -> App:
     """Check every file of an app against its manifest, then load it, on the CPU, in evaluation mode.
 
+    Of the folder of a training it is the app in it.
+
     Raises CheckpointError for what is missing, altered, unknown, of another format, or cannot answer.
     """
     where = Path(folder)
+    if not (where / CARD).is_file() and (where / "app" / CARD).is_file():
+        where = where / "app"
     card = read_card(where)
     files.verify(where, card.files, AGAIN, own=CARD)
     with reading(where, AGAIN):
@@ -248,15 +268,18 @@ def read_card(folder: Path) -> Card:
     if values.get("format") != FORMAT:
         found = f"{values.get('format')!r:.60}"
         raise CheckpointError(f"{path}: format {found}, this labkit reads {FORMAT}; use the labkit that wrote it")
-    missing = {field.name for field in dataclasses.fields(Card)} - set(values)
+    missing = {field.name for field in dataclasses.fields(Card) if field.default is dataclasses.MISSING} - set(values)
     if missing:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(missing))}; save the app again")
     try:
         card = strict(Card, values, where=str(path))
     except UsageError as error:
         raise CheckpointError(str(error)) from error
-    if (kind := str(card.method.get("kind"))) not in KINDS:
-        raise CheckpointError(f"{path}: {unknown('method', kind, KINDS)}")
+    for what, name, known in (
+        ("method", str(card.method.get("kind")), KINDS), ("application", card.application, APPLICATIONS),
+    ):  # fmt: skip
+        if name not in known:
+            raise CheckpointError(f"{path}: {unknown(what, name, known)}")
     return card
 
 

@@ -1,0 +1,116 @@
+"""`labkit apps` lists and explains the applications; `labkit evaluate` scores a trained one on tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from labkit.cli.parser import command, show
+from labkit.cli.train import add_data, columns_of
+from labkit.errors import UsageError
+
+APPS_HELP = """\
+examples:
+  labkit apps                                       the applications, a line each
+  labkit apps text_match                            one: its tables, parameters and answers
+  labkit apps text_match --example data/match       tables of the world to begin with, and the command to train on them
+"""
+EVALUATE_HELP = """\
+example:
+  labkit evaluate runs/train --tables test.tsv --schema sent:str:1,label:str:1
+"""
+ROWS = {"train": 400, "dev": 100, "test": 100}  # of an example
+
+
+def add_apps(commands: Any) -> None:
+    """`labkit apps`."""
+    about = "list the applications, explain one, or write tables to begin with"
+    parser = command(commands, "apps", _apps, about, APPS_HELP, as_json=True)
+    parser.add_argument("name", nargs="?", metavar="APP", help="an application")
+    parser.add_argument("--example", metavar="DIR", type=Path, help="write its tables there")
+
+
+def _apps(arguments: argparse.Namespace) -> None:
+    from labkit.apps.catalogue import APPLICATIONS, application
+
+    if arguments.name is None:
+        if arguments.example:
+            raise UsageError("name the application whose example is to be written: labkit apps APP --example DIR")
+        show([{"name": one.name, "about": one.about} for one in APPLICATIONS.values()], arguments.json)
+        return
+    chosen = application(arguments.name)
+    if arguments.example:
+        for line in write_example(chosen, arguments.example):
+            print(line)
+        return
+    if arguments.json:
+        show([described(chosen)], True)
+        return
+    for what, text in described(chosen).items():
+        print(f"{what}: {text}")
+
+
+def described(chosen: Any) -> dict[str, str]:
+    """An application in words, for a reader who has tables."""
+    least, most = chosen.texts
+    texts = f"{least}" if least == most else f"{least} or {most}"
+    labels = {"class": "a label", "classes": "labels parted by commas", "tags": "a tag for each word, parted by blanks",
+              "span": "the answer, a part of the first text, or nothing", "text": "the text to write",
+              None: "none"}  # fmt: skip
+    settings = [f"{name}={one.default!r} ({one.about})" for name, one in chosen.parameters.items()]
+    return {
+        "name": chosen.name, "about": chosen.about, "text columns": texts, "label column": labels[chosen.answer],
+        "score": chosen.metric, "parameters": "; ".join(settings) or "none",
+    }  # fmt: skip
+
+
+def write_example(chosen: Any, folder: Path) -> list[str]:
+    """Tables of the application's example under `folder`, with a header; what to type next, line by line."""
+    from labkit.apps.data import PARTED
+    from labkit.tasks.writing import write_table
+
+    task, written = chosen.example(), []
+    for split, most in ROWS.items():
+        if not task.splits.get(split):
+            continue
+        rows = []
+        for row in task.limited(split, most).splits[split]:
+            cells = {name: row[name] for name in task.fields}
+            if chosen.answer is not None:
+                cells |= _label_cells(row["label"], task.labels, PARTED.get(chosen.answer))
+            rows.append(cells)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{split}.tsv"
+        if path.exists():
+            raise UsageError(f"{path}: is there already; name another folder")
+        write_table(path, rows, list(rows[0]))
+        written.append(str(path))
+    if chosen.answer is None:
+        return written
+    return [*written, f"labkit train {chosen.name} --tables {','.join(written)}"]
+
+
+def _label_cells(label: Any, names: Any, between: str | None) -> dict[str, str]:
+    if isinstance(label, dict):
+        return {"label": label["text"], "start": str(label["start"])}
+    if isinstance(label, list):
+        return {"label": (between or ",").join(names[one] for one in label)}
+    return {"label": label if isinstance(label, str) else names[label]}
+
+
+def add_evaluate(commands: Any) -> None:
+    """`labkit evaluate`."""
+    about = "score a trained application on a labelled table"
+    parser = command(commands, "evaluate", _evaluate, about, EVALUATE_HELP, as_json=True)
+    parser.add_argument("folder", metavar="DIR", help="what `labkit train` wrote, or an app")
+    add_data(parser)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from labkit.apps.running import evaluate
+
+    data = arguments.tables or arguments.task
+    if data is None:
+        raise UsageError("--tables (or --task) is missing: what to score on")
+    show([evaluate(arguments.folder, data, columns_of(arguments))], arguments.json)
