@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labkit.apps import App
+from labkit.apps.catalogue import application
 from labkit.errors import UsageError
 from labkit.serving.launching import MAX_WAITING, import_gradio, telling
 
@@ -45,7 +46,8 @@ def _numbers(gr: Any, app: App) -> Any:
 
 def mark_tags(app: App, row: Row, answer: Any) -> Marked:
     """The words of the first field, each under its tag; "O" is none."""
-    answer = answer["tags"] if isinstance(answer, Mapping) else answer
+    if isinstance(answer, Mapping):  # it knows what its tags mark: names of several words are one
+        return mark_spans(app, row, answer["spans"])
     tags = [app.card.labels[tag] if isinstance(tag, int) else str(tag) for tag in answer]
     words = row[app.card.fields[0]].split(" ")
     return [(f"{word} ", None if tag == "O" else tag) for word, tag in zip(words, tags, strict=True)]
@@ -125,7 +127,8 @@ def build_demo(app: App, ask: Callable[[list[Row]], Sequence[Any]] | None = None
 
     with gr.Blocks(title=f"labkit: {card.task}", analytics_enabled=False) as demo:
         heading = f"<h1 style='overflow-wrap: anywhere'>{html.escape(card.task)}</h1>"
-        gr.HTML(f"{heading}<p>Type a text; {view.promise}.</p>")
+        what = f"{card.application}: {application(card.application).about}"
+        gr.HTML(f"{heading}<p>{html.escape(what)}.</p><p>Type a text; {view.promise}.</p>")
         boxes = [gr.Textbox(label=field, lines=3, max_length=MAX_CHARACTERS) for field in card.fields]
         button = gr.Button("Predict", variant="primary")
         shown = view.component(gr, app)
