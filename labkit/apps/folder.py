@@ -98,9 +98,9 @@ class App:
         return catalogue.application(self.card.application).answer
 
     @property
-    def view(self) -> str | None:
+    def view(self) -> str:
         """How a page shows an answer: the application's own way, or that of the kind."""
-        return catalogue.application(self.card.application).view or self.kind
+        return catalogue.application(self.card.application).view or str(self.kind)
 
     def answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
         """The method's answers to rows of the app's fields, as `labkit.evaluation.answers`, whose options it takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,10 +46,10 @@ def multi_label_cells(answer: Mapping[str, Any], labels: Sequence[str]) -> dict[
 def joined_news() -> Task:
     """One or two news items in a text, and the topics of all of them."""
     rng, names = randomness(World(), "apps", "multi_label"), news.names("en")
-    items = [row for row in news.rows(World(), "en", 2400, rng) if row["label"] in FEW_TOPICS]
+    items = (row for row in news.rows(World(), "en", 3000, rng) if row["label"] in FEW_TOPICS)
     rows = []
     for _ in range(sum(EXAMPLE.values())):
-        some = rng.sample(items, rng.choice((1, 2)))
+        some = list(itertools.islice(items, rng.choice((1, 2))))
         topics = {FEW_TOPICS.index(item["label"]) for item in some}
         rows.append({"text": join([item["text"] for item in some], "en"), "label": sorted(topics)})
     labels = tuple(names[topic][0] for topic in FEW_TOPICS)
@@ -110,7 +111,7 @@ def vector_cells(answer: Mapping[str, np.ndarray], labels: Sequence[str]) -> dic
 VECTORIZATION = Application(
     name="vectorization", hub="feature-extraction", about="texts as vectors, from a model as it is; nothing to train",
     answer=None, texts=(1, 2), metric="", prepare=vectorization, cells=vector_cells, example=same_statement,
-    backbone="body",
+    backbone="body", view="numbers",
     parameters={
         "max_length": LENGTH,
         "outputs": Parameter(",".join(OUTPUTS[:3]), f"which vectors, parted by commas: {', '.join(OUTPUTS)}"),

@@ -46,7 +46,7 @@ def news_texts() -> Task:
 LANGUAGE_MODELING = Application(
     name="language_modeling", hub="fill-mask",
     about="going on with a model's pre-training on plain text, without labels",
-    answer=None, texts=(1, 1), metric="perplexity", prepare=language_modeling, cells=likelihood_cells,
+    answer=None, texts=(1, 1), view="numbers", metric="perplexity", prepare=language_modeling, cells=likelihood_cells,
     example=news_texts,
     parameters={"max_length": LENGTH, "probability": Parameter(0.15, "share of the tokens hidden from a masked model")},
 )  # fmt: skip
@@ -115,7 +115,7 @@ def few_intents() -> Task:
 
 DATA_AUGMENTATION = Application(
     name="data_augmentation", hub="fill-mask",
-    about="more texts like those there are, by a masked model; nothing to train",
+    about="more texts like those there are, by a masked model; nothing to train", view="text",
     answer=None, texts=(1, 1), metric="", prepare=data_augmentation, cells=augmented_cells, example=few_intents,
     parameters={
         "type": Parameter("mlm_da", "how: mlm_da, a masked language model"),

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from labkit.apps.application import EXAMPLE
+from labkit.apps.catalogue import APPLICATIONS
 from labkit.apps.data import Columns, parse_labels, read_task
 from labkit.cli import main
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.tasks import Task
-from labkit.tasks.task import ANSWERS
+from labkit.tasks.task import ANSWERS, text_key
 
 SCHEMA = "text:str:1,label:str:1"
 
@@ -145,6 +147,15 @@ def test_an_example_is_written_and_read_again(tmp_path, capsys):
     assert {split: len(rows) for split, rows in task.splits.items()} == {"train": 400, "dev": 100, "test": 100}
     assert main(["apps", "text_match", "--example", str(tmp_path / "data")]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("app", APPLICATIONS.values(), ids=lambda app: app.name)
+def test_an_example_is_a_task_of_the_application_with_rows_that_all_differ(app):
+    task = app.example()
+    assert app.answer in (None, task.answer) and app.texts[0] <= len(task.fields) <= app.texts[1]
+    assert all(len(task.splits[split]) >= count for split, count in EXAMPLE.items())
+    texts = [text_key(row, task.fields) for split in EXAMPLE for row in task.splits[split]]
+    assert len(set(texts)) == len(texts) and task == app.example()
 
 
 def test_applications_are_listed_and_explained(capsys):

@@ -17,6 +17,7 @@ from labkit.apps.data import Columns
 from labkit.cli import easynlp, easynlp_options, main
 from labkit.errors import UsageError
 from labkit.tasks import load_task
+from tests.apps.reviews import write_reviews
 
 SCHEMA = "sent:str:1,label:str:1"
 MODEL = "pretrain_model_name_or_path=micro-bert-en"
@@ -24,12 +25,8 @@ MODEL = "pretrain_model_name_or_path=micro-bert-en"
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Reviews of the world without a header, as EasyNLP's tables are: (train, dev)."""
-    folder, task = tmp_path_factory.mktemp("tables"), load_task("world/reviews")
-    for split, count in (("train", 240), ("dev", 60)):
-        lines = [f"{row['text']}\t{row['label']}" for row in task.splits[split][:count]]
-        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "train.tsv", folder / "dev.tsv"
+    """Reviews of the world without a header: (train, dev)."""
+    return write_reviews(tmp_path_factory.mktemp("tables"), train=240, dev=60)
 
 
 def command(tables, out, *more, parameters=MODEL):
