@@ -70,8 +70,7 @@ def check_plain(path: str | os.PathLike[str], most: int | None = None) -> None:
 
 def too_large(size: int, path: str | os.PathLike[str], most: int) -> OSError:
     """The error for a file of `size` bytes where `most` are read."""
-    told = f"it has {size / 2**30:.1f} GiB, {most >> 30} GiB are read at most: give a part of it"
-    return OSError(errno.EFBIG, told, os.fspath(path))
+    return OSError(errno.EFBIG, f"{size / 2**30:.1f} GiB, {most >> 30} GiB are read at most: cut it", os.fspath(path))
 
 
 def describe_os_error(error: OSError, path: str | os.PathLike[str]) -> LabkitError:

@@ -340,7 +340,7 @@ def test_a_broken_card_is_named(folder, content):
 
 
 def test_a_folder_that_is_no_app_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="not an app; `labkit pipeline` makes one"):
+    with pytest.raises(CheckpointError, match="not an app; `labkit train` and `labkit pipeline` make one"):
         load_app(tmp_path)
     with pytest.raises(CheckpointError, match="not an app"):
         load_app(tmp_path / "nowhere")

@@ -15,7 +15,7 @@ from torch import nn
 
 import labkit
 from labkit.errors import DataError, TrainingError, UsageError, say
-from labkit.evaluation import evaluate, predict
+from labkit.evaluation import answers, evaluate, predict
 from labkit.lab import Bar, best_precision, generator, seeded, setup, wants_progress
 from labkit.pipeline import Pipeline
 from labkit.tasks import Task
@@ -230,3 +230,16 @@ def test_precision_is_what_the_device_computes_in(monkeypatch, capability, preci
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert best_precision(torch.device("cuda")) == precision
     assert best_precision(torch.device("cpu")) == "fp32"
+
+
+class Letters(Counting):
+    """A method whose answers are texts."""
+
+    def answers(self, model, batch, rows):
+        return [row["text"].upper() for row in rows]
+
+
+def test_answers_stand_in_the_order_of_the_rows_whatever_their_lengths():
+    texts = ["a", "bbbb", "cc", "", "ddd"]
+    found = answers(new_model(), Letters(), [{"text": text} for text in texts], batch_size=2, progress=False)
+    assert found == ["A", "BBBB", "CC", "", "DDD"]

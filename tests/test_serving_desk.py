@@ -14,9 +14,10 @@ import pytest
 
 from labkit import serving
 from labkit.apps import load_app
+from labkit.apps.catalogue import APPLICATIONS
 from labkit.errors import DataError
 from labkit.serving.desk import Busy, Desk, Predict
-from labkit.serving.page import VIEWS, build_demo, mark_spans, mark_tags, view_of
+from labkit.serving.page import VIEWS, build_demo, mark_spans
 from tests.served import MARKUP, Watch, ask, browser, free_port
 
 
@@ -164,10 +165,10 @@ TAGGED = "Anna saw <b>Rome</b> today"
 
 
 def faked(app, kind, answer, labels=()):
-    """The app with answers of another kind."""
+    """The app with answers of another kind, shown as such."""
 
     class Other(type(app)):
-        kind = None
+        kind = view = ""
 
         def answers(self, rows, **_):
             return [answer] * len(rows)
@@ -175,45 +176,48 @@ def faked(app, kind, answer, labels=()):
         def shown(self, answer):
             return answer
 
-    Other.kind = kind
+    Other.kind = Other.view = kind
     card = dataclasses.replace(app.card, labels=tuple(labels) or app.card.labels)
     return Other(card, app.model, app.tokenizer, app.method)
 
 
+SPANS = [{"text": "today", "start": 21, "type": "day"}, {"text": "Anna", "start": 0, "type": "person"}]
+PIECES = [("Anna", "person"), (" saw <b>Rome</b> ", None), ("today", "day")]
+
+
 @pytest.mark.parametrize(
-    ("kind", "answer", "view", "shown"),
+    ("view", "answer", "shown"),
     [
-        ("tags", [1, 0, 2, 0], "tags",
-         [("Anna ", "B-person"), ("saw ", None), ("<b>Rome</b> ", "B-city"), ("today ", None)]),
-        ("span", {"text": "Rome", "start": 12}, "span",
-         [("Anna saw <b>", None), ("Rome", "answer"), ("</b> today", None)]),
-        ("span", {"text": "", "start": -1}, "span", [(TAGGED, None)]),
-        (None, [{"text": "today", "start": 21, "type": "day"}, {"text": "Anna", "start": 0, "type": "person"}], "spans",
-         [("Anna", "person"), (" saw <b>Rome</b> ", None), ("today", "day")]),
-        ("text", ["one", "two"], "text", "1. one\n2. two"),
-        (None, ["<i>one</i>"], "text", "<i>one</i>"),
-        ("classes", [1, 2], "classes", "1. B-person\n2. B-city"),
-        (None, {"pooler_output": [0.5, 1.0]}, "numbers", {"pooler_output": [0.5, 1.0]}),
+        ("tags", {"tags": [1, 0, 0, 2], "spans": SPANS}, PIECES),
+        ("span", {"text": "Rome", "start": 12}, [("Anna saw <b>", None), ("Rome", "answer"), ("</b> today", None)]),
+        ("span", {"text": "", "start": -1}, [(TAGGED, None)]),
+        ("spans", SPANS, PIECES),
+        ("text", ["one", "two"], "1. one\n2. two"),
+        ("text", ["<i>one</i>"], "<i>one</i>"),
+        ("classes", {"labels": [1, 2]}, "B-person, B-city"),
+        ("classes", {"labels": []}, "(none of the labels)"),
+        ("numbers", {"pooler_output": [0.5, 1.0]}, {"pooler_output": [0.5, 1.0]}),
     ],
-)  # fmt: skip
-def test_each_kind_of_answer_has_a_view_of_its_own(tiny_app, kind, answer, view, shown):
-    app = faked(load_app(tiny_app), kind, answer, ["O", "B-person", "B-city"])
-    assert view_of(app, answer) is VIEWS[view]
-    assert view_of(app, answer).value(app, {"text": TAGGED}, answer) == shown
+)
+def test_each_kind_of_answer_has_a_view_of_its_own(tiny_app, view, answer, shown):
+    app = faked(load_app(tiny_app), view, answer, ["O", "B-person", "B-city"])
     event = next(event for event in build_demo(app).fns.values() if event.api_name == "predict")
     assert event.fn(TAGGED) == shown
+
+
+def test_every_application_has_a_view():
+    assert {one.view or one.answer for one in APPLICATIONS.values()} <= set(VIEWS)
 
 
 def test_marked_pieces_are_the_whole_text_whatever_overlaps(tiny_app):
     app = load_app(tiny_app)
     spans = [{"text": "na saw", "start": 2}, {"text": "Anna", "start": 0}, {"text": "today", "start": 21}]
     assert "".join(piece for piece, _ in mark_spans(app, {"text": TAGGED}, spans)) == TAGGED
-    assert "".join(piece for piece, _ in mark_tags(app, {"text": TAGGED}, ["O"] * 4)) == TAGGED + " "
 
 
 def test_a_marked_text_is_shown_as_text(tiny_app, tmp_path):
     """Markup in a word and in the name of a tag stays what it is, in a browser."""
-    app = faked(load_app(tiny_app), "tags", [1, 0], ["O", f"B-{MARKUP}"])
+    app = faked(load_app(tiny_app), "spans", [{"type": f"B-{MARKUP}", "text": "<b>Rome</b>", "start": 0}])
     port = free_port()
     demo = build_demo(app)
     serving.launch(demo, port)

@@ -13,6 +13,7 @@ import torch
 
 from labkit import evaluation
 from labkit.apps import App, load_app, running
+from labkit.apps.request import Here, Request
 from labkit.cli import main
 from labkit.parallel.torchrun import kill_when, torchrun
 from labkit.training.history import History
@@ -59,8 +60,8 @@ def test_a_limit_of_test_rows_scores_every_class_of_a_sorted_file(tiny_parts, tm
         evaluation, "evaluate", lambda m, h, t, s, **o: seen.append(t.splits[s]) or real(m, h, t, s, **o)
     )
     app = App.of("text_classify", model, tokenizer, method, task)
-    request = running.Request(test_rows=20, out=str(tmp_path))
-    found = running._finish(request, running.Here(say=said.append), task, app, History(steps=1, losses=[1.0]))
+    request = Request(test_rows=20, out=str(tmp_path))
+    found = running._finish(request, Here(say=said.append), task, app, History(steps=1, losses=[1.0]))
     assert found["rows"] == 20 and [row["label"] for row in seen[0]] == [0] * 12 + [1] * 8
     assert said == ["20 of the 100 test rows are used, drawn by a fixed seed, each label in its share"]
 

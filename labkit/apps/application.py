@@ -7,6 +7,7 @@ knows nothing of any single one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from labkit.errors import UsageError, unknown
 from labkit.fewshot.methods import Adapted, Start
 from labkit.tasks import Task
 
+EXAMPLE = {"train": 400, "dev": 100, "test": 100}  # rows of an example, at most
+Rows = Sequence[dict[str, Any]]
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -41,6 +44,9 @@ class Parameter:
             raise UsageError(f"parameter {name}={text!r:.60}: {what} is expected") from None
 
 
+LENGTH = Parameter(128, "tokens read of a text, special ones included")
+
+
 @dataclass(frozen=True)
 class Application:
     """One application. `Task.answer` of what it reads and trains on is `answer`; None: it reads no labels.
@@ -56,6 +62,7 @@ class Application:
     prepare: Callable[[Start, Mapping[str, Any]], Adapted]  # from a backbone, with every parameter's value
     cells: Callable[[Any, Sequence[str]], dict[str, str]]  # (answer, labels) -> what --output_schema may name
     example: Callable[[], Task]  # a small task of the world, to begin with
+    hub: str = "text-classification"  # what the hub calls such models, its `pipeline_tag`
     rate: float = 1e-3  # learning rate of a micro model
     usual: float = 5e-5  # of a larger one
     # What it starts from: "lm" an encoder with its language model, "body" without, but with the pooler it was published
@@ -71,3 +78,9 @@ class Application:
                 raise unknown(f"parameter of {self.name}", name, self.parameters)
         defaults = {name: one.default for name, one in self.parameters.items()}
         return defaults | {name: self.parameters[name].read(name, text) for name, text in given.items()}
+
+
+def in_splits(rows: Rows) -> dict[str, list[dict[str, Any]]]:
+    """An example's rows, as many as EXAMPLE counts, as its splits."""
+    left = iter(rows)
+    return {split: list(itertools.islice(left, count)) for split, count in EXAMPLE.items()}

@@ -6,19 +6,17 @@ Trained by transformers' own head, or by any few-shot method of labkit's: `labki
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from labkit.apps.application import Application, Parameter
-from labkit.fewshot.methods import METHODS, Adapted, Start, method_name
+from labkit.apps.application import LENGTH, Application
+from labkit.fewshot.methods import Adapted, Start
 from labkit.foundations.heads import HeadClassifier
 from labkit.foundations.native import native_head
 from labkit.tasks import load_task
-
-PARAMETERS = {"max_length": Parameter(128, "tokens read of a text, special ones included")}
 
 
 def prepare(start: Start, settings: Mapping[str, Any]) -> Adapted:
@@ -27,9 +25,9 @@ def prepare(start: Start, settings: Mapping[str, Any]) -> Adapted:
     return Adapted(model, HeadClassifier(start.tokenizer, start.task.fields, settings["max_length"]))
 
 
-def by_method(name: str, start: Start) -> Adapted:
-    """The few-shot method called `name` in place of the application's own. UsageError for an unknown one."""
-    return METHODS[method_name(name)].prepare(start)
+def written(numbers: Iterable[float]) -> str:
+    """Numbers as one cell: "0.25,0.75"."""
+    return ",".join(f"{number:.6g}" for number in numbers)
 
 
 def cells(answer: np.ndarray, labels: Sequence[str]) -> dict[str, str]:
@@ -37,8 +35,8 @@ def cells(answer: np.ndarray, labels: Sequence[str]) -> dict[str, str]:
     ranked = sorted(zip(labels, answer.tolist(), strict=True), key=lambda pair: -pair[1])
     return {
         "predictions": ranked[0][0],
-        "probabilities": ",".join(f"{value:.6g}" for value in answer.tolist()),
-        "logits": ",".join(f"{value:.6g}" for value in np.log(np.maximum(answer, 1e-30)).tolist()),
+        "probabilities": written(answer),
+        "logits": written(np.log(np.maximum(answer, 1e-30))),
         "output": json.dumps([{"pred": name, "prob": round(value, 6)} for name, value in ranked], ensure_ascii=False),
     }
 
@@ -52,7 +50,7 @@ TEXT_CLASSIFY = Application(
     prepare=prepare,
     cells=cells,
     example=partial(load_task, "world/reviews"),
-    parameters=PARAMETERS,
+    parameters={"max_length": LENGTH},
 )
 TEXT_MATCH = Application(
     name="text_match",
@@ -63,5 +61,5 @@ TEXT_MATCH = Application(
     prepare=prepare,
     cells=cells,
     example=partial(load_task, "world/mrpc"),
-    parameters=PARAMETERS,
+    parameters={"max_length": LENGTH},
 )

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import labkit
 from labkit import evaluation, files
-from labkit.apps.catalogue import APPLICATIONS, application
+from labkit.apps import catalogue
 from labkit.checkpoints import reading
 from labkit.compression import int8
 from labkit.config import strict, to_dict
@@ -95,12 +95,12 @@ class App:
     @property
     def kind(self) -> str | None:
         """What an answer is, of `labkit.tasks.task.ANSWERS`; None for what is no label of anything."""
-        return application(self.card.application).answer
+        return catalogue.application(self.card.application).answer
 
     @property
-    def view(self) -> str | None:
+    def view(self) -> str:
         """How a page shows an answer: the application's own way, or that of the kind."""
-        return application(self.card.application).view or self.kind
+        return catalogue.application(self.card.application).view or str(self.kind)
 
     def answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
         """The method's answers to rows of the app's fields, as `labkit.evaluation.answers`, whose options it takes."""
@@ -115,7 +115,7 @@ class App:
 
     def cells(self, answer: Any) -> dict[str, str]:
         """An answer as the cells of a table, by the names that `--output_schema` may ask for."""
-        return application(self.card.application).cells(answer, self.card.labels)
+        return catalogue.application(self.card.application).cells(answer, self.card.labels)
 
     def row(self, item: Any, number: int) -> dict[str, str]:
         """Input `number` (for errors) as a row: a text, texts in the order of the fields, or a mapping."""
@@ -200,11 +200,11 @@ def _check_plain(model: PreTrainedModel) -> None:
 
 def model_card(card: Card) -> str:
     """The README.md of an app: front matter as the hub reads it, then what it does, how well, and how to load it."""
-    language = json.dumps(card.language, ensure_ascii=False)
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-classification", f"language: {language}"]
+    chosen, language = catalogue.application(card.application), json.dumps(card.language, ensure_ascii=False)
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {chosen.hub}", f"language: {language}"]
     lines += ["tags: [labkit]", "---", ""]
-    lines += [f"# {_plain(card.task)}: {', '.join(map(_plain, card.labels))}", ""]
-    lines += [f"Reads {' and '.join(map(_plain, card.fields))}; answers with the labels and their probabilities.", ""]
+    lines += ["# " + _plain(card.task) + (f": {', '.join(map(_plain, card.labels))}" if card.labels else ""), ""]
+    lines += [f"{_plain(chosen.name)}: {chosen.about}. Reads {' and '.join(map(_plain, card.fields))}.", ""]
     lines += ["| | |", "|---|---|", f"| method | {card.method['kind']} on {card.architecture} |"]
     lines += [f"| weights | {card.quantised or 'floating point'} |"]
     lines += [f"| {_plain(name)} | {value} |" for name, value in card.metrics.items()]
@@ -263,7 +263,7 @@ def read_card(folder: Path) -> Card:
     if not folder.exists():
         files.sweep(folder.parent)  # a writer that was killed may have moved it away
     if not path.is_file():
-        raise CheckpointError(f"{folder}: no {CARD} there: not an app; `labkit pipeline` makes one")
+        raise CheckpointError(f"{folder}: no {CARD} there: not an app; `labkit train` and `labkit pipeline` make one")
     values = files.read_json(path, AGAIN)
     if values.get("format") != FORMAT:
         found = f"{values.get('format')!r:.60}"
@@ -276,7 +276,7 @@ def read_card(folder: Path) -> Card:
     except UsageError as error:
         raise CheckpointError(str(error)) from error
     for what, name, known in (
-        ("method", str(card.method.get("kind")), KINDS), ("application", card.application, APPLICATIONS),
+        ("method", str(card.method.get("kind")), KINDS), ("application", card.application, catalogue.APPLICATIONS),
     ):  # fmt: skip
         if name not in known:
             raise CheckpointError(f"{path}: {unknown(what, name, known)}")

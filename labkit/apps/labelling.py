@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from labkit.apps.application import Application, Parameter
+from labkit.apps.application import EXAMPLE, Application, Parameter, in_splits
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.methods import Adapted, Start
 from labkit.foundations.native import native_head
@@ -22,8 +22,8 @@ from labkit.world.matching import Matcher
 from labkit.world.reading import reading_rows
 from labkit.world.settings import World, randomness
 
-SIZES = {"train": 400, "dev": 100, "test": 100}
-LENGTH = Parameter(128, "tokens that the model reads at once; a longer text is read in windows that overlap")
+WINDOW = "tokens that the model reads at once; a longer text is read in windows that overlap"
+LENGTH = Parameter(128, WINDOW)
 Rows = list[dict[str, Any]]
 
 
@@ -32,8 +32,8 @@ def _splits(
 ) -> dict[str, Rows]:
     """The world's rows of English, as `write` has them, in three splits."""
     world = World()
-    rows = iter(make(world, "en", sum(SIZES.values()), randomness(world, "application", name)))
-    return {split: [write(next(rows)) for _ in range(size)] for split, size in SIZES.items()}
+    rows = make(world, "en", sum(EXAMPLE.values()), randomness(world, "application", name))
+    return in_splits([write(row) for row in rows])
 
 
 # Sequence labelling
@@ -62,6 +62,7 @@ def tags_example() -> Task:
 
 SEQUENCE_LABELING = Application(
     name="sequence_labeling",
+    hub="token-classification",
     about="a tag for each word of a text: names, slots, parts of speech",
     answer="tags",
     texts=(1, 1),
@@ -128,6 +129,7 @@ def _named(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 INFORMATION_EXTRACTION = Application(
     name="information_extraction",
+    hub="token-classification",
     about="the spans of a text that name something of a type",
     answer="text",
     texts=(1, 1),
@@ -144,11 +146,8 @@ INFORMATION_EXTRACTION = Application(
 # Machine reading comprehension
 
 READING = {
-    "max_length": Parameter(384, LENGTH.about),
+    "max_length": Parameter(384, WINDOW),
     "language": Parameter("", "en or zh, for the score: by words or by characters; empty for the task's own"),
-    "answer_name": Parameter("", "the column of the answer; empty for the label's"),
-    "start_position_name": Parameter("start", "the column of the answer's place in the text, counted from 0"),
-    "qas_id": Parameter("", "the column that names a question, for unique_id"),
     "doc_stride": Parameter(128, "tokens from one window's beginning to the next; half a window at most"),
     "max_query_length": Parameter(64, "tokens of a question that are read"),
     "max_answer_length": Parameter(30, "tokens of an answer"),
@@ -199,6 +198,7 @@ def reading_example() -> Task:
 
 MACHINE_READING_COMPREHENSION = Application(
     name="machine_reading_comprehension",
+    hub="question-answering",
     about="the answer to a question, as a piece of the text, or none",
     answer="span",
     texts=(2, 2),

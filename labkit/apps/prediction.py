@@ -16,11 +16,12 @@ from typing import Any
 
 from labkit.apps import parts
 from labkit.apps.folder import App
+from labkit.checkpoints import digest
 from labkit.config import to_dict
 from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.lab import Bar
 from labkit.tasks.streaming import bare_name
-from labkit.tasks.tables import Column, OpenTable, open_table, parse_schema
+from labkit.tasks.tables import Column, open_table, parse_schema
 from labkit.tasks.writing import Form
 
 WINDOW = 8192  # rows read, sorted and written together
@@ -61,30 +62,31 @@ def predict_table(
     plain = [Column(column.name) for column in parse_schema(schema)] if schema else None  # cells are copied, not read
     table = open_table(source, plain, header, line_field=app.card.fields[0])
     columns = [column.name for column in table.columns]
-    theirs = app.card.columns if app.card.columns and not set(app.card.fields) <= set(columns) else app.card.fields
-    read = dict(zip(app.card.fields, _chosen(fields or theirs, columns, source), strict=True))
+    read = dict(zip(app.card.fields, _chosen(fields or _own_names(app, columns), columns, source), strict=True))
     kept = columns if append is None else _chosen(append, columns, source)
     first = next(table.rows)
-    table = OpenTable(table.path, table.columns, itertools.chain([first], table.rows))
-    answered = _answered(app, [first], read, source, output)
-    taken = [name for name in answered[0] if name in kept]
-    if taken:
+    told = list(_answered(app, [first], read, source, output)[0])
+    if taken := [name for name in told if name in kept]:
         raise UsageError(f"{source}: has a column {taken[0]!r} already; rename it, the output needs the name")
-    order = [*answered[0], *kept] if easynlp else [*kept, *answered[0]]
-    form = Form(target, order)
-    maker = {"app": _digest(app), "input": [columns, read], "output": order, "window": window,
+    form = Form(target, [*told, *kept] if easynlp else [*kept, *told])
+    maker = {"app": _digest(app), "input": [columns, read], "output": form.columns, "window": window,
              "header": not easynlp}  # fmt: skip
-    with parts.opened(target, maker, replace) as part, _bar(part.rows, progress) as bar:
-        start = form.header() if not (easynlp or part.rows) else ""
-        rows = part.unread(table.rows)
-        while some := list(itertools.islice(rows, window)):
-            answers = _answered(app, some, read, source, list(answered[0]))
-            numbered = enumerate(zip(some, answers, strict=True), start=part.rows + 1)
-            lines = [form.line(row | answer, number) for number, ((_, row), answer) in numbered]
-            part.add(start + "".join(lines), some)
-            start = ""
-            bar.update(len(some))
+    with parts.opened(target, maker, replace) as part:
+        rows = part.unread(itertools.chain([first], table.rows))
+        with Bar(None, progress, initial=part.rows, unit="row", unit_scale=True) as bar:
+            while some := list(itertools.islice(rows, window)):
+                answers = _answered(app, some, read, source, told)
+                head = form.header() if not (easynlp or part.rows) else ""
+                numbered = enumerate(zip(some, answers, strict=True), start=part.rows + 1)
+                lines = [form.line(row | answer, number) for number, ((_, row), answer) in numbered]
+                part.add(head + "".join(lines), some)
+                bar.update(len(some))
         return part.rows
+
+
+def _own_names(app: App, columns: Sequence[str]) -> Sequence[str]:
+    """What the table calls the app's fields: as the app does or, unless it has these, as what it was trained on."""
+    return app.card.columns if app.card.columns and not set(app.card.fields) <= set(columns) else app.card.fields
 
 
 def _check_places(app: App, source: Path, target: Path) -> None:
@@ -125,9 +127,6 @@ def _answered(
 
 
 def _digest(app: App) -> str:
-    """What tells one app from another: the SHA-256 of its card, which holds those of its files."""
-    return hashlib.sha256(json.dumps(to_dict(app.card), sort_keys=True).encode()).hexdigest()
-
-
-def _bar(done: int, progress: bool | None) -> Any:
-    return Bar(None, progress, initial=done, unit="row", unit_scale=True)
+    """What tells one app from another: of its card, which holds its files' SHA-256, or, not saved yet, its weights."""
+    card = json.dumps(to_dict(app.card), sort_keys=True)
+    return hashlib.sha256((card + ("" if app.card.files else digest(app.model.state_dict()))).encode()).hexdigest()

@@ -6,107 +6,36 @@ served), and `train.json`: settings, versions, what the data were, losses and sc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 import torch.distributed as dist
-import transformers
 
-import labkit
 from labkit import evaluation, files, zoo
 from labkit.apps.application import Application
 from labkit.apps.catalogue import application
-from labkit.apps.classifying import by_method
 from labkit.apps.data import Columns, read_task
 from labkit.apps.folder import App, load_app, save_app
-from labkit.compression.distill import Distill, join_teacher
+from labkit.apps.request import Here, Request, read
+from labkit.apps.teaching import taught
 from labkit.config import fingerprint, to_dict
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import UsageError, unknown
 from labkit.fewshot.delta import DELTAS, merge
 from labkit.fewshot.methods import METHODS, MICRO, Adapted, Start, method_name
 from labkit.fewshot.soft_tokens import plain
 from labkit.lab import quietly
+from labkit.report.rows import versions
 from labkit.tasks import Task
-from labkit.tasks.text import read_lines
 from labkit.training import Batches, Training, fit
 from labkit.training.identity import content
+from labkit.training.loop import OnStep
 
 HEADS: dict[str, Any] = {"lm": "lm", "body": None, "seq2seq": "seq2seq"}  # what `zoo.load` gives an application
-DATA_AGAIN = "the teacher's answers must be those to the training table, in its order: predict it again"
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """Logits to learn from (Hinton et al. 2015): in a column of the training table, or in a file of as many lines."""
-
-    column: str = "logits"
-    file: str | None = None  # a line of numbers, commas between, for each row of the table
-    temperature: float = 1.0
-    alpha: float = 0.5  # the teacher's share of the loss
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be trained, on what, and how long."""
-
-    application: str = "text_classify"
-    data: str | None = None  # tables, or a task's name; None: the application's example
-    columns: Columns = field(default_factory=Columns)
-    model: str = "micro-bert-en"
-    method: str | None = None  # a few-shot method in place of the application's own
-    pattern: str | None = None  # of a method with a blank; None: the task's own
-    words: tuple[str, ...] | None = None  # one a label
-    delta: str | None = None  # train this delta and the head alone, and merge it at the end
-    shots: int = 0  # train on this many examples a class; 0: on all rows
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    teacher: Teacher | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)  # fields of `labkit.training.Training`
-    batch_size: int = 16
-    test_rows: int = 1000
-    engine: str | None = None  # of DeepSpeed
-    out: str = "runs/train"
-    resume: bool = False
-    tensorboard: str | None = None
-
-
-@dataclass(frozen=True)
-class Here:
-    """Which of the processes this is, and how it speaks: `say` on rank 0 only, bars where `progress`."""
-
-    rank: int = 0
-    world: int = 1
-    say: Callable[[str], None] = lambda text: None
-    progress: bool = False
-    command: str = ""
-
-
-def read(request: Request) -> Task:
-    """The request's task, with its pattern, words and shots."""
-    chosen = application(request.application)
-    task = read_task(request.data, chosen.answer, request.columns) if request.data else chosen.example()
-    least, most = chosen.texts
-    if not least <= len(task.fields) <= most:
-        wanted = f"{least}" if least == most else f"{least} to {most}"
-        names = ", ".join(task.fields)
-        raise UsageError(f"{chosen.name} reads {wanted} text columns, these are {len(task.fields)}: {names}; name them")
-    if request.pattern is not None:
-        task = replace(task, patterns=(request.pattern,))
-    if request.words is not None:
-        if len(request.words) != len(task.labels):
-            raise UsageError(f"{len(request.words)} label words for {len(task.labels)} labels: one a label is needed")
-        task = replace(task, words={name: (word,) for name, word in zip(task.labels, request.words, strict=True)})
-    if not request.shots:
-        return task
-    if task.answer != "class":
-        raise UsageError(f"--shots counts examples of a class, and {chosen.name} has none: give a smaller table")
-    return task.few_shot(request.shots, request.training.get("seed", 0))
 
 
 def train(request: Request, here: Here) -> dict[str, Any] | None:
@@ -121,7 +50,7 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
     if request.delta is not None:
         _attach(request.delta, adapted.model)
     if request.teacher is not None:
-        adapted, rows = _taught(adapted, rows, task, request.teacher)
+        adapted, rows = taught(request.teacher, adapted, task)
     if hasattr(method, "loss"):
         identity = {"model": request.model, "weights": content(base.model.state_dict())}
         history = _fit(request, here, adapted, rows, identity, _rate(request, chosen, base.model))
@@ -155,15 +84,11 @@ def _attach(name: str, model: Any) -> None:
 def prepared(request: Request, here: Here) -> tuple[Task, Any, Adapted]:
     """The task, the backbone, and the model and method made from it, before any training."""
     chosen = application(request.application)
-    settings = chosen.settings(request.parameters)
-    if request.method is not None and chosen.answer != "class":
-        raise UsageError(f"{chosen.name} has a method of its own: few-shot methods are for classes")
-    if request.method is not None:
-        method_name(request.method)
+    settings, few = chosen.settings(request.parameters), request.method and METHODS[method_name(request.method)]
     task = read(request)
     base = zoo.load(request.model, HEADS[chosen.backbone], progress=here.progress and here.rank == 0)
     start = Start(base.model, base.tokenizer, task, request.training.get("seed", 0))
-    return task, base, by_method(request.method, start) if request.method else chosen.prepare(start, settings)
+    return task, base, few.prepare(start) if few else chosen.prepare(start, settings)
 
 
 def _rate(request: Request, chosen: Application, model: Any) -> float:
@@ -191,31 +116,31 @@ def _fit(
         engine = engine_for(request.engine, adapted.model, adapted.method.loss, run, request.batch_size)
         here.say(f"DeepSpeed's configuration\n{json.dumps(engine.config, indent=1)}")
     total = Training(**settings).total_steps(len(batches))
-    with _reporter(request, here, total) as report:
+    with _reports(request, here, total) as report:
         return fit(adapted.model, adapted.method.loss, batches, engine=engine, folder=Path(request.out) / "checkpoints",
                    resume=request.resume, progress=here.progress and here.rank == 0, on_step=report, identity=identity,
                    **settings)  # fmt: skip
 
 
-class _reporter:  # noqa: N801  a context manager in a function's place
-    """Ten lines over the whole run where nobody watches a bar, and TensorBoard's log on request, on rank 0."""
+@contextlib.contextmanager
+def _reports(request: Request, here: Here, total: int) -> Iterator[OnStep | None]:
+    """On rank 0: ten lines over the whole run where nobody watches a bar, and TensorBoard's log on request."""
+    if here.rank or (here.progress and not request.tensorboard):
+        yield None
+        return
+    writer, every = _writer(request.tensorboard) if request.tensorboard else None, max(1, total // 10)
 
-    def __init__(self, request: Request, here: Here, total: int) -> None:
-        self.here, self.total, self.every = here, total, max(1, total // 10)
-        self.writer = _writer(request.tensorboard) if request.tensorboard and here.rank == 0 else None
+    def report(step: int, loss: float) -> None:
+        if writer is not None:
+            writer.add_scalar("loss", loss, step)
+        if not here.progress and (step % every == 0 or step == total):
+            here.say(f"step {step} of {total}, loss {loss:.4f}")
 
-    def __enter__(self) -> Callable[[int, float], None] | None:
-        return None if self.here.rank or (self.here.progress and self.writer is None) else self._step
-
-    def __exit__(self, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.close()
-
-    def _step(self, step: int, loss: float) -> None:
-        if self.writer is not None:
-            self.writer.add_scalar("loss", loss, step)
-        if not self.here.progress and (step % self.every == 0 or step == self.total):
-            self.here.say(f"step {step} of {self.total}, loss {loss:.4f}")
+    try:
+        yield report
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _writer(folder: str) -> Any:
@@ -224,40 +149,6 @@ def _writer(folder: str) -> Any:
     except ImportError as error:
         raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
     return SummaryWriter(folder)
-
-
-def _taught(adapted: Adapted, rows: list[dict[str, Any]], task: Task, teacher: Teacher) -> tuple[Adapted, list[Any]]:
-    """The method that also learns from the teacher's logits, and rows that carry them."""
-    if task.answer != "class":
-        raise UsageError("a teacher's logits are of classes: distil text_classify or text_match")
-    if teacher.file is None:
-        if teacher.column not in rows[0]:
-            raise DataError(f"{task.name}: no column {teacher.column!r} of the teacher's logits; add it to the schema, "
-                            f"as {teacher.column}:float:{len(task.labels)}, or name a file")  # fmt: skip
-        cells = [row[teacher.column] for row in rows]  # numbers by the schema, or text where a header names them
-        logits = [_line(cell, f"{task.name}: row {at}") if isinstance(cell, str) else cell
-                  for at, cell in enumerate(cells, start=1)]  # fmt: skip
-    else:
-        logits = _numbers(teacher.file)
-        if len(logits) != len(rows):
-            raise DataError(f"{teacher.file}: {len(logits)} lines for {len(rows)} training rows; {DATA_AGAIN}")
-    if any(len(line) != len(task.labels) for line in logits):
-        raise DataError(f"{teacher.file or task.name}: {len(task.labels)} logits a row are needed, one a label")
-    method = Distill(adapted.method, temperature=teacher.temperature, alpha=teacher.alpha)
-    return Adapted(adapted.model, method), join_teacher(rows, np.asarray(logits, np.float32))
-
-
-def _numbers(path: str) -> list[list[float]]:
-    """Lines of numbers with commas between; a table's further columns are not read."""
-    lines = enumerate(read_lines(path), start=1)
-    return [_line(line.split("\t")[0], f"{path}: line {number}") for number, line in lines]
-
-
-def _line(text: str, where: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise DataError(f"{where}: numbers parted by commas are expected, not {text[:40]!r}") from None
 
 
 def _finish(request: Request, here: Here, task: Task, app: App, history: Any) -> dict[str, Any]:
@@ -289,12 +180,6 @@ def _finish(request: Request, here: Here, task: Task, app: App, history: Any) ->
 def _scores(app: App) -> bool:
     """Whether the app's answers can be right or wrong."""
     return hasattr(app.method, "score") or not hasattr(app.method, "answers")
-
-
-def versions() -> dict[str, str]:
-    """What a result depends on besides its settings."""
-    return {"labkit": labkit.__version__, "torch": torch.__version__, "transformers": transformers.__version__,
-            "python": platform.python_version()}  # fmt: skip
 
 
 def described(task: Task) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from labkit.apps.application import Application, Parameter
-from labkit.apps.classifying import cells
+from labkit.apps.application import EXAMPLE, LENGTH, Application, Parameter, in_splits
+from labkit.apps.classifying import cells, written
 from labkit.errors import UsageError
 from labkit.fewshot.methods import Adapted, Start
 from labkit.foundations.multi_label import MultiLabel
@@ -20,20 +21,7 @@ from labkit.tasks import Task
 from labkit.world import World, news, pairs
 from labkit.world.settings import join, randomness
 
-LENGTH = Parameter(128, "tokens read of a text, special ones included")
-SIZES = {"train": 400, "dev": 100, "test": 100}
 FEW_TOPICS = range(0, 15, 3)  # news topics that are no neighbours of one another
-
-
-def written(numbers: Iterable[float]) -> str:
-    """Numbers as one cell: "0.25,0.75"."""
-    return ",".join(f"{number:.6g}" for number in numbers)
-
-
-def parts(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """An example's rows as its splits, of SIZES."""
-    ends = np.cumsum(list(SIZES.values())).tolist()
-    return {name: list(rows[end - SIZES[name] : end]) for name, end in zip(SIZES, ends, strict=True)}
 
 
 def multi_label(start: Start, settings: Mapping[str, Any]) -> Adapted:
@@ -58,14 +46,15 @@ def multi_label_cells(answer: Mapping[str, Any], labels: Sequence[str]) -> dict[
 def joined_news() -> Task:
     """One or two news items in a text, and the topics of all of them."""
     rng, names = randomness(World(), "apps", "multi_label"), news.names("en")
-    items = [row for row in news.rows(World(), "en", 2400, rng) if row["label"] in FEW_TOPICS]
+    items = (row for row in news.rows(World(), "en", 3000, rng) if row["label"] in FEW_TOPICS)
     rows = []
-    for _ in range(sum(SIZES.values())):
-        some = rng.sample(items, rng.choice((1, 2)))
+    for _ in range(sum(EXAMPLE.values())):
+        some = list(itertools.islice(items, rng.choice((1, 2))))
         topics = {FEW_TOPICS.index(item["label"]) for item in some}
         rows.append({"text": join([item["text"] for item in some], "en"), "label": sorted(topics)})
     labels = tuple(names[topic][0] for topic in FEW_TOPICS)
-    return Task("world/news-topics", ("text",), labels, parts(rows), answer="classes", note="the topics of each item")
+    note = "the topics of each item"
+    return Task("world/news-topics", ("text",), labels, in_splits(rows), answer="classes", note=note)
 
 
 MULTI_LABEL = Application(
@@ -89,13 +78,14 @@ def two_tower(start: Start, settings: Mapping[str, Any]) -> Adapted:
 
 def same_statement(name: str = "world/mrpc") -> Task:
     """Whether two sentences of the world say the same."""
-    rows = pairs.pair_rows("mrpc", World(), sum(SIZES.values()), randomness(World(), "apps", "pairs"))
+    rows = pairs.pair_rows("mrpc", World(), sum(EXAMPLE.values()), randomness(World(), "apps", "pairs"))
     plain = [{field: row[field] for field in ("text_a", "text_b", "label")} for row in rows]
-    return Task(name, ("text_a", "text_b"), ("different", "same"), parts(plain))
+    return Task(name, ("text_a", "text_b"), ("different", "same"), in_splits(plain))
 
 
 TWO_TOWER = Application(
-    name="text_match_two_tower", about="whether two texts match, each read alone: for search among many",
+    name="text_match_two_tower", hub="sentence-similarity",
+    about="whether two texts match, each read alone: for search among many",
     answer="class", texts=(2, 2), metric="accuracy", prepare=two_tower, cells=cells, example=same_statement,
     parameters={
         "max_length": LENGTH,
@@ -119,9 +109,9 @@ def vector_cells(answer: Mapping[str, np.ndarray], labels: Sequence[str]) -> dic
 
 
 VECTORIZATION = Application(
-    name="vectorization", about="texts as vectors, from a model as it is; nothing to train",
+    name="vectorization", hub="feature-extraction", about="texts as vectors, from a model as it is; nothing to train",
     answer=None, texts=(1, 2), metric="", prepare=vectorization, cells=vector_cells, example=same_statement,
-    backbone="body",
+    backbone="body", view="numbers",
     parameters={
         "max_length": LENGTH,
         "outputs": Parameter(",".join(OUTPUTS[:3]), f"which vectors, parted by commas: {', '.join(OUTPUTS)}"),

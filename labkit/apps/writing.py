@@ -9,8 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.apps.application import Application, Parameter
-from labkit.apps.texts import LENGTH, SIZES, parts
+from labkit.apps.application import EXAMPLE, LENGTH, Application, Parameter, in_splits
 from labkit.errors import unknown
 from labkit.fewshot.methods import Adapted, Start
 from labkit.foundations.augmentation import Augmentation
@@ -41,12 +40,13 @@ def news_texts() -> Task:
     """News of the world, without labels."""
     texts = dict.fromkeys(itertools.islice(news.documents(World(), "en", randomness(World(), "apps", "lm")), 900))
     rows = [{"text": text, "label": None} for text in texts]
-    return Task("world/news-texts", ("text",), (), parts(rows), answer="text")
+    return Task("world/news-texts", ("text",), (), in_splits(rows), answer="text")
 
 
 LANGUAGE_MODELING = Application(
-    name="language_modeling", about="going on with a model's pre-training on plain text, without labels",
-    answer=None, texts=(1, 1), metric="perplexity", prepare=language_modeling, cells=likelihood_cells,
+    name="language_modeling", hub="fill-mask",
+    about="going on with a model's pre-training on plain text, without labels",
+    answer=None, texts=(1, 1), view="numbers", metric="perplexity", prepare=language_modeling, cells=likelihood_cells,
     example=news_texts,
     parameters={"max_length": LENGTH, "probability": Parameter(0.15, "share of the tokens hidden from a masked model")},
 )  # fmt: skip
@@ -70,14 +70,14 @@ def text_cells(answer: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
 def news_titles() -> Task:
     """News with a title each: the topic, and the first word that tells it."""
     names, rows = news.names("en"), []
-    for row in news.rows(World(), "en", sum(SIZES.values()), randomness(World(), "apps", "titles")):
+    for row in news.rows(World(), "en", sum(EXAMPLE.values()), randomness(World(), "apps", "titles")):
         title = f"{names[row['label']][0]} news : {row['keywords'].split(',')[0]}"
         rows.append({"content": row["text"], "label": title})
-    return Task("world/news-titles", ("content",), (), parts(rows), answer="text", note="scored by words, as ROUGE")
+    return Task("world/news-titles", ("content",), (), in_splits(rows), answer="text", note="scored by words, as ROUGE")
 
 
 SEQUENCE_GENERATION = Application(
-    name="sequence_generation", about="writing a text from a text, as a title from an article",
+    name="sequence_generation", hub="summarization", about="writing a text from a text, as a title from an article",
     answer="text", texts=(1, 2), metric="rouge_l", prepare=sequence_generation, cells=text_cells, example=news_titles,
     rate=2e-3, backbone="seq2seq",
     parameters={
@@ -108,13 +108,14 @@ def augmented_cells(answer: Sequence[str], labels: Sequence[str]) -> dict[str, s
 
 def few_intents() -> Task:
     """What customers ask for, with the intent, which new texts keep."""
-    rows = dialogue.rows(World(), "en", sum(SIZES.values()), randomness(World(), "apps", "intents"))
+    rows = dialogue.rows(World(), "en", sum(EXAMPLE.values()), randomness(World(), "apps", "intents"))
     plain = [{"text": row["text"], "label": row["label"]} for row in rows]
-    return Task("world/intents-few", ("text",), dialogue.intents(World(), "en").names, parts(plain))
+    return Task("world/intents-few", ("text",), dialogue.intents(World(), "en").names, in_splits(plain))
 
 
 DATA_AUGMENTATION = Application(
-    name="data_augmentation", about="more texts like those there are, by a masked model; nothing to train",
+    name="data_augmentation", hub="fill-mask",
+    about="more texts like those there are, by a masked model; nothing to train", view="text",
     answer=None, texts=(1, 1), metric="", prepare=data_augmentation, cells=augmented_cells, example=few_intents,
     parameters={
         "type": Parameter("mlm_da", "how: mlm_da, a masked language model"),

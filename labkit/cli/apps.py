@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from labkit.cli.commands import SAVED
 from labkit.cli.parser import command, show
 from labkit.cli.train import add_data, columns_of
 from labkit.errors import UsageError
@@ -20,7 +21,6 @@ EVALUATE_HELP = """\
 example:
   labkit evaluate runs/train --tables test.tsv --schema sent:str:1,label:str:1
 """
-ROWS = {"train": 400, "dev": 100, "test": 100}  # of an example
 
 
 def add_apps(commands: Any) -> None:
@@ -67,43 +67,29 @@ def described(chosen: Any) -> dict[str, str]:
 
 def write_example(chosen: Any, folder: Path) -> list[str]:
     """Tables of the application's example under `folder`, with a header; what to type next, line by line."""
-    from labkit.apps.data import PARTED
+    from labkit.apps.application import EXAMPLE
+    from labkit.tasks.answers import Cells
     from labkit.tasks.writing import write_table
 
     task, written = chosen.example(), []
-    for split, most in ROWS.items():
-        if not task.splits.get(split):
-            continue
-        rows = []
-        for row in task.limited(split, most).splits[split]:
-            cells = {name: row[name] for name in task.fields}
-            if chosen.answer is not None:
-                cells |= _label_cells(row["label"], task.labels, PARTED.get(chosen.answer))
-            rows.append(cells)
-        folder.mkdir(parents=True, exist_ok=True)
+    label = Cells(chosen.answer, "label", "start")
+    for split, most in EXAMPLE.items():
         path = folder / f"{split}.tsv"
         if path.exists():
             raise UsageError(f"{path}: is there already; name another folder")
+        rows = [{name: row[name] for name in task.fields} | label.written(row["label"], task.labels)
+                for row in task.limited(split, most).splits[split]]  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
         write_table(path, rows, list(rows[0]))
         written.append(str(path))
-    if chosen.answer is None:
-        return written
     return [*written, f"labkit train {chosen.name} --tables {','.join(written)}"]
-
-
-def _label_cells(label: Any, names: Any, between: str | None) -> dict[str, str]:
-    if isinstance(label, dict):
-        return {"label": label["text"], "start": str(label["start"])}
-    if isinstance(label, list):
-        return {"label": (between or ",").join(names[one] for one in label)}
-    return {"label": label if isinstance(label, str) else names[label]}
 
 
 def add_evaluate(commands: Any) -> None:
     """`labkit evaluate`."""
     about = "score a trained application on a labelled table"
     parser = command(commands, "evaluate", _evaluate, about, EVALUATE_HELP, as_json=True)
-    parser.add_argument("folder", metavar="DIR", help="what `labkit train` wrote, or an app")
+    parser.add_argument("folder", metavar="DIR", help=SAVED)
     add_data(parser)
 
 

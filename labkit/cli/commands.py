@@ -9,6 +9,7 @@ from typing import Any
 from labkit.cli.parser import command, group, progress, show, tell, to_json
 from labkit.config import COUNT, PORT, SEED
 
+SAVED = "what `labkit train` or `labkit pipeline` saved"
 SERVE_HELP = """\
 example:
   labkit serve runs/pipeline/app --port 8000
@@ -30,7 +31,7 @@ def add_serve(commands: Any) -> None:
     """`labkit serve`."""
     about = "open a saved model as a page with an API on this machine"
     parser = command(commands, "serve", _serve, about, SERVE_HELP)
-    parser.add_argument("folder", metavar="DIR", help="a folder that `labkit pipeline` saved")
+    parser.add_argument("folder", metavar="DIR", help=SAVED)
     parser.add_argument("--port", type=PORT, default=7860, help="port to listen on (default: 7860)")
 
 
@@ -44,7 +45,7 @@ def add_predict(commands: Any) -> None:
     """`labkit predict`."""
     about = "label every row of a file with a saved model"
     parser = command(commands, "predict", _predict, about, PREDICT_HELP, as_json=True)
-    parser.add_argument("folder", metavar="DIR", help="a folder that `labkit pipeline` saved")
+    parser.add_argument("folder", metavar="DIR", help=SAVED)
     what = "a .tsv, .csv, .txt or .jsonl file, also packed (.gz), or - for the standard input, a .tsv"
     parser.add_argument("--input", required=True, metavar="FILE", help=what)
     what = "the same rows with their answers: .tsv, .csv or .jsonl, also packed, or - for the standard output"

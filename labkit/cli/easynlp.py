@@ -8,61 +8,36 @@ own default counts, not EasyNLP's.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from labkit.cli.easynlp_options import IGNORED, KNOWN, name_of, number, parse
 from labkit.cli.parser import progress, show, tell
-from labkit.cli.train import run
-from labkit.config import AMOUNT, COUNT, RATE, SEED, SOME, Numbers
+from labkit.cli.train import parse_parameters, run
+from labkit.config import AMOUNT, RATE
 from labkit.errors import UsageError, unknown
 
 MODES = ("train", "evaluate", "predict")
-ALIASES = {"checkpoint_path": "checkpoint_dir", "train_batch_size": "micro_batch_size", "wd": "weight_decay",
-           "mn": "max_grad_norm", "optimizer": "optimizer_type"}  # fmt: skip
-TEXTS = ("mode", "app_name", "user_defined_parameters", "tables", "input_schema", "first_sequence", "second_sequence",
-         "label_name", "label_enumerate_values", "outputs", "output_schema", "append_cols", "checkpoint_dir",
-         "optimizer_type")  # fmt: skip
-NUMBERS: dict[str, Numbers] = {
-    "random_seed": SEED, "sequence_length": COUNT, "epoch_num": RATE, "micro_batch_size": COUNT, "learning_rate": RATE,
-    "weight_decay": AMOUNT, "max_grad_norm": RATE, "warmup_proportion": AMOUNT, "gradient_accumulation_steps": COUNT,
-    "save_checkpoint_steps": SOME, "worker_count": COUNT, "worker_gpu": Numbers(int, -1),
-    "worker_cpu": Numbers(int, -1),
-}  # fmt: skip
-FLAGS = ("skip_first_line", "resume_from_checkpoint", "use_amp")
-THEIRS = "belongs to the platform that EasyNLP runs on"
-IGNORED = dict.fromkeys(("buckets", "odps_config", "ps_hosts", "chief_hosts", "job_name", "task_index", "task_count",
-                         "is_chief", "worker_hosts"), THEIRS) | {  # fmt: skip
-    "data_threads": "rows are prepared as they are needed",
-    "predict_slice_size": "rows are read in windows of their own size",
-    "predict_queue_size": "rows are read in windows of their own size",
-    "predict_thread_num": "rows are read in windows of their own size",
-    "predict_table_read_thread_num": "rows are read in windows of their own size",
-    "restore_works_dir": "an interrupted prediction goes on by itself",
-    "modelzoo_base_dir": "models are kept in LABKIT_CACHE and the hub's own cache",
-    "do_lower_case": "the model's tokenizer knows whether it lowers",
-    "export_tf_checkpoint_type": "models are saved as safetensors alone",
-    "logging_steps": "the loss is reported ten times in a run, and every step with `labkit train --tensorboard`",
-    "save_all_checkpoints": "the two newest are kept",
-    "use_torchacc": "torch runs as it is",
-    "distributed_backend": "torchrun starts several processes, and the device decides",
-    "master_port": "torchrun starts several processes",
-    "local_rank": "torchrun starts several processes",
-}
-REFUSED = {"user_script": "labkit runs no scripts: write it in Python with labkit.fit",
-           "user_entry_file": "labkit runs no scripts: write it in Python with labkit.fit"}  # fmt: skip
-KNOWN = (*TEXTS, *NUMBERS, *FLAGS, *ALIASES, *IGNORED, *REFUSED)
 MODEL = "pretrain_model_name_or_path"
 SWITCHES = ("multi_label", "two_tower", "enable_fewshot", "enable_distillation")
 FEWSHOT = ("type", "pattern", "label_desc")
 TAUGHT = ("type", "logits_name", "logits_saved_path", "temperature", "alpha")
 PSEUDO = "<pseudo>"
+READING = "machine_reading_comprehension"
+READING_UNUSED = {"qas_id": "name its column in --append_cols", "output_answer_file": "--outputs is the file"}
 
 
 def is_easynlp(argv: Sequence[str]) -> bool:
     """Whether a command line is EasyNLP's: options without a command, one of them its own."""
-    return bool(argv) and argv[0].startswith("--") and _name(argv[0]) in KNOWN
+    return bool(argv) and argv[0].startswith("--") and name_of(argv[0]) in KNOWN
+
+
+def _say(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # once, of however many processes
+        tell(text)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -73,69 +48,16 @@ def main(argv: Sequence[str]) -> None:
         raise unknown("mode", mode, MODES)
     for name in given:
         if name in IGNORED:
-            tell(f"--{name} is not used: {IGNORED[name]}")
+            _say(f"--{name} is not used: {IGNORED[name]}")
     if given.get("optimizer_type", "AdamW").lower() != "adamw":
-        tell(f"--optimizer_type {given['optimizer_type']} is not used: labkit trains with AdamW")
+        _say(f"--optimizer_type {given['optimizer_type']} is not used: labkit trains with AdamW")
     arguments = argparse.Namespace(command_line=shlex.join(["labkit", *argv]), json=False)
     {"train": _train, "evaluate": _evaluate, "predict": _predict}[mode](given, arguments)
 
 
-def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """The options by their full names, with their values. UsageError for an unknown one, or a value that is none."""
-    found: dict[str, Any] = {}
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if not name.startswith("--"):
-            raise UsageError(f"unexpected argument {word[:60]!r}; options are --name=value or --name value")
-        name = _name(word)
-        if name not in KNOWN:
-            raise unknown("option", f"--{name}", [f"--{known}" for known in KNOWN])
-        if not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else "True" if _bare(name) else None
-        if value is None:
-            raise UsageError(f"--{name}: a value is missing")
-        found[name] = _value(name, value)
-    return found
-
-
-def _name(word: str) -> str:
-    name = word.partition("=")[0].removeprefix("--")
-    return ALIASES.get(name, name)
-
-
-def _bare(name: str) -> bool:
-    """Whether the option may stand without a value."""
-    return name in FLAGS or name in IGNORED
-
-
-def _value(name: str, text: str) -> Any:
-    if name in REFUSED:
-        raise UsageError(f"--{name}: {REFUSED[name]}")
-    if name in FLAGS:
-        if text.lower() not in ("true", "false", "1", "0"):
-            raise UsageError(f"--{name}: True or False is expected, not {text[:40]!r}")
-        return text.lower() in ("true", "1")
-    if name in NUMBERS:
-        try:
-            return NUMBERS[name](text)
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"--{name}: {error}") from None
-    return text
-
-
 def parameters(text: str) -> dict[str, str]:
     """EasyNLP's user-defined parameters, `key=value` pairs parted by blanks or line breaks, as a mapping."""
-    found: dict[str, str] = {}
-    for part in text.split():
-        key, equals, value = part.partition("=")
-        if not (key and equals):
-            raise UsageError(f"--user_defined_parameters: {part[:60]!r} is not key=value")
-        if key in found:
-            raise UsageError(f"--user_defined_parameters: {key} is given twice")
-        found[key] = value
-    return found
+    return parse_parameters(text.split())
 
 
 def _columns(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
@@ -144,7 +66,7 @@ def _columns(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     if "input_schema" not in given:
         raise UsageError("--input_schema is missing: it names the tables' columns, as in sent:str:1,label:str:1")
     labels, texts = given.get("label_enumerate_values"), [given.get("first_sequence"), given.get("second_sequence")]
-    if given.get("app_name") == "machine_reading_comprehension":
+    if given.get("app_name") == READING:
         texts.reverse()  # the question comes first there, the text here
     return Columns(
         schema=given["input_schema"], header=bool(given.get("skip_first_line")), fields=field_option(texts),
@@ -161,7 +83,8 @@ def _required(given: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 def _train(given: dict[str, Any], arguments: argparse.Namespace) -> None:
-    from labkit.apps.running import Request, Teacher
+    from labkit.apps.request import Request
+    from labkit.apps.teaching import Teacher
 
     own = parameters(given.get("user_defined_parameters", ""))
     if MODEL not in own:
@@ -174,12 +97,15 @@ def _train(given: dict[str, Any], arguments: argparse.Namespace) -> None:
     if _switch(own, "enable_distillation"):
         if own.get("type", "vanilla_kd") != "vanilla_kd":
             raise unknown("type of distillation", own["type"], ["vanilla_kd"])
-        teacher = Teacher(own.get("logits_name", "logits"), own.get("logits_saved_path"),
-                          float(RATE(own.get("temperature", "1"))), float(own.get("alpha", "0.5")))  # fmt: skip
+        temperature, alpha = (
+            number(name, own.get(name, usual), kind)
+            for name, usual, kind in (("temperature", "1", RATE), ("alpha", "0.5", AMOUNT))
+        )
+        teacher = Teacher(own.get("logits_name", "logits"), own.get("logits_saved_path"), temperature, alpha)
     run(Request(
         application=_application(given, own), data=_required(given, "tables", "train.tsv,dev.tsv"), columns=columns,
         model=own[MODEL], method=method, pattern=pattern, words=words, teacher=teacher,
-        parameters=_left(own, few, teacher is not None) | _length(given), training=_training(given),
+        parameters=_left(given, own, few, teacher is not None), training=_training(given),
         batch_size=given.get("micro_batch_size", 16), test_rows=10**9,
         out=_required(given, "checkpoint_dir", "the folder to write"),
         resume=given.get("resume_from_checkpoint", False),
@@ -190,9 +116,9 @@ def _training(given: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     if given.get("worker_gpu", 0) > 0 and not torch.cuda.is_available():
-        tell("--worker_gpu: there is no GPU here, the CPU computes")
+        _say("--worker_gpu: there is no GPU here, the CPU computes")
     if given.get("worker_count", 1) > 1 or given.get("worker_gpu", 1) > 1:
-        tell("several workers are started by torchrun: torchrun --nproc_per_node N -m labkit --mode=train …")
+        _say("several workers are started by torchrun: torchrun --nproc_per_node N -m labkit --mode=train …")
     names = {"random_seed": "seed", "learning_rate": "lr", "weight_decay": "weight_decay", "max_grad_norm": "clip",
              "warmup_proportion": "warmup", "gradient_accumulation_steps": "accumulate",
              "save_checkpoint_steps": "save_every"}  # fmt: skip
@@ -218,21 +144,23 @@ def _switch(own: Mapping[str, str], name: str) -> bool:
     return value.lower() == "true"
 
 
-def _left(own: Mapping[str, str], few: bool, taught: bool) -> dict[str, str]:
-    """The application's own parameters: what is neither the model, a switch, nor belongs to one that is on."""
-    taken = {MODEL, *SWITCHES, "app_name", "answer_name", "start_position_name"}
-    taken |= {*FEWSHOT} if few else set()
-    taken |= {*TAUGHT} if taught else set()
-    return {key: value for key, value in own.items() if key not in taken}
+def _left(given: Mapping[str, Any], own: Mapping[str, str], few: bool, taught: bool) -> dict[str, str]:
+    """The application's own parameters: what is neither the model, a switch, a column, nor of a switch that is on."""
+    from labkit.apps.catalogue import application
 
-
-def _length(given: Mapping[str, Any]) -> dict[str, str]:
-    """`--sequence_length` as the parameter that it is of an application that cuts its texts."""
-    from labkit.apps.catalogue import APPLICATIONS
-
-    chosen = APPLICATIONS.get(given.get("app_name", "text_classify"))
-    known = chosen is not None and "max_length" in chosen.parameters
-    return {"max_length": str(given["sequence_length"])} if known and "sequence_length" in given else {}
+    taken = {MODEL, *SWITCHES, *(FEWSHOT if few else ()), *(TAUGHT if taught else ())}
+    if given.get("app_name") == READING:
+        taken |= {"answer_name", "start_position_name", *READING_UNUSED}
+        for name in READING_UNUSED:
+            if name in own:
+                _say(f"{name} is not used: {READING_UNUSED[name]}")
+    left = {key: value for key, value in own.items() if key not in taken}
+    if "sequence_length" not in given:
+        return left
+    if few or "max_length" not in application(_application(given, own)).parameters:
+        _say("--sequence_length is not used: " + ("few-shot methods read 128 tokens" if few else "see `labkit apps`"))
+        return left
+    return {"max_length": str(given["sequence_length"])} | left
 
 
 def _few_shot(own: Mapping[str, str], columns: Any) -> tuple[str, str | None, tuple[str, ...] | None]:
@@ -307,10 +235,11 @@ def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
 def _untrained(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     """An application that needs no training, on the model that the parameters name."""
     from labkit.apps import App
-    from labkit.apps.running import Here, Request, prepared
+    from labkit.apps.request import Here, Request
+    from labkit.apps.running import prepared
 
     request = Request(application=_application(given, own), model=own[MODEL],
-                      parameters=_left(own, False, False) | _length(given))  # fmt: skip
+                      parameters=_left(given, own, False, False))  # fmt: skip
     task, base, adapted = prepared(request, Here())
     if hasattr(adapted.method, "loss"):
         raise UsageError(f"--checkpoint_dir is missing: {request.application} must be trained before it predicts")

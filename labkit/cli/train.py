@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labkit.cli.parser import command, progress, show, tell
-from labkit.config import COUNT, RATE, SEED, SOME
+from labkit.config import AMOUNT, COUNT, RATE, SEED, SOME
 from labkit.errors import UsageError
 
 HELP = """\
@@ -67,7 +67,7 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--teacher", metavar="NAME", help="learn from logits too: a column of the training table, or "
                         "a file with a line for each of its rows")  # fmt: skip
     parser.add_argument("--temperature", type=RATE, default=1.0, metavar="N", help="of the teacher (default: 1)")
-    parser.add_argument("--alpha", type=float, default=0.5, metavar="N", help="the teacher's share (default: 0.5)")
+    parser.add_argument("--alpha", type=AMOUNT, default=0.5, metavar="N", help="the teacher's share (default: 0.5)")
     for name, (kind, value, text) in NUMBERS.items():
         parser.add_argument(f"--{name}", type=kind, default=value, metavar="N", help=text)
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="(default: auto)")
@@ -112,7 +112,8 @@ def parse_parameters(pairs: list[str]) -> dict[str, str]:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from labkit.apps.running import Request, Teacher
+    from labkit.apps.request import Request
+    from labkit.apps.teaching import Teacher
 
     training = {name: getattr(arguments, name) for name in TRAINING}
     training["steps"] = arguments.steps or (None if arguments.epochs else 60)
@@ -133,7 +134,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def run(request: Any, arguments: argparse.Namespace) -> None:
     """Train as `request` says, in this process of however many, and print the row of results on rank 0."""
-    from labkit.apps.running import Here, train
+    from labkit.apps.request import Here
+    from labkit.apps.running import train
 
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     as_json = getattr(arguments, "json", False)

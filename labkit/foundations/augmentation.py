@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,17 +20,21 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import lm_logits, padding, texts_of, to_batch, usable_length
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import Described, HeadClassifier
 
 STARTS = ("Ġ", "▁")  # how byte-level and sentence-piece vocabularies mark the beginning of a word
 
 
-class Augmentation:
+class Augmentation(Described):
     """The method of data augmentation by a masked LM: an answer is a list of `expansion_rate` texts.
 
     `mask_proportion` of a text's whole words are hidden, one at least; new ones are drawn among the `likeliest`.
     `remove_blanks` takes the blanks out of the new texts, for Chinese. There is no loss: nothing is trained.
     """
+
+    described: ClassVar[dict[str, type]] = HeadClassifier.described | {
+        "expansion_rate": int, "mask_proportion": float, "remove_blanks": bool, "likeliest": int, "seed": int,
+    }  # fmt: skip
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128,
@@ -111,20 +115,6 @@ class Augmentation:
             start, end = spans[at]
             texts[text] = texts[text][:start] + word + texts[text][end:]
         return texts
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"fields": list(self.fields)} | {name: getattr(self, name) for name in PLAIN}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Augmentation:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"fields": list, **PLAIN}))
-
-
-PLAIN = {"max_length": int, "expansion_rate": int, "mask_proportion": float, "remove_blanks": bool, "likeliest": int,
-         "seed": int}  # fmt: skip
-
 
 def whole_words(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     """Which tokens are whole words of letters or digits: (vocabulary,) bool."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from labkit.foundations.encoder import (
     to_batch,
     unwrapped,
 )
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import Described
 from labkit.foundations.native import native_head
 from labkit.foundations.pretraining.shapes import IGNORE
 from labkit.lab import seeded
@@ -85,12 +85,18 @@ def _first(tokenizer: PreTrainedTokenizerBase, *names: str) -> int:
     return token
 
 
-class Generation:
+SETTINGS = ("max_encoder_length", "min_decoder_length", "max_decoder_length", "no_repeat_ngram_size", "num_beams",
+            "num_return_sequences")  # fmt: skip
+
+
+class Generation(Described):
     """The method of writing: a row's fields are read, its label, a text, is written. An answer is a list of texts, the
     best first, `num_return_sequences` of them.
 
     Lengths count tokens, special ones included; `start` is the token before the first that is written.
     """
+
+    described: ClassVar[dict[str, type]] = {"fields": list, "start": int} | dict.fromkeys(SETTINGS, int)
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, start: int, fields: Sequence[str] = ("text",), *,
@@ -177,17 +183,3 @@ class Generation:
         wanted, given = [row["label"] for row in rows], [answer[0] for answer in answers]
         same = [words_of(one) == words_of(other) for one, other in zip(wanted, given, strict=True)]
         return {**rouge(wanted, given), "exact_match": sum(same) / len(same)}
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"fields": list(self.fields)} | {name: getattr(self, name) for name in PLAIN}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Generation:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"fields": list, **PLAIN}))
-
-
-PLAIN = dict.fromkeys(
-    ("start", "max_encoder_length", "min_decoder_length", "max_decoder_length", "no_repeat_ngram_size", "num_beams",
-     "num_return_sequences"), int)  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -187,12 +187,30 @@ def _ensure_pooler(encoder: PreTrainedModel, share: bool) -> None:
         encoder.pooler_activation = nn.Tanh()
 
 
-class HeadClassifier:
+class Described:
+    """A method that is no more than its arguments: saved as their values, and made again from them."""
+
+    described: ClassVar[dict[str, type]] = {}  # argument -> its type in JSON
+
+    def describe(self) -> dict[str, Any]:
+        """What `from_description` needs, in plain JSON values."""
+        values = {name: getattr(self, name) for name in self.described}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Any:
+        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
+        return cls(tokenizer, **checked(description, cls.described))
+
+
+class HeadClassifier(Described):
     """The method of fine-tuning: the fields of a row, read as one text or a pair, and the model's own logits.
 
     Works with `EncoderClassifier` and with any `AutoModelForSequenceClassification`. `max_length` counts tokens,
     special ones included; of a pair the longer text is cut first. "[MASK]" and its like in a row are plain text.
     """
+
+    described: ClassVar[dict[str, type]] = {"fields": list, "max_length": int}
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128
@@ -234,17 +252,6 @@ class HeadClassifier:
         return F.cross_entropy(self.logits(model, batch).float(), labels_of(batch))
 
     __call__ = loss
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"fields": list(self.fields), "max_length": self.max_length}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> HeadClassifier:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        values = checked(description, {"fields": list, "max_length": int})
-        return cls(tokenizer, **values)
-
 
 def checked(description: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
     """The description, if its keys are among `kinds` and its values of those types; else UsageError."""

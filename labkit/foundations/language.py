@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import lm_logits, texts_of
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import Described, HeadClassifier
 from labkit.foundations.pretraining.causal import CausalLM
 from labkit.foundations.pretraining.masked import MaskedLM
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places
@@ -29,12 +29,14 @@ FOLDS = 7  # parts of a text, hidden one after the other
 TOGETHER = 8  # texts that a model which reads left to right scores at once: every token has its vocabulary of logits
 
 
-class LanguageModel:
+class LanguageModel(Described):
     """The method of language modelling on the text `field`; `causal` for a model that reads left to right.
 
     An answer is {"log_probability": nats of all tokens together, "tokens": how many}; the score is the perplexity of
     them all, a number from 1 on, of which *less* is better.
     """
+
+    described: ClassVar[dict[str, type]] = HeadClassifier.described | {"probability": float, "causal": bool}
 
     labelled = False  # the text itself is the answer
 
@@ -104,15 +106,3 @@ class LanguageModel:
         """`perplexity`, from 1 on: less is better."""
         tokens = sum(answer["tokens"] for answer in answers)
         return {"perplexity": math.exp(-sum(answer["log_probability"] for answer in answers) / max(tokens, 1))}
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"fields": list(self.fields)} | {name: getattr(self, name) for name in PLAIN}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"fields": list, **PLAIN}))
-
-
-PLAIN = {"max_length": int, "probability": float, "causal": bool}

@@ -7,7 +7,7 @@ spells it (`native_head(model, "sequence", labels, problem_type=…)`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import labels_of
-from labkit.foundations.heads import HeadClassifier, checked
+from labkit.foundations.heads import HeadClassifier
 
 Row = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ class MultiLabel(HeadClassifier):
 
     An answer is {"labels": the indices whose probability is above `threshold`, "probabilities": one a class}.
     """
+
+    described: ClassVar[dict[str, type]] = HeadClassifier.described | {"classes": int, "threshold": float}
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, classes: int, fields: Sequence[str] = ("text",),
@@ -72,17 +74,6 @@ class MultiLabel(HeadClassifier):
             **{name: float(value) for name, value in f1.items()},
             "exact_match": float((wanted == given).all(1).mean()),
         }
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {**super().describe(), "classes": self.classes, "threshold": self.threshold}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> MultiLabel:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"fields": list, "max_length": int, "classes": int, "threshold": float}
-        return cls(tokenizer, **checked(description, kinds))
-
 
 KINDS = ("micro", "macro")
 

@@ -12,7 +12,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError, unknown
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import goes_on, model_inputs, texts_of, unwrapped, usable_length
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import Described
 from labkit.foundations.windows import Frame, Pieces, Window, few_at_once, read_pieces, windowed
 
 LANGUAGES = ("en", "zh")
 NOTHING = {"text": "", "start": -1}  # the answer to a question without one
 
 
-class Reader:
+class Reader(Described):
     """The method of extractive reading, for `AutoModelForQuestionAnswering` and its like.
 
     `fields` name the text and the question, a row's "label" is {"text", "start"}, {"text": "", "start": -1} for no
@@ -38,6 +38,11 @@ class Reader:
     most), `max_query_length` those of a question that are read (half the room at most), `max_answer_length` those of
     an answer; the `n_best_size` best beginnings and ends are paired. With `unanswerable`, "no answer" is one.
     """
+
+    described: ClassVar[dict[str, type]] = {
+        "fields": list, "max_length": int, "doc_stride": int, "max_query_length": int, "max_answer_length": int,
+        "n_best_size": int, "unanswerable": bool, "language": str,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -158,22 +163,6 @@ class Reader:
         f1 = [max(answer_f1(one, given, self.language) for one in some) for some, given in pairs]
         exact = [max(exact_match(one, given, self.language) for one in some) for some, given in pairs]
         return {"f1": float(np.mean(f1)), "exact_match": float(np.mean(exact))}
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"fields": list(self.fields)} | {name: getattr(self, name) for name in KINDS if name != "fields"}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Reader:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, KINDS))
-
-
-KINDS = {
-    "fields": list, "max_length": int, "doc_stride": int, "max_query_length": int, "max_answer_length": int,
-    "n_best_size": int, "unanswerable": bool, "language": str,
-}  # fmt: skip
-
 
 def _tokens(pieces: Pieces, label: Mapping[str, Any]) -> tuple[int, int]:
     """First and last token of an answer; (−1, −1) for none, or one that no token stands for."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import labels_of, model_inputs, texts_of, unwrapped, usable_length
-from labkit.foundations.heads import checked
+from labkit.foundations.heads import Described
 from labkit.foundations.windows import IGNORE, Frame, few_at_once, read_pieces, windowed
 
 OUTSIDE = "O"
@@ -60,7 +60,7 @@ def _plain(tag: str) -> str:
     return OTHER.get(tag[0], tag[0]) + tag[1:] if MARKED.fullmatch(tag) else f"S-{tag}"
 
 
-class Tagger:
+class Tagger(Described):
     """The method of token classification, for `AutoModelForTokenClassification` and its like.
 
     A row's `field` holds words parted by single blanks, its "label" an index into `labels` for each. `max_length`
@@ -68,7 +68,7 @@ class Tagger:
     is no "O".
     """
 
-    named = "labels"  # what a description calls what is to be found
+    described: ClassVar[dict[str, type]] = {"labels": list, "field": str, "max_length": int}
 
     def __init__(
         self,
@@ -165,17 +165,12 @@ class Tagger:
         scores = {name: float(getattr(metrics, f"{name}_score")(told, given, zero_division=0)) for name in whole}
         return {**scores, "accuracy": float(metrics.accuracy_score(told, given))}
 
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {self.named: list(getattr(self, self.named)), "field": self.field, "max_length": self.max_length}
-
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Tagger:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        values = checked(description, {cls.named: list, "field": str, "max_length": int})
-        if cls.named not in values:
-            raise UsageError(f"a method's description: {cls.named!r} is missing")
-        return cls(tokenizer, **values)
+        """As in `Described`; UsageError too where its labels are missing."""
+        if (named := next(iter(cls.described))) not in description:
+            raise UsageError(f"a method's description: {named!r} is missing")
+        return super().from_description(description, tokenizer)
 
 
 def _cut(text: str, start: int, stop: int) -> dict[str, Any]:
@@ -189,7 +184,7 @@ class Extractor(Tagger):
     place where the text stands and no other span does. Words are cut as BERT cuts them before its word pieces.
     """
 
-    named = "types"
+    described: ClassVar[dict[str, type]] = {"types": list, "field": str, "max_length": int}
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, types: Sequence[str], field: str = "text", max_length: int = 128

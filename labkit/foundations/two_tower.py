@@ -14,7 +14,7 @@ cosines (Yang et al. 2019, additive margin softmax).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import DataError, UsageError, unknown
 from labkit.evaluation import evaluating, numbers_only
 from labkit.foundations.encoder import labels_of, mean_state, model_inputs, padding, unwrapped, with_labels
-from labkit.foundations.heads import HeadClassifier, checked
+from labkit.foundations.heads import Described, HeadClassifier
 from labkit.training.batches import to_device
 
 FITTED = 5000  # rows that decide on the threshold, at most
@@ -53,12 +53,16 @@ def contrast(firsts: Tensor, seconds: Tensor, labels: Tensor, margin: float, gam
     return F.cross_entropy(scores, wanted) if len(wanted) else cosines.sum() * 0
 
 
-class TwoTower:
+class TwoTower(Described):
     """The method of matching by two towers, for any encoder; the second of two labels is the match.
 
     The probability of a match is σ(γ (cosine − threshold)); `fitted` sets the threshold to what is most accurate on the
     training rows. `loss_type` is "hinge_loss" or "contrastive".
     """
+
+    described: ClassVar[dict[str, type]] = {
+        "fields": list, "max_length": int, "loss_type": str, "margin": float, "gamma": float, "threshold": float,
+    }  # fmt: skip
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text_a", "text_b"), max_length: int = 128,
@@ -134,19 +138,6 @@ class TwoTower:
                 cosines.append(self.vectors(model, batch).prod(1).sum(-1).cpu().numpy())
         self.threshold = best_threshold(np.concatenate(cosines), np.asarray(labels))
         return self
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {"fields": list(self.fields)} | {name: getattr(self, name) for name in PLAIN}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TwoTower:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"fields": list, **PLAIN}))
-
-
-PLAIN = {"max_length": int, "loss_type": str, "margin": float, "gamma": float, "threshold": float}
-
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     """The threshold above which "match" is most often right; the middle between the scores beside it.

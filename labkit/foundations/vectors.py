@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -12,23 +12,26 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError, unknown
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import mean_state, model_inputs, unwrapped
-from labkit.foundations.heads import HeadClassifier, checked
+from labkit.foundations.heads import Described, HeadClassifier
 
 OUTPUTS = ("pooler_output", "first_token_output", "mean", "all_hidden_outputs")
 
 
-class Vectors:
+class Vectors(Described):
     """The method of vectorization: an answer is {output: numbers} for each of `outputs` (of OUTPUTS), float32.
 
     "pooler_output", "first_token_output" and "mean" are (d,); "all_hidden_outputs" is (tokens, d), special tokens
     included, and large: name it where it is wanted. There is no loss: nothing is trained.
     """
 
+    described: ClassVar[dict[str, type]] = HeadClassifier.described | {"outputs": list}
+
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128,
         outputs: Sequence[str] = OUTPUTS[:3],
     ) -> None:  # fmt: skip
         self.reader = HeadClassifier(tokenizer, fields, max_length)
+        self.fields, self.max_length = self.reader.fields, self.reader.max_length
         for name in outputs:
             if name not in OUTPUTS:
                 raise unknown("output of vectorization", name, OUTPUTS)
@@ -61,12 +64,3 @@ class Vectors:
             {name: value[at, :length] if value.ndim == 3 else value[at] for name, value in arrays.items()}
             for at, length in enumerate(lengths)
         ]
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        return {**self.reader.describe(), "outputs": list(self.outputs)}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Vectors:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, {"fields": list, "max_length": int, "outputs": list}))

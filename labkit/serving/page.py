@@ -44,19 +44,9 @@ def _numbers(gr: Any, app: App) -> Any:
     return gr.JSON(label="prediction")
 
 
-def mark_tags(app: App, row: Row, answer: Any) -> Marked:
-    """The words of the first field, each under its tag; "O" is none."""
-    if isinstance(answer, Mapping):  # it knows what its tags mark: names of several words are one
-        return mark_spans(app, row, answer["spans"])
-    tags = [app.card.labels[tag] if isinstance(tag, int) else str(tag) for tag in answer]
-    words = row[app.card.fields[0]].split(" ")
-    return [(f"{word} ", None if tag == "O" else tag) for word, tag in zip(words, tags, strict=True)]
-
-
-def mark_spans(app: App, row: Row, answer: Any) -> Marked:
+def mark_spans(app: App, row: Row, spans: Sequence[Mapping[str, Any]]) -> Marked:
     """The first field in pieces: those of the spans, {"text", "start", "type"}, under their types, the rest bare."""
     text, at, pieces = row[app.card.fields[0]], 0, []
-    spans = [answer] if isinstance(answer, Mapping) else answer
     for span in sorted(spans, key=lambda span: span["start"]):
         if span["start"] >= at and span["text"]:  # one that overlaps an earlier one, or is no answer, is not shown
             end = span["start"] + len(span["text"])
@@ -65,33 +55,25 @@ def mark_spans(app: App, row: Row, answer: Any) -> Marked:
     return [(piece, name) for piece, name in [*pieces, (text[at:], None)] if piece]
 
 
-def _listed(app: App, row: Row, answer: Any) -> str:
-    texts = answer["labels"] if isinstance(answer, Mapping) else answer if isinstance(answer, list) else [answer]
-    named = [app.card.labels[text] if isinstance(text, int) else str(text) for text in texts]
-    return named[0] if len(named) == 1 else "\n".join(f"{place}. {text}" for place, text in enumerate(named, start=1))
+def _listed(app: App, row: Row, answer: Sequence[str]) -> str:
+    several = "\n".join(f"{place}. {text}" for place, text in enumerate(answer, start=1))
+    return answer[0] if len(answer) == 1 else several
+
+
+def _named(app: App, row: Row, answer: Mapping[str, Any]) -> str:
+    return ", ".join(app.card.labels[label] for label in answer["labels"]) or "(none of the labels)"
 
 
 VIEWS = {
     "class": View("the model says how likely each label is", _label,
                   lambda app, row, answer: app.shown(answer)["probabilities"]),
-    "classes": View("the model says which labels it has", _lines, _listed),
-    "tags": View("the model marks its words", _marked, mark_tags),
-    "span": View("the model marks the answer", _marked, mark_spans),
+    "classes": View("the model says which labels it has", _lines, _named),
+    "tags": View("the model marks its words", _marked, lambda app, row, answer: mark_spans(app, row, answer["spans"])),
+    "span": View("the model marks the answer", _marked, lambda app, row, answer: mark_spans(app, row, [answer])),
     "spans": View("the model marks what it finds", _marked, mark_spans),
     "text": View("the model writes", _lines, _listed),
     "numbers": View("the model gives numbers for it", _numbers, lambda app, row, answer: app.shown(answer)),
 }  # fmt: skip
-
-
-def view_of(app: App, answer: Any) -> View:
-    """The view for the app's kind of answer; of an app that has none, for such an answer as this."""
-    if app.view in VIEWS:
-        return VIEWS[app.view]
-    items = answer if isinstance(answer, list) else [answer]
-    if all(isinstance(item, str) for item in items):
-        return VIEWS["text"]
-    spans = all(isinstance(item, Mapping) and {"text", "start"} <= item.keys() for item in items)
-    return VIEWS["spans" if spans else "numbers"]
 
 
 def check_lengths(row: Row, where: str = "") -> None:
@@ -112,12 +94,7 @@ def build_demo(app: App, ask: Callable[[list[Row]], Sequence[Any]] | None = None
     gr, card = import_gradio(), app.card
     ask = ask or app.answers
     examples = [[row[field] for field in card.fields] for row in card.examples]
-    sample = (
-        None
-        if app.view in VIEWS
-        else app.answers([app.row(examples[0] if examples else ["a"] * len(card.fields), 1)])[0]
-    )
-    view = view_of(app, sample)
+    view = VIEWS[app.view]
 
     def answer(*texts: str) -> Any:
         with telling():

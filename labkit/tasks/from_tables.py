@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit.errors import DataError, UsageError, listed, unknown
-from labkit.tasks.labels import LabelIndex, Labels, label_name
+from labkit.tasks.answers import Cells
+from labkit.tasks.labels import Labels, label_name
 from labkit.tasks.tables import Column, Table, parse_schema, read_records, read_table
 from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
 from labkit.tasks.text import read_lines
@@ -28,30 +29,38 @@ def table_task(
     labels: Labels = None,
     unlabelled: str | None = None,
     encoding: str = "utf-8",
+    answer: str | None = "class",
+    start: str = "start",
 ) -> Task:
-    """A task from one to three tables: train, dev, test. Arguments as in `load_task`."""
+    """A task from one to three tables: train, dev, test. Arguments as in `load_task`.
+
+    `answer` is what the label's cells hold, one of `labkit.tasks.task.ANSWERS`, or None: texts alone are read. `start`
+    is the column of a span's place in the first text, where there is one.
+    """
     paths = [path.strip() for path in spec.split(",")]
     if not 1 <= len(paths) <= len(ROLES) or not all(paths):
         raise UsageError(f"table:{spec}: give one to three files, as in table:train.tsv,dev.tsv,test.tsv")
     tables = [read_table(path, schema, header, encoding) for path in paths]
-    texts = choose_fields(tables[0].columns, fields, label, str(tables[0].path))
+    told = [column for column in tables[0].columns if answer != "span" or column.name != start]
+    texts = choose_fields(told, fields, label, str(tables[0].path))
     for table in tables:
-        require(table, [*texts, label])
+        require(table, [*texts, *([label] if answer else [])])
     renamed = dict(zip(texts, field_names(texts), strict=True))
-    index = LabelIndex((row[label] for row in tables[0].rows), labels)
+    cells = Cells.of(answer, label, start, tables[0].rows, labels)
     splits = {
-        role: [_row(table, number, renamed, label, index) for number in range(len(table.rows))]
+        role: [_row(table, number, renamed, cells) for number in range(len(table.rows))]
         for role, table in zip(ROLES, tables, strict=False)
     }
     done, notes = finish_splits(splits, tuple(renamed.values()))
     task = Task(
         name=f"table:{spec}",
         fields=tuple(renamed.values()),
-        labels=index.names,
+        labels=cells.index.names if cells.index else (),
         splits=done,
         language=guess_language(done["train"], tuple(renamed.values())),
-        chance=majority(done.get("test", done["train"]), len(index.names)),
-        note=join_notes([*notes, index.note()]),
+        chance=majority(done.get("test", done["train"]), len(cells.index.names)) if answer == "class" else None,
+        note=join_notes([*notes, cells.index.note() if cells.index else ""]),
+        answer=answer or "text",
         columns=tuple(texts),
     )
     if not unlabelled:
@@ -105,12 +114,15 @@ def guess_language(rows: Sequence[Row], fields: tuple[str, ...]) -> str:
     return "zh" if sum("\u4e00" <= letter <= "\u9fff" for letter in sample) > len(sample) / 5 else "en"
 
 
-def _row(table: Table, number: int, renamed: Mapping[str, str], label: str, index: LabelIndex) -> Row:
+def _row(table: Table, number: int, renamed: Mapping[str, str], cells: Cells) -> Row:
     values = table.rows[number]
     row: Row = {new: values[old] for old, new in renamed.items()}
-    row["label"] = index.required(values[label], f"{table.path}: line {table.lines[number]}, field {label!r}")
+    first = next(iter(row))
+    if cells.kind == "tags":
+        row[first] = " ".join(row[first].split())  # words as the task parts them
+    row["label"] = cells.read(values, row[first], f"{table.path}: line {table.lines[number]}")
     for name, value in values.items():
-        if name not in renamed and name != label:
+        if name not in renamed and name != cells.label:
             row.setdefault(name, value)
     return row
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from labkit.apps.application import EXAMPLE
+from labkit.apps.catalogue import APPLICATIONS
 from labkit.apps.data import Columns, parse_labels, read_task
 from labkit.cli import main
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.tasks import Task
-from labkit.tasks.task import ANSWERS
+from labkit.tasks.task import ANSWERS, text_key
 
 SCHEMA = "text:str:1,label:str:1"
 
@@ -66,9 +70,28 @@ def test_a_bad_cell_is_named(tmp_path, answer, line, message):
         read_task(table(tmp_path, line), answer, Columns(schema=SCHEMA, labels=labels))
 
 
+def test_a_place_that_is_no_number_is_named(tmp_path):
+    schema = "text:str:1,label:str:1,start:str:1"
+    with pytest.raises(DataError, match="line 1, field 'label': its place must be a whole number, not 'two'"):
+        read_task(table(tmp_path, "an ox\tox\ttwo"), "span", Columns(schema=schema))
+
+
+def test_label_names_are_refused_where_there_are_none(tmp_path):
+    with pytest.raises(UsageError, match="label names are of classes and tags; the answers here are text"):
+        read_task(table(tmp_path, "a\tb"), "text", Columns(schema=SCHEMA, labels=("a", "b")))
+
+
+@pytest.mark.parametrize("name", ["train.tsv.gz", "train.jsonl"])
+def test_packed_tables_and_json_lines(tmp_path, name):
+    objects = '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n'
+    text = objects if "json" in name else "text\tlabel\na\tx\nb\ty\n"
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert read_task(str(tmp_path / name), "class", Columns()).labels == ("x", "y")
+
+
 def test_a_task_of_another_kind_is_refused():
     with pytest.raises(UsageError, match="its answers are of the kind 'class', 'tags' is needed"):
-        read_task("world/reviews", "tags")
+        read_task("world/reviews", "tags", Columns())
 
 
 def test_labels_of_a_list_or_a_file(tmp_path):
@@ -120,10 +143,19 @@ def test_an_example_is_written_and_read_again(tmp_path, capsys):
     assert main(["apps", "text_match", "--example", str(tmp_path / "data")]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[-1].startswith("labkit train text_match --tables ")
-    task = read_task(shown[-1].split()[-1], "class")
+    task = read_task(shown[-1].split()[-1], "class", Columns())
     assert {split: len(rows) for split, rows in task.splits.items()} == {"train": 400, "dev": 100, "test": 100}
     assert main(["apps", "text_match", "--example", str(tmp_path / "data")]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("app", APPLICATIONS.values(), ids=lambda app: app.name)
+def test_an_example_is_a_task_of_the_application_with_rows_that_all_differ(app):
+    task = app.example()
+    assert app.answer in (None, task.answer) and app.texts[0] <= len(task.fields) <= app.texts[1]
+    assert all(len(task.splits[split]) >= count for split, count in EXAMPLE.items())
+    texts = [text_key(row, task.fields) for split in EXAMPLE for row in task.splits[split]]
+    assert len(set(texts)) == len(texts) and task == app.example()
 
 
 def test_applications_are_listed_and_explained(capsys):
@@ -131,4 +163,4 @@ def test_applications_are_listed_and_explained(capsys):
     assert main(["apps", "text_match"]) == 0 and "text columns: 2" in capsys.readouterr().out
     assert main(["apps", "text_mach"]) == 2 and "did you mean 'text_match'" in capsys.readouterr().err
     with pytest.raises(LabkitError):
-        read_task("a.tsv,b.tsv,c.tsv,d.tsv", "tags")
+        read_task("a.tsv,b.tsv,c.tsv,d.tsv", "tags", Columns())

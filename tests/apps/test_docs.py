@@ -10,7 +10,7 @@ import pytest
 
 from labkit.apps.catalogue import APPLICATIONS
 from labkit.cli import main
-from labkit.tasks import load_task
+from tests.apps.reviews import write_reviews
 
 PAGE = (Path(__file__).parents[2] / "docs/apps.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
@@ -20,10 +20,8 @@ PARAGRAPHS = [part.strip().splitlines() for block in BLOCKS for part in block.sp
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where a reader would be, with tables of their own as EasyNLP's are."""
-    folder, task = tmp_path_factory.mktemp("reader"), load_task("world/reviews")
-    for split, count in (("train", 64), ("dev", 32)):
-        lines = [f"{row['text']}\t{row['label']}" for row in task.splits[split][:count]]
-        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    folder = tmp_path_factory.mktemp("reader")
+    write_reviews(folder, train=64, dev=32)
     return folder
 
 

@@ -14,9 +14,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from labkit.apps import load_app
 from labkit.apps.data import Columns
-from labkit.cli import easynlp, main
+from labkit.cli import easynlp, easynlp_options, main
 from labkit.errors import UsageError
 from labkit.tasks import load_task
+from tests.apps.reviews import write_reviews
 
 SCHEMA = "sent:str:1,label:str:1"
 MODEL = "pretrain_model_name_or_path=micro-bert-en"
@@ -24,12 +25,8 @@ MODEL = "pretrain_model_name_or_path=micro-bert-en"
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Reviews of the world without a header, as EasyNLP's tables are: (train, dev)."""
-    folder, task = tmp_path_factory.mktemp("tables"), load_task("world/reviews")
-    for split, count in (("train", 240), ("dev", 60)):
-        lines = [f"{row['text']}\t{row['label']}" for row in task.splits[split][:count]]
-        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "train.tsv", folder / "dev.tsv"
+    """Reviews of the world without a header: (train, dev)."""
+    return write_reviews(tmp_path_factory.mktemp("tables"), train=240, dev=60)
 
 
 def command(tables, out, *more, parameters=MODEL):
@@ -52,6 +49,7 @@ def test_the_seeds_command_trains_and_says_what_it_leaves_behind(trained):
     assert record["settings"]["training"]["lr"] == 1e-3 and record["settings"]["parameters"] == {"max_length": "128"}
     assert record["data"]["splits"]["train"]["rows"] == 240 and record["versions"]["torch"] == torch.__version__
     assert record["command"].startswith("labkit --mode=train")
+    assert load_app(trained).card.method["max_length"] == 128
 
 
 def test_evaluate_gives_the_same_score(trained, tables, capsys):
@@ -83,31 +81,40 @@ def test_what_does_not_apply_is_named(tables, tmp_path, capsys):
     assert load_app(tmp_path).card.method["kind"] == "cp-tuning"
 
 
-@pytest.mark.parametrize("pattern", ["sent,it was,label,.", "sent,<pseudo>,<pseudo>,label,."])
-def test_few_shot_by_its_parameters(tables, tmp_path, pattern):
-    own = f"{MODEL} enable_fewshot=True type=pet_fewshot label_desc=bad,good pattern={pattern.replace(' ', '_')}"
+@pytest.mark.parametrize(
+    ("pattern", "template"),
+    [
+        ("sent,it_was,label,.", "{text}it_was{mask}."),
+        ("sent,<pseudo>,<pseudo>,label,.", "{text}{soft*1}{soft*1}{mask}."),
+    ],
+)
+def test_few_shot_by_its_parameters(tables, tmp_path, pattern, template, capsys):
+    own = f"{MODEL} enable_fewshot=True type=pet_fewshot label_desc=bad,good pattern={pattern}"
     assert main(command(tables, tmp_path, parameters=own)) == 0
-    app = load_app(tmp_path)
-    assert app.card.method["kind"] == "pet"
-    assert app.predict("a wonderful story .")[0]["label"] in ("0", "1")
+    assert "--sequence_length is not used: few-shot methods read 128 tokens" in capsys.readouterr().err
+    method = load_app(tmp_path).card.method
+    assert method["kind"] == "pet" and method["template"] == template
+    assert method["words"] == {"0": ["bad"], "1": ["good"]}
 
 
 @pytest.mark.parametrize("file", [False, True])
-def test_distillation_from_a_column_or_a_file(trained, tables, tmp_path, file):
-    app, rows = load_app(trained), tables[0].read_text(encoding="utf-8").splitlines()
-    logits = [app.cells(one)["logits"] for one in app.answers([{"text": row.split("\t")[0]} for row in rows])]
-    table = tmp_path / "train.tsv"
-    columns = [row if file else f"{row}\t{line}" for row, line in zip(rows, logits, strict=True)]
-    table.write_text("\n".join(columns) + "\n", encoding="utf-8")
-    (tmp_path / "logits.tsv").write_text("\n".join(logits) + "\n", encoding="utf-8")
-    where = f"logits_saved_path={tmp_path / 'logits.tsv'}" if file else "logits_name=logits"
-    own = f"{MODEL} enable_distillation=True type=vanilla_kd {where} temperature=5 alpha=0.2"
-    options = command((table, table), tmp_path / "student", parameters=own)
+def test_a_student_believes_its_teacher_rather_than_wrong_labels(trained, tables, tmp_path, file):
+    """Every label of the table is the wrong one, and the teacher's share is all."""
+    app, rows = load_app(trained), [line.split("\t") for line in tables[0].read_text(encoding="utf-8").splitlines()]
+    logits = [app.cells(one)["logits"] for one in app.answers([{"text": text} for text, _ in rows])]
+    wrong = [f"{text}\t{1 - int(label)}" + ("" if file else f"\t{line}")
+             for (text, label), line in zip(rows, logits, strict=True)]  # fmt: skip
+    table, lines = tmp_path / "train.tsv", tmp_path / "logits.tsv"
+    table.write_text("\n".join(wrong) + "\n", encoding="utf-8")
+    lines.write_text("\n".join(logits) + "\n", encoding="utf-8")
+    where = f"logits_saved_path={lines}" if file else "logits_name=logits"
+    own = f"{MODEL} enable_distillation=True type=vanilla_kd {where} temperature=2 alpha=1"
+    options = command((table, table), tmp_path / "student", "--learning_rate=1e-3", parameters=own)
     if not file:
         options[3] = f"--input_schema={SCHEMA},logits:float:2"
     assert main(options) == 0
-    taught = json.loads((tmp_path / "student/train.json").read_text(encoding="utf-8"))["settings"]["teacher"]
-    assert taught["temperature"] == 5 and taught["alpha"] == 0.2
+    record = json.loads((tmp_path / "student/train.json").read_text(encoding="utf-8"))
+    assert record["settings"]["teacher"]["temperature"] == 2 and record["accuracy"] < 0.3  # of the wrong labels
 
 
 @pytest.mark.parametrize(
@@ -121,8 +128,8 @@ def test_distillation_from_a_column_or_a_file(trained, tables, tmp_path, file):
         (["--mode=train", "--use_amp=maybe"], "--use_amp: True or False is expected, not 'maybe'"),
         (["--mode=train", "--user_script=x.py"], "labkit runs no scripts"),
         (["--mode=train", "x.tsv"], "unexpected argument 'x.tsv'"),
-        (["--mode=train", "--user_defined_parameters=a"], "'a' is not key=value"),
-        (["--mode=train", "--user_defined_parameters=a=1 a=2"], "a is given twice"),
+        (["--mode=train", "--user_defined_parameters=a"], "'a': parameters are KEY=VALUE, each key once"),
+        (["--mode=train", "--user_defined_parameters=a=1 a=2"], "'a=2': parameters are KEY=VALUE, each key once"),
         (["--mode=train"], "pretrain_model_name_or_path=NAME is missing"),
         (["--mode=train", f"--user_defined_parameters={MODEL}"], "--input_schema is missing"),
         (["--mode=evaluate", f"--input_schema={SCHEMA}"], "--checkpoint_dir is missing"),
@@ -143,6 +150,8 @@ def test_it_refuses_in_one_sentence(options, message, capsys):
         ("enable_fewshot=yes", "enable_fewshot=yes: True or False is expected"),
         ("enable_fewshot=True label_desc=a,b pattern=sent,so", "the word label must stand in it once"),
         ("enable_fewshot=True label_desc=a pattern=sent,label", "1 label words for 2 labels"),
+        ("enable_distillation=True temperature=0", "temperature: must be a number above 0"),
+        ("enable_distillation=True alpha=much", "alpha: invalid float value: 'much'"),
         ("enable_distillation=True type=metakd", "unknown type of distillation 'metakd'"),
         ("enable_distillation=True", "no column 'logits' of the teacher's logits"),
         ("multi_label=1", "multi_label=1: True or False is expected"),
@@ -199,6 +208,30 @@ def test_real_tables_are_trained_scored_and_answered(real_data, tmp_path, name, 
     assert accuracy_score(labels, predicted) == pytest.approx(record["accuracy"], abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "own", "application"),
+    [("text_classify", "multi_label=True", "text_classify_multi_label"), ("text_match", "two_tower=True",
+     "text_match_two_tower"), ("text_match", "", "text_match"), ("vectorization", "", "vectorization")],
+)  # fmt: skip
+def test_switches_choose_the_application(name, own, application):
+    assert easynlp._application({"app_name": name}, easynlp.parameters(own)) == application
+
+
+def test_readings_question_comes_first_there_and_its_columns_have_names_of_their_own(tmp_path, capsys):
+    lines = ["q1\twho?\tan ox and a cat\tcat\t12", "q2\twhat?\tan ox\tox\t3"]
+    (tmp_path / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    schema = "qas_id:str:1,question_text:str:1,context_text:str:1,answer_text:str:1,begin:int:1"
+    own = "answer_name=answer_text start_position_name=begin qas_id=qas_id doc_stride=16 max_query_length=8"
+    options = ["--app_name=machine_reading_comprehension", f"--tables={tmp_path / 'train.tsv'}",
+               f"--input_schema={schema}", "--first_sequence=question_text",
+               "--second_sequence=context_text", "--epoch_num=1"]  # fmt: skip
+    out = tmp_path / "model"
+    assert main([*options, f"--checkpoint_dir={out}", f"--user_defined_parameters={MODEL} {own}"]) == 0
+    assert "qas_id is not used: name its column in --append_cols" in capsys.readouterr().err
+    card = load_app(out).card
+    assert card.columns == ("context_text", "question_text") and card.method["doc_stride"] == 16
+
+
 KEYS = some.text(alphabet="abcxyz_", min_size=1, max_size=8)
 VALUES = some.text(alphabet="ab1,=<>.，。用", min_size=1, max_size=12)
 
@@ -208,11 +241,11 @@ def test_parameters_survive_any_blank(pairs, blank):
     assert easynlp.parameters(blank.join(f"{key}={value}" for key, value in pairs.items())) == pairs
 
 
-@given(values=some.dictionaries(some.sampled_from(easynlp.TEXTS), VALUES, min_size=1), joined=some.booleans())
+@given(values=some.dictionaries(some.sampled_from(easynlp_options.TEXTS), VALUES, min_size=1), joined=some.booleans())
 def test_options_in_both_forms(values, joined):
     argv = [part for name, value in values.items()
             for part in ([f"--{name}={value}"] if joined else [f"--{name}", value])]  # fmt: skip
-    assert easynlp.parse(argv) == values
+    assert easynlp_options.parse(argv) == values
 
 
 def test_patterns_are_text_but_for_names():

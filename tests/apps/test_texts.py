@@ -119,14 +119,6 @@ def test_vectors_are_those_of_transformers_and_there_is_nothing_to_train(bert, t
         prepared(VECTORIZATION, bert, task, outputs="pooled_output")
 
 
-@pytest.mark.parametrize("app", [MULTI_LABEL, TWO_TOWER, VECTORIZATION], ids=lambda app: app.name)
-def test_an_example_is_a_small_task_whose_rows_are_all_new(app):
-    task = app.example()
-    assert {split: len(rows) for split, rows in task.splits.items()} == {"train": 400, "dev": 100, "test": 100}
-    assert app.answer in (None, task.answer) and app.texts[0] <= len(task.fields) <= app.texts[1]
-    assert task == app.example()
-
-
 @pytest.mark.real
 def test_feelings_of_goemotions(bert, real_data):
     with open(real_data / "goemotions" / "train.tsv", encoding="utf-8", newline="") as file:

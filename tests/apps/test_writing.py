@@ -107,11 +107,3 @@ def test_new_texts_ride_on_rows_whose_labels_stay(bert):
     assert DATA_AUGMENTATION.cells(["a b", "c"], ()) == {"augmented_data": "a b||c"}
     with pytest.raises(UsageError, match="'mlm_da'"):
         prepared(DATA_AUGMENTATION, bert, task, type="mlm")
-
-
-@pytest.mark.parametrize("app", [LANGUAGE_MODELING, SEQUENCE_GENERATION, DATA_AUGMENTATION], ids=lambda app: app.name)
-def test_an_example_is_a_small_task_whose_rows_are_all_new(app):
-    task = app.example()
-    assert {split: len(rows) for split, rows in task.splits.items()} == {"train": 400, "dev": 100, "test": 100}
-    texts = [row[task.fields[0]] for rows in task.splits.values() for row in rows]
-    assert len(set(texts)) == 600 and app.answer in (None, task.answer)

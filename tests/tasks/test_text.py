@@ -94,7 +94,7 @@ def test_a_pipe_a_device_and_a_giant_are_no_files_to_read(tmp_path):
     (tmp_path / "zero.tsv").symlink_to("/dev/zero")
     with open(tmp_path / "giant.tsv", "wb") as stream:
         stream.truncate(MOST_BYTES + 1)
-    for name, mend in (("pipe", "save its content as a file"), ("zero", "save its content"), ("giant", "give a part")):
+    for name, mend in (("pipe", "save its content as a file"), ("zero", "save its content"), ("giant", "cut it")):
         with pytest.raises(DataError, match=rf"{name}\.tsv: cannot be read: .*{mend}"):
             read_text(tmp_path / f"{name}.tsv")
 
