@@ -195,7 +195,7 @@ def best_rates() -> dict[tuple[str, str], float]:
 
 
 STEPS_TIMED, ROWS, TOKENS, WARM_UP = 15, 16, 64, 3
-COST_MODEL = "mini-bert-en-large"
+COST_MODEL = "mini-bert-en"
 
 
 def cost() -> None:

@@ -1,4 +1,4 @@
-"""The FewCLUE system, stage by stage, over nine tasks and five training splits.
+"""The FewCLUE system, stage by stage, over nine tasks and three training splits.
 
     python benchmarks/fewclue.py tune               rates and sizes: dev rows, other draws  -> results/fewclue_tune.json
     python benchmarks/fewclue.py world              micro-FewCLUE, mini-bert-zh            -> results/fewclue.json
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = {"tune": tune, "world": world, "less": less, "real": real, "intents": intents}
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--seeds", type=int, default=5, help="training splits, the first so many")
+    parser.add_argument("--seeds", type=int, default=3, help="training splits, the first so many")
     parser.add_argument("--data", type=Path, help="for real: the folder that holds eprstmt, bustm, …")
     parser.add_argument("--tasks", nargs="*", default=None, help="some of the tasks; their multi-task stage has all")
     parser.add_argument("--knowledge", help="a model for the stage '+ knowledge'")

@@ -57,10 +57,10 @@ def main() -> None:
     parser.add_argument("part", choices=["tune", "table", "words"])
     parser.add_argument("--backbone", choices=BACKBONES, default="bert")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="default: all")
-    parser.add_argument("--draws", type=int, default=DRAWS, help="for table: how many draws")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="for table and words: how many draws")
     options = parser.parse_args()
     if options.part == "words":
-        return words()
+        return words(options.draws)
     if options.part == "tune":
         return tune(options.backbone, options.methods)
     table(options.backbone, options.methods, options.draws)
@@ -133,13 +133,13 @@ def run(report: Report, base: Loaded, task: Task, method: str, seed: int, rate: 
 # The quality of label words
 
 
-def words() -> None:
+def words(draws: int) -> None:
     """PET and Fuzzy-PET where people chose the words well, badly, or without any meaning; CP-Tuning, which has none."""
     report, save = opened("fewshot_words", "python benchmarks/fewshot.py words")
     rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES["bert"])
     for name in WORD_TASKS:
         whole = load_task(name)
-        for draw in range(DRAWS):
+        for draw in range(draws):
             task = whole.few_shot(SHOTS, draw)
             for method in ("CP-Tuning", "CP-Tuning without MLM"):
                 one_choice(report, base, task, method, rates, draw, draw=draw)

@@ -1,6 +1,6 @@
 """Prompts on a frozen model and with four examples a class: templates, verbalizers, calibration, in-context learning.
 
-    python benchmarks/prompts.py run     every method on four tasks, five draws   -> labkit/results/prompts.json
+    python benchmarks/prompts.py run     every method on four tasks, three draws   -> labkit/results/prompts.json
     python benchmarks/prompts.py tune    how the learning rates were chosen: dev split, another seed
 
 Rows that are there already are kept, so an interrupted run goes on. Everything is scored on the first 300 test rows;
@@ -35,8 +35,8 @@ SHOTS, STEPS, BATCH, TEST, TEXTS, WORDS = 4, 60, 16, 300, 200, 6
 SHOWN, ORDERS = (1, 2, 4), 10
 # task -> (model, learning rate of PET, of label vectors drawn at random, of prototypes), by `tune`
 TASKS = {
-    "world/reviews": ("mini-bert-en", 3e-5, 3e-5, 3e-4),
-    "world/news": ("mini-bert-en", 1e-3, 3e-3, 3e-3),
+    "world/reviews": ("mini-bert-en", 3e-5, 3e-5, 3e-5),
+    "world/news": ("mini-bert-en", 3e-5, 3e-4, 3e-4),
     "world/subj": ("mini-bert-en", 1e-3, 1e-3, 1e-3),
     "world/fewclue/eprstmt": ("mini-bert-zh", 3e-5, 3e-5, 3e-5),
 }
@@ -46,7 +46,7 @@ RATES, TUNING_SEED = (3e-5, 3e-4, 1e-3, 3e-3), 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["run", "tune"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     tune() if options.part == "tune" else run(options.seeds)
 

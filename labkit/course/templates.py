@@ -39,7 +39,7 @@ lab = labkit.setup(lesson="@KEY@")
 # Everything below follows from these strings. Change one, and run all cells again.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 TASK = "world/reviews"  # @param {type:"string"}
 
 # %% [markdown]

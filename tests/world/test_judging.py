@@ -131,7 +131,7 @@ def test_judging_words_are_whole_tokens_of_one_meaning_and_common(language):
         assert set(judged[label]) <= set(words)
     closing = [opinions.get(f"verdict_{polarity}", opinions[polarity]) for polarity in reviews.POLARITY]
     assert all(set(some[:12]) <= set(words) for some in closing)
-    texts = corpus(World(), language, 2000, ["pairs", "reviews"])
+    texts = corpus(World(), language, 3000, ["pairs", "reviews"])
     tokenizer = build_tokenizer(texts, least=1)
     assert tokenizer.unk_token_id not in tokenizer.convert_tokens_to_ids(words)
     counts = Counter(token for text in texts for token in (text.split() if language == "en" else text))

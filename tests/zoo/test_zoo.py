@@ -232,14 +232,17 @@ def test_what_stands_on_a_bert_stands_on_the_shipped_albert():
             assert add_head(model, 3, pooling, seed=0)(**batch).logits.shape == (4, 3)
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+TIERS = {"micro": (2_200_000, 300), "mini": (3_100_000, 6000)}  # most bytes shipped, most seconds of one core
+
+
+@pytest.mark.parametrize("name", sorted(folder.name for folder in store.SHIPPED.iterdir()))
 def test_shipped_weights_are_the_recipes(name):
-    folder = store.SHIPPED / name
+    folder, (size, seconds) = store.SHIPPED / name, TIERS[name.partition("-")[0]]
     store.check(folder, RECIPES[name])
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_200_000
+    assert sum(file.stat().st_size for file in folder.iterdir()) < size
     facts = store.record(folder)
-    assert facts["seconds"] <= 240
-    assert facts["zero_shot"][building.PROBED[RECIPES[name].language][0]] > 0.8
+    assert facts["threads"] == 1 and facts["seconds"] <= seconds
+    assert facts["zero_shot"][building.PROBED[RECIPES[name].language][0]] > 0.7
 
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="takes minutes: CI does it, as does `labkit zoo verify`")
@@ -265,6 +268,7 @@ def test_metrics_are_measured_on_the_weights_that_are_there(tiny, monkeypatch):
     figures = store.verify("tiny", metrics=True)
     assert all(was == pytest.approx(now, abs=1e-3) for name, (was, now) in list(figures.items())[1:])
     facts = json.loads((folder / "recipe.json").read_text())
+    facts.pop("seal")
     (folder / "recipe.json").write_text(json.dumps({**facts, "held_out_loss": facts["held_out_loss"] * 1.1}))
     with pytest.raises(CheckpointError, match="measured again, its figures differ"):
         store.verify("tiny", metrics=True)

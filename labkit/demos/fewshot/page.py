@@ -104,7 +104,7 @@ def on_fill(
     return filled, kept if last is not None and list(now) == list(last) else now
 
 
-def build_demo(model: str = "micro-bert-en") -> gradio.Blocks:
+def build_demo(model: str = "mini-bert-en") -> gradio.Blocks:
     """The page: few-shot methods on any masked language model, named as in `labkit.load_model`.
 
     Each session keeps one result, for KEPT seconds, and sees no other's. Trainings run one at a time; the queue holds

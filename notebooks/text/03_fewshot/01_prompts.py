@@ -32,7 +32,7 @@ lab = labkit.setup(lesson="03/01")
 # Three strings, as always: try a hub model (`"bert-base-uncased"`), a folder, or a table of your own.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 TASK = "world/news"  # @param {type:"string"}
 SHOTS = 4  # @param {type:"integer"}
 
@@ -64,7 +64,7 @@ def in_the_blank(sentence: str, most: int = 4) -> str:
     return ", ".join(f"{word} {chance:.2f}" for word, chance in zip(words, top.values, strict=True))
 
 
-review = "we found the oven wonderful ."
+review = "we found the museum wonderful ."
 for template in (
     "{} it was [MASK] .",
     "{} the [MASK] was great .",
@@ -73,7 +73,8 @@ for template in (
     print(f"{template:<32}", in_the_blank(template.format(review)))
 
 # %% [markdown]
-# The same text, the same model, three ways to ask, and three questions: what it was like, what it was, what it is about. The
+# The same text, the same model, three ways to ask, and three questions: what it was like, what in it was great, what the text
+# is about. The
 # toolkit that this lesson follows, OpenPrompt (Ding et al. 2022), therefore takes a prompt apart into pieces that can be
 # changed one by one. Ours are the same: *template*, *verbalizer*, and a *method* that joins them to a model.
 #
@@ -133,7 +134,7 @@ from labkit.widgets import template_playground
 template_playground(
     tokenizer,
     {
-        "text": "we found the oven wonderful , and the lid was really nice . simon heated it on monday in oslo .",
+        "text": "we found the oven wonderful , and the lid was really nice . simon tried it on monday in oslo .",
         "question": "is it a good oven ?",
         "domain": "kitchen",
     },
@@ -189,7 +190,7 @@ check.cut_longest(cut_longest)
 #
 # **Structured prompts** ask every task in one form of keys and values, so that one model can serve them all. With `{meta:…}`
 # this is a matter of writing it down. **Rules** (PTR, Han et al. 2022, [*Prompt tuning with
-# rules*](https://arxiv.org/abs/2105.11259)) take a hard question apart: "is this a *positive* review *of a kitchen thing*?" is
+# rules*](https://arxiv.org/abs/2105.11259)) take a hard question apart: "is this a *positive* review *of a hotel*?" is
 # a conjunction of two small ones, each with a blank of its own, and its probability is the product of theirs. The library
 # needs nothing new for it: two blanks, and label words of two pieces.
 
@@ -199,25 +200,25 @@ from itertools import product
 from labkit.fewshot.pet import PET
 from labkit.fewshot.verbalizer import Verbalizer
 
-things = {"kitchen": "oven", "books": "plot", "phone": "screen"}
-verdicts = {"negative": "bad", "positive": "great"}
+things = {"hotels": "hotel", "phones": "phone", "books": "novel"}
+verdicts = {"negative": "terrible", "positive": "wonderful"}
 rules = {
-    f"{verdict} review, {domain}": f"{thing} {word}"  # one blank for the thing, one for the verdict
+    f"{verdict} review, {domain}": f"{word} {thing}"  # one blank for the verdict, one for the thing
     for (domain, thing), (verdict, word) in product(things.items(), verdicts.items())
 }
 conjunction = PET(
-    "{text} the {mask} was {mask} .", Verbalizer(rules, tokenizer, masks=2), tokenizer
+    "{text} all in all , a {mask} {mask} .", Verbalizer(rules, tokenizer, masks=2), tokenizer
 )
 for text in (
-    "we found the kettle wonderful .",
-    "the novel was tedious . anna read it in paris .",
-    "the ringtone was lovely .",
+    "the lobby was awful .",
+    "the battery was wonderful . anna called me on monday .",
+    "the chapter was boring . anna read it in paris .",
 ):
     (found,) = labkit.predict(model, conjunction, [{"text": text}])
     print(f"{text:<50}", list(rules)[found.argmax()], f"({found.max():.2f})")
 
 # %% [markdown]
-# Neither the domains' names nor their words "oven", "plot" and "screen" stand in these texts: the model knows what goes
+# Neither the domains' names nor their words "hotel", "phone" and "novel" stand in these texts: the model knows what goes
 # with what.
 #
 # **Coloured prompts** do the same to pictures: paint a red frame around a part of a picture and ask "in [MASK] colour"; the
@@ -228,10 +229,12 @@ for text in (
 #
 # ### One word or several
 #
-# The news of this world come in fifteen topics. With the first template and the topic's name as the word, untrained:
+# The news of this world come in fifteen topics. We ask for the topic's name, and for all the words that the task suggests;
+# once in a sentence like those in which this model has read about topics, and once in a *strange* one, which it has never
+# read. Nothing is trained:
 
 # %%
-task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
+task = labkit.load_task(TASK).limited("test", 300).few_shot(SHOTS, seed=0)
 texts = task.splits["unlabelled"][:200]  # no labels: anyone has these
 
 
@@ -241,14 +244,19 @@ def score(method):
 
 named = PET.for_task(task, tokenizer)
 several = PET.for_task(task, tokenizer, words=6, aggregate="mean")
+strange = "topic : {mask} . {text}"  # this model has never read a text that begins so
 report = labkit.Report()
-report.add("one word a label", task, score(named))
-report.add("all words that the task suggests", task, score(several))
+for way, template in {"": named.template, ", asked strangely": strange}.items():
+    report.add(f"one word a label{way}", task, score(PET(template, named.verbalizer, tokenizer)))
+    report.add(f"all of its words{way}", task, score(PET(template, several.verbalizer, tokenizer)))
 print(dict(list(several.verbalizer.words.items())[:3]), "…")
 report.table()
 
 # %% [markdown]
-# Chance is 6.7 %. A name alone asks for very little of what the model knows about sports.
+# Chance is 6.7 %. In the sentence that the model knows, the name alone goes most of the way to the ceiling, and two more words
+# per topic add nothing. Asked strangely, the same words on the same model lose more than twenty points. So the model knows
+# the topics in either case; how much of that one word brings out depends on how one asks. A user of a model seldom knows
+# what its pre-training text looked like, so in practice most templates are a little strange.
 #
 # ### Words of differing lengths
 #
@@ -292,8 +300,8 @@ for label in ("sports", "finance"):
         print(label, "→", ", ".join(candidates[label][:14]), "…", len(candidates[label]), "words")
 
 # %% [markdown]
-# Raw, such words are of little use: "ball" is written often whatever the text says, "referee" never. Three remedies, all from
-# texts without labels. **Frequency**: words that the model hardly ever writes go. **Relevance**: let $q_v$ be the
+# Raw, such words cannot be compared: some are written often whatever the text says, others hardly ever. Three remedies, all
+# from texts without labels. **Frequency**: words that the model hardly ever writes go. **Relevance**: let $q_v$ be the
 # probabilities of word $v$ over the texts, and $v_y$ the name of class $y$; a word that behaves more like the other classes'
 # names than like its own goes, that is, where
 #
@@ -342,21 +350,29 @@ check.relevance(relevance)
 # </details>
 
 # %%
-for name, settings in {
+steps = {
     "looked up, calibrated": {"share": 1.0, "least": 0.0},
     "… and relevant": {"share": 1.0},
     "… and frequent": {},
-}.items():
-    method, sifted = knowledgeable(model, named.template, candidates, tokenizer, texts, **settings)
-    report.add(name, task, score(method))
-    print(f"{name:<24}{sifted}")
+}
+for way, template in {"": named.template, ", asked strangely": strange}.items():
+    one = PET(template, named.verbalizer, tokenizer)
+    report.add(f"one word, calibrated{way}", task, score(one.calibrated(model, texts)))
+    for name, settings in steps.items():
+        method, sifted = knowledgeable(model, template, candidates, tokenizer, texts, **settings)
+        report.add(name + way, task, score(method))
+        print(f"{name + way:<40}{sifted}")
 report.table()
 
 # %% [markdown]
-# Two things to see. Words that were looked up and calibrated take the accuracy from 20 to over 50 %, without one labelled
-# text. And **sifting harms here**, though the paper needs it: its knowledge base is a web dictionary full of stray words,
-# ours is the list from which these news were written, and has none. Is it only that? Let us add stray words, about as many
-# as there are good ones, and count what the sieve keeps of either:
+# Two things to see. **Where the name had said it all, knowledge adds nothing.** Asked strangely, the words that were looked up
+# bring back more than half of what was lost, without one labelled text. Most of that comes from their number and not from
+# the calibration, as the row with one calibrated word shows: in an unfamiliar sentence each word is a noisy witness, and
+# the mean over two dozen per topic is a good one.
+#
+# And **the sieve has nothing to do**: relevance drops hardly a word, and the half that is "rare" is not missed. The paper
+# needs a sieve because its knowledge base is a web dictionary full of stray words; ours is the list from which these news
+# were written. So let us add stray words, more than there are good ones, and count what the sieve keeps of either:
 
 # %%
 import random
@@ -371,27 +387,23 @@ mixed = {
     for number, (label, some) in enumerate(candidates.items())
 }
 report = labkit.Report()
-for name, settings in {
-    "with stray words, unsifted": {"share": 1.0, "least": 0.0},
-    "with stray words, relevant": {"share": 1.0},
-}.items():
-    method, sifted = knowledgeable(model, named.template, mixed, tokenizer, texts, **settings)
-    kept = [word for some in sifted.words.values() for word in some]
-    print(
-        f"{name}: {sum(w in good for w in kept)} good words kept, {sum(w not in good for w in kept)} stray"
-    )
-    report.add(name, task, score(method))
+for way, template in {"": named.template, ", asked strangely": strange}.items():
+    for name in ("looked up, calibrated", "… and relevant"):
+        method, sifted = knowledgeable(model, template, mixed, tokenizer, texts, **steps[name])
+        kept = [word for some in sifted.words.values() for word in some]
+        print(
+            f"{name + way:<40}{sum(w in good for w in kept)} good words kept, {sum(w not in good for w in kept)} stray"
+        )
+        report.add(name + way, task, score(method))
 report.table()
 
 # %% [markdown]
-# The sieve does what it should: it drops stray words more readily than good ones. But its measure is a class's *name*, and
-# this model is right only one time in five by names alone; so many a good word falls too, and the loss is larger than the
-# gain. A model that knows the names better may sift better: try `MODEL = "bert-base-uncased"` with a task of your own.
+# STRAYTEXT
 #
 # ## 4 · Calibration
 #
-# Every prompt is biased before it has read anything. The sentences of `world/subj` state facts or opinions; asked "that is
-# [MASK]", with the words *fact* and *opinion*, the model nearly always says the same:
+# Every prompt is biased before it has read anything. Half of the sentences of `world/subj` tell a plot, which is objective,
+# half give an opinion; asked "that is [MASK]", with the words *fact* and *opinion*, the model mostly says the same:
 
 # %%
 from collections import Counter

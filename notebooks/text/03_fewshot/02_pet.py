@@ -16,7 +16,7 @@
 # **After this lesson you can**
 #
 # - write a classifier as a cloze, with a *pattern* and a *verbalizer*, and say why it needs no new weights;
-# - train it, and measure it against head fine-tuning at 1, 4 and 16 examples a class;
+# - train it, measure it against head fine-tuning at 1, 4 and 16 examples per class, and say when training helps;
 # - make it independent of one lucky choice of words (Fuzzy-PET) and of one pattern (an ensemble);
 # - let models label data for themselves and for one another (self-training, iPET), and tell when that helps.
 #
@@ -33,20 +33,24 @@ lab = labkit.setup(lesson="03/02")
 # own (`"table:train.tsv,dev.tsv,test.tsv"`), and run all cells again.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 TASK = "world/reviews"  # @param {type:"string"}
 SHOTS = 4  # @param {type:"integer"}
 
 # %% [markdown]
 # ## 1 · Eight sentences
 #
-# `few_shot` draws `SHOTS` training rows of each class. The test set stays whole, the rest of the training rows lose their
-# labels: unlabelled text is cheap, labels are not, and the second half of this lesson makes use of that.
+# `few_shot` draws `SHOTS` training rows of each class. The rest of the training rows lose their labels: unlabelled text is
+# cheap, labels are not, and the second half of this lesson makes use of that. Of the test set this page asks the first 500
+# rows, to be quick; the measured tables further down ask all 1000.
 
 # %%
+from dataclasses import replace
+
 from labkit.report import Table
 
 task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
+task = replace(task, splits={**task.splits, "test": task.splits["test"][:500]})
 rows = task.splits["train"]
 Table(("label", "review"), tuple((task.labels[row["label"]], row["text"]) for row in rows))
 
@@ -59,8 +63,10 @@ print(
 )
 
 # %% [markdown]
-# Why not 100 %? One opinion in eight contradicts its review's label, and some reviews hold only such opinions. The world
-# that made these sentences knows the best accuracy any reader can reach, so every table can show it.
+# Why not 100 %? One opinion in eight contradicts its review's label, and in some reviews such opinions are the majority. Look
+# at the first row above: a tasteful solo, a thrilling guitar, and the label is "negative". The world that made these sentences
+# knows the best accuracy that any reader can reach, so every table can show it. And not every opinion is one plain word of
+# praise or blame: "not wild at all" and "could not have been better" have to be composed from their parts.
 #
 # ## 2 · A blank instead of a head
 #
@@ -103,16 +109,20 @@ def cloze(text: str) -> torch.Tensor:
     return logits[ids].softmax(0)
 
 
-for text in ("we found the oven wonderful .", "the phone was tedious . what an ugly screen ."):
+for text in (
+    "the solo was tasteful . there was a thrilling guitar .",
+    "the phone was tedious . what an ugly screen .",
+    "the plot was far from dull . the cast was not bad at all .",
+):
     print(
-        f"{text:<46}",
+        f"{text:<58}",
         {label: round(p, 3) for label, p in zip(words, cloze(text).tolist(), strict=True)},
     )
 
 # %% [markdown]
-# Nobody has shown the model a label yet, and it has an opinion. Play with it before reading on. (The micro model trains on
-# a laptop in two minutes and knows the words of its own world only: "pancake" falls into letters, which say little. With
-# `MODEL = "bert-base-uncased"` it knows yours.)
+# Nobody has shown the model a label yet, and it has an opinion on the first two. The third praises by negation, and there it
+# is undecided. Play with it before reading on. (The model has 1.5 million parameters and knows the words of its own world
+# only: "pancake" falls into letters, which say little. With `MODEL = "bert-base-uncased"` it knows yours.)
 #
 # 1. Write a review whose two halves disagree. Which half wins? Swap their order.
 # 2. Change the pattern to `all in all it was {mask} .` and to `the book was {mask} .` Does the answer move?
@@ -192,8 +202,11 @@ print("largest difference below 1e-5:", bool((by_hand - by_labkit).abs().max() <
 #
 # PET's loss is the cross-entropy of the $N$ labelled examples, $L = -\frac{1}{N}\sum_i \log q(l_i \mid x_i)$. It changes
 # the whole model, gently: the pre-trained head is good already, and large steps would make it forget. Both methods get
-# the same rows, the same number of steps, and each its own learning rate, chosen on another task
-# (`benchmarks/pet.py --tune`).
+# the same rows, the same number of steps, and each its own learning rate, the best of several on the dev rows of eight
+# tasks (`benchmarks/fewshot.py tune`).
+#
+# **Before you run the next cell**: the untrained cloze has seen no label, PET sees eight. By how many points will PET be
+# ahead of it?
 
 # %%
 import copy
@@ -219,18 +232,27 @@ report = labkit.Report()
 report.add("cloze, untrained", task, score(model, pet))
 
 head = HeadClassifier(tokenizer, task.fields)
-report.add(
-    "fine-tune [mean]",
-    task,
-    score(trained(add_head(model, task.labels, seed=0), head, rows, 1e-3), head),
-)
-report.add("PET", task, score(trained(copy.deepcopy(model), pet, rows, 3e-5), pet))
+with_head = trained(add_head(model, task.labels, seed=0), head, rows, 3e-4)
+report.add("fine-tune [mean]", task, score(with_head, head))
+with_pet = trained(copy.deepcopy(model), pet, rows, 3e-5)
+report.add("PET", task, score(with_pet, pet))
 report.table()
 
+# %% tags=["nbval-check-output"]
+for name, some in (("untrained", model), ("trained", with_pet)):
+    answers = labkit.predict(some, pet, rows).argmax(1)
+    right = sum(int(answer) == row["label"] for answer, row in zip(answers, rows, strict=True))
+    print(f"of the eight labelled reviews, the {name} cloze gets {right} right")
+
 # %% [markdown]
-# One draw of eight sentences says little: with other sentences the head does far better or worse. So here is the same
-# experiment five times at 1, 4 and 16 examples a class (`python benchmarks/pet.py`; [its
-# rows](../../labkit/results/pet_reviews.json)). A point is the mean, a bar one standard deviation.
+# The head is at chance, and PET is not ahead of the untrained cloze but behind it. The second cell says why. This draw is an
+# unlucky one: its opinions mislead so often that the untrained cloze, which is right on most of the test set, fails on
+# most of these eight. Training made all eight right. It could do so only by learning exceptions by heart, and what it
+# learned there does not hold for other reviews.
+#
+# One draw of eight sentences says little. So here is the same experiment three times at 1, 4 and 16 examples per class
+# (`python benchmarks/pet.py`; [its rows](../../labkit/results/pet_reviews.json)). A point is the mean, a bar one standard
+# deviation.
 
 # %%
 from labkit.report import results
@@ -238,15 +260,19 @@ from labkit.report import results
 measured = results("pet_reviews")
 measured.lines(
     "shots",
-    label="labelled examples a class",
-    title="PET against a new head, world/reviews, five draws",
+    label="labelled examples per class",
+    title="PET against a new head, world/reviews, three draws",
 )
 
 # %% [markdown]
-# Look at three things. The untrained cloze, at 0, is already near the ceiling: this world's pre-training text ends many
-# reviews with a verdict, so the question is one the model has been asked before. The heads start near chance and **vary
-# wildly**: the bars are the more important half of the picture. And at 16 examples a class the difference is gone. Which
-# of the differences are more than noise? The difference between two methods is taken draw by draw:
+# Look at three things. **The best point of the picture is the untrained cloze, at 0 examples.** This world's pre-training text
+# ends many reviews with a verdict, so the question is one that the model has been asked before, thousands of times. **A few
+# examples take something away**: much of it in one draw with one example per class, where the bar is long; less and less
+# with more examples, because more rows outvote the misleading ones. **The heads hardly leave chance**, even with 16 examples
+# per class. With the labels of the whole training set a head does reach 88 to 91 % on three tasks of this kind
+# ([the world's tasks](../../docs/world.md)), so this world's polarity can be learned by a head; but not from so little.
+#
+# Which of the differences are more than noise? The difference between two methods is taken draw by draw:
 
 
 # %% tags=["nbval-check-output"]
@@ -260,10 +286,18 @@ def verdict(difference):
 
 for shots in (1, 4, 16):
     difference = measured.compare(f"PET, {shots}-shot", f"fine-tune [mean], {shots}-shot")
-    print(f"{shots:>2} examples a class: PET against the head {verdict(difference)}")
+    print(f"{shots:>2} examples per class: PET against the head {verdict(difference)}")
+
+untrained = next(row.value for row in measured.rows if row.method == "PET, zero-shot")
+clozes = [row.value for row in measured.rows if row.method.startswith("PET") and row["shots"] > 0]
+behind = sum(value < untrained for value in clozes)
+print(f"of {len(clozes)} trained clozes, {behind} are behind the untrained one")
 
 # %% [markdown]
-# The paper's figures have the same shape, on a larger scale. On AG's News, ten labelled examples *in all* give 25.0 % with a
+# So PET's lead over the head is what pre-training brought, not what eight labels taught. That is the rule for a task whose
+# question the model has already been asked; section 6 has tasks of other kinds.
+#
+# The paper has the same gap, and shows where it closes: on AG's News, ten labelled examples *in all* give 25.0 % with a
 # fine-tuned RoBERTa (large) and 87.5 % with PET; a hundred give 86.0 % and 88.3 % (Table 1).
 #
 # ## 4 · Whose words? Fuzzy-PET
@@ -425,13 +459,14 @@ check.soft_labels(soft_labels)
 from labkit.fewshot.self_training import Member, SoftTargets, with_targets
 from labkit.fewshot.self_training import soft_labels as vote
 
-members, report = [], labkit.Report()
-for number in range(len(task.patterns)):
+members, report = [Member(with_pet, pet)], labkit.Report()
+for number in range(1, len(task.patterns)):
     method = PET.for_task(task, tokenizer, pattern=number)
     members.append(Member(trained(copy.deepcopy(model), method, rows, 3e-5), method))
-    report.add(f"PET, pattern {number + 1}", task, score(members[-1].model, method))
+for number, member in enumerate(members, 1):
+    report.add(f"PET, pattern {number}", task, score(member.model, member.method))
 
-unlabelled = task.splits["unlabelled"][:1500]
+unlabelled = task.splits["unlabelled"][:600]
 targets = with_targets(unlabelled, vote(members, unlabelled, temperature=2.0))
 student = trained(add_head(model, task.labels, seed=0), SoftTargets(head), targets, 1e-3, steps=100)
 report.add("ensemble → classifier", task, score(student, head))

@@ -30,7 +30,7 @@ import labkit
 lab = labkit.setup(lesson="03/04")
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 TASK = "world/mr"  # @param {type:"string"}
 SHOTS = 16  # @param {type:"integer"}
 

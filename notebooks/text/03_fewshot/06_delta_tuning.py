@@ -33,7 +33,7 @@ lab = labkit.setup(lesson="03/06")
 # all cells again.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 TASK = "world/news"  # @param {type:"string"}
 SHOTS = 16  # @param {type:"integer"}
 
@@ -230,7 +230,7 @@ with torch.no_grad():
         tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) / 50)
 with_delta = other(**inputs).logits
 merged = merge(other)(**inputs).logits
-print("merged equals unmerged to 1e-5:", bool((merged - with_delta).abs().max() < 1e-5))
+print("merged equals unmerged to 1e-4:", torch.allclose(merged, with_delta, atol=1e-4))
 print("the keys of a plain model:     ", list(other.state_dict()) == keys)
 
 # %% [markdown]
@@ -368,7 +368,7 @@ task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
 method = HeadClassifier(tokenizer, task.fields)
 
 
-def trained(delta, lr, rows=task.splits["train"], steps=100):
+def trained(delta, lr, rows=task.splits["train"], steps=60):
     """A classifier over the frozen model with the delta; None fine-tunes everything."""
     classifier = add_head(model, task.labels, pooling="mean", seed=0)
     if delta is not None:
@@ -380,9 +380,9 @@ def trained(delta, lr, rows=task.splits["train"], steps=100):
 
 report, kept = labkit.Report(), {}
 for name, delta, lr in (
-    ("LoRA", LoRA(), 1e-2),
+    ("LoRA", LoRA(), 3e-3),
     ("BitFit", BitFit(), 1e-2),
-    ("fine-tune all", None, 1e-3),
+    ("fine-tune all", None, 3e-4),
 ):
     kept[name] = trained(delta, lr)
     value = labkit.evaluate(kept[name], method, task, "test", progress=lab.progress)[task.metric]
@@ -427,7 +427,7 @@ for name in dict.fromkeys(row.task for row in measured.rows):
 #
 # ## 5 · What they cost
 #
-# One training step of a classifier over `micro-bert-en-large` (four layers), 16 texts of 64 tokens, every method in one run,
+# One training step of a classifier over `mini-bert-en-large` (eight layers), 16 texts of 64 tokens, every method in one run,
 # taking turns (`python benchmarks/delta.py cost`). *Memory* is the most that is alive at once beyond the model itself:
 # activations, gradients, the optimizer's averages. *Time* is against fine-tuning everything, the median of ratios.
 
@@ -487,11 +487,11 @@ pet = PET.for_task(subjective, tokenizer)
 
 
 def prompted(delta, seed, lr):
-    """The language model with `delta` after 60 steps on draw number `seed`, everything else frozen."""
+    """The language model with `delta` after 40 steps on draw number `seed`, everything else frozen."""
     steered = delta.attach(copy.deepcopy(model))
     drawn = subjective.few_shot(16, seed=seed).splits["train"]
     batches = Batches(drawn, pet.collate, 16, seed=0)
-    labkit.fit(steered, pet.loss, batches, steps=60, lr=lr, progress=lab.progress)
+    labkit.fit(steered, pet.loss, batches, steps=40, lr=lr, progress=lab.progress)
     return steered
 
 
@@ -502,7 +502,16 @@ print(
 )
 
 # %%
+def measure(name, steered):
+    """Score a cloze on the test split, and note how many of its weights were trained."""
+    value = labkit.evaluate(steered, pet, subjective, "test", progress=lab.progress)
+    count = 0 if steered is model else trainable(steered)
+    report.add(name, subjective, value[subjective.metric], trainable=count)
+
+
+# %%
 report = labkit.Report()
+measure("cloze, untrained", model)
 ways = {
     "prompt, all its numbers": (Prompt(), 1e-1),
     "random subspace, k = 3": (Intrinsic(dimension=3), 1e-1),
@@ -513,11 +522,7 @@ ways = {
     ),
 }
 for name, (delta, lr) in ways.items():
-    steered = prompted(delta, 0, lr)
-    value = labkit.evaluate(steered, pet, subjective, "test", progress=lab.progress)[
-        subjective.metric
-    ]
-    report.add(name, subjective, value, trainable=trainable(steered))
+    measure(name, prompted(delta, 0, lr))
 report.table()
 
 # %% [markdown]
@@ -549,7 +554,7 @@ same = labkit.predict(fresh, method, task.splits["test"][:64]) - labkit.predict(
 print("loaded on a fresh copy, the same answers:", bool(abs(same).max() == 0))
 try:
     load_delta(
-        add_head(labkit.load_model("micro-bert-zh").model, task.labels, pooling="mean"), folder
+        add_head(labkit.load_model("mini-bert-zh").model, task.labels, pooling="mean"), folder
     )
 except LabkitError as error:
     print("on another model:", str(error).split(" (")[0])
@@ -583,15 +588,15 @@ from labkit.fewshot.delta import greedy
 
 places = [
     f"layer.{layer}.{part}"
-    for layer in (0, 1)
+    for layer in (0, 3)
     for part in ("attention.self.value", "attention.output.dense")
 ]
 some = task.splits["dev"][:200]
 
 
 def dev_score(chosen):
-    """Accuracy on 200 dev rows after 30 steps with LoRA in these places."""
-    classifier = trained(LoRA(rank=4, targets=chosen), 1e-2, steps=30)
+    """Accuracy on 200 dev rows after 20 steps with LoRA in these places."""
+    classifier = trained(LoRA(rank=4, targets=chosen), 3e-3, steps=20)
     answers = labkit.predict(classifier, method, some, progress=lab.progress).argmax(1)
     return float((answers == [row["label"] for row in some]).mean())
 
@@ -603,7 +608,7 @@ for chosen, value in found.tried:
 print("chosen:", " + ".join(found.places))
 
 # %% [markdown]
-# The scores are single runs of 30 steps: trust the order of far apart ones only. Searching for structure costs training runs,
+# The scores are single runs of 20 steps: trust the order of far apart ones only. Searching for structure costs training runs,
 # as many as there are tries, and is worth it where one structure is then used for long.
 #
 # ## Read on

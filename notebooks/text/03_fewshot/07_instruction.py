@@ -33,7 +33,7 @@ lab = labkit.setup(lesson="03/07")
 # `sentiment`, `subjectivity`, `topic`, `paraphrase` and `inference`.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 HELD_OUT = "inference"  # @param {type:"string"}
 
 # %% [markdown]
