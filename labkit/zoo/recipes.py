@@ -71,8 +71,6 @@ RECIPES: dict[str, Recipe] = {
         Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1800, **MICRO),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",
                layers=4, steps=500, lr=1e-3, warmup=0.1, seed=1, **MICRO),
-        AlbertRecipe("micro-albert-en", "en", "English ALBERT: one layer, run three times", layers=3, steps=1200,
-                     **MICRO),
     )
 }  # fmt: skip
 

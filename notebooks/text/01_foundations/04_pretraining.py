@@ -393,9 +393,10 @@ from labkit.widgets import training_curve
 training_curve(runs, smoothing=0.5, log=True)
 
 # %% [markdown]
-# Which is best? **This picture cannot say.** The losses answer different questions: naming one of 2452 words is harder
-# than saying "original" or "replaced", and ELECTRA's loss is multiplied by 50. But each must begin where a model that
-# knows nothing begins, and that can be computed: with $V$ words, at $\ln V$; with ELECTRA, at $\ln V + 50 \ln 2$.
+# Which is best? **This picture cannot say.** The losses answer different questions: naming one token of the whole
+# vocabulary is harder than saying "original" or "replaced", and ELECTRA's loss is multiplied by 50. But each must begin
+# where a model that knows nothing begins, and that can be computed: with $V$ tokens, at $\ln V$; with ELECTRA, at
+# $\ln V + 50 \ln 2$.
 
 # %% tags=["nbval-check-output"]
 ignorant = {
@@ -416,7 +417,8 @@ print(
 # What *can* be compared is what the models are good for afterwards. `benchmarks/pretraining.py` gives each objective the
 # same number of arithmetic operations (a decoder, a generator, an output layer at every token are not free), then
 # fine-tunes a fresh head on 16 examples a class. The paper's column is the GLUE score of small models of the same size and
-# compute (ELECTRA, Table 1).
+# compute (ELECTRA, Table 1). The table was measured on the first edition of the world's text, whose reviews were easier to
+# read because none of them negates what it says: compare its rows with one another, not with the tables of other lessons.
 
 # %%
 from labkit.report import results
@@ -439,13 +441,15 @@ for method in dict.fromkeys(row.method for row in downstream.rows if row.method 
     print(f"{method:<38} {side or 'no difference beyond noise'}")
 
 # %% [markdown]
-# The verdicts are those of 95 % intervals over three pre-trainings, which are wide. `own_loss` is in nats and not comparable between rows, `signal` is the share of tokens that teach, `tokens` how many were
-# read, in millions. **Read the accuracies with suspicion.** The budget is a third of what `micro-bert-en` was given, so the table says
-# who learns *first*, not who is best in the end:
+# The verdicts are those of 95 % intervals over three pre-trainings, which are wide. `own_loss` is in nats and not comparable
+# between rows, `signal` is the share of tokens that teach, `tokens` how many were read, in millions. **Read the accuracies
+# with suspicion.** The budget is about a quarter of what `micro-bert-en` is given, so the table says who learns *first*, not
+# who is best in the end:
 #
 # - **BERT's 15 %** have not yet learned which words are good and which are bad. **Hiding rare words more often** has: polar
 #   words are rare, so there are fewer questions about "the" and more about "dreadful". The course's own models are trained
-#   so.
+#   so, and half of their batches go further: they ask for words that judge, and for hardly anything else
+#   ([`selective.py`](../../labkit/foundations/pretraining/selective.py)).
 # - **GPT and PanGu-α** vary most: in two runs of three they had begun to learn it, in one not. Polarity comes suddenly, and a short
 #   budget ends just before or just after. Nearly every token teaches them; but an output layer at every token costs
 #   arithmetic, so they have read only half as much text.
@@ -472,5 +476,5 @@ parallel.table()
 #   [`causal.py`](../../labkit/foundations/pretraining/causal.py),
 #   [`electra.py`](../../labkit/foundations/pretraining/electra.py),
 #   [`spans.py`](../../labkit/foundations/pretraining/spans.py): one short file a question.
-# - Next: [PET](../03_fewshot/02_pet.ipynb) asks the blank-filling head for labels. It starts from `micro-bert-en`, which
-#   `labkit zoo build` trains with the masked objective of this lesson, rare words hidden more often.
+# - Next: [PET](../03_fewshot/02_pet.ipynb) asks the blank-filling head for labels. It starts from `mini-bert-en`, which
+#   `labkit zoo build` trains with the masked objective of this lesson, rare and judging words hidden more often.

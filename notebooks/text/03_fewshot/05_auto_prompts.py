@@ -31,7 +31,7 @@ lab = labkit.setup(lesson="03/05")
 # SUBJ asks whether a sentence states a fact or an opinion. Try another task, a folder or a hub model, and run all again.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 TASK = "world/subj"  # @param {type:"string"}
 SHOTS = 16  # @param {type:"integer"}
 
@@ -41,7 +41,8 @@ SHOTS = 16  # @param {type:"integer"}
 # `few_shot` draws 16 training rows of each class, and as many others for **dev**. The searches below look for prompts with
 # the first and choose by the second. Nothing else has a label: were the whole test set at hand, one would train on it.
 #
-# Here are prompts that a person might write, each asked without any training.
+# Here are prompts that a person might write, each asked without any training. (Of the 1000 test rows this page asks the
+# first 400, to be quick.)
 
 # %%
 from dataclasses import replace
@@ -52,12 +53,19 @@ from labkit.report import Table
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
 model.eval()
 task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
+task = replace(task, splits={**task.splits, "test": task.splits["test"][:400]})
+
+
+known = {}  # what was asked before
 
 
 def untrained(template, words, split):
     """The cloze's accuracy as it is, in per cent."""
-    method = PET.for_task(replace(task, words=words), tokenizer, str(template))
-    return 100 * labkit.evaluate(model, method, task, split, progress=False)[task.metric]
+    asked = (str(template), tuple(words.items()), split)
+    if asked not in known:
+        method = PET.for_task(replace(task, words=words), tokenizer, str(template))
+        known[asked] = 100 * labkit.evaluate(model, method, task, split, progress=False)[task.metric]
+    return known[asked]
 
 
 names = task.labels  # objective, subjective
@@ -65,7 +73,7 @@ written = [
     (task.patterns[0], ("fact", "opinion")),
     ("{text} this is a {mask} .", ("fact", "opinion")),
     ("{text} it was {mask} .", ("fact", "opinion")),
-    ("{text} that is {mask} .", ("plain", "personal")),
+    ("{text} that is my {mask} .", ("story", "opinion")),
     ("{text} that is {mask} .", ("city", "great")),
 ]
 rows = []
@@ -76,8 +84,9 @@ for template, pair in written:
 Table(("template", "words", f"dev, {len(task.splits['dev'])} rows (%)", "test (%)"), tuple(rows))
 
 # %% [markdown]
-# Five sensible attempts, and none that is better than a coin: this model has not been asked such questions in its
-# pre-training. Training helps, as in the last lesson. But is there a prompt that it understands as it is?
+# Of five attempts, only the first is clearly better than a coin, and it is far from the 91 % that the best reader would reach.
+# Three are right in exactly half of the rows: one of their two words is the likelier one after *every* sentence, so all rows
+# get the same class. Training helps, as in the last lesson. But is there a prompt that the model understands as it is?
 #
 # ## 2 · A template that fits all examples
 #
@@ -193,7 +202,7 @@ from labkit.widgets import template_search
 template_search(model, tokenizer, task)
 
 # %% [markdown]
-# Likely is not useful: a word that continues any sentence of this world, such as a name, is likely after all of them and says
+# Likely is not useful: a word that continues any sentence of this world, such as "is", is likely after all of them and says
 # nothing about facts and opinions. So generation only proposes. The library ranks the proposals of several layouts and lengths
 # by their loss on the training rows, tries the best few on dev, and keeps the hand-written prompt among them: **on dev, the
 # result is never below it**. (Gao et al. fine-tune a model for each of a hundred proposals; `steps=60` does so here, with less
@@ -202,7 +211,7 @@ template_search(model, tokenizer, task)
 # %%
 from labkit.fewshot.auto_prompt import search_template
 
-found = search_template(model, tokenizer, task)
+found = search_template(model, tokenizer, task, beam=8, rows=16)
 Table(
     ("template", "dev (%)", "test (%)"),
     tuple(
@@ -211,7 +220,8 @@ Table(
             f"{100 * one.score:.1f}",
             f"{untrained(one.template, one.words, 'test'):.1f}",
         )
-        for one in found.tried
+        for place, one in enumerate(found.tried)
+        if place < 5 or one.start
     ),
 )
 
@@ -277,7 +287,7 @@ check.rank_words(rank_words)
 from labkit.fewshot.auto_prompt import search_words
 
 chosen = search_words(model, tokenizer, task, task.patterns[0])
-shown = [*chosen.tried[:6], chosen.start]
+shown = [one for place, one in enumerate(chosen.tried) if place < 4 or one.start]
 Table(
     ("words for " + " / ".join(names), "dev (%)", "test (%)"),
     tuple(
@@ -342,7 +352,7 @@ check.first_order(first_order)
 # ```
 # </details>
 #
-# Is the approximation any good? Words are far apart, and a loss is no straight line. So we ask: 150 words at one trigger,
+# Is the approximation any good? Words are far apart, and a loss is no straight line. So we ask: 80 words at one trigger,
 # what the first order expects, and what the loss really does.
 
 # %%
@@ -354,11 +364,11 @@ from labkit.fewshot.auto_prompt.candidates import whole_words
 from labkit.report import Plot
 
 method = PET.for_task(task, tokenizer, "{text} {soft:that it is} {mask} .")
-batch = method.collate(task.splits["train"])
+batch = method.collate(task.splits["train"][:16])
 expected = first_order_scores(model, method, batch)[1]  # of the second trigger: (vocabulary,)
 
 usable = whole_words(tokenizer, len(tokenizer)).nonzero().flatten()
-picked = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(0))[:150]]
+picked = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(0))[:80]]
 places = batch["soft_mask"].nonzero().view(-1, 3, 2)[:, 1]  # (rows, 2): where it stands
 with torch.no_grad():
     base, real = float(method.loss(model, batch)), []
@@ -382,7 +392,7 @@ axes.spines[["top", "right"]].set_visible(False)
 order = np.corrcoef(x.argsort().argsort(), y.argsort().argsort())[0, 1]
 Plot(
     figure,
-    f"Scatter plot of 150 words: true change of the loss against the first-order estimate; rank correlation {order:.2f}.",
+    f"Scatter plot of 80 words: true change of the loss against the first-order estimate; rank correlation {order:.2f}.",
 )
 
 # %% tags=["nbval-check-output"]
@@ -400,7 +410,7 @@ print(
 # %%
 from labkit.fewshot.auto_prompt import search_triggers
 
-swapped = search_triggers(model, tokenizer, task)
+swapped = search_triggers(model, tokenizer, task, candidates=6, swaps=8)
 print("training loss, swap by swap:", " → ".join(f"{loss:.3f}" for loss in swapped.losses))
 Table(
     ("template", "dev (%)", "test (%)"),
@@ -410,7 +420,8 @@ Table(
             f"{100 * one.score:.1f}",
             f"{untrained(one.template, one.words, 'test'):.1f}",
         )
-        for one in [*swapped.tried[:4], swapped.start]
+        for place, one in enumerate(swapped.tried)
+        if place < 3 or one.start
     ),
 )
 
@@ -434,55 +445,78 @@ hand = PET.for_task(task, tokenizer)
 shown_to = with_demonstrations(hand, model, task.splits["train"], samples=1)
 print(tokenizer.decode(shown_to.collate(task.splits["test"][:1])["input_ids"][0]))
 
+# %%
+some = replace(task, splits={"test": task.splits["test"][:200]})
+alone, with_examples = (
+    100 * labkit.evaluate(model, method, some, "test", progress=False)[task.metric]
+    for method in (hand, shown_to)
+)
+print(f"untrained, 200 test rows: {alone:.1f} % alone, {with_examples:.1f} % after two solved examples")
+
+# %% [markdown]
+# TODO5
+
 # %% [markdown]
 # ## 6 · Measured
 #
-# Now with training: four tasks, 16 examples a class, several draws, and PET's 60 steps after every search except AutoPrompt's
-# own, which leaves the model as it is (`python benchmarks/auto_prompts.py search`). Beside it what the slides of the EasyNLP
-# team report for the same methods with RoBERTa, as a mean over eight real tasks.
+# Now with training: eight tasks, 16 examples per class, five draws, and PET's 60 steps after every search (`python
+# benchmarks/fewshot.py table`). Beside it what the slides of the EasyNLP team report for the same methods with RoBERTa, as a
+# mean over eight real tasks, whose shapes ours have.
 
 # %%
 from labkit.report import results
 
-measured = results("auto_prompts")
-slides = {
-    "PET, hand-written": 78.01,
-    "LM-BFF (auto T)": 78.42,
-    "LM-BFF (auto L)": 78.61,
-    "LM-BFF (auto T+L)": 77.06,
-}
-plain = labkit.Report(replace(row, extra={}) for row in measured.rows)  # what was found: below
-plain.bounds = measured.bounds
+slides = {"PET": 78.01, "LM-BFF (T)": 78.42, "LM-BFF (L)": 78.61, "LM-BFF (T+L)": 77.06}
+every = results("fewshot_bert")
+measured = labkit.Report(row for row in every.rows if row.method in slides)
+plain = labkit.Report(  # what was found: below
+    replace(row, trainable=None, parameters=None, extra={}) for row in measured.rows
+)
+plain.bounds = every.bounds
 plain.table(slides, source="CP-Tuning's table in the EasyNLP slides: RoBERTa, mean of eight tasks")
 
-# %%
-plain.plot(task="world/subj", title="world/subj, 16 examples a class")
+# %% [markdown]
+# The draws are the same for all methods, so the difference to PET can be taken draw by draw. A bar is its 95 % interval.
 
+# %%
+tasks = list(dict.fromkeys(row.task for row in measured.rows))
+figure = Figure(figsize=(7, 4.4), layout="constrained")
+axes, ahead, behind = figure.subplots(), 0, 0
+for number, name in enumerate(list(slides)[1:]):
+    found_by = [measured.compare(name, "PET", task=one) for one in tasks]
+    ahead, behind = ahead + sum(one.low > 0 for one in found_by), behind + sum(one.high < 0 for one in found_by)
+    middle = np.array([100 * one.difference for one in found_by])
+    reach = [100 * (one.high - one.difference) for one in found_by]
+    axes.errorbar(middle, np.arange(len(tasks)) + 0.22 * (number - 1), xerr=reach, fmt="os^"[number],
+                  color=("#0072B2", "#D55E00", "#009E73")[number], capsize=2, label=name)  # fmt: skip
+axes.axvline(0, color="#555555", ls="--", lw=1)
+axes.set_yticks(range(len(tasks)), tasks)
+axes.invert_yaxis()
+axes.set(xlabel="ahead of PET's hand-written prompt (points)", title="Searched prompts, five draws")
+axes.spines[["top", "right"]].set_visible(False)
+axes.legend(frameon=False)
+Plot(figure, f"Differences to PET with 95 % intervals, three methods on eight tasks: {ahead} above 0, {behind} below.")
 
 # %% tags=["nbval-check-output"]
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
-    points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
-        return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
-
-
-for name in dict.fromkeys(row.task for row in measured.rows):
-    print(name)
-    methods = dict.fromkeys(row.method for row in measured.rows if row.task == name)
-    for method_name in [one for one in methods if one != "PET, hand-written"]:
-        compared = measured.compare(method_name, "PET, hand-written", task=name)
-        print(f"    {method_name:<22} against PET {verdict(compared)}")
+print(f"of {3 * len(tasks)} comparisons, {ahead} are ahead of PET beyond noise and {behind} behind")
+for name in list(slides)[1:]:
+    difference = measured.compare(name, "PET")
+    clear = "beyond noise" if difference.low > 0 or difference.high < 0 else "within noise"
+    print(f"{name:<12} mean of all tasks {100 * difference.difference:+.1f} points, {clear}")
 
 # %% [markdown]
-# Three draws make wide intervals; read the table for its shape. On reviews and on news no search gains more than a point, and
-# trained demonstrations do harm. On facts against opinions and on questions with their answers, where it is hard
-# to say what one should write, a searched template is worth five points and more, and label words on top of it a little
-# again. AutoPrompt's frozen model holds its own where there are two classes; with fifteen its triggers, one set for all, are
-# far too little. (In lesson 03/04 the same searches stand in the table of eight tasks, with five draws.)
+# Begin with the means. On the average of eight tasks no search is ahead of the hand-written prompt, and chosen label words
+# are behind it by a little, beyond noise. The slides say nearly the same of real tasks: there the best of these methods and
+# the worst are 1.6 points apart. Then the figure: a searched template gains almost two points on `world/sst2`, film
+# reviews, and chosen words lose two to three on `world/qnli`, questions with their answers. All other intervals hold 0, and
+# of 24 intervals at 95 % one is expected to miss it by chance alone.
 #
-# What was found, draw by draw:
+# Two reasons. The hand-written prompts are good ones: whoever wrote them knew the sentences that this world's pre-training
+# text uses. And training makes up for a prompt: sixty steps on 32 rows teach the model what a bad template means. A
+# searched prompt is worth most where neither holds, for a task that nobody knows how to ask and a model that stays as it is.
+# (The rows of these methods stand beside all others in lesson [03/04](04_cp_tuning.ipynb).)
+#
+# What was found, in three of the draws:
 
 # %%
 Table(
@@ -490,7 +524,7 @@ Table(
     tuple(
         (row.task, str(row.seed), row.method, row["template"], row["words"])
         for row in measured.rows
-        if row["template"] and row.method != "AutoPrompt, then PET" and row.task != "world/news"
+        if row.task in ("world/subj", "world/sst2") and row.seed < 3 and row.method in ("LM-BFF (T)", "LM-BFF (L)")
     ),
 )
 
@@ -556,31 +590,24 @@ for n, m in ((9, 32), (31, 32), (31, 512)):
     )
 
 # %% [markdown]
-# And in the measurements? Dev and test scores of the winners below are both before any training, so that nothing but the choice
-# lies between them.
+# And on this page? Here are the winners of its three searches, before any training, so that nothing but the choice lies between
+# the two scores.
 
 # %%
-gaps = {}
-for row in measured.rows:
-    if row["dev"] is not None and row.method != "AutoPrompt, then PET":
-        gaps.setdefault(row.method, []).append((row["dev"], row["untrained"]))
-Table(
-    ("method", "dev of the chosen (%)", "the same on test (%)", "dev − test (points)"),
-    tuple(
-        (
-            name,
-            f"{100 * np.mean([dev for dev, _ in some]):.1f}",
-            f"{100 * np.mean([test for _, test in some]):.1f}",
-            f"{100 * np.mean([dev - test for dev, test in some]):+.1f}",
-        )
-        for name, some in gaps.items()
-    ),
-)
+winners = {
+    "hand-written": found.start,
+    "template": found.best,
+    "label words": chosen.best,
+    "triggers": swapped.best,
+}
+lines = []
+for name, one in winners.items():
+    dev, test = (untrained(one.template, one.words, split) for split in ("dev", "test"))
+    lines.append((name, f"{dev:.1f}", f"{test:.1f}", f"{dev - test:+.1f}"))
+Table(("winner of", "dev of the chosen (%)", "the same on test (%)", "dev − test (points)"), tuple(lines))
 
 # %% [markdown]
-# The hand-written prompt was not chosen by these rows, so its two scores differ by chance alone. Three remedies follow from the
-# formula: fewer candidates, more dev rows, or no choice at all but a vote among the best (LM-BFF's ensemble, 03/02's section
-# 5). And one rule: **report the test score, never the one that chose**.
+# TODO7
 #
 # ## Read on
 #

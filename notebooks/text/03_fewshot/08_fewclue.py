@@ -36,7 +36,7 @@ lab = labkit.setup(lesson="03/08")
 # (`"hfl/chinese-roberta-wwm-ext"`).
 
 # %%
-MODEL = "micro-bert-zh"  # @param {type:"string"}
+MODEL = "mini-bert-zh"  # @param {type:"string"}
 FOLDER = ""  # @param {type:"string"}
 SPLIT = 0  # @param {type:"integer"}
 
@@ -382,7 +382,7 @@ few = {
     for name, task in few.items()
 }
 system = FewClueSystem(
-    model, tokenizer, few, {"eprstmt": Rates(1e-3, 3e-5), "tnews": Rates(1e-3, 1e-3)},
+    model, tokenizer, few, {"eprstmt": Rates(3e-4, 3e-5), "tnews": Rates(1e-3, 3e-4)},
     settings=Settings(steps=30, multitask_steps=30, unlabelled=200), seed=SPLIT,
 )  # fmt: skip
 report = labkit.Report()
