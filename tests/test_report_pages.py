@@ -54,3 +54,9 @@ def test_an_unknown_table_is_one_error_with_the_nearest_name(name, capsys):
     assert main(["results", name]) == 2
     error = capsys.readouterr().err
     assert "unknown results" in error and ("landing" in error or name != "landin")
+
+
+def test_the_readme_shows_two_of_them():
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert all(page(name).table.markdown() in text for name in ("pipeline_reviews", "fewshot_bert"))
+    assert len(text.splitlines()) <= 150

@@ -89,7 +89,7 @@ Every table that this project has measured, made from its rows, one a seed, by `
 standard deviation over seeds, `n` is the number of seeds, accuracies are in per cent. `labkit results NAME` prints one.
 """
 EASYNLP = "EasyNLP article: macbert-large-zh, 325 M parameters, and pai-bert-tiny-zh, 3 M, on a task of its own"
-CP_TUNING = "CP-Tuning's authors, RoBERTa-large, mean of the eight real tasks"
+CP_TUNING = "Xu et al. 2022, RoBERTa, mean of the eight real tasks"
 
 PAGES = (
     Page("pipeline_reviews", "The pipeline on the embedded world",

@@ -288,12 +288,13 @@ for normalise in (False, True):
     )
 
 # %% [markdown]
-# By the sum it never says "very very good", whatever it reads.
+# By the sum it never says "very very good", whatever it reads. By the mean it does, if too seldom: the mean takes out the length,
+# not that one phrase is less usual than the other.
 #
 # ### Words looked up: the knowledgeable verbalizer
 #
 # Hu et al. 2022 ([*Knowledgeable prompt-tuning*](https://arxiv.org/abs/2108.02035)) take label words from a knowledge base, a
-# hundred a class rather than one. Here the base is the world's own lexicon, which knows a topic's persons, things and verbs:
+# hundred per class rather than one. Here the base is the world's own lexicon, which knows a topic's persons, things and verbs:
 
 # %%
 from labkit.fewshot.knowledgeable import knowledgeable, related_words
@@ -484,6 +485,9 @@ for name, method in {
 report.table()
 
 # %% [markdown]
+# Both help, and the mean answer helps more. The texts without content do not even agree with one another: two of them lean to
+# *objective*, as the answers to real sentences do, and "." leans the other way.
+#
 # ## 5 · Learning in context
 #
 # GPT-3 was shown a few solved examples in its prompt and solved the next, with no weight changed (Brown et al. 2020,
@@ -497,7 +501,7 @@ from labkit.report import results
 reviews = labkit.load_task("world/reviews").few_shot(SHOTS, seed=0)
 ask = PET.for_task(reviews, tokenizer)
 shown = demonstrations(reviews.splits["train"], 2, classes=2, seed=0)
-how = InContext(ask.template, ask.verbalizer, tokenizer, shown, max_length=64)
+how = InContext(ask.template, ask.verbalizer, tokenizer, shown)
 ids = how.collate([{"text": "what a splendid oven ."}])["input_ids"][0]
 print(tokenizer.decode(ids))
 
@@ -506,7 +510,7 @@ print(tokenizer.decode(ids))
 # with `gpt2` from the hub it is the experiment of the paper.
 #
 # What does *our* model make of it? It has four layers and has read texts of up to 64 tokens, none of which held solved
-# examples. It cannot have learned to learn in context, and we measure what happens to a model that has not. DRAWS draws of
+# examples. It cannot have learned to learn in context, and we measure what happens to a model that has not. Two draws of
 # demonstrations:
 
 # %%
@@ -518,17 +522,18 @@ context.bounds = measured.bounds
 context.lines(
     "shown",
     label="demonstrations before the question",
-    title="world/reviews: the cloze without any is at 87",
+    title="world/reviews: the cloze without any is at 90",
 )
 
 
 # %% tags=["nbval-check-output"]
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
+def verdict(difference, least=0.04):
+    """Whether a paired difference leaves 0 out of its 95 % interval, and is more than a dozen of the 300 test rows."""
     points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
+    if difference.low > 0 and difference.difference > least:
         return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
+    behind = difference.high < 0 and difference.difference < -least
+    return f"{points}, behind" if behind else f"{points}, no difference beyond noise"
 
 
 for name in ("world/reviews", "world/news", "world/subj", "world/fewclue/eprstmt"):
@@ -538,25 +543,32 @@ for name in ("world/reviews", "world/news", "world/subj", "world/fewclue/eprstmt
     print(f"{'':<22} calibrated against raw {verdict(mended)}")
 
 # %% [markdown]
-# A demonstration does not help here, it **harms**: two solved reviews before the question, and a model that was right nearly
-# nine times in ten is near chance. What does it answer? Look at the last demonstration, then turn the two around:
+# A demonstration does not help here, it **harms**: with two solved reviews before the question, a model that was right nine times
+# in ten is at chance. Only on the topics does calibration bring back a little. Before the next cell, make a guess: which part of
+# a demonstration does the harm, the verdict words, or the review? We put three things in front of each review: two verdicts,
+# two short solved reviews, and a story that judges nothing.
 
 # %%
-for order in (shown, shown[::-1]):
-    how = InContext(ask.template, ask.verbalizer, tokenizer, order, max_length=64)
-    given = labkit.predict(model, how, reviews.splits["test"][:200], progress=False).argmax(1)
-    words = [reviews.labels[row["label"]] for row in order]
-    shares = {name: f"{100 * (given == n).mean():.0f} %" for n, name in enumerate(reviews.labels)}
-    print(f"shown {words[0]}, then {words[1]}: answers {shares}")
+fronts = {
+    "nothing": "",
+    "two verdicts": "it was bad . it was great . ",
+    "two short solved reviews": "the lamp was awful . it was bad . the soup was lovely . it was great . ",
+    "a story": "we met on the field after lunch . the racket came from moscow on tuesday , and zoe tried it first . "
+    "ian stood near the stage . petra gave me a ticket for the opera . she told me about it . ",
+}
+for name, front in fronts.items():
+    how = PET(front + "{text} it was {mask} .", ask.verbalizer, tokenizer)
+    right = labkit.predict(model, how, some[:150]).argmax(1) == [row["label"] for row in some[:150]]
+    print(f"{name:<26}{len(tokenizer.tokenize(front)):>3} tokens before the review: {right.mean():.0%} right")
 
 # %% [markdown]
-# One answer for nearly all, whatever the review says, and the same in both orders. Zhao et al. describe in GPT-3 a bias towards
-# the *last* answer shown; this is simpler: with other reviews in front of the one in question, the model falls back on
-# one word. The text without content, asked behind the same demonstrations, shows the bias, and the division takes a
-# good part of it out again on the reviews. What comes back is what the cloze knew before; nothing suggests that anything was
-# learned from the examples.
+# It is neither. The longer the text in front, the worse the answer, and a story without any opinion does as much harm as solved
+# reviews. Most reviews have 30 to 60 tokens, and in pre-training this model never read past the 64th: with forty tokens in front,
+# the blank stands where it has never seen one. What such a model answers there is one word for nearly all, and a division
+# cannot bring back what was not read. (Large models are trained on thousands of tokens, so they have the room; that they also
+# *use* what stands there is what Brown et al. found.)
 #
-# The order matters as well. The same four demonstrations in ten orders:
+# In models that do read them, the order of the demonstrations matters as well. The same four in ten orders, here:
 
 # %%
 every = labkit.Report(row for row in measured.rows if row.method.startswith("order of four"))
@@ -564,10 +576,9 @@ every.bounds = measured.bounds
 every.plot(title="world/reviews: one set of four demonstrations, ten orders")
 
 # %% [markdown]
-# Each dot is one order. What a model answers should not depend on it, and in the paper GPT-3's accuracy on SST-2 moves between
-# chance and the best published figure by the order of four examples alone (Lu et al. 2022, [*Fantastically ordered
-# prompts*](https://arxiv.org/abs/2104.08786)). Compare the spread of the two rows before you choose one: raw, all orders may be
-# equally bad; calibrated, there is something to lose.
+# Each dot is one order. In the paper, GPT-3's accuracy on SST-2 moves between chance and the best published figure by the order of
+# four examples alone (Lu et al. 2022, [*Fantastically ordered prompts*](https://arxiv.org/abs/2104.08786)). Here all ten lie at
+# chance, raw and calibrated: an order can only matter where the examples are read.
 #
 # ## 6 · Several templates
 #
@@ -588,12 +599,15 @@ report.add("all three, calibrated", task, score(ensemble.calibrated(model, texts
 report.table()
 
 # %% [markdown]
+# These three templates are about equally good, all being sentences that the model knows, so their mean is no better than its
+# members. What an ensemble gives is insurance against a bad choice.
+#
 # ## 7 · Without words: prototypes and label vectors
 #
 # The word in the blank is chosen by the vector $h$ that the model has there. Why not use $h$ itself? Two ways, both with a few
 # labelled examples:
 #
-# - the **soft verbalizer**: a trainable vector $v_y$ a class takes the place of a word's row in the output table,
+# - the **soft verbalizer**: a trainable vector $v_y$ per class takes the place of a word's row in the output table,
 #   $q(y \mid x) = \mathrm{softmax}(h \cdot v_y + b_y)$ (as in WARP, Hambardzumyan et al. 2021). It may start from a word;
 # - the **prototypical verbalizer** (ProtoVerb, Cui et al. 2022): project $h$, pull examples of one class together and others
 #   apart, and learn a prototype $c_y$ in the middle of each class; the answer is the nearest.
@@ -618,8 +632,9 @@ print(f"prototypes of {SHOTS} examples a class: {100 * value:.1f} %")
 # %% [markdown]
 # ## 8 · All of it, measured
 #
-# Four tasks, five draws of four examples a class and of 200 texts without labels, the first 300 test rows (`python
-# benchmarks/prompts.py run`; [its rows](../../labkit/results/prompts.json)). First what trains nothing:
+# Four tasks, the first 300 test rows, and two draws of four examples per class (`python benchmarks/prompts.py run`;
+# [its rows](../../labkit/results/prompts.json)). First what trains nothing. It is the same in both draws, so its noise is that of
+# the test rows: below we call no difference one that is smaller than four points.
 
 # %%
 untrained = labkit.Report(
@@ -643,11 +658,19 @@ for name in ("world/reviews", "world/news", "world/subj", "world/fewclue/eprstmt
         print(f"    {what:<24}{verdict(measured.compare(method, base, task=name))}")
 
 # %% [markdown]
-# Read it by rows. **Calibration on texts** helps where the label words are unevenly common, on facts against opinions and on
-# the topics; reviews had no bias to take out. **Calibration on nothing** is the weaker of the two here, and on the Chinese
-# reviews it harms: to a model of 0.6 million weights "N/A" is no neutral text but one like none that it has read. If you have
-# texts of the task, without labels, use them. **Knowledge** is the largest gain of all on the topics, where a name says
-# little; where the classes are good and bad, one word says nearly all.
+# Read it by rows. **Where the words are the model's own, nothing is left to gain**: on reviews, news and the Chinese reviews one word
+# in one template is as good as any number of words, templates and calibrations. **Calibration** pays where the label words
+# are unevenly common, on facts against opinions; there the mean over real texts is better than a text without content. If
+# you have texts of the task, without labels, use them.
+#
+# **Knowledge harms on one task, and there the sieve repairs it.** A look at what was looked up for `world/subj` says why:
+
+# %% tags=["nbval-check-output"]
+print("objective →", *related_words(subj.words, subj.language)["objective"][:14], sep=", ")
+
+# %% [markdown]
+# "story", a word for a plot, is also a topic of the news, and the lexicon hands over that topic's whole list: strangers, orphans
+# and sailors. These are real stray words, such as the paper's dictionary has, and dropping them gives the points back.
 #
 # And with four examples a class to train on, where only the verbalizer differs:
 
@@ -659,10 +682,25 @@ learned.bounds = measured.bounds
 learned.table()
 
 # %% [markdown]
-# With training, the verbalizer still matters where the classes are many. On the news, vectors drawn at random must find in four
-# examples what a word brings along, and stay far behind; those that start from words are PET, and end where PET ends.
-# Prototypes need no words at all and lie between. The knowledgeable verbalizer and the ensemble of templates, which bring most
-# into the training, come out first.
+# Four examples per class teach this model nothing that it could not say before: no row is clearly ahead of the untrained cloze above,
+# and on facts against opinions the cloze with one word is worst and calibration of the frozen model as good as anything.
+# The rows differ in what they lose. **Vectors drawn at random** must find in four examples what a word brings along: on the news they
+# stay far behind, and on reviews the two draws end at opposite ends. **Prototypes** need no words and keep up, but for
+# one draw of the reviews, where they are far *below* chance. Vectors that start from words are PET, and end where PET ends.
+#
+# Below chance is worth a look. What does the untrained cloze say to the eight examples of each draw?
+
+# %% tags=["nbval-check-output"]
+for draw in (0, 1):
+    eight = labkit.load_task("world/reviews").few_shot(4, seed=draw).splits["train"]
+    says = labkit.predict(model, ask, eight, progress=False).argmax(1)
+    agrees = sum(int(answer == row["label"]) for answer, row in zip(says, eight, strict=True))
+    print(f"draw {draw}: the cloze gives {agrees} of 8 examples their label")
+
+# %% [markdown]
+# In draw 0 most of the eight are reviews that the model misreads, or whose label is wrong (some are, in this world as in others).
+# A method that has nothing but these eight takes their word for it and turns the two classes around. One that starts from the
+# words *bad* and *great* knows better than its examples. That is what a verbalizer is for when examples are few.
 #
 # ### A last way to ask: the whole text's likelihood
 #

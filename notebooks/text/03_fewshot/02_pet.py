@@ -294,8 +294,8 @@ behind = sum(value < untrained for value in clozes)
 print(f"of {len(clozes)} trained clozes, {behind} are behind the untrained one")
 
 # %% [markdown]
-# So PET's lead over the head is what pre-training brought, not what eight labels taught. That is the rule for a task whose
-# question the model has already been asked; section 6 has tasks of other kinds.
+# So PET's lead over the head is what pre-training brought, not what eight labels taught. Section 6 asks whether that is so for
+# other tasks as well.
 #
 # The paper has the same gap, and shows where it closes: on AG's News, ten labelled examples *in all* give 25.0 % with a
 # fine-tuned RoBERTa (large) and 87.5 % with PET; a hundred give 86.0 % and 88.3 % (Table 1).
@@ -325,10 +325,16 @@ for number in range(100):
     for name, count in (("one word per class", 1), ("three words per class", 3)):
         answers = blanks[:, ids[:, :count]].logsumexp(2).argmax(1)
         chosen.add(name, task, (answers == truth).float().mean().item(), seed=number)
-chosen.plot(title="Untrained cloze, random label words")
+chosen.plot(title="Untrained: random label words")
 
 # %% [markdown]
-# TODO4
+# A dot is one choice, and the large mark is their mean. On the whole it hardly matters *which* words one takes: pre-training
+# made them near synonyms in this blank, so nearly every choice comes close to "bad" and "great". But look at the two dots
+# far to the left in the lower row. In both of these choices "wrong" is among the three negative words, and it is a common word,
+# which this world uses outside of reviews, too. The three positive words beside it are rare. So "wrong" is the likelier word
+# after many reviews that praise, and they are called negative. Adding up three words does not protect from that; it only makes
+# it likelier that a common word stands on one side alone. So the words of a verbalizer should be equally common, more than
+# they should be well chosen.
 #
 # *Fuzzy-PET*, from the system with which Alibaba PAI and DAMO won the FewCLUE benchmark, gives every class several words, in
 # sets $v_1, \dots, v_K$. An example is trained with **each** set, and the answer **adds up** the probabilities of all of a
@@ -400,7 +406,11 @@ for name, method in methods.items():
 Table(("label words", "untrained (%)", "trained on eight reviews (%)"), tuple(lines))
 
 # %% [markdown]
-# TODO4b
+# The second row is the bad case on purpose: "vile" is rare and "good" is common, so the untrained cloze says "positive" every
+# time. Eight reviews mend that. Fuzzy-PET does not have the problem to begin with, because "vile" and "bad" stand in one sum.
+# After training all three are within a few points of each other, and 400 test rows cannot tell them apart: the standard error
+# of an accuracy near 87 % is 1.7 points. So on this task Fuzzy-PET is an insurance against a bad choice of words, not a gain
+# over a good one. Whether that holds for other tasks can be seen in section 6.
 #
 # ## 5 · Several patterns, one classifier
 #
@@ -468,6 +478,9 @@ voted = vote(members, asked, temperature=1.0)
 report.add("their vote", task, float(np.mean(voted.argmax(1) == truth.numpy())))
 report.table()
 
+# %% [markdown]
+# And the soft labels of four test reviews. All numbers are the probability of "positive".
+
 # %%
 four = asked[:4]
 each = [labkit.predict(member.model, member.method, four)[:, 1] for member in members]
@@ -478,7 +491,10 @@ Table(
 )
 
 # %% [markdown]
-# TODO5
+# The vote is about as good as the best of the three patterns, and one need not know which of them that is. In the second
+# review ("sensational", "not petty") the patterns disagree, so its soft label is near one half; the first review has its
+# answer from all three, and even there $T = 2$ leaves the other label a few per cent. The classifier itself needs thousands
+# of such rows and is not trained on this page; section 6 has its results.
 #
 # ## 6 · Learning from one's own answers
 #
@@ -495,8 +511,9 @@ from labkit.report import coverage
 coverage(voted, truth.tolist(), "Three patterns vote: how right are the surest?")
 
 # %% [markdown]
-# The surest third is right more often than the rest, though never always: a review whose opinions contradict its label is
-# read with full confidence, and wrongly. Pseudo-labels are good, not true.
+# The curve falls from left to right, as it should: the surest half is right clearly more often than all rows together. But it
+# leaves 100 % early. A review whose opinions contradict its label is read with full confidence, and wrongly. Pseudo-labels
+# are good, not true.
 #
 # Two more things keep it from going wrong. Rows are taken **class by class**, in the proportion of the labelled ones: else
 # the easiest class floods the training set, the next model believes in it even more, and so on. And a row is taken for the
@@ -576,7 +593,19 @@ family.table(
 )
 
 # %% [markdown]
-# TODO6
+# Read the table against its last row, the cloze that nobody trained. **PET is below it in all three columns**: what section 3
+# showed for reviews holds for news and for Chinese reviews too. Four examples per class cost a little, because the model
+# already knew the question. **What was built on PET wins most of this back.** Soft labels from three patterns, one's own
+# surest answers, generations that teach one another: all three learn from unlabelled rows too, beside which a few misleading
+# labels weigh less. iPET is the best of the trained methods in every column, as it is in the paper, and ends about where the
+# untrained cloze began. Fuzzy-PET is level with PET: the tasks' first words are good ones here. **The head** is near
+# chance on both kinds of reviews; on news it is far from chance, because topics show in single words, but far behind the
+# clozes, too.
+#
+# So what are labels good for? For a question that pre-training has hardly asked. Lesson [03/05](05_auto_prompts.ipynb) has
+# one, facts against opinions: there the untrained cloze is right in about 60 %, and PET with 16 examples per class in about
+# 80 %. Where a model knows the question already, a few labels are worth more for measuring the untrained cloze than for
+# changing it.
 #
 # What it costs: PET trains one model, the ensemble three and a classifier, iPET nine and a classifier. The classifier that
 # is served is the same in all three cases.
@@ -594,7 +623,9 @@ family.table(
 from labkit.apps import load_app, save_app
 
 save_app("artefacts/03_02_pet", members[0].model, tokenizer, members[0].method, task)
-load_app("artefacts/03_02_pet").predict("a wonderful little kitchen , and so cheap .")
+load_app("artefacts/03_02_pet").predict(
+    "i found the soup superb . she told me that the waiter was charming ."
+)
 
 # %% [markdown]
 # ## Read on

@@ -206,7 +206,7 @@ template_search(model, tokenizer, task)
 # nothing about facts and opinions. So generation only proposes. The library ranks the proposals of several layouts and lengths
 # by their loss on the training rows, tries the best few on dev, and keeps the hand-written prompt among them: **on dev, the
 # result is never below it**. (Gao et al. fine-tune a model for each of a hundred proposals; `steps=60` does so here, with less
-# patience. The default asks the untrained model.)
+# patience. The default asks the untrained model. Beam and rows are halved on this page, to be quick.)
 
 # %%
 from labkit.fewshot.auto_prompt import search_template

@@ -44,8 +44,7 @@ SPLIT = 0  # @param {type:"integer"}
 # ## 1 · Nine shapes
 #
 # A task is a folder: five small training files, each with a development file of its own, a public test set with labels, a
-# hidden one without, and unlabelled text. Five training files, because one draw of 32 sentences says little. Every
-# figure below is a mean over them.
+# hidden one without, and unlabelled text. Five training files, because one draw of 32 sentences says little.
 
 # %%
 import tempfile
@@ -90,10 +89,10 @@ Table(
 )  # fmt: skip
 
 # %% [markdown]
-# For most of them, lesson 02's PET does. Three do not fit:
+# For most of them, lesson 02's PET does. Two kinds do not fit:
 #
-# - **ocnli**: one class is called 是, another 没错: label words of one and of two characters;
-# - **csldcp, iflytek** in the real files: names of two to ten characters ("数学", "林学/林业工程");
+# - **csldcp, iflytek** in the real files: names of two to ten characters ("数学", mathematics; "林学/林业工程", forestry and
+#   its engineering);
 # - **chid**: the answers are not classes at all. Each row brings seven idioms of its own.
 #
 # `cloze_for` looks at a task and chooses. What it writes for the first row of each:
@@ -132,7 +131,8 @@ Table(
 # q(c \mid x) = \frac{e^{s(c \mid x)}}{\sum_{c'} e^{s(c' \mid x)}} ,$$
 #
 # where $p$ is the softmax over the whole vocabulary at blank $k$, and $c'$ runs over **this row's** candidates. By hand,
-# for one row:
+# for one row: "they say that Xiaohong ＿, because she often bullies old people". The answer is 胡作非为, *behaves
+# outrageously*; others are 喜气洋洋, *full of joy*, and 山清水秀, *a fine landscape*:
 
 # %%
 import torch
@@ -372,8 +372,8 @@ Table(
 )
 
 # %% [markdown]
-# A slice of it, live: two tasks, one training split, few steps. (The whole of it, nine tasks and five splits, takes about
-# forty minutes of one core.)
+# A slice of it, live: two tasks, one training split, few steps. (The whole of it, nine tasks on one split, takes about
+# twelve minutes of one core.)
 
 # %%
 few = {name: tasks[name] for name in ("eprstmt", "tnews") if name in tasks}
@@ -436,9 +436,11 @@ check.nine_task_mean(nine_task_mean)
 # ```
 # </details>
 #
-# Nine tasks, five training splits, learning rates chosen on other draws and on development rows (`python
-# benchmarks/fewclue.py tune`, then `world`; [its rows](../../labkit/results/fewclue.json)). Switch between accuracies and
-# changes. A change is taken split by split, and a ● marks one beyond two standard errors.
+# Nine tasks, one training split, learning rates chosen on other draws and on development rows (`python
+# benchmarks/fewclue.py tune`, then `world --seeds 1`; [its rows](../../labkit/results/fewclue.json)). Switch between
+# accuracies and changes. With several splits, a ● marks a change beyond two standard errors over them; one split has no
+# spread. What can be said from it: each task has 1000 test rows, so a change of less than 3 points on one task is within
+# their noise, and so is one of less than a point of the mean. How other training files would come out, it cannot say.
 
 # %%
 from labkit.report import results
@@ -450,58 +452,45 @@ ablation_table(measured, names)
 
 # %%
 labkit.Report([row for row in measured.rows if row.method in names]).plot(
-    title="Nine-task mean, five splits"
+    title="Nine-task mean, one split"
 )
 
 # %% tags=["nbval-check-output"]
-
-
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
-    points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
-        return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
+def points(after, before):
+    """The change of the nine-task mean, and whether it is more than the test rows' noise of one point."""
+    change = 100 * measured.compare(after, before).difference
+    return f"{change:+5.1f} points" + (", within noise" if abs(change) < 1 else "")
 
 
 print("nine-task mean, each stage against the one before")
 for before, after in zip(names, names[1:], strict=False):
-    print(f"    {after:<18} {verdict(measured.compare(after, before))}")
-print(f"    the whole against PET {verdict(measured.compare(names[-1], 'PET'))}")
+    print(f"    {after:<18} {points(after, before)}")
+print(f"    the whole against PET {points(names[-1], 'PET')}")
 
 # %% [markdown]
 # Read it in this order.
 #
-# 1. **The step from a head to a cloze** is the large one, and it is not a step up everywhere. Where pre-training has met the
-#    words of the answer, it is worth most: reviews +23 points, idioms +14. Headlines and paraphrases lose: for them the head
-#    reads the whole sentence, the cloze one place in it.
+# 1. **The step from a head to a cloze** is the large one, and it is not a step up everywhere. Where pre-training has taught what
+#    the task asks for, it is worth most: reviews gain 26 points, idioms 19, paraphrases 6. A head is at chance on the idioms,
+#    and near it on the reviews. Abstracts lose 5 points. For them, with 34 disciplines, a head that reads the whole text learns
+#    more from eight rows per class than a blank does. (Headlines and apps change by less than 3.)
 # 2. **Knowledge.** Its row is the row before: there is no hook yet. An ablation has to show the empty stage, too.
-# 3. **Many tasks** raise the task that is worded as they are, inference, by 7 points, and cost the ones that worked: reviews,
-#    headlines, abstracts and idioms lose 2 to 3 points each, beyond noise. The mean does not move. Two hundred further steps
-#    on one kind of question make a model of this size forget others.
-# 4. **Fuzzy-PET** helps where a class has several good words (headlines, apps) and cannot help where it has one set.
-# 5. **Self-training** raises headlines again and lowers the two tasks with the most classes: with 34 and 36 classes, answers that
-#    are right every second time are poor teachers.
-# 6. **At chance** whatever is done: pronouns. This model cannot do them with thousands of examples either, and no stage adds
+# 3. **Many tasks** change next to nothing, up or down. Only the keywords of *csl* go from chance to a little above it, and
+#    the next stage loses that again.
+# 4. **Fuzzy-PET** gives the abstracts nearly 4 points: each discipline has a second name, and the answer adds up both. Headlines
+#    and apps have such words too, and gain nothing.
+# 5. **Self-training** raises headlines, pairs, abstracts and reviews by up to 2.5 points and lowers idioms and apps: with 36 classes,
+#    answers that are right little more than every second time are poor teachers. Each of these changes is within its noise.
+# 6. **At chance** whatever is done: pronouns and keywords. A head does not learn the pronouns from all labels either, and no stage adds
 #    what a model does not have.
 #
-# So the system as a whole is ahead of plain PET on headlines, behind on abstracts and idioms, and the claim that each stage
-# raises the mean does not hold at this size. What if one stage is left out *of the whole*? A stage can be worth more, or less,
-# beside the others (`python benchmarks/fewclue.py less`).
-
-# %% tags=["nbval-check-output"]
-from labkit.fewshot.fewclue import LESS_ONE
-
-for stage in LESS_ONE:
-    print(f"{stage.name:<20} against the whole {verdict(measured.compare(stage.name, names[-1]))}")
-    print(f"{'':<20} against PET       {verdict(measured.compare(stage.name, 'PET'))}")
-
-# %% [markdown]
-# Fuzzy-PET is the stage that carries the rest: without it the system is behind. Without the many tasks it is as good, and then
-# ahead of plain PET beyond noise: Fuzzy-PET and self-training are what pays here.
+# So the cloze is what pays. The three stages on top of it that do something bring about one point together, and no stage alone
+# can be told from noise. What is left is the other way to ask: what if one stage is left out *of the whole*? A stage can be
+# worth more, or less, beside the others. You can run it, `python benchmarks/fewclue.py less --seeds 1`, in some ten minutes:
+# it adds the rows "all less multi-task" and "all less Fuzzy-PET" to the table above.
 #
 # The authors report that each idea helped, and give no figure for a single one; their score is of models with 300 million
-# and 1.5 billion parameters, this is one of half a million.
+# and 1.5 billion parameters, this is one of one and a half million.
 #
 # ## 5 · Answers for the leaderboard
 #
@@ -536,34 +525,33 @@ intents = results("fewclue_intents")
 intents.table()
 
 # %% [markdown]
-# Ninety per cent is also this task's ceiling, and nothing comes near it. The new head is best, by far: the opposite of the
-# reviews above. Why? Count the words of the answers in the 60 000 texts that this model was pre-trained on: 退款 stands there
-# 38 times, 价格 71 times, and the words of the reviews, 好 and 差 and their like, thousands of times. A cloze asks for what
-# pre-training has taught; where it has taught little, twelve words are twelve new things to learn, through the detour of a
-# vocabulary. Where the blank stands matters as well: in front of the sentence (`"{mask*2}：{text}"`) PET gains 6 to 13 points
-# on the first draw, and stays behind the head.
+# Two draws. The goal of ninety per cent is a little above what is possible here, and nothing comes near it. Among the methods that
+# read the 48 sentences and no others, the new head is ahead of PET in both draws: the opposite of the reviews above. Why? Ask
+# the cloze before any training:
+
+# %% tags=["nbval-check-output"]
+for task in (labkit.load_task("world/intents-zh"), tasks["tnews"]):
+    share = right(PET.for_task(task, tokenizer), task.splits["test"][:200])
+    print(f"{task.name.split('/')[-1]:<12}untrained cloze {share:.0%}, chance {1 / len(task.labels):.0%}")
+
+# %% [markdown]
+# A cloze asks for what pre-training has taught. Dialogues are one text in seventeen of this model's reading, and it has not learned
+# from them what a customer wants, so the twelve words are twelve new things to learn, through the detour of a vocabulary.
+#
+# What does help is **self-training**: it adds more than ten points to the cloze in both draws, and then the system is ahead of the
+# head too. There are 6 900 sentences without a label for twelve classes, and the surest answers are taken class by class.
+# Above, with 36 kinds of apps, the same stage lost.
 #
 # On real data, the same code reads ATIS, questions to an airline (`labkit.fewshot.fewclue.atis_task`). Beware of its
 # accuracy: three questions of four ask for a flight, so always answering "flight" looks good. Its metric here is macro-F1.
 #
-# ## 7 · Real files, a model that cannot read them
+# ## 7 · Real files
 #
-# Four of FewCLUE's tasks, real files, and the same micro model, which has never seen a sentence of real Chinese and knows
-# 2 179 signs. This is no score to compare with anyone's: it shows that the files load and every stage runs, and what
-# stages do for a model that brings no knowledge. (`python benchmarks/fewclue.py real --data DIR`.)
-
-# %%
-real = results("fewclue_real")
-ablation_table(real, names, "accuracy")
-
-# %% tags=["nbval-check-output"]
-on_reviews = labkit.Report([row for row in real.rows if row.task.endswith("eprstmt")])
-print(f"real reviews, PET against a new head: {verdict(on_reviews.compare('PET', names[0]))}")
-
-# %% [markdown]
-# One figure is a surprise: on real reviews the cloze is well ahead of the head, with a model whose whole Chinese is this
-# course's world. The world's polar words are real Chinese words, and some of what it learned of them holds. Head and
-# cloze reach three times chance on headlines, and on pairs of sentences both stay where guessing is.
+# The same code reads FewCLUE's published files. `python benchmarks/fewclue.py real --data DIR --seeds 1` runs every stage on
+# four of the tasks (reviews, headlines, inference, paraphrases) with the model of this lesson, which has never seen a
+# sentence of real Chinese and knows fewer than two thousand signs. That is no score to compare with anyone's: it shows that the
+# files load and every stage runs. For a score, give `MODEL` one that reads real Chinese. Before you run it, guess: on which of
+# the four can a model gain from a cloze whose whole Chinese is this course's world?
 #
 # %% [markdown]
 # ## What to read, what comes next
