@@ -58,5 +58,5 @@ def test_an_unknown_table_is_one_error_with_the_nearest_name(name, capsys):
 
 def test_the_readme_shows_two_of_them():
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert all(page(name).table.markdown() in text for name in ("pipeline_reviews", "fewshot_bert"))
+    assert all(page(name).table.markdown() in text for name in ("landing", "fewshot_bert"))
     assert len(text.splitlines()) <= 150

@@ -52,10 +52,10 @@ Things to try:
 - Press *Other examples* and *Learn* a few times: whose accuracy depends most on which examples it was given?
 - Choose *Words that say nothing*, then *Words swapped*: which methods suffer, and which do not notice?
 - Delete all examples but one a class, or give a class a wrong one.
-- Choose *Four subjects*: what does PET gain there over the cloze that it starts from, and with *Good or bad*? Whose loss is
-  still high after the last step, and how sure is it of its answers?
-- Delete the "not" of the last sentence and press *Try*. The model has read many negations: does this word turn an answer,
-  or does it only make a method less sure?
+- Choose *Four subjects*: what does PET gain there over the cloze that it starts from, and with *Good or bad*? Whose
+  loss is still high after the last step, and how sure is it of its answers?
+- Delete the "not" of the last sentence and press *Try*. The model has read many negations: does this word turn an
+  answer, or does it only make a method less sure?
 """
 
 

@@ -41,8 +41,8 @@ SUBJECTS = {
                   "i looked at the screen and called paul .")),
         ),
         "{text} in short , a good {mask} .",
-        "we sat in row nine . the actress came in late .\nthe bed was next to the balcony .\nthe waiter came with the soup .\n"
-        "the battery life was long and the app was new .",
+        "we sat in row nine . the actress came in late .\nthe bed was next to the balcony .\n"
+        "the waiter came with the soup .\nthe battery life was long and the app was new .",
     ),
     "zh": Form(
         (

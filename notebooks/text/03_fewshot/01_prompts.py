@@ -371,7 +371,7 @@ report.table()
 
 # %% [markdown]
 # Two things to see. **Where the name had said it all, knowledge adds nothing.** Asked strangely, the words that were looked up
-# bring back more than half of what was lost, without one labelled text. Most of that comes from their number and not from
+# bring back about half of what was lost, without one labelled text. Most of that comes from their number and not from
 # the calibration, as the row with one calibrated word shows: in an unfamiliar sentence each word is a noisy witness, and
 # the mean over two dozen per topic is a good one.
 #
@@ -404,9 +404,9 @@ report.table()
 
 # %% [markdown]
 # The sieve does what it should: because this model knows the names, by which a word is judged, it keeps nearly every good word
-# and drops most of the stray ones. Whether that pays is again a matter of how one asks. In the known sentence a stray word
-# does little harm, because its ratio $p(v \mid x) / \bar p(v)$ hardly moves with the text. Asked strangely, it moves more, the
-# stray words cost some points, and the sieve brings most of them back.
+# and drops most of the stray ones. Whether that pays is again a matter of how one asks. In the known sentence the stray words
+# do little harm. Asked strangely, where each good word is a weaker witness, they cost some points, and the sieve brings most
+# of these back.
 #
 # ## 4 · Calibration
 #
@@ -510,8 +510,8 @@ print(tokenizer.decode(ids))
 # with `gpt2` from the hub it is the experiment of the paper.
 #
 # What does *our* model make of it? It has four layers and has read texts of up to 64 tokens, none of which held solved
-# examples. It cannot have learned to learn in context, and we measure what happens to a model that has not. Two draws of
-# demonstrations:
+# examples. It cannot have learned to learn in context, and we measure what happens to a model that has not, with a few
+# draws of demonstrations:
 
 # %%
 measured = results("prompts")
@@ -564,8 +564,8 @@ for name, front in fronts.items():
 # %% [markdown]
 # It is neither. The longer the text in front, the worse the answer, and a story without any opinion does as much harm as solved
 # reviews. Most reviews have 30 to 60 tokens, and in pre-training this model never read past the 64th: with forty tokens in front,
-# the blank stands where it has never seen one. What such a model answers there is one word for nearly all, and a division
-# cannot bring back what was not read. (Large models are trained on thousands of tokens, so they have the room; that they also
+# the blank stands where it has never seen one. There it gives mostly one answer, whatever the review says, and a
+# division cannot bring back what was not read. (Large models are trained on thousands of tokens, so they have the room; that they also
 # *use* what stands there is what Brown et al. found.)
 #
 # In models that do read them, the order of the demonstrations matters as well. The same four in ten orders, here:
@@ -573,7 +573,7 @@ for name, front in fronts.items():
 # %%
 every = labkit.Report(row for row in measured.rows if row.method.startswith("order of four"))
 every.bounds = measured.bounds
-every.plot(title="world/reviews: one set of four demonstrations, ten orders")
+every.plot(title="Reviews: four examples, ten orders")
 
 # %% [markdown]
 # Each dot is one order. In the paper, GPT-3's accuracy on SST-2 moves between chance and the best published figure by the order of
@@ -632,8 +632,8 @@ print(f"prototypes of {SHOTS} examples a class: {100 * value:.1f} %")
 # %% [markdown]
 # ## 8 · All of it, measured
 #
-# Four tasks, the first 300 test rows, and two draws of four examples per class (`python benchmarks/prompts.py run`;
-# [its rows](../../labkit/results/prompts.json)). First what trains nothing. It is the same in both draws, so its noise is that of
+# Four tasks, the first 300 test rows, and a few draws (column n) of four examples per class (`python benchmarks/prompts.py run`;
+# [its rows](../../labkit/results/prompts.json)). First what trains nothing. It is the same in every draw, so its noise is that of
 # the test rows: below we call no difference one that is smaller than four points.
 
 # %%
@@ -666,7 +666,7 @@ for name in ("world/reviews", "world/news", "world/subj", "world/fewclue/eprstmt
 # **Knowledge harms on one task, and there the sieve repairs it.** A look at what was looked up for `world/subj` says why:
 
 # %% tags=["nbval-check-output"]
-print("objective →", *related_words(subj.words, subj.language)["objective"][:14], sep=", ")
+print("objective →", ", ".join(related_words(subj.words, subj.language)["objective"][:14]), "…")
 
 # %% [markdown]
 # "story", a word for a plot, is also a topic of the news, and the lexicon hands over that topic's whole list: strangers, orphans
@@ -682,13 +682,14 @@ learned.bounds = measured.bounds
 learned.table()
 
 # %% [markdown]
-# Four examples per class teach this model nothing that it could not say before: no row is clearly ahead of the untrained cloze above,
-# and on facts against opinions the cloze with one word is worst and calibration of the frozen model as good as anything.
-# The rows differ in what they lose. **Vectors drawn at random** must find in four examples what a word brings along: on the news they
-# stay far behind, and on reviews the two draws end at opposite ends. **Prototypes** need no words and keep up, but for
-# one draw of the reviews, where they are far *below* chance. Vectors that start from words are PET, and end where PET ends.
+# Four examples per class teach this model nothing that it could not say before: on no task is a row clearly ahead of the best
+# untrained rows above. On facts against opinions one word is the worst choice even with training, and vectors and prototypes,
+# which need not say *fact*, come to where calibration was without it. Elsewhere the rows differ in what they lose.
+# **Vectors drawn at random** must find in four examples what a word brings along: on the news they stay far behind, and on reviews
+# they can end below chance. **Prototypes** need no words and keep up, but for one draw of the English reviews, where they are far
+# *below* chance too. Vectors that start from words are PET, and end where PET ends.
 #
-# Below chance is worth a look. What does the untrained cloze say to the eight examples of each draw?
+# Below chance is worth a look. What does the untrained cloze say to the eight examples of the first two draws?
 
 # %% tags=["nbval-check-output"]
 for draw in (0, 1):

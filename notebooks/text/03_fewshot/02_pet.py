@@ -603,8 +603,8 @@ family.table(
 # clozes, too.
 #
 # So what are labels good for? For a question that pre-training has hardly asked. Lesson [03/05](05_auto_prompts.ipynb) has
-# one, facts against opinions: there the untrained cloze is right in about 60 %, and PET with 16 examples per class in about
-# 80 %. Where a model knows the question already, a few labels are worth more for measuring the untrained cloze than for
+# one, facts against opinions: there its hand-written cloze is right in about 60 % untrained, and in about 80 % after training
+# on 16 examples per class. Where a model knows the question already, a few labels are worth more for measuring the untrained cloze than for
 # changing it.
 #
 # What it costs: PET trains one model, the ensemble three and a classifier, iPET nine and a classifier. The classifier that

@@ -282,10 +282,10 @@ for name, vectors in (
     print(f"{name:<18} cosine to the nearest word:", [round(one.nearest[0][1], 2) for one in found])
 
 # %% [markdown]
-# Within a few steps the vectors leave the words where they started, and they come close to no other: their nearest words are
-# hardly nearer than those of directions drawn at random. So do not read the neighbours as a hidden sentence. The prompt
-# has gone where no word is, which is the very thing that a template cannot do. (Lester et al. found clusters of related words
-# around prompts of T5, but no instruction that a person could read, §7.)
+# In fifty steps the vectors leave the words where they started, and they come close to no other: their nearest words have a
+# cosine of about a third, where those of directions drawn at random have a fifth. So do not read the neighbours as a hidden
+# sentence. The prompt has gone where no word is, which is the very thing that a template cannot do. (Lester et al. found clusters
+# of related words around prompts of T5, but no instruction that a person could read, §7.)
 #
 # ## 4 · Prefix tuning: a say in every layer
 #
@@ -380,7 +380,8 @@ measure("label vectors alone", trained(alone.attach(copy.deepcopy(model)), alone
 report.table()
 
 # %% [markdown]
-# One draw of one task says little. Section 7 has eight tasks and five draws.
+# Class vectors alone, 320 numbers, do as well in this draw as with the soft template. But one draw of one task says little.
+# Section 7 has eight tasks and five draws.
 
 # %% [markdown]
 # ### Your turn: what trains?
@@ -504,10 +505,10 @@ for method in ("WARP", "P-tuning"):
 # another order: with RoBERTa, WARP comes last, behind fine-tuning. A likely reason is where the training starts: our model has
 # read this world's text and nothing else, so the label words are close to right before the first step.
 #
-# **The BiLSTM does harm here.** P-tuning is behind PET on every task, and its draws are far apart (a loss of twelve points that
-# is not beyond noise says so). Section 2 has the reason: without the network it starts where PET does, bit for bit; with it, the
-# template starts as random vectors, and a few examples have to teach the model to read them. (In the paper's table P-tuning and PET are level with RoBERTa, and PET is
-# ahead by two points with ALBERT.)
+# **P-tuning, with its BiLSTM, is behind PET on every task**, and its draws are far apart (a loss of twelve points that is not
+# beyond noise says so). Section 2 suggests a reason: without the network it starts where PET does, bit for bit; with it, the
+# template starts as random vectors, and a few examples have to teach the model to read them. (In the paper's table P-tuning and
+# PET are level with RoBERTa, and PET is ahead by two points with ALBERT.)
 #
 # **Fifteen topics.** What can a frozen model learn, and which part of the prompt learns it? Here are news in fifteen topics: the
 # cloze as it is, sixteen trained vectors before the text, and WARP, each on **its own** training rows and on the test set:
@@ -531,7 +532,15 @@ for name, (one, method, lr) in frozen.items():
     print(f"{name:<19} train {100 * found[0]:.0f} %, test {100 * found[1]:.0f} %")
 
 # %% [markdown]
-@@NEWS@@
+# The untrained cloze is right in nearly four of five test texts, so there is little that a prompt has to teach. The sixteen
+# vectors do learn their 240 training rows, but on the test set they are no better than nothing: 2,560 free numbers fit the rows
+# and not the topics. WARP learns nearly all of its rows by heart, and the two points that it gains may be noise. So it is not
+# the freezing that limits a method here. A frozen model *can* be steered; what 16 examples per class do not give is a direction
+# that also holds for other texts.
+#
+# **What the papers found on large models.** On SuperGLUE, Lester et al. saw prompt tuning far behind for the small T5, and level
+# with model tuning when models have billions of weights, where five tokens are 20,480 numbers beside eleven billion. Look at the
+# first line of the last cell before you praise a prompt: it asks for what is there, and in a larger model there is more.
 #
 # ## 8 · Keep the result
 #
@@ -544,7 +553,7 @@ from labkit.fewshot.soft_tokens import fold_soft_tokens
 
 folded = fold_soft_tokens(soft_model)
 save_app("artefacts/03_03_p_tuning", folded, tokenizer, p_tuning, task)
-load_app("artefacts/03_03_p_tuning").predict("the actor walked to the station on monday .")
+load_app("artefacts/03_03_p_tuning").predict("one night a nervous pilot steals a map near cairo .")
 
 # %% [markdown]
 # ## Read on

@@ -547,7 +547,7 @@ bert = plain("fewshot_bert")
 bert.plot(reference=PAPER, title="Mean of eight tasks, 16 shots")
 
 # %% [markdown]
-# In the paper CP-Tuning is first. Here it is not: PET is ahead, and so are the searched templates of LM-BFF. Where is the
+# In the paper CP-Tuning is first. Here it is not: PET, the searched templates of LM-BFF and WARP are ahead. Where is the
 # difference? Look at the kinds of task apart (the last column counts the three kinds alike):
 
 # %%
@@ -581,11 +581,11 @@ for kind in KINDS:
               f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]")  # fmt: skip
 
 # %% [markdown]
-# On the reviews CP-Tuning does what it promises. Without a word or a question of the task it is as good as PET, about twenty
-# points above fine-tuning, and without its MLM term the draws differ least of all methods. On the pairs it is far behind PET,
-# and no better than fine-tuning a head. The paper reports the opposite: its lead over PET is larger on MRPC, QQP and QNLI (6.4,
-# 3.2 and 4.8 points) than on SST-2 and MR (1.3 and 2.3). So something about pairs is different here, and the next cells
-# find out what. Before that, two remarks on the table:
+# On the reviews CP-Tuning does what it promises. Without a word or a question of the task it is as good as PET, fifteen
+# points and more above fine-tuning, and without its MLM term the draws differ least of all methods. On the pairs it is far
+# behind PET, and no better than fine-tuning a head. The paper reports the opposite: its lead over PET is 4.0 points on the four
+# tasks of pairs and 2.7 on the three of reviews. So something about pairs is different here, and the next cells find out
+# what. Before that, two remarks on the table:
 #
 # - Some methods depend on the draw. The [CLS] head and P-tuning have standard deviations above ten points on reviews,
 #   because on some draws they stay near guessing. P-tuning starts from the output of a new LSTM; WARP, which also trains
@@ -596,7 +596,7 @@ for kind in KINDS:
 # ### Is it the words, or the question?
 #
 # CP-Tuning takes *two* things from PET: the words of the classes, and the question. PET's pattern for `world/mrpc` ends with
-# "do they say the same ? [MASK]", the universal template with "it is [MASK]". Which of the two losses costs so much on pairs?
+# "do they say the same ? [MASK]", the universal template with "it is [MASK]". Which of the two is missed so much on pairs?
 #
 # It can be seen without any training. The cloze has the question and the words. The nearest neighbours under "it is" have
 # neither. The nearest neighbours **at PET's blank** have the question and no words: the rule of section 1, with PET's pattern
@@ -627,11 +627,12 @@ Table(
 )
 
 # %% [markdown]
-# On the pair tasks "it is [MASK]" leaves little in the blank: the neighbours are between guessing and the cloze, mostly nearer to
-# guessing. Behind PET's question the same rule is much better, although no "yes" and no "no" takes part in it. So on pairs it
-# is above all the **question** that counts. This model learned to compare two texts where its pre-training asked for it, in a
-# blank behind a question; without one it has no reason to compare, and its blank does not hold the result. On the reviews
-# the blank holds the polarity under either template.
+# On all four pair tasks the neighbours under "it is" are nearer to guessing than to the cloze. Behind PET's question the same
+# rule gains five to thirteen points, although no "yes" and no "no" takes part in it. So on pairs it is not only the words that
+# count: the **question** does. This model learned to compare two texts where its pre-training asked for it, in a blank
+# behind a question; without one it has no reason to compare, and its blank does not hold the result. What is still missing
+# to the cloze, the words bring, on `world/qqp` the most. On the reviews neither template is better, and both are behind
+# the cloze; but there, as section 4 showed, thirty-two examples and their contrast make up for the difference.
 #
 # Is a better template enough, then? CP-Tuning with PET's question, trained as in the table (and scored on 600 test rows):
 
@@ -657,10 +658,10 @@ print(f"contrast of the last batch: {steps.losses[-1]:.1f}")
 Table(("world/mrpc, 16 shots, draw 0", "accuracy (%)"), tuple(lines))
 
 # %% [markdown]
-# The question brings back a part of what was lost, and the rest belongs to the words. The contrast of the last batch is all but
-# 0: the thirty-two pairs are learned by heart, and the accuracy is below that of the untrained neighbours in the
-# table before (on 150 rows). PET has less to learn from the few examples, because "yes" and "no" are class vectors that come
-# from thousands of comparisons in pre-training, and at its small rate it hardly leaves them. (One task and one draw:
+# The question brings back a part of what was lost, and the words are the rest. The contrast of the last batch is 0: the
+# thirty-two pairs are learned by heart, and the accuracy is still no better than that of the untrained neighbours in the
+# table before. PET has less to learn from the few examples, because "yes" and "no" are class vectors that come from
+# thousands of comparisons in pre-training, and at its small rate it hardly leaves them. (One task and one draw:
 # an example, not a measurement. A RoBERTa may not need the question; that is not tested here.)
 #
 # ## 6 · The words themselves
@@ -691,9 +692,11 @@ for times in (1, 10):
 report.table()
 
 # %% [markdown]
-# Words without meaning cost PET most of what it knows; a larger rate gives some of it back. CP-Tuning never looks at words,
-# and is not affected. This is the method's case: not that it beats good words, but that it does not depend on
-# them. On a task whose classes have no natural word, that is worth having.
+# With words that mean nothing PET stays at guessing, at either rate, for all the sixty steps. What it knew about reviews came
+# through "bad" and "great"; two arbitrary directions are no better than the random vectors of a new head, which is not far
+# from guessing either. CP-Tuning never looks at words. It starts from where the model already puts the texts, and moves them
+# apart. This is the method's case: not that it beats good words, but that it does not depend on them. On a task whose
+# classes have no natural word, that is worth having. (One draw and sixty steps: an example, not a measurement.)
 #
 # And with a real encoder and real sentences? `minilm` (six layers, trained for sentence similarity) brings no head that
 # fills blanks, and so no dictionary of class vectors either. For PET a head was trained once, tied to the word embeddings,
@@ -780,19 +783,18 @@ Table(
 # %% [markdown]
 # Read it with these in mind.
 #
-# - **The rule.** With two classes, and a loss that has come to rest, the labelled texts of a class lie so close together that
-#   "nearest text" and "nearest mean" are almost the same question. With fifteen classes a batch of 16 has, on average, 7.5
+# - **The rule.** With two classes "nearest text" and "nearest mean" are almost the same question. With fifteen classes a batch of 16 has, on average, 7.5
 #   like pairs among its 120 (with two classes, 58): a class remains a cloud, some of its members stray, and the mean of
 #   sixteen texts is more reliable than whichever single text happens to be nearest.
 # - **The MLM term** is worth nothing here that could be told from noise, on any task. What it adds to the hiding of words is
 #   within a fraction of a point, so where the two variants differ on a draw, it is because the one sees its thirty-two texts
 #   with words missing: a review of three opinions without one of them may be another review.
-# - **The template.** Two vectors among 1.5 million numbers that are trained anyway: the trained ones give the same answers as
-#   the plain words "it is". [Soft prompts](03_soft_prompts.ipynb) have the case in which they are all that is trained.
+# - **The template.** Two vectors among 1.5 million numbers that are trained anyway: the trained ones give almost the same answers
+#   as the plain words "it is". [Soft prompts](03_soft_prompts.ipynb) have the case in which they are all that is trained.
 #
 # So, does a blank need words? On reviews it does not: thirty-two labelled texts and their contrast replace them. On pairs of
-# texts it needs, first of all, a question, and CP-Tuning's universal template has taken that away together with the
-# words. Whoever uses the method should give it the task's own pattern (`CPTuning(template, …)`) and, for many classes, the
+# texts it needs a question, which CP-Tuning's universal template has taken away together with the words, and good words on
+# top of it. Whoever uses the method should give it the task's own pattern (`CPTuning(template, …)`) and, for many classes, the
 # class mean (`rule="mean"`).
 #
 # ## Read on

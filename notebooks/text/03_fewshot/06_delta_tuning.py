@@ -359,7 +359,7 @@ print(inspect.getsource(KroneckerLinear.forward))
 # One draw of 16 examples per class: a new head with LoRA, the same with BitFit, and everything fine-tuned. Learning rates are
 # chosen on the dev split with another draw, as `benchmarks/delta.py tune` does for every delta: a few weights must move far,
 # so a delta's rate is ten times that of fine-tuning, or more. Before you run the cell: how many points do you expect to lose
-# by training less than a hundredth of the weights?
+# by training about one weight in a hundred?
 
 # %%
 from labkit.foundations.heads import HeadClassifier, add_head

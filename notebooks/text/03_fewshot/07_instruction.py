@@ -213,7 +213,12 @@ for name in ("world/mr", "world/subj", "world/mrpc"):
 report.table()
 
 # %% [markdown]
-# (text)
+# The films gain thirty points without an example of their own: another task, but the same question with the same statements. Facts
+# and opinions stay at guessing. And the pairs *lose*: the model as pre-trained could judge them, and after forty
+# steps on reviews it answers hardly better than by guessing.
+#
+# So teaching one task can help another, leave it alone, or harm it. How alike must two tasks be? That question runs through
+# the rest of the lesson.
 #
 # ## 2 · A mixture of tasks
 #
@@ -297,6 +302,8 @@ task_mixture(sizes, zero_shot_means, held=HELD_OUT)
 # entailment`, one draw, 500 test rows).
 
 # %%
+from dataclasses import replace
+
 left_out = ("world/subj", "world/mrpc", "world/rte")
 
 
@@ -311,13 +318,15 @@ pick("16 shots", left_out).table()
 pick("zero shots", ("world/reviews", *left_out, "world/news")).table()
 
 # %% [markdown]
-# (One draw: differences of less than about five points are noise.) Here the stage costs more than it brings. With sixteen examples
-# the model that had it is never ahead, and on `world/mrpc` it is behind with either method. Without an example
-# no type that was held out is answered better by more than noise, and pairs that say the same are answered much worse. The
-# reason is in the first table's other column: this model, as pre-trained, already judges pairs well. A hundred and
-# fifty steps on other types, at a rate that was not searched for, make it forget a part of that.
+# (One draw: differences of less than about five points are noise.) Here the stage costs more than it brings. With sixteen
+# examples per class the model that had it is nowhere ahead, and behind on all three tasks with entailment, on `world/mrpc`
+# with PET as well. Without an example no held-out type is answered better by more than noise, and `world/mrpc` much worse.
+# The reason is in the last table: as pre-trained, this model already judges pairs well. A hundred and fifty steps on other
+# types, at a rate that was not searched for, make it forget a part of that.
 #
-# Note also that PET is ahead of entailment: it asks with the task's own pattern, which the pre-training text has prepared.
+# Note also that PET is ahead of entailment on `world/subj` and `world/rte`: it asks with the task's own pattern, which the
+# pre-training text has prepared. In the FewCLUE system the stage is one of several; the [next lesson](08_fewclue.ipynb)
+# measures it there.
 #
 # ## 3 · Instructions
 #
@@ -350,8 +359,6 @@ Table(
 # sets more often than one thinks. `held_out` refuses the first two and takes the third out:
 
 # %% tags=["nbval-check-output"]
-from dataclasses import replace
-
 from labkit.fewshot.instruction import check_split, held_out, texts_of
 
 for one in ENGLISH:
@@ -440,6 +447,10 @@ for label, one in (("as pre-trained", model), ("instruction-tuned", tuned)):
 report.table()
 
 # %% [markdown]
+# The pre-trained model answers these questions well, because its pre-training text asked similar ones. After forty steps on
+# other types it is worse in three wordings of four by more than five points. Are forty steps too few, or is it the tuning
+# itself?
+#
 # ### How far it reaches
 #
 # The measurement, one run of 300 steps (`python benchmarks/instruction.py reach`), ever farther from what was
@@ -494,10 +505,10 @@ Table(("accuracy (%)", *distances), tuple(shown))
 #   the wordings. Training asked "is that an opinion ? [MASK]" and taught the model to agree with opinions; the wording
 #   kept back asks "true or false : that is a fact ? [MASK]", where the right answer is the opposite one. The model agrees
 #   with opinions all the same. It does not read which of the two was asked.
-# - **A new type loses.** On all five types the tuned model is worse than before, on topics by almost thirty points. The
-#   pre-training text holds many such questions with their answers ("this is news about …"), so the untuned model answers
-#   pairs and reviews better than by guessing, and topics far better. Tuning on the other types makes it forget a part of
-#   that, and puts nothing in its place.
+# - **A new type gains nothing, and may lose.** On no type is the tuned model better than before. It is worse on pairs, and on
+#   topics by almost thirty points. The pre-training text holds many such questions with their answers ("this is news about
+#   …"), so the untuned model answers pairs and reviews better than by guessing, and topics far better. Tuning on the other
+#   types makes it forget a part of that, and puts nothing in its place.
 #
 # The second finding explains the third: a model that does not read the *wording* cannot be told what to do by it.
 #
@@ -664,7 +675,18 @@ transfer = labkit.Report(
 transfer.plot(title="Four pair tasks, 16 shots")
 
 # %% [markdown]
-# (text)
+# (One draw, so look at the order of large differences only.)
+#
+# - **Similar tasks help a little.** "PET, all in one" is the same pattern, one plain model, the rows of all four tasks thrown
+#   together, no prompts, no weights, no entropy. It is about two points above PET on each task alone, and more
+#   steps on the one task do not make up for it.
+# - **The prompts add nothing to that.** The meta-learner that is not adapted is exactly where "PET, all in one" is. The gain
+#   comes from the other tasks' *rows*.
+# - **Adapting to the single task loses it again**, except with sharp weights ($T = 0.02$). With the usual weights, which lie
+#   close to 1 as the table above shows, it makes no difference whether the de-biasing is there or not.
+#
+# Whoever reports a multi-task method should show the row "all in one". (P-tuning's vectors start as the pattern's words, and at
+# this learning rate stay near them: its answers are almost PET's.)
 #
 # ## 5 · Learning to be a good start
 #
