@@ -31,7 +31,7 @@ import labkit
 lab = labkit.setup(lesson="03/03")
 
 # %% [markdown]
-# Everything below follows from these three strings. Try `"mini-bert-en-large"`, a hub model (`"bert-base-uncased"`), or
+# Everything below follows from these three strings. Try `"micro-bert-en"`, a hub model (`"bert-base-uncased"`), or
 # a task such as `"world/news"`, and run all cells again.
 
 # %%
