@@ -204,3 +204,34 @@ def _doctor(arguments: argparse.Namespace) -> None:
     from labkit.doctor import examine
 
     show(examine(arguments.waiting), arguments.json)
+
+
+RESULTS_HELP = """\
+examples:
+  labkit results                   what has been measured
+  labkit results fewshot_bert      one table
+  labkit results build             write docs/results.md, which has them all
+"""
+
+
+def add_results(commands: Any) -> None:
+    """`labkit results [NAME | build]`."""
+    about = "the tables that were measured: list them, print one, write the page of all"
+    parser = command(commands, "results", _results, about, RESULTS_HELP, as_json=True)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a name from the list, or build")
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"), help="of build (default: docs/results.md)")
+
+
+def _results(arguments: argparse.Namespace) -> None:
+    from labkit.files import write_text
+    from labkit.report.pages import document, page, pages
+
+    if arguments.name == "build":
+        write_text(arguments.out, document())
+        tell(f"wrote {arguments.out}")
+    elif arguments.name is None:
+        rows = [{"name": one.name, "date": one.report.origin["date"][:10], "what": one.title} for one in pages()]
+        show(rows, arguments.json)
+    else:
+        found = page(arguments.name)
+        print(to_json(found.report.plain()) if arguments.json else f"{found.title}\n{found.about}\n\n{found.table}")

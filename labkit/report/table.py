@@ -143,7 +143,7 @@ def _cost_columns(rows: Sequence[Result]) -> list[tuple[str, Callable[[str], str
     add("parameters", lambda row: row.parameters, lambda value: short(value).strip())
     add("size", lambda row: row.bytes, lambda value: f"{short(value)}B")
     add("ms/row", lambda row: row.latency_ms, lambda value: f"{value:.3g}")
-    add("seconds", lambda row: row.seconds, lambda value: f"{value:.3g}")
+    add("seconds", lambda row: row.seconds, lambda value: f"{value:.0f}" if value >= 1000 else f"{value:.3g}")
     for name in dict.fromkeys(name for row in rows for name in row.extra):
         add(name, lambda row, name=name: row.extra.get(name), lambda value: f"{value:.4g}")  # type: ignore[misc]
     return columns

@@ -1,0 +1,160 @@
+"""What labkit has measured, as pages: `labkit results` in a terminal, docs/results.md for readers.
+
+Each file of `labkit/results/` has a `Page` here that says what was measured and, where a paper measured the same, what
+it reports. Sentences of a page hold no figures: those stand in its table, which is made from the rows.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+
+from labkit.errors import unknown
+from labkit.report.rows import Report
+from labkit.report.shipped import names, results
+from labkit.report.table import Reference, Table
+
+LONGEST = 60  # characters of a task's name that may head a column
+
+
+@dataclass(frozen=True)
+class Page:
+    """One measured table: file, heading, what was measured; what a paper reports of it, and which."""
+
+    name: str
+    title: str
+    about: str
+    paper: Reference = field(default_factory=dict)
+    source: str = ""
+
+    @functools.cached_property
+    def report(self) -> Report:
+        """The rows."""
+        return results(self.name)
+
+    @property
+    def table(self) -> Table:
+        """Methods by tasks; of several metrics, a line for each method on each task, and a column for each metric."""
+        rows = [replace(row, task=heading(row.task), extra={}) for row in self.report.rows]
+        if len({row.metric for row in rows}) > 1:
+            several = len({row.task for row in rows}) > 1
+            rows = [replace(r, method=f"{r.task}: {r.method}" if several else r.method, task="all") for r in rows]
+        shown = Report(rows)
+        shown.bounds = {heading(task): ends for task, ends in self.report.bounds.items()}
+        return shown.table(self.paper, source=self.source)
+
+    def markdown(self) -> str:
+        """Its section of docs/results.md."""
+        origin = self.report.origin
+        rows = f"[{len(self.report.rows)} rows](../labkit/results/{self.name}.json)"
+        made = f"{origin['date'][:10]}, {origin['device']}, {rows}:"
+        return f"## {self.title}\n\n{self.about}\n{made} `{self.report.command}`\n\n{self.table.markdown()}"
+
+
+def heading(task: str) -> str:
+    """A task's name, or "own tables" for one that is a list of files."""
+    return task if len(task) <= LONGEST else "own tables"
+
+
+def pages() -> list[Page]:
+    """The pages whose rows are there."""
+    there = names()
+    return [one for one in PAGES if one.name in there]
+
+
+def page(name: str) -> Page:
+    """The page of `labkit/results/NAME.json`; UsageError with the nearest name otherwise."""
+    known = {one.name: one for one in pages()}
+    if name not in known:
+        raise unknown("results", name, known)
+    return known[name]
+
+
+def document() -> str:
+    """docs/results.md: every table that was measured, with how to measure it again."""
+    listed = "\n".join(f"- [{one.title}](#{anchor(one.title)})" for one in pages())
+    return f"{HEAD}\n{listed}\n\n" + "\n".join(one.markdown() for one in pages())
+
+
+def anchor(title: str) -> str:
+    """The link to a heading, as GitHub makes it."""
+    kept = "".join(character for character in title.lower() if character.isalnum() or character in " -_")
+    return kept.replace(" ", "-")
+
+
+HEAD = """\
+# Results
+
+Every table that this project has measured, made from its rows, one a seed, by `labkit results build`. Cells are mean ±
+standard deviation over seeds, `n` is the number of seeds, accuracies are in per cent. `labkit results NAME` prints one.
+"""
+EASYNLP = (
+    "EasyNLP article, on a task of its own: macbert-large-zh, 325 M parameters, 0.54 s a batch, and pai-bert-tiny-zh, "
+    "3 M, 0.06 s a batch"
+)
+CP_TUNING = "Xu et al. 2022, RoBERTa, mean of the eight real tasks"
+
+PAGES = (
+    Page("pipeline_reviews", "The pipeline on the embedded world",
+         "A large model adapted from sixteen examples a class, and the small one that it teaches.",
+         {"fine-tune [CLS]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
+    Page("landing", "The pipeline with a real language model",
+         "Gemma 3 270M, adapted from sixteen sentences a class of SST-2, teaches a BERT of a hundredth of its size, "
+         "which has words of its own. One draw, 1 000 test sentences at even distances (the command draws by label). "
+         "Unlabelled are 10 511 sentences of MR and SST-2, of which none holds a test sentence.",
+         {"fine-tune [last]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
+    Page("sst2_minilm", "The pipeline with a sentence encoder",
+         "MiniLM has no masked-LM head of its own: a prompt gains little over a head."),
+    Page("fewshot_bert", "Few-shot methods on eight tasks",
+         "Sixteen examples a class, each method at its own learning rate (lesson 03/04).",
+         {"fine-tune [CLS]": 69.51, "PET": 78.01, "LM-BFF (T)": 78.42, "LM-BFF (L)": 78.61, "LM-BFF (T+L)": 77.06,
+          "P-tuning": 78.43, "WARP": 59.89, "CP-Tuning": 81.24}, CP_TUNING),
+    Page("fewshot_albert", "Few-shot methods on eight tasks, layers shared", "The same with an ALBERT (lesson 03/04)."),
+    Page("fewshot_words", "The quality of label words",
+         "Clozes with natural, rare and arbitrary words; CP-Tuning, which has none (lesson 03/04)."),
+    Page("cp_tuning", "Parts of CP-Tuning", "One part left out at a time (lesson 03/04)."),
+    Page("gemma", "Few-shot methods with Gemma 3 270M on real data",
+         "Sixteen examples a class of five real tasks, 250 test rows each."),
+    Page("fewshot_real", "Few-shot methods with MiniLM on real data",
+         "LM-BFF's five splits of sixteen examples a class."),
+    Page("prompts", "Prompts on a frozen model, and with four examples a class",
+         "Templates, verbalizers, calibration, examples in context (lesson 03/01)."),
+    Page("pet_reviews", "PET against a head", "One, four and sixteen examples a class (lesson 03/02)."),
+    Page("pet_reviews_one_rate", "The same at one learning rate for all", "3e-4: the cloze forgets what it knew."),
+    Page("pet_family", "What was built on PET",
+         "Four examples a class. An arrow ends in an ordinary classifier, taught by soft labels (lesson 03/02).",
+         {"fine-tune [mean]": 25.0, "ensemble → classifier": 87.5, "iPET → classifier": 89.3},
+         "Schick & Schütze 2021, Table 1: AG's News, ten labelled examples in all"),
+    Page("pet_words", "Random choices of label words", "How much PET depends on the words (lesson 03/02)."),
+    Page("soft_prompts", "Soft prompts", "Accuracy against what is trained, on two sizes of a model (lesson 03/03)."),
+    Page("auto_prompts", "Prompts found by search", "Templates and words that nobody wrote (lesson 03/05)."),
+    Page("delta", "Delta tuning", "Every delta against fine-tuning everything (lesson 03/06)."),
+    Page("delta_cost", "What a delta costs", "Memory and time of one training step, measured in turn (lesson 03/06)."),
+    Page("instruction", "Learning from other tasks",
+         "What instruction tuning, entailment and TransPrompt carry over to a task that was left out (lesson 03/07)."),
+    Page("fewclue", "The FewCLUE system, stage by stage", "Nine tasks of the world in FewCLUE's form (lesson 03/08)."),
+    Page("fewclue_intents", "The same from four sentences an intent", "Twelve intents (lesson 03/08)."),
+    Page("fewclue_real", "The same on real files",
+         "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
+    Page("pretraining", "Pre-training objectives",
+         "On the same text, for the same arithmetic: own loss, and accuracy down-stream (lesson 01/04)."),
+    Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
+    Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
+    Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),
+    Page("resident", "Memory of long training", "Resident size over the steps."),
+    Page("prediction", "Prediction of tables", "`labkit predict` beside a transformers pipeline."),
+    Page("serving", "Serving", "`labkit serve` beside a transformers pipeline behind FastAPI."),
+    Page("memory", "Memory of one training step", "Techniques that save it, predicted and measured (lesson 06/01)."),
+    Page("lamb", "LAMB and large batches", "Layers that learn at different speeds (lesson 06/01)."),
+    Page("fusion", "A fused kernel", "Bias and GELU in one pass over memory (lesson 06/02)."),
+    Page("cuda", "CUDA kernels on a GPU", "labkit's kernels beside PyTorch's (lesson 06/02)."),
+    Page("zero", "ZeRO", "Bytes a rank keeps and sends, by formula, by labkit, by DeepSpeed (lesson 06/03)."),
+    Page("pipeline", "The bubble of a pipeline", "From recorded events, beside the closed form (lesson 06/04)."),
+    Page("offload", "Offloading", "What a schedule hides of the link's time (lesson 06/06)."),
+    Page("fewshot_rates", "Learning rates of few-shot methods", "Dev split, a draw that the tables do not use."),
+    Page("fewshot_real_rates", "Learning rates on real data", "Dev split."),
+    Page("gemma_rates", "Learning rates with Gemma", "Dev split."),
+    Page("soft_prompts_rates", "Learning rates of soft prompts", "Dev split."),
+    Page("delta_tuning", "Learning rates of deltas", "Dev split."),
+    Page("fewclue_tune", "Learning rates and sizes of the FewCLUE system", "Half of the dev split."),
+)  # fmt: skip
