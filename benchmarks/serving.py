@@ -1,9 +1,10 @@
 """Throughput and latency of `labkit serve` beside twenty lines of FastAPI around a transformers pipeline, in one run.
 
-    python benchmarks/serving.py                                   -> labkit/results/serving.json
-    python benchmarks/serving.py --app runs/pipeline/app           an app that is there; of an int8 one, labkit alone
+    python benchmarks/serving.py                             -> labkit/results/serving.json
+    python benchmarks/serving.py --model minilm              its rows beside those that are there; "student" is small
+    python benchmarks/serving.py --int8                      labkit serves int8 weights, the pipeline the same in floats
 
-Each server is a process of its own and answers the same folder's model, one thread each. 1, 8 and 64 clients, one
+Each server is a process of its own and answers the same model, one thread each. 1, 8 and 64 clients, one
 process, ask one text after another, each over its own connection; the servers take turns. Kept are answers a second,
 the median and the 99th percentile of the time to an answer, the server's own milliseconds of processor an answer (which
 do not depend on what else the machine does), and the ratio of the throughputs.
@@ -25,9 +26,8 @@ from pathlib import Path
 
 import httpx
 import psutil
-from prediction import app_of, texts_of
+from prediction import app_of, opened, texts_of
 
-from labkit.apps import read_card
 from labkit.report import Report
 
 RESULTS = Path("labkit/results/serving.json")
@@ -64,19 +64,20 @@ SERVERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="micro-bert-en", help="a new head on it is served, unless --app")
-    parser.add_argument("--app", type=Path, help="an app's folder")
+    parser.add_argument("--model", default="micro-bert-en", help="a new head on it is served")
+    parser.add_argument("--int8", action="store_true", help="labkit serves it in int8")
     parser.add_argument("--seconds", type=float, default=5.0, help="of asking, a server, turn and number of clients")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    report = Report(command="python benchmarks/serving.py")
+    report = opened(options.out, "python benchmarks/serving.py")
     with tempfile.TemporaryDirectory() as work:
-        folder = options.app or app_of(options.model, Path(work) / "app")
-        names = [name for name in SERVERS if name == "labkit serve" or read_card(folder).quantised is None]
-        running = {name: start(name, folder, FIRST + place) for place, name in enumerate(names)}
+        plain = app_of(options.model, Path(work) / "plain")
+        ours = app_of(options.model, Path(work) / "int8", quantised=True) if options.int8 else plain
+        folders = dict(zip(SERVERS, (ours, plain), strict=True))
+        running = {name: start(name, folders[name], FIRST + place) for place, name in enumerate(SERVERS)}
         try:
-            for place in range(len(names)):
+            for place in range(len(SERVERS)):
                 wait_for(FIRST + place)
             compare(report, options, running)
         finally:
@@ -105,7 +106,7 @@ def wait_for(port: int) -> None:
 def compare(report: Report, options: argparse.Namespace, running: dict[str, subprocess.Popen]) -> None:
     """Every server with every number of clients, in turns."""
     texts = [" ".join(text.split()) for text in texts_of(500, "zh" if "zh" in options.model else "en")]
-    model = options.app.name if options.app else options.model
+    model = options.model + (", int8" if options.int8 else "")
     for turn in range(options.turns):
         for clients in CLIENTS:
             task, rates = f"{model}, {clients} client{'s' * (clients > 1)}", {}

@@ -142,7 +142,9 @@ PAGES = (
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),
     Page("resident", "Memory of long training", "Resident size over the steps."),
     Page("prediction", "Prediction of tables", "`labkit predict` beside a transformers pipeline."),
-    Page("serving", "Serving", "`labkit serve` beside a transformers pipeline behind FastAPI."),
+    Page("serving", "Serving",
+          "`labkit serve` beside a transformers pipeline behind FastAPI. Batches save what an answer costs beside the "
+         "arithmetic, so they help small models most; the pipeline's requests compute on both cores, labkit on one."),
     Page("memory", "Memory of one training step", "Techniques that save it, predicted and measured (lesson 06/01)."),
     Page("lamb", "LAMB and large batches", "Layers that learn at different speeds (lesson 06/01)."),
     Page("fusion", "A fused kernel", "Bias and GELU in one pass over memory (lesson 06/02)."),

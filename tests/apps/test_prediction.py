@@ -272,6 +272,13 @@ def test_a_full_disk_keeps_what_is_done(app, source, tmp_path, monkeypatch):
     assert [row["text"] for row in read_table(tmp_path / "out.tsv").rows] == TEXTS
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="there is no folder here that root may not write to")
+@pytest.mark.parametrize("name", ["answers.tsv", "answers.jsonl.gz"])
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error(app, source, name):
+    with pytest.raises(LabkitError, match=rf"/sys/kernel/{name}.*: (permission denied|the file system is read-only)"):
+        predict_table(app, source, f"/sys/kernel/{name}")
+
+
 def test_two_runs_do_not_write_one_file(app, source, tmp_path):
     with files.locked(tmp_path / "out.tsv.part.lock"), pytest.raises(LabkitError, match="another run has held"):
         predict_table(app, source, tmp_path / "out.tsv")
