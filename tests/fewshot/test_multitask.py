@@ -344,7 +344,7 @@ def test_tasks_that_cannot_be_mixed(tasks, message, tokenizer):
 
 def test_entailment_learns_a_real_task_and_then_answers_another():
     """A few steps on reviews, and the judge reads films: other texts, the same statements."""
-    model, tokenizer = load("micro-bert-en")
+    model, tokenizer = load("mini-bert-en")
     reviews, films = load_task("world/reviews"), load_task("world/mr")
     small = Task(
         films.name, films.fields, films.labels, {"test": films.splits["test"][:150]}, patterns=films.patterns,
