@@ -62,7 +62,7 @@ class Augmentation(Described):
         width = max(map(len, found["input_ids"]))
         ids, hidden, spans = [], [], []
         for number, text in enumerate(texts):
-            free = self._free(found, number)
+            free = self._free(found, number, text)
             own = np.random.default_rng((self.seed, zlib.crc32(text.encode())))
             for _ in range(self.expansion_rate):
                 chosen = np.zeros(width, bool)
@@ -76,12 +76,15 @@ class Augmentation(Described):
         batch = to_batch(ids, padding(self.tokenizer)) | {"hidden": np.stack(hidden), "spans": np.stack(spans)}
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
-    def _free(self, found: Any, number: int) -> np.ndarray:
-        """The places of a text's words that are one token each, of letters or digits."""
-        ids, words = found["input_ids"][number], found.word_ids(number)
+    def _free(self, found: Any, number: int, text: str) -> np.ndarray:
+        """The places of a text's words that are one token each, of letters or digits: in the text too, since a token
+        may stand for characters that its tokenizer drops.
+        """
+        ids, words, spans = found["input_ids"][number], found.word_ids(number), found["offset_mapping"][number]
         counts = Counter(words)
-        return np.array([at for at, (one, word) in enumerate(zip(ids, words, strict=True))
-                         if word is not None and counts[word] == 1 and self.words[one]], dtype=int)  # fmt: skip
+        return np.array([at for at, (one, word, (start, end)) in enumerate(zip(ids, words, spans, strict=True))
+                         if word is not None and counts[word] == 1 and self.words[one]
+                         and text[start:end].strip().isalnum()], dtype=int)  # fmt: skip
 
     def answers(self, model: nn.Module, batch: Mapping[str, Tensor], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """The new texts of each row; one without a word to change is given back as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import labkit
@@ -70,6 +70,7 @@ def test_chinese_keeps_its_length_and_blanks_go_on_request():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+@example("O\x08R")  # one token, whose control character is none of it
 @settings(max_examples=60, deadline=None)
 def test_any_text_at_all(bert, text):
     (found,) = augmented(bert, [{"text": text}], mask_proportion=1.0, expansion_rate=1)
