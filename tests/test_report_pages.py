@@ -22,6 +22,8 @@ def test_every_table_has_a_page_and_the_pages_are_what_the_rows_say():
 
 
 def test_links_lead_to_headings_and_rows():
+    assert anchor("How hard the world's English tasks are") == "how-hard-the-worlds-english-tasks-are"
+    assert anchor("Few-shot methods on eight tasks") == "few-shot-methods-on-eight-tasks"
     text = document()
     headings = {anchor(line[3:]) for line in text.splitlines() if line.startswith("## ")}
     assert len(headings) == len(pages()) and all(f"](#{found})" in text for found in headings)
@@ -34,6 +36,8 @@ def test_a_cell_is_the_mean_and_deviation_of_its_rows():
               if (row.task, row.metric, row.method) == ("4 ranks, stage 3", "bytes sent, × Ψ", "labkit")]  # fmt: skip
     cells = next(row for row in found.table.rows if row[0] == "4 ranks, stage 3: labkit")
     cell = cells[found.table.header.index("bytes sent, × Ψ")]
+    ends = page("fewshot_bert")
+    assert [line[0] for line in ends.table.lines] == ["chance", "ceiling"] and "50.0" in ends.table.lines[0]
     assert len(values) > 1 and cell == f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.4g}"
 
 
@@ -58,5 +62,7 @@ def test_an_unknown_table_is_one_error_with_the_nearest_name(name, capsys):
 
 def test_the_readme_shows_two_of_them():
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    links = {link.partition(")")[0] for link in text.split("docs/results.md#")[1:]}
+    assert links <= {anchor(one.title) for one in pages()}
     assert all(page(name).table.markdown() in text for name in ("landing", "fewshot_bert"))
     assert len(text.splitlines()) <= 150
