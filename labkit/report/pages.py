@@ -52,8 +52,8 @@ class Page:
 
 
 def heading(task: str) -> str:
-    """A task's name, or "own tables" for one that is a list of files."""
-    return task if len(task) <= LONGEST else "own tables"
+    """A task's name without the world's, for a narrow column; "own tables" for one that is a list of files."""
+    return task.removeprefix("world/").removeprefix("fewclue/") if len(task) <= LONGEST else "own tables"
 
 
 def pages() -> list[Page]:
