@@ -1,7 +1,7 @@
 """Rows a second of `labkit predict` beside transformers' own pipeline, on the same folder and texts, in one run.
 
-    python benchmarks/prediction.py                            -> labkit/results/prediction.json
-    python benchmarks/prediction.py --model minilm --rows 1000 and its rows beside those that are there
+    python benchmarks/prediction.py                                -> labkit/results/prediction.json
+    python benchmarks/prediction.py --model minilm --rows 800      its rows beside those that are there
 
 The texts are the world's reviews and articles, of many lengths. `labkit predict` reads the table, answers and writes;
 the pipeline (batch_size=32) is given the texts as a list and only answers. They take turns; the ratio of each turn is
@@ -13,16 +13,18 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from transformers import BertConfig, BertForMaskedLM, pipeline
+from transformers import pipeline
 
 import labkit
 from labkit.apps import load_app, predict_table, save_app
 from labkit.compression import int8
+from labkit.compression.shrink import shrink
 from labkit.foundations.heads import HeadClassifier
 from labkit.foundations.native import native_head
 from labkit.report import Report
@@ -36,13 +38,10 @@ LENGTH = 128  # tokens of a text at most, for both
 def app_of(model: str, folder: Path, *, quantised: bool = False) -> Path:
     """An app of a new head on the model, which plain transformers loads too: speed does not ask what it learnt.
 
-    "student" is the pipeline's: 2 layers, 32 wide, with the words of micro-bert-en.
+    "student" is as large as the pipeline's: micro-bert-en cut to 2 layers, 32 wide.
     """
     base, labels = labkit.load_model("micro-bert-en" if model == "student" else model), ("bad", "good")
-    body = base.model
-    if model == "student":
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-        body = BertForMaskedLM(BertConfig(**{**base.model.config.to_dict(), **sizes}))
+    body = shrink(base.model, layers=2, hidden=32) if model == "student" else base.model
     head = native_head(body, "sequence", labels, seed=0).eval()
     if quantised:
         int8.apply(head)
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    report = opened(options.out, "python benchmarks/prediction.py")
+    report = opened(options.out)
     texts = texts_of(options.rows, "zh" if "zh" in options.model else "en")
     with tempfile.TemporaryDirectory() as work:
         folder = app_of(options.model, Path(work) / "app")
@@ -79,9 +78,13 @@ def main() -> None:
     report.save(options.out)
 
 
-def opened(path: Path, command: str) -> Report:
-    """The rows that are there, of which those of the same model are replaced."""
-    return Report.load(path) if path.is_file() else Report(command=command)
+def opened(path: Path) -> Report:
+    """The rows that are there, of which those of the same model are replaced, and the commands that made them."""
+    report = Report.load(path) if path.is_file() else Report()
+    command = " ".join(["python benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    known = report.command.split("; ") if report.command else []
+    report.command = "; ".join(dict.fromkeys([*known, command]))
+    return report
 
 
 def run_labkit(app, work: Path) -> tuple[float, list[str]]:

@@ -4,10 +4,11 @@
     python benchmarks/serving.py --model minilm              its rows beside those that are there; "student" is small
     python benchmarks/serving.py --int8                      labkit serves int8 weights, the pipeline the same in floats
 
-Each server is a process of its own and answers the same model, one thread each. 1, 8 and 64 clients, one
-process, ask one text after another, each over its own connection; the servers take turns. Kept are answers a second,
-the median and the 99th percentile of the time to an answer, the server's own milliseconds of processor an answer (which
-do not depend on what else the machine does), and the ratio of the throughputs.
+Each server is a process of its own and answers the same model, torch on one thread (FastAPI answers several requests at
+once, each on a thread of its own). 1, 8 and 64 clients, one process, ask one text after another, each over its own
+connection; the servers take turns. Kept are answers a second, the median and the 99th percentile of the time to an
+answer, the server's own milliseconds of processor an answer (which do not depend on what else the machine does), and
+the ratio of the throughputs.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    report = opened(options.out, "python benchmarks/serving.py")
+    report = opened(options.out)
     with tempfile.TemporaryDirectory() as work:
         plain = app_of(options.model, Path(work) / "plain")
         ours = app_of(options.model, Path(work) / "int8", quantised=True) if options.int8 else plain

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labkit.cli import main
-from labkit.report.pages import PAGES, anchor, document, page, pages
+from labkit.report.pages import PAGES, anchor, document, heading, page, pages
 from labkit.report.shipped import names
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -22,10 +22,18 @@ def test_every_table_has_a_page_and_the_pages_are_what_the_rows_say():
 
 
 def test_links_lead_to_headings_and_rows():
+    assert anchor("How hard the world's English tasks are") == "how-hard-the-worlds-english-tasks-are"
+    assert anchor("Few-shot methods on eight tasks") == "few-shot-methods-on-eight-tasks"
     text = document()
     headings = {anchor(line[3:]) for line in text.splitlines() if line.startswith("## ")}
     assert len(headings) == len(pages()) and all(f"](#{found})" in text for found in headings)
     assert all((DOCS / f"../labkit/results/{one.name}.json").is_file() for one in pages())
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_two_tasks_share_a_heading(name):
+    tasks = {row.task for row in page(name).report.rows}
+    assert len({heading(task) for task in tasks}) == len(tasks)
 
 
 def test_a_cell_is_the_mean_and_deviation_of_its_rows():
@@ -34,6 +42,8 @@ def test_a_cell_is_the_mean_and_deviation_of_its_rows():
               if (row.task, row.metric, row.method) == ("4 ranks, stage 3", "bytes sent, × Ψ", "labkit")]  # fmt: skip
     cells = next(row for row in found.table.rows if row[0] == "4 ranks, stage 3: labkit")
     cell = cells[found.table.header.index("bytes sent, × Ψ")]
+    ends = page("fewshot_bert")
+    assert [line[0] for line in ends.table.lines] == ["chance", "ceiling"] and "50.0" in ends.table.lines[0]
     assert len(values) > 1 and cell == f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.4g}"
 
 

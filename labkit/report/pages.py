@@ -1,7 +1,7 @@
 """What labkit has measured, as pages: `labkit results` in a terminal, docs/results.md for readers.
 
-Each file of `labkit/results/` has a `Page` here that says what was measured and, where a paper measured the same, what
-it reports. Sentences of a page hold no figures: those stand in its table, which is made from the rows.
+Each file of `labkit/results/` has a `Page` here: what it is about and, where a paper measured the same, what that one
+reports. What labkit measured stands in the table alone, which is made from the rows.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Page:
 
 
 def heading(task: str) -> str:
-    """A task's name, or "own tables" for one that is a list of files."""
-    return task if len(task) <= LONGEST else "own tables"
+    """A task's name without the world's, for a narrow column; "own tables" for one that is a list of files."""
+    return task.removeprefix("world/").removeprefix("fewclue/") if len(task) <= LONGEST else "own tables"
 
 
 def pages() -> list[Page]:
@@ -104,7 +104,7 @@ PAGES = (
          "Unlabelled are 10 511 sentences of MR and SST-2, of which none holds a test sentence.",
          {"fine-tune [last]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
     Page("sst2_minilm", "The pipeline with a sentence encoder",
-         "MiniLM has no masked-LM head of its own: a prompt gains little over a head."),
+         "MiniLM has no masked-LM head of its own: a prompt gains nothing over a head."),
     Page("fewshot_bert", "Few-shot methods on eight tasks",
          "Sixteen examples a class, each method at its own learning rate (lesson 03/04).",
          {"fine-tune [CLS]": 69.51, "PET": 78.01, "LM-BFF (T)": 78.42, "LM-BFF (L)": 78.61, "LM-BFF (T+L)": 77.06,
@@ -143,7 +143,7 @@ PAGES = (
     Page("resident", "Memory of long training", "Resident size over the steps."),
     Page("prediction", "Prediction of tables", "`labkit predict` beside a transformers pipeline."),
     Page("serving", "Serving",
-          "`labkit serve` beside a transformers pipeline behind FastAPI. Batches save what an answer costs beside the "
+         "`labkit serve` beside a transformers pipeline behind FastAPI. Batches save what an answer costs beside the "
          "arithmetic, so they help small models most; the pipeline's requests compute on both cores, labkit on one."),
     Page("memory", "Memory of one training step", "Techniques that save it, predicted and measured (lesson 06/01)."),
     Page("lamb", "LAMB and large batches", "Layers that learn at different speeds (lesson 06/01)."),
