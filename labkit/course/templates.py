@@ -123,7 +123,7 @@ from labkit.checks import @NAME@ as check
 def first_step(values): ...
 
 
-check.first_step(first_step)
+first_step = check.first_step(first_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -158,7 +158,7 @@ check.first_step(first_step)
 def second_step(values): ...
 
 
-check.second_step(second_step)
+second_step = check.second_step(second_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
