@@ -83,7 +83,7 @@ def solved(cells: Sequence[Any]) -> list[Any]:
     return filled
 
 
-def _tree(source: str) -> ast.Module:
+def tree(source: str) -> ast.Module:
     """The syntax of a cell; its IPython commands (%, !) are left out, and broken code is empty."""
     lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
     try:
@@ -95,7 +95,7 @@ def _tree(source: str) -> ast.Module:
 def _calls(source: str) -> list[tuple[str, str]]:
     """(check's name, function's name) of each call `check.name(function)`."""
     calls = []
-    for node in ast.walk(_tree(source)):
+    for node in ast.walk(tree(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if isinstance(node.func.value, ast.Name) and node.func.value.id == "check":
                 given = node.args[0] if node.args else None
@@ -105,7 +105,7 @@ def _calls(source: str) -> list[tuple[str, str]]:
 
 def _stub(source: str, function: str) -> tuple[int, int] | None:
     """First and last line of the function, where it is a stub."""
-    for node in _tree(source).body:
+    for node in tree(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             body = [line for line in node.body if not _says_nothing(line)]
             return None if body else (node.lineno, node.end_lineno or node.lineno)
@@ -119,7 +119,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def _defines(code: str, function: str) -> bool:
-    names = [node.name for node in _tree(code).body if isinstance(node, ast.FunctionDef)]
+    names = [node.name for node in tree(code).body if isinstance(node, ast.FunctionDef)]
     return function in names
 
 
@@ -138,5 +138,5 @@ def _help(cells: Sequence[Any]) -> tuple[frozenset[int], dict[str, str]]:
             hints |= {int(number[1])} if body.strip() else set()
         elif "solution" in summary.lower() and (code := PYTHON.search(body)):
             solutions[""] = code[1]
-            solutions |= {node.name: code[1] for node in _tree(code[1]).body if isinstance(node, ast.FunctionDef)}
+            solutions |= {node.name: code[1] for node in tree(code[1]).body if isinstance(node, ast.FunctionDef)}
     return frozenset(hints), solutions

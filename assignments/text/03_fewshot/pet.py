@@ -716,8 +716,8 @@ picture
 # %% [markdown] manual="reading" points=4
 # The three pairs have 84 to 85.5 %. Over 200 reviews such an accuracy has a standard error of √(.85 · .15 / 200) ≈ 2.5
 # points, so 1.5 points show nothing. They answer the same reviews and mostly agree: only the reviews on which two of them
-# differ (5 to 17 of 200) tell them apart, so the difference must be counted review by review. Of the five on which the first
-# two differ, one pair has four right and the other one: chance does that often.
+# differ (5 to 17 of 200) tell them apart, so the difference must be counted review by review. `bad / great` and `terrible / good`
+# differ on five; the one has four of them right and the other has one: chance does that often.
 #
 # `bad / sublime` answers "positive" in 8.5 % of the reviews although half of them are, and is right in 57.5 %: nearly all its
 # mistakes must be positive reviews that it calls negative (84 of 85). "sublime" is rare, so it is far less likely in a blank
