@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import grimp
 import pytest
 from packaging.requirements import Requirement
 
@@ -70,6 +72,14 @@ def copy(tmp_path):
 def test_layers_point_one_way():
     result = lint_imports(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_files_import_each_other():
+    """Neither at once nor later, in a function or for types alone; the package's own front door is left out."""
+    graph = grimp.build_graph("labkit", cache_dir=None)
+    own = graph.modules - {"labkit"}
+    needs = {module: graph.find_modules_directly_imported_by(module) & own for module in own}
+    tuple(graphlib.TopologicalSorter(needs).static_order())  # a CycleError names the circle
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Template
 from labkit.foundations.encoder import lm_states_and_logits, nothing, usable_length, with_labels
@@ -38,7 +39,7 @@ class AtTheBlank:
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """What `Template.encode` gives, and "labels" (batch,)."""
-        return with_labels(self.template.encode(rows, self.tokenizer, self.max_length), rows)
+        return with_labels(encode(self.template, rows, self.tokenizer, self.max_length), rows)
 
     def known(self) -> dict[str, Any]:
         """Template, length and labels in plain JSON values: what every description of these methods begins with."""

@@ -36,9 +36,18 @@ class Slot:
 
 
 def encode(
-    template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    template: Template,
+    rows: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int = 128,
 ) -> dict[str, torch.Tensor]:
-    """See `Template.encode`."""
+    """Rows in a template as tensors: `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them,
+    `soft_mask` (all (batch, tokens)) and `mask_positions` (batch, masks): of a tokenizer without [CLS], whose model
+    goes on with a text, the place just behind the text, which ends at the blank.
+
+    Only shortenable fields are cut, at their end and the longest first, to `max_length` tokens in all. Raises
+    UsageError where the rest leaves them no room, DataError for a row that lacks a value.
+    """
     limit = usable_length(tokenizer, max_length)
     slots = slots_of(template, rows, tokenizer)
     ends = goes_on(tokenizer) and template.masks > 0

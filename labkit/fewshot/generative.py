@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
 from labkit.evaluation import evaluating
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.pet import PET
 from labkit.fewshot.template import Mask, Template
 from labkit.fewshot.verbalizer import AGGREGATES, check_words, class_scores, spelled, word_table
@@ -161,7 +162,7 @@ class GenerativePET(PET):
         """For each length n what `Template.encode` gives with n blanks, under names that begin with "n:"; "labels"."""
         batch: dict[str, Tensor] = {}
         for length, template in self.templates.items():
-            encoded = template.encode(rows, self.tokenizer, self.max_length)
+            encoded = encode(template, rows, self.tokenizer, self.max_length)
             batch |= {f"{length}:{name}": value for name, value in encoded.items()}
         if self.mlm is not None and rng is not None:
             drawn = [self.unlabelled[int(number)] for number in rng.integers(len(self.unlabelled), size=len(rows))]

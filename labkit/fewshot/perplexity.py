@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Mask, Template, Text
 from labkit.foundations.encoder import labels_of, lm_logits, usable_length, with_labels
@@ -56,7 +57,7 @@ class PerplexityChoice:
         """Each label's text, padded to one length: `input_ids`, `attention_mask`, … (batch, classes, tokens);
         "labels" (batch,).
         """
-        encoded = [template.encode(rows, self.tokenizer, self.max_length) for template in self.filled]
+        encoded = [encode(template, rows, self.tokenizer, self.max_length) for template in self.filled]
         names = [name for name in encoded[0] if name != "mask_positions"]
         width = max(one["input_ids"].shape[1] for one in encoded)
         batch = {}

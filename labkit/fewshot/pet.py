@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.encoding import check_end
+from labkit.fewshot.encoding import check_end, encode
 from labkit.fewshot.soft_tokens import addressed
 from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import Verbalizer, placed, spelled
@@ -95,7 +95,7 @@ class PET:
         """What `Template.encode` gives, "labels" (batch,), and with `rng`, if there is an MLM term, as many unlabelled
         rows: "mlm_input_ids", "mlm_labels", … (batch, tokens).
         """
-        batch = with_labels(self.template.encode(rows, self.tokenizer, self.max_length), rows)
+        batch = with_labels(encode(self.template, rows, self.tokenizer, self.max_length), rows)
         if self.mlm is not None and rng is not None:
             drawn = [self.unlabelled[int(number)] for number in rng.integers(len(self.unlabelled), size=len(rows))]
             batch |= self._mlm_batch(drawn, rng)
@@ -103,7 +103,7 @@ class PET:
 
     def _mlm_batch(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> dict[str, Tensor]:
         """Unlabelled rows in the template, with words hidden beside its blank, which itself asks for nothing here."""
-        found = self.template.encode(rows, self.tokenizer, self.max_length)
+        found = encode(self.template, rows, self.tokenizer, self.max_length)
         ids = found["input_ids"].numpy()
         hidden, labels = mask_tokens(
             ids, self.mlm.special[ids], rng, mask_id=self.mlm.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
@@ -159,7 +159,7 @@ class PET:
         model.eval()
         try:
             for start in range(0, len(rows), batch_size):
-                batch = self.template.encode(rows[start : start + batch_size], self.tokenizer, self.max_length)
+                batch = encode(self.template, rows[start : start + batch_size], self.tokenizer, self.max_length)
                 moved = {name: value.to(device) for name, value in batch.items()}
                 parts.append(self.mask_logits(model, moved).cpu())
         finally:

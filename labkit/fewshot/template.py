@@ -16,11 +16,8 @@ it is plain text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
 
@@ -142,20 +139,6 @@ class Template:
     def with_masks(self, count: int) -> Template:
         """The same template with each {mask} `count` wide."""
         return Template(tuple(replace(part, count=count) if isinstance(part, Mask) else part for part in self.parts))
-
-    def encode(
-        self, rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, max_length: int = 128
-    ) -> dict[str, Any]:
-        """The rows as tensors: `input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them,
-        `soft_mask` (all (batch, tokens)) and `mask_positions` (batch, masks): of a tokenizer without [CLS], whose model
-        goes on with a text, the place just behind the text, which ends at the blank.
-
-        Only shortenable fields are cut, at their end and the longest first, to `max_length` tokens in all. Raises
-        UsageError where the rest leaves them no room, DataError for a row that lacks a value.
-        """
-        from labkit.fewshot.encoding import encode
-
-        return encode(self, rows, tokenizer, max_length)
 
 
 def _error(text: str, at: int, what: str) -> UsageError:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from labkit.files import writing
 from labkit.report.comparison import by_seed, in_percent
 from labkit.report.fonts import drawable, family
+from labkit.report.result import Result
 from labkit.report.table import Bounds, Reference, printed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from labkit.report.rows import Result
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKS = "os^DvPX"

@@ -100,7 +100,7 @@ def build(name: str, *, into: Path | None = None, progress: bool | None = None) 
     `into` puts the result under that folder instead of the cache, whatever is there already.
     """
     from labkit.zoo import building
-    from labkit.zoo.loading import load
+    from labkit.zoo.opening import open_model
 
     item = item_of(name)
     folder = (into / name) if into else cached(item)
@@ -109,7 +109,9 @@ def build(name: str, *, into: Path | None = None, progress: bool | None = None) 
             if isinstance(item, Packaged):
                 gemma.convert(item, folder, progress)
                 return folder
-            parent = tuple(load(item.parent, head="mlm", progress=progress)) if item.parent else None
+            parent = None
+            if item.parent:
+                parent = tuple(open_model(item.parent, str(path(item.parent, progress=progress)), "mlm"))
             building.train(item, folder, parent, progress)
             return folder
     return find(name) or folder
@@ -176,9 +178,9 @@ def _converted_again(item: Packaged, old: dict[str, Any], progress: bool | None)
 
 def _measured(item: Recipe, folder: Path) -> dict[str, Any]:
     from labkit.zoo import building
-    from labkit.zoo.loading import load
+    from labkit.zoo.opening import open_model
 
-    return building.figures(item, *load(str(folder)))
+    return building.figures(item, *open_model(item.name, str(folder), "lm"))
 
 
 def clean(name: str | None = None) -> list[Path]:

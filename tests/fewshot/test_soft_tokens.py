@@ -9,6 +9,7 @@ from transformers import AutoModelForMaskedLM
 
 from labkit.errors import UsageError
 from labkit.evaluation import predict
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_tokens import (
     addressed,
@@ -50,7 +51,7 @@ def test_a_soft_token_starts_as_its_word_so_nothing_changes_before_training(base
 def test_the_ids_count_the_soft_tokens_of_a_row(base):
     model, template = copy.deepcopy(base.model), Template.parse("{soft*2} {text} {soft:it is} {mask}")
     attach_soft_tokens(model, template, base.tokenizer)
-    batch = template.encode(ROWS, base.tokenizer)
+    batch = encode(template, ROWS, base.tokenizer)
     ids, start = addressed(model, batch)["input_ids"], len(base.tokenizer)
     for row in ids.tolist():
         assert [number - start for number in row if number >= start] == [0, 1, 2, 3]

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from labkit.errors import UsageError
 from labkit.fewshot.auto_prompt.candidates import whole_words
 from labkit.fewshot.causal_prompt import CausalPrompt
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.fewclue.candidates import RowCandidates
 from labkit.fewshot.fuzzy import FuzzyPET
 from labkit.fewshot.generative import GenerativePET, LabelTexts
@@ -75,7 +76,7 @@ SPACED = ("bytes", "bytes, led", "pieces, first", "pieces, always", "characters"
 def test_parts_are_encoded_as_the_whole_text(kind, template):
     own = tokenizer(kind)
     rows = [{"text": text} for text in TEXTS if text or kind != "wordpiece"]
-    batch = Template.parse(template).encode(rows, own)
+    batch = encode(Template.parse(template), rows, own)
     for row, ids, mask in zip(rows, batch["input_ids"], batch["attention_mask"], strict=True):
         spelled = template.replace("{mask}", "[MASK]").replace("{text|whole}", "{text}").format(text=row["text"])
         if "\n[MASK]" in spelled and kind != "wordpiece":  # what [MASK] takes away, and the word does not
@@ -155,16 +156,16 @@ def test_a_piece_across_two_parts_stays_with_the_one_that_is_never_cut():
     names = {f"{name.strip('[]').lower()}_token": name for name in SPECIAL}
     own = PreTrainedTokenizerFast(tokenizer_object=bpe, **names)
     for room, wanted in ((32, "[CLS] a a a ab [MASK] c [SEP]"), (6, "[CLS] a ab [MASK] c [SEP]")):
-        ids = Template.parse("{text}b{mask}c").encode([{"text": "aaaa"}], own, room)["input_ids"][0]
+        ids = encode(Template.parse("{text}b{mask}c"), [{"text": "aaaa"}], own, room)["input_ids"][0]
         assert " ".join(own.convert_ids_to_tokens(ids.tolist())) == wanted
-    ids = Template.parse("b{text} {mask}").encode([{"text": "caa"}], own, 5)["input_ids"][0]
+    ids = encode(Template.parse("b{text} {mask}"), [{"text": "caa"}], own, 5)["input_ids"][0]
     assert " ".join(own.convert_ids_to_tokens(ids.tolist())) == "[CLS] bc a [MASK] [SEP]"
 
 
 @pytest.mark.parametrize("kind", SPACED)
 def test_special_tokens_in_a_text_are_text_behind_the_blank_too(kind):
     own = tokenizer(kind)
-    ids = Template.parse("{mask}，{text}").encode([{"text": "good [MASK] [SEP]"}], own)["input_ids"][0].tolist()
+    ids = encode(Template.parse("{mask}，{text}"), [{"text": "good [MASK] [SEP]"}], own)["input_ids"][0].tolist()
     assert ids.count(own.mask_token_id) == 1 and ids.count(own.sep_token_id) == 1
 
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import numbers_only, predict
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.pet import PET
 from labkit.fewshot.spacing import text_ids
 from labkit.fewshot.template import Template
@@ -214,7 +215,7 @@ def blank_log_probabilities(
     parts = []
     device = next(model.parameters()).device
     for start in range(0, len(rows), batch_size):
-        some = template.encode(rows[start : start + batch_size], tokenizer, max_length)
+        some = encode(template, rows[start : start + batch_size], tokenizer, max_length)
         batch = {name: value.to(device) for name, value in some.items()}
         at = batch["mask_positions"][:, 0]
         found = lm_logits(model, batch, torch.arange(len(at), device=device), at).float().log_softmax(1).cpu()

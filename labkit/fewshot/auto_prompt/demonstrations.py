@@ -24,7 +24,7 @@ from labkit.fewshot.pet import PET
 from labkit.fewshot.template import Field, Mask, Meta, Part, Soft, Template, Text
 from labkit.foundations.encoder import backbone, model_inputs
 from labkit.foundations.heads import HeadClassifier, checked
-from labkit.tasks.task import text_key
+from labkit.tasks.rows import text_key
 
 Row = Mapping[str, Any]
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.fewshot.auto_prompt.candidates import word_of
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.template import Template
 from labkit.foundations.encoder import lm_logits
 
@@ -82,7 +83,7 @@ def masked_beam(
     summed log-probabilities (found,) in nats), best first. Call it in eval mode.
     """
     device = next(model.parameters()).device
-    encoded = {name: value.to(device) for name, value in template.encode(rows, tokenizer, max_length).items()}
+    encoded = {name: value.to(device) for name, value in encode(template, rows, tokenizer, max_length).items()}
     places = encoded["mask_positions"]  # (rows, blanks)
     filled = torch.zeros(1, 0, dtype=torch.long, device=device)
     scores = torch.zeros(1, dtype=torch.float64, device=device)

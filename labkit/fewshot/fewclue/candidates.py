@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
+from labkit.fewshot.encoding import encode
 from labkit.fewshot.template import Template
 from labkit.fewshot.verbalizer import pieces_of
 from labkit.foundations.encoder import labels_of, lm_logits, usable_length, with_labels
@@ -66,7 +67,7 @@ def encodings(
     """The rows with m blanks for each m of `lengths`: what `Template.encode` gives, names with the prefix "m/"."""
     batch = {}
     for length in sorted(set(lengths)):
-        encoded = template.with_masks(length).encode(rows, tokenizer, limit)
+        encoded = encode(template.with_masks(length), rows, tokenizer, limit)
         encoded.pop("soft_mask")
         batch |= {f"{length}/{name}": value for name, value in encoded.items()}
     return batch
