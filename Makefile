@@ -58,7 +58,7 @@ test: $(VENV)/.full
 
 lab: $(VENV)/.full
 	@echo "labkit: opening JupyterLab (Ctrl-C twice stops it)"
-	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/index.ipynb $(ARGS)
+	@$(BIN)/labkit lab -- $(ARGS)
 
 zoo: $(VENV)/.core
 	@echo "labkit: building the zoo (models that are there already are kept)"

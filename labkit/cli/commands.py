@@ -201,13 +201,14 @@ def _world_export(arguments: argparse.Namespace) -> None:
 
 def add_doctor(commands: Any) -> None:
     """`labkit doctor`."""
-    command(commands, "doctor", _doctor, "show versions, device, cache and missing extras", as_json=True)
+    command(commands, "doctor", _doctor, "what this machine has, what is missing, and a verdict", as_json=True)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from labkit.doctor import examine
+    from labkit.doctor import examine, text
 
-    show(examine(arguments.waiting), arguments.json)
+    rows = examine(arguments.waiting)
+    print(to_json(rows) if arguments.json else text(rows))
 
 
 RESULTS_HELP = """\

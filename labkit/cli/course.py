@@ -1,13 +1,21 @@
-"""`labkit notebooks` and `labkit new`: the tools of those who write lessons."""
+"""`labkit lab` for those who learn; `labkit notebooks` and `labkit new` for those who write lessons."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import subprocess
+import sys
 from typing import Any
 
 from labkit.cli.parser import command, group
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
 
+LAB_HELP = """\
+examples:
+  labkit lab                        the course's map, in a browser
+  labkit lab -- --no-browser        what follows -- goes to JupyterLab
+"""
 NOTEBOOKS_HELP = """\
 examples:
   labkit notebooks build 03/02      run a lesson's text and write its notebook
@@ -21,6 +29,24 @@ example:
 
 It writes the lesson's text, its code, its test and its check, ready to run, with TODO where you go on.
 """
+
+
+def add_lab(commands: Any) -> None:
+    """`labkit lab`."""
+    parser = command(commands, "lab", _lab, "open the lessons: JupyterLab on the course's map", LAB_HELP)
+    parser.add_argument("options", nargs="*", metavar="OPTION", help="after --: options of JupyterLab")
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from labkit.course.lessons import root
+
+    folder = root().parent
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise UsageError("JupyterLab is not installed: pip install -e '.[lab]' (in labkit's folder)")
+    page = f"--LabApp.default_url=/lab/tree/{root().name}/index.ipynb"
+    lab = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}", page, *arguments.options]
+    if code := subprocess.run(lab, check=False).returncode:
+        raise LabkitError(f"JupyterLab ended with exit code {code}")
 
 
 def add_notebooks(commands: Any) -> None:
