@@ -55,9 +55,9 @@ def build_parser() -> Parser:
     parser = Parser(prog="labkit", description=about, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"labkit {labkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    for add in (add_lab, add_demo, add_results, add_pipeline, add_train, add_apps, add_evaluate, add_predict, add_serve):
+    for add in (add_lab, add_demo, add_results, add_pipeline, add_train, add_apps, add_evaluate, add_predict):
         add(commands)
-    for add in (add_zoo, add_tasks, add_world, add_doctor, add_notebooks, add_new, add_assignments):
+    for add in (add_serve, add_zoo, add_tasks, add_world, add_doctor, add_notebooks, add_new, add_assignments):
         add(commands)
     return parser
 
