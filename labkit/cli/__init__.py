@@ -22,7 +22,7 @@ from labkit.cli import easynlp
 from labkit.cli.apps import add_apps, add_evaluate
 from labkit.cli.classroom import add_assignments
 from labkit.cli.commands import add_doctor, add_predict, add_results, add_serve, add_tasks, add_world, add_zoo
-from labkit.cli.course import add_lab, add_new, add_notebooks
+from labkit.cli.course import add_lab, add_new, add_notebooks, add_site
 from labkit.cli.demo import add_demo
 from labkit.cli.parser import Parser, progress, tell
 from labkit.cli.pipeline import add_pipeline
@@ -57,7 +57,9 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
     for add in (add_lab, add_demo, add_results, add_pipeline, add_train, add_apps, add_evaluate, add_predict):
         add(commands)
-    for add in (add_serve, add_zoo, add_tasks, add_world, add_doctor, add_notebooks, add_new, add_assignments):
+    for add in (add_serve, add_zoo, add_tasks, add_world, add_doctor):
+        add(commands)
+    for add in (add_notebooks, add_new, add_site, add_assignments):
         add(commands)
     return parser
 

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from labkit.cli.parser import command, group
@@ -22,6 +23,10 @@ examples:
   labkit notebooks check            what is still wrong with any of them
 
 A lesson is named by its key (03/02), as `index`, or by the path of its text or notebook. Without a name, all are meant.
+"""
+SITE_HELP = """\
+example:
+  labkit site build --out site      then open site/index.html; nothing of it needs a network
 """
 NEW_HELP = """\
 example:
@@ -101,3 +106,18 @@ def _new_lesson(arguments: argparse.Namespace) -> None:
 
     for path in new_lesson(arguments.key, arguments.name, root().parent):
         print(path)
+
+
+def add_site(commands: Any) -> None:
+    """`labkit site build`."""
+    actions = group(commands, "site", "the course as a web page", SITE_HELP)
+    about = "make a page of every lesson as it was run, and of the results"
+    parser = command(actions, "build", _build_site, about, SITE_HELP)
+    parser.add_argument("--out", type=Path, default=Path("site"), help="its folder (default: site)")
+
+
+def _build_site(arguments: argparse.Namespace) -> None:
+    from labkit.course.lessons import root
+    from labkit.course.site import build_site
+
+    print(build_site(root(), arguments.out))

@@ -42,12 +42,12 @@ class Source:
         return () if self.key == INDEX else lesson(self.key).extras
 
 
-def needed(name: str) -> ModuleType:
+def needed(name: str, extra: str = "dev") -> ModuleType:
     """A package that only those who write lessons need; UsageError with the mend where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"this needs the package {name}: pip install 'labkit[dev]'") from error
+        raise UsageError(f"this needs the package {name}: pip install 'labkit[{extra}]'") from error
 
 
 def source(name: str, root: Path) -> Source:
