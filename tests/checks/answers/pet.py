@@ -35,7 +35,7 @@ def fuzzy_in_numpy(z, w):
 
 def model_by_model(s, w, t):
     total = torch.zeros_like(s[0])
-    for score, weight in zip(s, w):
+    for score, weight in zip(s, w, strict=True):
         total = total + weight * score
     return torch.nn.functional.softmax(total / sum(w) / t, dim=1)
 
@@ -51,7 +51,7 @@ def by_hiding(p, k):
     for c in range(p.shape[1]):
         own = torch.where(answers == c, p[:, c], torch.tensor(-1.0))
         value, row = own.topk(min(k, len(p)))
-        chosen += [(r, c) for v, r in zip(value.tolist(), row.tolist()) if v >= 0]
+        chosen += [(r, c) for v, r in zip(value.tolist(), row.tolist(), strict=True) if v >= 0]
     return chosen
 
 
