@@ -22,7 +22,8 @@ examples:
   labkit notebooks build 03/02      run a lesson's text and write its notebook
   labkit notebooks check            what is still wrong with any of them
 
-A lesson is named by its key (03/02), as `index`, or by the path of its text or notebook. Without a name, all are meant.
+A lesson is named by its key (03/02) or by the path of its text or notebook, a page beside the lessons as `index`,
+`glossary` or `help`. Without a name, all are meant.
 """
 SITE_HELP = """\
 example:
@@ -64,7 +65,7 @@ def add_notebooks(commands: Any) -> None:
         ("check", _check, "tell what is wrong with notebooks; exit code 1 if anything is"),
     ):
         parser = command(actions, name, handler, about, NOTEBOOKS_HELP)
-        parser.add_argument("lessons", nargs="*", metavar="LESSON", help="as 03/02, index, or a path (default: all)")
+        parser.add_argument("lessons", nargs="*", metavar="LESSON", help="as 03/02, help, or a path (default: all)")
         if name == "build":
             parser.add_argument("--fresh", action="store_true", help="take every output anew, measured times too")
 

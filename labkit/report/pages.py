@@ -10,6 +10,7 @@ import functools
 from dataclasses import dataclass, field, replace
 
 from labkit.errors import unknown
+from labkit.report.figure import Plot
 from labkit.report.rows import Report
 from labkit.report.shipped import names, results
 from labkit.report.table import Reference, Table
@@ -42,6 +43,10 @@ class Page:
         shown = Report(rows)
         shown.bounds = {heading(task): ends for task, ends in self.report.bounds.items()}
         return shown.table(self.paper, source=self.source)
+
+    def plot(self) -> Plot:
+        """Its methods from the best to the worst, as dots, with the paper's figures beside them."""
+        return self.report.plot(reference=self.paper, title=self.title, ranked=True)
 
     def markdown(self) -> str:
         """Its section of docs/results.md."""

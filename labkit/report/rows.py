@@ -107,10 +107,14 @@ class Report:
         task: str | None = None,
         metric: str | None = None,
         title: str = "",
+        ranked: bool = False,
     ) -> Plot:
-        """Score of each method with its spread, and score against size; saved to `path` where given. See `Plot.alt`."""
+        """Score of each method with its spread, and score against size; saved to `path` where given. See `Plot.alt`.
+
+        `ranked`: the scores alone, from the best method to the worst.
+        """
         rows = self._chosen(task, metric or self._metrics()[0])
-        plot = draw(rows, self._limits(), reference or {}, title or self.title)
+        plot = draw(rows, self._limits(), reference or {}, title or self.title, ranked)
         if path is not None:
             plot.save(path)
         return plot

@@ -17,7 +17,8 @@
 #
 # **Run all cells** (*Run ▸ Run All Cells*), then choose a lesson below. Which one first? Whoever is new to the field
 # begins with 01/01 and goes on in order; whoever knows Transformers begins with
-# [pre-training](01_foundations/04_pretraining.ipynb) and [PET](03_fewshot/02_pet.ipynb).
+# [pre-training](01_foundations/04_pretraining.ipynb) and [PET](03_fewshot/02_pet.ipynb). A word that you do not know is in
+# the [glossary](glossary.ipynb); for what does not work there is [help](help.ipynb).
 
 # %%
 import labkit
@@ -114,4 +115,5 @@ Table(
 print(f"device: {lab.device}, precision: {lab.precision}")
 
 # %% [markdown]
-# Something does not work? `labkit doctor`, in a terminal, says what is installed, what is missing, and where the cache is.
+# Something does not work? [Help](help.ipynb) answers the usual questions. `labkit doctor`, in a terminal, says what is
+# installed, what is missing, and where the cache is.

@@ -145,8 +145,16 @@ template_playground(
 # %% [markdown]
 # ### Your turn: the longest first
 #
-# Lengths of the fields in tokens and the room for all of them; return the lengths that are kept, in the same order. Take
-# tokens one by one from the field that is longest *at that moment*. Where several are longest, any may lose.
+# *●○○ · 5 minutes*
+#
+# Given the lengths of the fields in tokens and the room for all of them, return a list of the lengths that are kept, in the
+# same order. Take tokens one by one from the field that is longest *at that moment*. Where several are longest, any of them
+# may lose one.
+#
+# | `lengths` | `room` | result |
+# |---|---|---|
+# | `[10, 3, 8]` | 15 | `[6, 3, 6]`: 21 tokens are six too many; the first field loses two, then both long ones lose two each |
+# | `[4, 2]` | 9 | `[4, 2]`: all of it fits |
 
 
 # %%
@@ -156,7 +164,7 @@ from labkit.checks import prompts as check
 def cut_longest(lengths, room): ...  # your turn
 
 
-check.cut_longest(cut_longest)
+cut_longest = check.cut_longest(cut_longest)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -184,6 +192,13 @@ check.cut_longest(cut_longest)
 #     return left
 # ```
 # </details>
+#
+# The playground's row has fields of 21 and 6 tokens, and of 24 tokens of room 15 are left for them. What your function keeps
+# there, with all the room and with less:
+
+# %% tags=["nbval-check-output"]
+for room in (27, 15, 10, 4):
+    print(f"fields of 21 and 6 tokens, room for {room:>2}: kept", list(cut_longest([21, 6], room)))
 
 # %% [markdown]
 # ### Three kinds of template that have a name
@@ -257,10 +272,10 @@ print(dict(list(several.verbalizer.words.items())[:3]), "…")
 report.table()
 
 # %% [markdown]
-# Chance is 6.7 %. In the sentence that the model knows, the name alone goes most of the way to the ceiling, and two more words
-# per topic add nothing. Asked strangely, the same words on the same model lose more than twenty points. So the model knows
-# the topics in either case; how much of that one word brings out depends on how one asks. A user of a model seldom knows
-# what its pre-training text looked like, so in practice most templates are a little strange.
+# Chance is 6.7 %. In the sentence that the model knows, the name alone goes most of the way to the ceiling, and two more
+# words per topic add nothing. Asked strangely, the same words on the same model lose more than twenty points. So the model
+# knows the topics in either case; how much of this knowledge the label words bring out depends on how one asks. A user of a
+# model seldom knows what its pre-training text looked like, so in practice most templates are a little strange.
 #
 # ### Words of differing lengths
 #
@@ -317,15 +332,23 @@ for label in ("sports", "finance"):
 #
 # ### Your turn: relevance
 #
+# *●●○ · 10 minutes*
+#
 # `chances` (texts, words) holds each word's probability in each text, `owners` (words,) its class, and `names` (classes,)
 # the number of the word that is each class's name. Return $R$, (words,).
+#
+# For example, two texts and three words: *sports* and *finance* are the names of the classes 0 and 1, and *coach* is of
+# class 0. `chances = [[0.4, 0.3, 0.1], [0.3, 0.4, 0.0]]`, `owners = [0, 1, 0]`, `names = [0, 1]`. The columns of length 1 are
+# (0.8, 0.6), (0.6, 0.8) and (1, 0). The cosine of *coach* is 0.8 with *sports* and 0.6 with *finance*, so its $R$ is
+# $0.8 \cdot (2 - 1) / 0.6 = 1.33$. Both names have the cosine 1 with themselves and 0.96 with one another, so the result is
+# `[1.04, 1.04, 1.33]`.
 
 
 # %%
 def relevance(chances, owners, names): ...  # your turn
 
 
-check.relevance(relevance)
+relevance = check.relevance(relevance)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -353,6 +376,32 @@ check.relevance(relevance)
 #     return own * (len(names) - 1) / (alike.sum(1) - own)
 # ```
 # </details>
+#
+# Now with the model's own probabilities. We take a few words that were looked up for the first topic, and a few of the second
+# topic, as if they had been looked up for the first:
+
+# %%
+from labkit.fewshot.auto_prompt.candidates import blank_log_probabilities
+
+(first, own), (second, others), *_ = candidates.items()
+known = tokenizer.get_vocab()
+looked_up = [word for word in own[1:] if word in known][:3]
+stray = [word for word in others[1:] if word in known][:3]
+asked = [*(some[0] for some in candidates.values()), *looked_up, *stray]  # the names of all topics come first
+owners = torch.tensor([*range(len(candidates)), *[0] * len(looked_up + stray)])
+chances = blank_log_probabilities(model, tokenizer, named.template, texts).exp()  # (texts, vocabulary)
+chances = chances[:, tokenizer.convert_tokens_to_ids(asked)]
+found = relevance(chances, owners, torch.arange(len(candidates)))
+print(f"R as words for {first!r}:")
+for word, value in zip(asked[len(candidates) :], found[len(candidates) :].tolist(), strict=True):
+    print(f"    {word:<14}{value:6.2f}   from {first if word in looked_up else second}")
+
+# %% [markdown]
+# The words of *story* have by far the largest $R$. But the words of *culture* are above 1, too: $R$ compares with the *mean*
+# likeness to the fourteen other topics, and the one topic that they belong to raises that mean only a little. So $R < 1$ finds
+# words that are no nearer to their label than to the average topic, rather than words that fit another label better.
+#
+# Here are the steps one after the other, on all the words:
 
 # %%
 steps = {
@@ -372,8 +421,8 @@ report.table()
 # %% [markdown]
 # Two things to see. **Where the name had said it all, knowledge adds nothing.** Asked strangely, the words that were looked up
 # bring back about half of what was lost, without one labelled text. Most of that comes from their number and not from
-# the calibration, as the row with one calibrated word shows: in an unfamiliar sentence each word is a noisy witness, and
-# the mean over two dozen per topic is a good one.
+# the calibration, as the row with one calibrated word shows: in an unfamiliar sentence the probability of a single word is
+# noisy, and the mean over two dozen words per topic is less so.
 #
 # And **the sieve has nothing to do**: relevance drops hardly a word, and the half that is "rare" is not missed. The paper
 # needs a sieve because its knowledge base is a web dictionary full of stray words; ours is the list from which these news
@@ -405,7 +454,7 @@ report.table()
 # %% [markdown]
 # The sieve does what it should: because this model knows the names, by which a word is judged, it keeps nearly every good word
 # and drops most of the stray ones. Whether that pays is again a matter of how one asks. In the known sentence the stray words
-# do little harm. Asked strangely, where each good word is a weaker witness, they cost some points, and the sieve brings most
+# do little harm. Asked strangely, where each good word says less, they cost some points, and the sieve brings most
 # of these back.
 #
 # ## 4 · Calibration
@@ -433,14 +482,20 @@ for row, (fact, opinion) in zip(empty, labkit.predict(model, plain, empty), stri
 #
 # ### Your turn: calibrated
 #
-# `p` (batch, classes) are the answers, `p_free` (classes,) is the answer to the text without content.
+# *●○○ · 5 minutes*
+#
+# `p` (batch, classes) are the answers, `p_free` (classes,) is the answer to the text without content. Return the calibrated
+# answers, (batch, classes).
+#
+# For example, `p = [[0.6, 0.4]]` and `p_free = [0.8, 0.2]`: the ratios are 0.75 and 2, their sum is 2.75, and the result is
+# `[[0.27, 0.73]]`. The answer has changed, because 0.4 is more than the second label gets from a text that says nothing.
 
 
 # %%
 def calibrated(p, p_free): ...  # your turn
 
 
-check.calibrated(calibrated)
+calibrated = check.calibrated(calibrated)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -468,20 +523,23 @@ check.calibrated(calibrated)
 # </details>
 #
 # With texts of the task at hand, though without labels, there is a second way: divide by the *mean answer over them*. This is
-# the $\bar p$ of the knowledgeable verbalizer. Both are one method of the library, `calibrated(model, rows)`:
+# the $\bar p$ of the knowledgeable verbalizer. Your function does both; it only needs another `p_free`. (In the library it is
+# one method, `calibrated(model, rows)`, which divides the probability of each *word* before the softmax.)
 
 # %%
+def answers(rows):
+    """The untrained cloze's label probabilities, (rows, classes)."""
+    return torch.from_numpy(labkit.predict(model, plain, rows, progress=False))
+
+
 report = labkit.Report()
-for name, method in {
-    "as it is": plain,
-    "divided by the answer to nothing": plain.calibrated(model, empty),
-    "divided by the mean answer": plain.calibrated(model, subj.splits["unlabelled"][:200]),
+p, truth = answers(subj.splits["test"]), torch.tensor([row["label"] for row in subj.splits["test"]])
+for name, changed in {
+    "as it is": p,
+    "divided by the answer to nothing": calibrated(p, answers(empty).mean(0)),
+    "divided by the mean answer": calibrated(p, answers(subj.splits["unlabelled"][:200]).mean(0)),
 }.items():
-    report.add(
-        name,
-        subj,
-        labkit.evaluate(model, method, subj, "test", progress=lab.progress)["accuracy"],
-    )
+    report.add(name, subj, (changed.argmax(1) == truth).float().mean().item())
 report.table()
 
 # %% [markdown]
@@ -562,11 +620,11 @@ for name, front in fronts.items():
     print(f"{name:<26}{len(tokenizer.tokenize(front)):>3} tokens before the review: {right.mean():.0%} right")
 
 # %% [markdown]
-# It is neither. The longer the text in front, the worse the answer, and a story without any opinion does as much harm as solved
-# reviews. Most reviews have 30 to 60 tokens, and in pre-training this model never read past the 64th: with forty tokens in front,
-# the blank stands where it has never seen one. There it gives mostly one answer, whatever the review says, and a
-# division cannot bring back what was not read. (Large models are trained on thousands of tokens, so they have the room; that they also
-# *use* what stands there is what Brown et al. found.)
+# It is neither. The longer the text in front, the worse the answer, and the story does the most harm, though there is no
+# opinion in it. Most reviews have 30 to 60 tokens, and in pre-training this model never read past the 64th: with forty tokens
+# in front, the blank stands where it has never seen one. There it gives mostly one answer, whatever the review says, and a
+# division cannot bring back what was not read. (Large models are trained on thousands of tokens, so they have the room; that
+# they also *use* what stands there is what Brown et al. found.)
 #
 # In models that do read them, the order of the demonstrations matters as well. The same four in ten orders, here:
 
@@ -672,7 +730,7 @@ print("objective →", ", ".join(related_words(subj.words, subj.language)["objec
 # "story", a word for a plot, is also a topic of the news, and the lexicon hands over that topic's whole list: strangers, orphans
 # and sailors. These are real stray words, such as the paper's dictionary has, and dropping them gives the points back.
 #
-# And with four examples a class to train on, where only the verbalizer differs:
+# And with four examples per class to train on, where only the verbalizer differs:
 
 # %%
 learned = labkit.Report(
@@ -683,8 +741,9 @@ learned.table()
 
 # %% [markdown]
 # Four examples per class teach this model nothing that it could not say before: on no task is a row clearly ahead of the best
-# untrained rows above. On facts against opinions one word is the worst choice even with training, and vectors and prototypes,
-# which need not say *fact*, come to where calibration was without it. Elsewhere the rows differ in what they lose.
+# untrained rows above. On facts against opinions one word is the worst choice even with training, and random vectors
+# and prototypes, which need not say *fact*, come about as far as calibration did without training. On the other tasks the rows
+# differ only in how much they lose.
 # **Vectors drawn at random** must find in four examples what a word brings along: on the news they stay far behind, and on reviews
 # they can end below chance. **Prototypes** need no words and keep up, but for one draw of the English reviews, where they are far
 # *below* chance too. Vectors that start from words are PET, and end where PET ends.
@@ -700,14 +759,14 @@ for draw in (0, 1):
 
 # %% [markdown]
 # In draw 0 most of the eight are reviews that the model misreads, or whose label is wrong (some are, in this world as in others).
-# A method that has nothing but these eight takes their word for it and turns the two classes around. One that starts from the
-# words *bad* and *great* knows better than its examples. That is what a verbalizer is for when examples are few.
+# A method that has nothing but these eight learns the two classes the wrong way round. One that starts from the words *bad* and
+# *great* does not. That is what a verbalizer is for when examples are few.
 #
 # ### A last way to ask: the whole text's likelihood
 #
 # Instead of looking into the blank, fill it in and ask how likely the *whole text* has become: hide each token in turn and add
 # up their log-probabilities (the pseudo-log-likelihood, Salazar et al. 2020, [*Masked language model
-# scoring*](https://arxiv.org/abs/1910.14659)). It suits long candidates, endings or idioms, and costs a pass a token.
+# scoring*](https://arxiv.org/abs/1910.14659)). It suits long candidates, endings or idioms, and costs one pass per token.
 
 # %%
 from labkit.fewshot.perplexity import PerplexityChoice
@@ -720,8 +779,8 @@ for bad in ("really awful", "a truly awful thing"):
         print(f"{text:<32} {bad}: {negative:.2f}   really great: {positive:.2f}")
 
 # %% [markdown]
-# With two answers of one shape it chooses well. With "a truly awful thing" it never does: that phrase is unlikely anywhere,
-# whatever the review says. Whole texts must be comparable before their likelihoods are.
+# With two endings of the same form it chooses well. "A truly awful thing" it never chooses, even for the horrible screen,
+# because that phrase is unlikely after any review. So compare the likelihoods of texts only where the texts have the same form.
 #
 # ## Read on
 #

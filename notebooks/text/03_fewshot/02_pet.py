@@ -98,15 +98,21 @@ pattern = "{text} it was {mask} ."
 words = {"negative": "bad", "positive": "great"}
 
 
-def cloze(text: str) -> torch.Tensor:
-    """Probability of each label: (labels,)."""
+word_ids = tokenizer.convert_tokens_to_ids(list(words.values()))  # one per label
+
+
+def blank_logits(text: str) -> torch.Tensor:
+    """The model's logits for the blank: (vocabulary,)."""
     filled = pattern.replace("{text}", text).replace("{mask}", tokenizer.mask_token)
     inputs = tokenizer(filled, return_tensors="pt")
     blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
     with torch.no_grad():
-        logits = model(**inputs).logits[0, blank]  # (vocabulary,)
-    ids = tokenizer.convert_tokens_to_ids(list(words.values()))  # one a label
-    return logits[ids].softmax(0)
+        return model(**inputs).logits[0, blank]
+
+
+def cloze(text: str) -> torch.Tensor:
+    """Probability of each label: (labels,)."""
+    return blank_logits(text)[word_ids].softmax(0)
 
 
 for text in (
@@ -139,8 +145,13 @@ prompt_explorer(
 # %% [markdown]
 # ### Your turn: the verbalizer
 #
-# Given the blank's logits for a batch of texts, $(\text{batch}, \text{vocabulary})$, and one word id a class,
+# *●○○ · 5 minutes*
+#
+# Given the blank's logits for a batch of texts, $(\text{batch}, \text{vocabulary})$, and one word id per class,
 # $(\text{classes},)$, return $q(l \mid x)$: $(\text{batch}, \text{classes})$.
+#
+# For example, a vocabulary of four words, `blank_logits = [[2, 0, 1, 3]]` and `word_ids = [0, 2]`: the label words have the
+# logits 2 and 1, and the softmax over these two gives `[[0.73, 0.27]]`. The fourth word, the likeliest of all, does not count.
 
 # %%
 from labkit.checks import pet as check
@@ -149,7 +160,7 @@ from labkit.checks import pet as check
 def label_probabilities(blank_logits, word_ids): ...  # your turn
 
 
-check.label_probabilities(label_probabilities)
+label_probabilities = check.label_probabilities(label_probabilities)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -178,9 +189,9 @@ check.label_probabilities(label_probabilities)
 # %% [markdown]
 # ### The same, made safe
 #
-# Our eight lines break easily: a review that contains the text `[MASK]` has two blanks; a long one is cut, blank and all;
-# a label word may be several pieces of the tokenizer. `labkit.fewshot.pet.PET` takes care of all that, and is otherwise
-# what you just wrote. These are its two central methods:
+# The functions above break easily: a review that contains the text `[MASK]` has two blanks; a long one is cut, blank and all;
+# a label word may be several pieces of the tokenizer. `labkit.fewshot.pet.PET` takes care of all that, and is otherwise what
+# you just wrote. These are its two central methods, and below them your function beside the library's on a hundred reviews:
 
 # %%
 import inspect
@@ -193,7 +204,8 @@ print(inspect.getsource(PET.logits), inspect.getsource(PET.loss), sep="\n")
 
 # %% tags=["nbval-check-output"]
 some = task.splits["test"][:100]
-by_hand = torch.stack([cloze(row["text"]) for row in some])
+logits = torch.stack([blank_logits(row["text"]) for row in some])  # (batch, vocabulary)
+by_hand = label_probabilities(logits, torch.tensor(word_ids))
 by_labkit = torch.from_numpy(labkit.predict(model, pet, some))
 print("largest difference below 1e-5:", bool((by_hand - by_labkit).abs().max() < 1e-5))
 
@@ -349,14 +361,22 @@ chosen.plot(title="Untrained: random label words")
 #
 # ### Your turn: the fuzzy verbalizer
 #
-# Blank logits $(\text{batch}, \text{vocabulary})$ and word ids $(\text{classes}, K)$ in, $q(l \mid x)$ out.
+# *●●○ · 8 minutes*
+#
+# Blank logits $(\text{batch}, \text{vocabulary})$ and word ids $(\text{classes}, K)$ in, $q(l \mid x)$ out,
+# $(\text{batch}, \text{classes})$.
+#
+# For example, a vocabulary of four words whose logits are the logarithms of 0.5, 0.3, 0.1 and 0.1, so that these are also
+# their probabilities, and `word_ids = [[0, 2], [1, 3]]`: the words of class 0 have 0.5 + 0.1 = 0.6 together, those of class 1
+# have 0.3 + 0.1 = 0.4, and the result is `[[0.6, 0.4]]`. (Adding the two logits of a class, which multiplies the
+# probabilities, would give 0.05 against 0.03, and so 0.625.)
 
 
 # %%
 def fuzzy_probabilities(blank_logits, word_ids): ...  # your turn
 
 
-check.fuzzy_probabilities(fuzzy_probabilities)
+fuzzy_probabilities = check.fuzzy_probabilities(fuzzy_probabilities)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -384,6 +404,14 @@ check.fuzzy_probabilities(fuzzy_probabilities)
 # ```
 # </details>
 
+# %% tags=["nbval-check-output"]
+sets = [["bad", "vile"], ["great", "good"]]  # of each class
+ids = torch.tensor([tokenizer.convert_tokens_to_ids(some) for some in sets])
+for name, some in (("bad / great", ids[:, :1]), ("vile / good", ids[:, 1:]), ("both sets", ids)):
+    answers = fuzzy_probabilities(blanks, some).argmax(1)
+    right = (answers == truth).float().mean()
+    print(f"untrained, {name:<12} right {right:.0%}, says positive {(answers == 1).float().mean():.0%}")
+
 # %%
 from labkit.fewshot.fuzzy import FuzzyPET
 
@@ -406,7 +434,7 @@ for name, method in methods.items():
 Table(("label words", "untrained (%)", "trained on eight reviews (%)"), tuple(lines))
 
 # %% [markdown]
-# The second row is the bad case on purpose: "vile" is rare and "good" is common, so the untrained cloze says "positive" every
+# "vile / good" is the bad case on purpose: "vile" is rare and "good" is common, so the untrained cloze says "positive" every
 # time. Eight reviews mend that. Fuzzy-PET does not have the problem to begin with, because "vile" and "bad" stand in one sum.
 # After training all three are within a few points of each other, and 400 test rows cannot tell them apart: the standard error
 # of an accuracy near 87 % is 1.7 points. So on this task Fuzzy-PET is an insurance against a bad choice of words, not a gain
@@ -426,15 +454,21 @@ Table(("label words", "untrained (%)", "trained on eight reviews (%)"), tuple(li
 #
 # ### Your turn: soft labels
 #
+# *●●○ · 8 minutes*
+#
 # Scores $(\text{models}, \text{batch}, \text{classes})$, weights $(\text{models},)$ and $T$ in; soft labels
 # $(\text{batch}, \text{classes})$ out.
+#
+# For example, two models and one text: `scores = [[[2, 0]], [[0, 0]]]`, `weights = [3, 1]`, `temperature = 2`. The weighted
+# mean of the scores is (3·2 + 1·0) / 4 = 1.5 for class 0, and 0 for class 1; divided by 2 they are 0.75 and 0; the softmax
+# is `[[0.68, 0.32]]`.
 
 
 # %%
 def soft_labels(scores, weights, temperature): ...  # your turn
 
 
-check.soft_labels(soft_labels)
+soft_labels = check.soft_labels(soft_labels)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -466,7 +500,6 @@ check.soft_labels(soft_labels)
 import numpy as np
 
 from labkit.fewshot.self_training import Member
-from labkit.fewshot.self_training import soft_labels as vote
 
 members, report = [Member(with_pet, pet)], labkit.Report()
 for number in range(1, len(task.patterns)):
@@ -474,7 +507,9 @@ for number in range(1, len(task.patterns)):
     members.append(Member(trained(copy.deepcopy(model), method, rows, 3e-5), method))
 for number, member in enumerate(members, 1):
     report.add(f"PET, pattern {number}", task, score(member.model, member.method))
-voted = vote(members, asked, temperature=1.0)
+each = np.stack([labkit.predict(member.model, member.method, asked, progress=False) for member in members])
+scores, weights = torch.from_numpy(each).clamp(1e-12).log(), torch.ones(len(members))  # (models, batch, classes), (models,)
+voted = soft_labels(scores, weights, 1.0).numpy()
 report.add("their vote", task, float(np.mean(voted.argmax(1) == truth.numpy())))
 report.table()
 
@@ -482,12 +517,10 @@ report.table()
 # And the soft labels of four test reviews. All numbers are the probability of "positive".
 
 # %%
-four = asked[:4]
-each = [labkit.predict(member.model, member.method, four)[:, 1] for member in members]
-columns = [*each, voted[:4, 1], vote(members, four, temperature=2.0)[:, 1]]
+columns = [*each[:, :4, 1], voted[:4, 1], soft_labels(scores[:, :4], weights, 2.0)[:, 1]]
 Table(
     ("review", "pattern 1", "pattern 2", "pattern 3", "vote, T = 1", "soft label, T = 2"),
-    tuple((row["text"], *(f"{p[at]:.2f}" for p in columns)) for at, row in enumerate(four)),
+    tuple((row["text"], *(f"{p[at]:.2f}" for p in columns)) for at, row in enumerate(asked[:4])),
 )
 
 # %% [markdown]
@@ -500,7 +533,8 @@ Table(
 #
 # Once models can label text, they can make training data. *Self-training* adds a model's surest answers to its training
 # rows and trains anew. *iPET* lets several models do this **for one another**, in generations $g = 1, 2, \dots$ whose
-# training sets grow by a factor each time. A model never hears itself: its own errors are the ones it cannot see.
+# training sets grow by a factor each time. No model is trained on its own answers: their errors are the ones that it would
+# only repeat.
 #
 # Both stand on one assumption: *the surer, the righter*. It can be looked at. Below, the ensemble's answers on the rows
 # whose labels it was not given are sorted by confidence; the curve says how many of the surest $k$ % are right.
@@ -512,8 +546,8 @@ coverage(voted, truth.tolist(), "Three patterns vote: how right are the surest?"
 
 # %% [markdown]
 # The curve falls from left to right, as it should: the surest half is right clearly more often than all rows together. But it
-# leaves 100 % early. A review whose opinions contradict its label is read with full confidence, and wrongly. Pseudo-labels
-# are good, not true.
+# leaves 100 % early. A review whose opinions contradict its label is read with full confidence, and wrongly. So some
+# pseudo-labels are wrong, even among the surest.
 #
 # Two more things keep it from going wrong. Rows are taken **class by class**, in the proportion of the labelled ones: else
 # the easiest class floods the training set, the next model believes in it even more, and so on. And a row is taken for the
@@ -521,16 +555,21 @@ coverage(voted, truth.tolist(), "Three patterns vote: how right are the surest?"
 #
 # ### Your turn: the surest rows
 #
-# Probabilities $(\text{rows}, \text{classes})$ and a number a class in; a list of `(row, class)` out. For each class $c$,
+# *●●○ · 10 minutes*
+#
+# Probabilities $(\text{rows}, \text{classes})$ and a number per class in; a list of `(row, class)` out. For each class $c$,
 # of the rows whose likeliest class is $c$, the `per_class` with the highest probability; fewer where there are not so
 # many.
+#
+# For example, `probabilities = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]`: class 0 is the likeliest in the rows 0 and 1, class 1 in
+# row 2. With `per_class = 1` the result is `[(0, 0), (2, 1)]`, with `per_class = 2` it is `[(0, 0), (1, 0), (2, 1)]`.
 
 
 # %%
 def most_confident(probabilities, per_class): ...  # your turn
 
 
-check.most_confident(most_confident)
+most_confident = check.most_confident(most_confident)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -562,6 +601,15 @@ check.most_confident(most_confident)
 # ```
 # </details>
 #
+# With your function, the rows that the vote of section 5 is surest of, and how many of them it calls by their right label:
+
+# %%
+for per_class in (10, 50, 150):
+    rows_of = most_confident(torch.from_numpy(voted), per_class)
+    right = sum(int(truth[row]) == label for row, label in rows_of)
+    print(f"at most {per_class:>3} per class: {len(rows_of):>3} rows, {right / len(rows_of):.0%} right")
+
+# %% [markdown]
 # `labkit.fewshot.self_training.ipet` is a short loop around this function. Read it: every line has been said above.
 
 # %%
@@ -595,17 +643,17 @@ family.table(
 # %% [markdown]
 # Read the table against its last row, the cloze that nobody trained. **PET is below it in all three columns**: what section 3
 # showed for reviews holds for news and for Chinese reviews too. Four examples per class cost a little, because the model
-# already knew the question. **What was built on PET wins most of this back.** Soft labels from three patterns, one's own
-# surest answers, generations that teach one another: all three learn from unlabelled rows too, beside which a few misleading
-# labels weigh less. iPET is the best of the trained methods in every column, as it is in the paper, and ends about where the
-# untrained cloze began. Fuzzy-PET is level with PET: the tasks' first words are good ones here. **The head** is near
-# chance on both kinds of reviews; on news it is far from chance, because topics show in single words, but far behind the
-# clozes, too.
+# already knew the question. **What was built on PET wins much of this back**, except for the soft labels on EPRSTMT, which
+# win nothing. Soft labels from three patterns, one's own surest answers, generations that teach one another: all three learn
+# from unlabelled rows too, beside which a few misleading labels weigh less. iPET is the best of the trained methods in every
+# column, as it is in the paper, and ends about where the untrained cloze began. Fuzzy-PET is level with PET: the tasks' first
+# words are good ones here. **The head** is near chance on both kinds of reviews; on news it is far from chance, because
+# topics show in single words, but far behind the clozes, too.
 #
 # So what are labels good for? For a question that pre-training has hardly asked. Lesson [03/05](05_auto_prompts.ipynb) has
 # one, facts against opinions: there its hand-written cloze is right in about 60 % untrained, and in about 80 % after training
-# on 16 examples per class. Where a model knows the question already, a few labels are worth more for measuring the untrained cloze than for
-# changing it.
+# on 16 examples per class. Where a model knows the question already, a few labels are worth more for measuring the untrained
+# cloze than for changing it.
 #
 # What it costs: PET trains one model, the ensemble three and a classifier, iPET nine and a classifier. The classifier that
 # is served is the same in all three cases.

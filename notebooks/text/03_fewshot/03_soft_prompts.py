@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Prompts that are vectors
 #
-# PET's pattern, `it was ___ .`, is somebody's choice of words. But the model never reads words: it reads *vectors*, one a
+# PET's pattern, `it was ___ .`, is somebody's choice of words. But the model never reads words: it reads *vectors*, one per
 # token, and nothing says that the best ones for a task are those of any word. So let them be free, and train them. Once
 # they are, a second question follows: if a handful of vectors before the text can tell a model what to do, must the
 # model change at all?
@@ -19,7 +19,7 @@
 # - turn a template's words into trained vectors (*P-tuning*), and say what its BiLSTM is for;
 # - steer a **frozen** model by vectors before the text (*prompt tuning*), by keys and values in every layer (*prefix
 #   tuning*), or by vectors in place of label words (*WARP*), and count what each of them trains;
-# - give a prompt a start in life without labels (*PPT*);
+# - pre-train a prompt without labels (*PPT*);
 # - say from measurements what freezing costs on small models, and what the papers found on large ones.
 #
 # **45 minutes.** Before it: [PET](02_pet.ipynb), whose cloze and verbalizer are used all through. You need Python and a
@@ -43,7 +43,7 @@ SHOTS = 16  # @param {type:"integer"}
 # ## 1 · A prompt that nobody could write
 #
 # The task: does a text about a film mainly say what happened (*objective*), or what somebody thought of it (*subjective*)?
-# About one sentence in seven is of the other kind. The task brings a pattern and a word a label.
+# About one sentence in seven is of the other kind. The task brings a pattern and one word per label.
 
 # %%
 from labkit.fewshot.pet import PET
@@ -71,17 +71,22 @@ import torch
 
 text = "the plot was so tedious to us ."
 inputs = tokenizer(f"{text} that is [MASK] .", return_tensors="pt")
-words = model.get_input_embeddings()(inputs["input_ids"])  # (1, tokens, d)
+words = model.get_input_embeddings()(inputs["input_ids"]).detach()  # (1, tokens, d)
 
 
+label_ids = tokenizer.convert_tokens_to_ids([some[0] for some in pet.verbalizer.words.values()])
+
+
+def log_answer(vectors: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of the label words in the blank, which is the third token from the end: (labels,)."""
+    return model(inputs_embeds=vectors).logits[0, -3, label_ids].log_softmax(0)
+
+
+@torch.no_grad()
 def answer(vectors: torch.Tensor) -> dict[str, float]:
-    """Probabilities of the two label words in the blank, which is the third token from the end."""
-    with torch.no_grad():
-        logits = model(inputs_embeds=vectors).logits[0, -3]  # (vocabulary,)
-    ids = tokenizer.convert_tokens_to_ids([some[0] for some in pet.verbalizer.words.values()])
-    return dict(
-        zip(task.labels, [round(p, 3) for p in logits[ids].softmax(0).tolist()], strict=True)
-    )
+    """The answer in plain numbers."""
+    chances = log_answer(vectors).exp().tolist()
+    return {label: round(p, 3) for label, p in zip(task.labels, chances, strict=True)}
 
 
 print("the words alone      ", answer(words))
@@ -95,8 +100,14 @@ for seed in range(3):
 #
 # ### Your turn: put a prompt into a text
 #
+# *●●○ · 8 minutes*
+#
 # Word vectors $(\text{batch}, \text{tokens}, d)$ and a prompt $(n, d)$ in; $(\text{batch}, \text{tokens} + n, d)$ out, with
-# the prompt behind the first token of each row. It is the same prompt for all rows, and it must stay trainable.
+# the prompt behind the first token of each row. It is the same prompt for all rows, and it must stay trainable: a gradient
+# of the result has to reach it.
+#
+# For example, one text of three tokens with $d = 1$, `word_vectors = [[[1], [2], [3]]]`, and `prompt = [[8], [9]]` give
+# `[[[1], [8], [9], [2], [3]]]`.
 
 # %%
 from labkit.checks import soft_prompts as check
@@ -105,7 +116,7 @@ from labkit.checks import soft_prompts as check
 def splice(word_vectors, prompt): ...  # your turn
 
 
-check.splice(splice)
+splice = check.splice(splice)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -132,8 +143,24 @@ check.splice(splice)
 #     return torch.cat([word_vectors[:, :1], rows, word_vectors[:, 1:]], 1)
 # ```
 # </details>
+#
+# With it, a gradient can move the prompt. Here are five steps, from the first of the three random prompts and for this one
+# text, whose label is *subjective*; the model is not changed:
+
+# %%
+start = torch.Generator().manual_seed(0)
+vectors = torch.randn(4, words.shape[2], generator=start).requires_grad_()
+optimizer = torch.optim.Adam([vectors], lr=0.1)
+for step in range(6):
+    print(f"steps: {step}", answer(splice(words, vectors)))
+    loss = -log_answer(splice(words, vectors))[-1]  # of the last label, "subjective"
+    (vectors.grad,) = torch.autograd.grad(loss, vectors)
+    optimizer.step()
 
 # %% [markdown]
+# After five steps the model is sure of the right answer, and nothing but the four vectors has changed. Section 3 does the same
+# with all labelled texts of the task.
+#
 # ## 2 · P-tuning: let the template's words go
 #
 # *P-tuning* (Liu et al. 2021, [*GPT understands, too*](https://arxiv.org/abs/2103.10385)) keeps PET as it is and frees the
@@ -210,13 +237,13 @@ measure(
 report.table()
 
 # %% [markdown]
-# Each of these trains and stores a whole model for one task. That is no hardship at a few megabytes. It is one at hundreds
-# of gigabytes and a hundred tasks.
+# Each of the trained ones trains and stores a whole model for one task. That is no hardship at a few megabytes. It is one at
+# hundreds of gigabytes and a hundred tasks.
 #
 # ## 3 · Prompt tuning: the model stays as it is
 #
 # *Prompt tuning* (Lester et al. 2021, [*The power of scale*](https://arxiv.org/abs/2104.08691)) freezes every weight and trains
-# only the vectors: $n \cdot d$ numbers a task. The model is loaded once; a task is a file of a few kilobytes, and a batch
+# only the vectors: $n \cdot d$ numbers per task. The model is loaded once; a task is a file of a few kilobytes, and a batch
 # may hold rows of several tasks, each with its own prompt.
 #
 # `PromptTuning` hangs the vectors below the encoder and hooks two functions into its forward pass. You have just written
@@ -287,32 +314,39 @@ for name, vectors in (
 # sentence. The prompt has gone where no word is, which is the very thing that a template cannot do. (Lester et al. found clusters
 # of related words around prompts of T5, but no instruction that a person could read, §7.)
 #
-# ## 4 · Prefix tuning: a say in every layer
+# ## 4 · Prefix tuning: vectors in every layer
 #
-# A prompt speaks once, below the first layer, and has to make itself heard through all the others. *Prefix tuning* (Li & Liang
-# 2021, [paper](https://arxiv.org/abs/2101.00190)), and for understanding tasks *P-tuning v2* (Liu et al. 2022,
-# [paper](https://arxiv.org/abs/2110.07602)), gives **each layer** $n$ keys and values of its own. The text's tokens attend to
-# them as to any others:
+# A prompt stands below the first layer only, so the higher layers see just what the lower ones have made of it. *Prefix
+# tuning* (Li & Liang 2021, [paper](https://arxiv.org/abs/2101.00190)), and for understanding tasks *P-tuning v2* (Liu et al.
+# 2022, [paper](https://arxiv.org/abs/2110.07602)), gives **each layer** $n$ keys and values of its own. The text's tokens
+# attend to them as to any others:
 #
 # $$\mathrm{Attn}(Q) = \mathrm{softmax}\!\left(\frac{Q\,[P_k ; K]^\top}{\sqrt{d}}\right) [P_v ; V], \qquad
 # P_k, P_v \in \mathbb{R}^{n \times d} \text{ for each layer.}$$
 #
-# There are no queries in a prefix: nobody needs to know what it would ask. It is exactly what a generating model keeps in its
-# cache of earlier keys and values, which is how it gets in. As prefix and text share one softmax, the result is a mixture,
-# $(1-\lambda)\,\mathrm{Attn}(Q; K, V) + \lambda\,\mathrm{Attn}(Q; P_k, P_v)$, where each token's $\lambda$ is the weight that its query
-# gives to the prefix (He et al. 2022, [*Towards a unified view*](https://arxiv.org/abs/2110.04366), §3.1).
+# There are no queries in a prefix, because nothing is computed at its own positions. It is exactly what a generating model
+# keeps in its cache of earlier keys and values, which is how it gets in. As prefix and text share one softmax, the result is
+# a mixture, $(1-\lambda)\,\mathrm{Attn}(Q; K, V) + \lambda\,\mathrm{Attn}(Q; P_k, P_v)$, where each token's $\lambda$ is the
+# weight that its query gives to the prefix (He et al. 2022, [*Towards a unified view*](https://arxiv.org/abs/2110.04366),
+# §3.1).
 #
 # ### Your turn: attention with a prefix
 #
+# *●●○ · 10 minutes*
+#
 # Queries, keys and values $(\text{tokens}, d)$, prefix keys and values $(n, d)$ in, for one head; what attention gives,
-# $(\text{tokens}, d)$, out.
+# $(\text{tokens}, d)$, out. Every token sees the whole text and the whole prefix.
+#
+# For example, one token, $n = 1$ and $d = 1$: `queries = [[1.1]]`, `keys = [[1]]`, `values = [[2]]`, `prefix_keys = [[0]]`,
+# `prefix_values = [[4]]`. The scores are 0 for the prefix and 1.1 for the token itself, the weights 0.25 and 0.75, and the
+# result is $0.25 \cdot 4 + 0.75 \cdot 2$: `[[2.5]]`. ($\lambda$ is 0.25 here.)
 
 
 # %%
 def prefix_attention(queries, keys, values, prefix_keys, prefix_values): ...  # your turn
 
 
-check.prefix_attention(prefix_attention)
+prefix_attention = check.prefix_attention(prefix_attention)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -356,6 +390,19 @@ measure("prefix [8]", trained(prefixed, pet, 0.03), pet)
 report.table()
 
 # %% [markdown]
+# Is that what you wrote? We compare the first head of the first layer in the trained model:
+
+# %% tags=["nbval-check-output"]
+module = prefixed.eval().base_model.encoder.layer[0].attention.self
+size = module.attention_head_size
+with torch.no_grad():
+    by_model = module(words)[0][0, :, :size]  # (tokens, d_head)
+    own = [linear(words)[0, :, :size] for linear in (module.query, module.key, module.value)]
+    prefix = [some[0] for some in prefixed.base_model.prefix.layer(0)]  # keys and values of the first head
+    by_hand = prefix_attention(*own, *prefix)
+print("largest difference below 1e-5:", bool((by_hand - by_model).abs().max() < 1e-5))
+
+# %% [markdown]
 # `Prefix(tokens=8, reparametrise=True)` computes keys and values by an MLP from fewer numbers while it trains, as Li & Liang
 # did; P-tuning v2 found that this helps on some tasks and hurts on others.
 #
@@ -386,15 +433,19 @@ report.table()
 # %% [markdown]
 # ### Your turn: what trains?
 #
+# *●○○ · 5 minutes*
+#
 # For $n$ prompt tokens, a model of $L$ layers and width $d$, and $C$ classes, how many numbers do prompt tuning, prefix tuning
 # (without the MLP) and WARP train? Return a dictionary with the keys "prompt tuning", "prefix", "WARP".
+#
+# For example, $n = 2$, $L = 3$, $d = 4$ and $C = 5$ give `{"prompt tuning": 8, "prefix": 48, "WARP": 28}`.
 
 
 # %%
 def trained_weights(n, layers, d, classes): ...  # your turn
 
 
-check.trained_weights(trained_weights)
+trained_weights = check.trained_weights(trained_weights)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -404,12 +455,12 @@ check.trained_weights(trained_weights)
 #
 # <details><summary>Hint 2</summary>
 #
-# A prefix has two vectors (key and value) a token in each layer. Heads divide a vector among themselves; they do not add to it.
+# A prefix has two vectors (key and value) per token in each layer. Heads divide a vector among themselves; they do not add to it.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# WARP has $n$ vectors before the text and one a class.
+# WARP has $n$ vectors before the text and one per class.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -423,21 +474,23 @@ check.trained_weights(trained_weights)
 # %% tags=["nbval-check-output"]
 layers, d = model.config.num_hidden_layers, model.config.hidden_size
 print(f"{layers} layers, d = {d}")
-for name, made in (
-    ("prompt tuning, 4 tokens", PromptTuning(tokens=4).attach(copy.deepcopy(model))),
-    ("prefix, 8 tokens       ", Prefix(tokens=8).attach(copy.deepcopy(model))),
-    ("WARP, 3 tokens         ", warp.attach(copy.deepcopy(model))),
+for name, n, kind in (
+    ("prompt tuning", 4, PromptTuning(tokens=4)),
+    ("prefix", 8, Prefix(tokens=8)),
+    ("WARP", 3, warp),
 ):
-    print(f"{name} {trainable(made):>7,} of {sum(p.numel() for p in model.parameters()):,}")
+    made, counted = kind.attach(copy.deepcopy(model)), trained_weights(n, layers, d, len(task.labels))
+    every = sum(p.numel() for p in model.parameters())
+    print(f"{name + f', {n} tokens:':<24}{trainable(made):>7,} of {every:,} train; by your formula {counted[name]:,}")
 
 # %% [markdown]
-# ## 6 · PPT: a prompt with schooling
+# ## 6 · PPT: a prompt that is pre-trained
 #
 # A prompt of random words has to learn from thirty-two sentences not only the task but what a prompt is for. *PPT* (Gu et al.
 # 2022, [*Pre-trained prompt tuning*](https://arxiv.org/abs/2109.04332)) lets it learn the second part before, from text without
 # labels, in a task of the same form as those to come. For pairs of sentences it is this: cut texts in two, pair each first half
 # with its own second half or with another's, and ask `first ___ second` for "yes" or "no". The model stays frozen; only the
-# prompt goes to school.
+# prompt is trained.
 
 # %%
 import numpy as np
@@ -539,8 +592,9 @@ for name, (one, method, lr) in frozen.items():
 # that also holds for other texts.
 #
 # **What the papers found on large models.** On SuperGLUE, Lester et al. saw prompt tuning far behind for the small T5, and level
-# with model tuning when models have billions of weights, where five tokens are 20,480 numbers beside eleven billion. Look at the
-# first line of the last cell before you praise a prompt: it asks for what is there, and in a larger model there is more.
+# with model tuning when models have billions of weights, where five tokens are 20,480 numbers beside eleven billion. Before
+# you praise a prompt, look at the first line of the last cell, the untrained cloze: a prompt can only bring out what the frozen
+# model knows, and a larger model knows more.
 #
 # ## 8 · Keep the result
 #

@@ -84,9 +84,10 @@ for template, pair in written:
 Table(("template", "words", f"dev, {len(task.splits['dev'])} rows (%)", "test (%)"), tuple(rows))
 
 # %% [markdown]
-# Of five attempts, only the first is clearly better than a coin, and it is far from the 91 % that the best reader would reach.
-# Three are right in exactly half of the rows: one of their two words is the likelier one after *every* sentence, so all rows
-# get the same class. Training helps, as in the last lesson. But is there a prompt that the model understands as it is?
+# Of five attempts, only the first is clearly better than a coin, and it is far from the 91 % that the best reader would
+# reach. Three are right in exactly half of the rows: one of their two words is the likelier one after *every* sentence, so
+# all rows get the same class. Training helps: in lesson [03/03](03_soft_prompts.ipynb) PET took this task from 62 to 81 %.
+# But is there a prompt that the model understands as it is?
 #
 # ## 2 · A template that fits all examples
 #
@@ -109,18 +110,25 @@ Table(("template", "words", f"dev, {len(task.splits['dev'])} rows (%)", "test (%
 import torch
 
 own = [task.words[name][0] for name in names]
-total = torch.zeros(len(tokenizer))
-for row in task.splits["train"]:
-    inputs = tokenizer(
-        f"{row['text']} {tokenizer.mask_token} {own[row['label']]} .", return_tensors="pt"
-    )
-    at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
-    with torch.no_grad():
-        total += model(**inputs).logits[0, at].log_softmax(0)
 
-best = total.topk(8)
+
+@torch.no_grad()
+def next_word(beginning, blanks):
+    """log p of the word after the ids `beginning`, the first of `blanks` blanks, in each row: (rows, vocabulary)."""
+    found = []
+    for row in task.splits["train"]:
+        holes = " ".join([tokenizer.mask_token] * (len(beginning) + blanks))
+        inputs = tokenizer(f"{row['text']} {holes} {own[row['label']]} .", return_tensors="pt")
+        ids = inputs["input_ids"][0]
+        places = (ids == tokenizer.mask_token_id).nonzero().flatten()
+        ids[places[: len(beginning)]] = torch.tensor(beginning, dtype=torch.long)
+        found.append(model(**inputs).logits[0, places[len(beginning)]].log_softmax(0))
+    return torch.stack(found)
+
+
+best = next_word([], 1).sum(0).topk(8)
 Table(
-    ("word before the label word", "log P, nats a row"),
+    ("word before the label word", "log P, nats per row"),
     tuple(
         (tokenizer.decode([number]), f"{value / len(task.splits['train']):.2f}")
         for number, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -133,9 +141,15 @@ Table(
 #
 # ### Your turn: a step of the beam
 #
+# *●●● · 12 minutes*
+#
 # Given the scores of the templates so far $(\text{beams},)$ and the log-probability of every next word for every row
-# $(\text{beams}, \text{rows}, \text{vocabulary})$, return the `width` best continuations, best first: their scores, which
-# template each extends, and which word it adds, each $(\text{width},)$.
+# $(\text{beams}, \text{rows}, \text{vocabulary})$, return the `width` best continuations, best first, as three tensors: their
+# scores, which template each extends, and which word it adds, each $(\text{width},)$.
+#
+# For example, two templates, one row and three words: `scores = [-1, -2]`,
+# `log_probabilities = [[[-3, -1, -4]], [[-0.5, -2, -5]]]`, `width = 2`. The sums are `[[-4, -2, -5], [-2.5, -4, -7]]`, so the
+# result is `[-2, -2.5]`, `[0, 1]` and `[1, 0]`: template 0 with word 1, then template 1 with word 0.
 
 # %%
 from labkit.checks import auto_prompts as check
@@ -144,7 +158,7 @@ from labkit.checks import auto_prompts as check
 def beam_step(scores, log_probabilities, width): ...  # your turn
 
 
-check.beam_step(beam_step)
+beam_step = check.beam_step(beam_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -174,7 +188,23 @@ check.beam_step(beam_step)
 # ```
 # </details>
 #
-# The library's beam, around one step as yours. All templates and all rows go through the model together, and only the blank
+# With your step, the beam is a loop: two words before the label word, four templates at a time.
+
+# %%
+beginnings, scores = [[]], torch.zeros(1)
+for blanks in (2, 1):
+    gains = torch.stack([next_word(some, blanks) for some in beginnings])  # (beams, rows, vocabulary)
+    scores, parents, added = beam_step(scores, gains, 4)
+    beginnings = [[*beginnings[p], word] for p, word in zip(parents.tolist(), added.tolist(), strict=True)]
+    print(f"words: {len(beginnings[0])}")
+    for some, value in zip(beginnings, (scores / len(task.splits["train"])).tolist(), strict=True):
+        print(f"    {tokenizer.decode(some):<12}{value:6.2f} nats per row")
+
+# %% [markdown]
+# After one word "a" leads, but after two words "this was": a beginning that is likely need not have a likely continuation, so
+# several of them are kept.
+#
+# Here is the library's beam, around one step as yours. All templates and all rows go through the model together, and only the blank
 # in question through its head; nothing else is needed to make a search a matter of seconds.
 
 # %%
@@ -251,15 +281,21 @@ print("templates that came as far as dev:", len(found.tried))
 #
 # ### Your turn: the words of a class
 #
+# *●●○ · 8 minutes*
+#
 # Log-probabilities at the blank $(\text{rows}, \text{vocabulary})$, labels $(\text{rows},)$ and $k$ in; the ids of each
-# class's $k$ best words, best first, out: $(\text{classes}, k)$.
+# class's $k$ best words, best first, out: a tensor $(\text{classes}, k)$.
+#
+# For example, three rows and three words: `log_probabilities = [[-1, -2, -3], [-4, -2, -1], [-3, -1, -2]]`,
+# `labels = [0, 1, 0]`, `k = 2`. The rows of class 0 sum to `[-4, -3, -5]`, so its best words are 1 and 0; class 1 has one row,
+# whose best words are 2 and 1. The result is `[[1, 0], [2, 1]]`.
 
 
 # %%
 def rank_words(log_probabilities, labels, k): ...  # your turn
 
 
-check.rank_words(rank_words)
+rank_words = check.rank_words(rank_words)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -290,7 +326,20 @@ check.rank_words(rank_words)
 
 # %%
 from labkit.fewshot.auto_prompt import search_words
+from labkit.fewshot.auto_prompt.candidates import blank_log_probabilities
 
+train = task.splits["train"]
+blanks = blank_log_probabilities(model, tokenizer, PET.for_task(task, tokenizer).template, train)  # (rows, vocabulary)
+ids = rank_words(blanks, torch.tensor([row["label"] for row in train]), 8)
+for name, some in zip(names, ids.tolist(), strict=True):
+    print(f"{name:<12}", ", ".join(tokenizer.convert_ids_to_tokens(some)))
+
+# %% [markdown]
+# These are the first eight words of each $V_c$: the same words for both classes, in another order, because what is likely in
+# this blank is likely after every passage. So the search below takes longer lists, and looks for a pair of words whose
+# *difference* tells the classes apart.
+
+# %%
 chosen = search_words(model, tokenizer, task, task.patterns[0])
 shown = [one for place, one in enumerate(chosen.tried) if place < 4 or one.start]
 Table(
@@ -325,15 +374,21 @@ Table(
 #
 # ### Your turn: the first order
 #
+# *●●○ · 8 minutes*
+#
 # The gradient at the trigger in each row $(\text{rows}, d)$, the table of embeddings $(\text{vocabulary}, d)$ and the id of the
-# word that stands there now; the expected change of the loss for every word, $(\text{vocabulary},)$.
+# word that stands there now in; the expected change of the loss for every word, $(\text{vocabulary},)$, out.
+#
+# For example, two rows, three words and $d = 2$: `gradient = [[1, 0], [1, 2]]`, `table = [[0, 0], [1, 0], [0, -1]]`, `now = 1`.
+# The gradients sum to (2, 2), the steps from word 1 are (−1, 0), (0, 0) and (−1, −1), and the result is `[-2, 0, -4]`: word 2
+# is expected to lower the loss most.
 
 
 # %%
 def first_order(gradient, table, now): ...  # your turn
 
 
-check.first_order(first_order)
+first_order = check.first_order(first_order)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -359,24 +414,31 @@ check.first_order(first_order)
 # ```
 # </details>
 #
-# Is the approximation any good? Words are far apart, and a loss is no straight line. So we ask: 80 words at one trigger,
-# what the first order expects, and what the loss really does.
+# Is the approximation any good? Words are far apart, and the loss is not linear in an embedding. So we take 80 words at one
+# trigger, and compare what the first order expects with what the loss really does.
 
 # %%
 import numpy as np
 from matplotlib.figure import Figure
 
-from labkit.fewshot.auto_prompt import first_order_scores
 from labkit.fewshot.auto_prompt.candidates import whole_words
 from labkit.report import Plot
 
 method = PET.for_task(task, tokenizer, "{text} {soft:that it is} {mask} .")
 batch = method.collate(task.splits["train"][:16])
-expected = first_order_scores(model, method, batch)[1]  # of the second trigger: (vocabulary,)
+places = batch["soft_mask"].nonzero().view(-1, 3, 2)[:, 1]  # (rows, 2): where the second of three triggers stands
 
+embedding, kept = model.get_input_embeddings(), []
+handle = embedding.register_forward_hook(lambda module, given, output: kept.append(output))  # (rows, tokens, d)
+loss = method.loss(model, batch)
+handle.remove()
+(slopes,) = torch.autograd.grad(loss, kept[0])
+now = int(batch["input_ids"][places[0, 0], places[0, 1]])
+expected = first_order(slopes[places[:, 0], places[:, 1]], embedding.weight.detach(), now)  # (vocabulary,)
+
+# %%
 usable = whole_words(tokenizer, len(tokenizer)).nonzero().flatten()
 picked = usable[torch.randperm(len(usable), generator=torch.Generator().manual_seed(0))[:80]]
-places = batch["soft_mask"].nonzero().view(-1, 3, 2)[:, 1]  # (rows, 2): where it stands
 with torch.no_grad():
     base, real = float(method.loss(model, batch)), []
     for number in picked:
@@ -466,7 +528,7 @@ print(f"untrained, 200 test rows: {alone:.1f} % alone, {with_examples:.1f} % aft
 
 # %% [markdown]
 # The solved examples do harm: the answers fall to chance. A likely reason is that this model has read one document at a time,
-# of at most 62 words. Three passages with two answers between them are longer than, and unlike, anything in its pre-training.
+# of at most 62 tokens. Three passages with two answers between them are longer than, and unlike, anything in its pre-training.
 # LM-BFF's model is much larger, and it is *trained* with the demonstrations, so it can learn what they are for.
 
 # %% [markdown]
@@ -622,10 +684,10 @@ for name, one in winners.items():
 Table(("winner of", "dev of the chosen (%)", "the same on test (%)", "dev − test (points)"), tuple(lines))
 
 # %% [markdown]
-# Only the label words lose. They were chosen among the most candidates, some thirty, so that is what the formula expects. But the other two winners
-# are *better* on test, the template by eight points. That does not refute the formula, for it speaks of an average over many
-# draws of dev rows. In one draw, an accuracy near 70 % on 32 rows has a standard error of eight points, so chance can hide the
-# curse or double it. Either way the dev score of a winner is no estimate of its worth.
+# Only the label words lose. They were chosen among the most candidates, some thirty, so that is what the formula expects. But
+# the other two winners are *better* on test, the template by eight points. That does not refute the formula, for it speaks of
+# an average over many draws of dev rows. In one draw, an accuracy near 70 % on 32 rows has a standard error of eight points,
+# so chance can hide the curse or double it. Either way the dev score of a winner is no estimate of its worth.
 #
 # Three remedies follow: fewer candidates, more dev rows, or no choice at all but a vote among the best (LM-BFF's ensemble,
 # 03/02's section 5). And one rule: **report the test score, never the one that chose**.

@@ -11,14 +11,14 @@
 #
 # Fine-tuning changes every weight. Ten tasks then need ten copies of the model, and training needs memory for a gradient
 # and two averages of every weight. *Delta tuning* freezes the model and trains a small part beside it, in it, or before
-# it: the *delta*. Ten tasks then need one model and ten files of some kilobytes.
+# it: the *delta*. Ten tasks then need one model and ten small files.
 #
 # **After this lesson you can**
 #
 # - write LoRA's forward pass and its merge, and a layer of Kronecker products, as Compacter has them;
 # - put any of ten deltas on a model by the names of its modules, count what it trains, take it off without a trace;
 # - say what a delta saves (storage, some of the memory) and what it does not, from measurements;
-# - save a delta, start another task from it, and serve several from one model.
+# - save a delta, load it on a fresh copy of the model, and serve several from one model.
 #
 # **50 minutes.** Before it: [PET](02_pet.ipynb), whose clozes a delta can train as well as any head. You need Python and a
 # little PyTorch.
@@ -60,8 +60,15 @@ print(f"{trained:,} weights of 175 billion: {100 * trained / 175e9:.4f} %")
 #
 # ### Your turn: LoRA's forward pass
 #
+# *●○○ · 5 minutes*
+#
 # $x$ is (batch, $d_{\text{in}}$) and $W$ is ($d_{\text{out}}$, $d_{\text{in}}$), as PyTorch keeps it. Return
-# (batch, $d_{\text{out}}$).
+# (batch, $d_{\text{out}}$), a tensor through which $A$ and $B$ can learn, and leave $W$ as it is. With $r = 1$ and $\alpha
+# = 2$:
+#
+# `x = [[1, 2]]`, `weight = [[1, 0], [0, 1], [1, 1]]`, `a = [[1, 1]]`, `b = [[1], [0], [2]]` → `[[7, 2, 15]]`,
+#
+# because $Wx = (1, 2, 3)$ and $Ax = 3$, so $\frac{2}{1} \cdot 3 \cdot (1, 0, 2) = (6, 0, 12)$ is added.
 
 # %%
 from labkit.checks import delta_tuning as check
@@ -70,7 +77,7 @@ from labkit.checks import delta_tuning as check
 def lora_forward(x, weight, a, b, alpha): ...  # your turn
 
 
-check.lora_forward(lora_forward)
+lora_forward = check.lora_forward(lora_forward)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -101,7 +108,7 @@ check.lora_forward(lora_forward)
 # To put this into a model, we could edit the model's code. *OpenDelta* (Hu et al. 2023,
 # [paper](https://arxiv.org/abs/2307.03084)) showed a better way: find modules by their **names** and change them from
 # outside. `labkit.fewshot.delta` does the same. A delta is a line of settings with three verbs: `attach`, `detach` and,
-# where it can be, `merge`.
+# where it is possible, `merge`.
 
 # %%
 import torch
@@ -120,8 +127,8 @@ for name, tensor in list(trained_tensors(model).items())[:4]:
     print(f"    {name}  {tuple(tensor.shape)}")
 
 # %% [markdown]
-# The model is of the same class as before, so everything that took it takes it still: PET, a new head, `fit`. Its answers
-# have not moved, and taking the delta off leaves the same bits, whatever was trained in between:
+# The model is of the same class as before, so PET, a new head and `fit` still take it. Its answers have not changed, because
+# $B$ starts at zero. Taking the delta off leaves the same bits, whatever was trained in between:
 
 # %% tags=["nbval-check-output"]
 print("the same answers with a fresh delta:", torch.equal(model(**inputs).logits, answers))
@@ -149,15 +156,19 @@ for wrong in (LoRA(targets=("qurey",)), LoRA(rank=500)):
 # %% [markdown]
 # ### Your turn: how much of it trains?
 #
+# *●○○ · 5 minutes*
+#
 # Return the share of a model's weights that training may change, between 0 and 1. Tied weights (an LM head is often the
-# word embeddings once more) count once.
+# word embeddings once more) count once. For example:
+#
+# `torch.nn.Linear(4, 6)` has 24 weights and 6 biases; with its biases frozen → `0.8`, which is 24 / 30.
 
 
 # %%
 def trained_share(model): ...  # your turn
 
 
-check.trained_share(trained_share)
+trained_share = check.trained_share(trained_share)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -186,15 +197,21 @@ check.trained_share(trained_share)
 #
 # ### Your turn: merge
 #
+# *●○○ · 5 minutes*
+#
 # $Wx + \frac{\alpha}{r} BAx$ is linear in $x$, so **one** matrix does the same. A merged model is a plain model, with
-# no delta in it and no cost. Return that matrix, and leave `weight` as it is.
+# no delta in it and no cost. Return that matrix, and leave `weight`, `a` and `b` as they are. With the numbers from above:
+#
+# `weight = [[1, 0], [0, 1], [1, 1]]`, `a = [[1, 1]]`, `b = [[1], [0], [2]]`, `alpha = 2` → `[[3, 2], [0, 1], [5, 5]]`,
+#
+# and this matrix times $x = (1, 2)$ is again $(7, 2, 15)$.
 
 
 # %%
 def merge_lora(weight, a, b, alpha): ...  # your turn
 
 
-check.merge_lora(merge_lora)
+merge_lora = check.merge_lora(merge_lora)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -219,15 +236,29 @@ check.merge_lora(merge_lora)
 #     return weight + alpha / a.shape[0] * b @ a
 # ```
 # </details>
+#
+# Put a delta on a copy of the model, move it a little as training would, and compare one of its layers with the two functions:
 
 # %% tags=["nbval-check-output"]
 import copy
 
-keys = list(model.state_dict())
 other = LoRA(rank=4).attach(copy.deepcopy(model))
 with torch.no_grad():
     for tensor in trained_tensors(other).values():
         tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) / 50)
+    (name, a), (_, b) = list(trained_tensors(other).items())[:2]
+    layer = other.get_submodule(name.partition(".lora_A")[0])
+    frozen, x, alpha = layer.base_layer, torch.randn(3, layer.in_features), LoRA().alpha
+    by_forward = lora_forward(x, frozen.weight, a, b, alpha) + frozen.bias
+    by_merging = x @ merge_lora(frozen.weight, a, b, alpha).T + frozen.bias
+    print("lora_forward gives what the layer gives:", torch.allclose(by_forward, layer(x), atol=1e-4))
+    print("merge_lora does so too:                 ", torch.allclose(by_merging, layer(x), atol=1e-4))
+
+# %% [markdown]
+# `merge` does this in all layers:
+
+# %% tags=["nbval-check-output"]
+keys = list(model.state_dict())
 with_delta = other(**inputs).logits
 merged = merge(other)(**inputs).logits
 print("merged equals unmerged to 1e-4:", torch.allclose(merged, with_delta, atol=1e-4))
@@ -300,10 +331,12 @@ for name, delta in deltas.items():
 Table(("delta", "trained weights", "of the model", "merges"), tuple(lines))
 
 # %% [markdown]
-# Adapters are said to train 0.5 to 8 % of a model; with a bottleneck of 16 ours are within that. Most merge not: between
-# an adapter's two matrices stands a non-linear function, and no single matrix does the same.
+# Adapters are said to train 0.5 to 8 % of a model; with a bottleneck of 16 ours are within that. Most of the ten cannot be
+# merged. An adapter, for example, has a non-linear function between its two matrices, so no single matrix does the same.
 #
 # ### Your turn: Compacter's layer
+#
+# *●●○ · 10 minutes*
 #
 # An adapter has two large matrices. Compacter (Mahabadi et al. 2021, [paper](https://arxiv.org/abs/2106.04647), §4) writes
 # each as a sum of $n$ Kronecker products of small ones,
@@ -312,14 +345,19 @@ Table(("delta", "trained weights", "of the model", "merges"), tuple(lines))
 # A \otimes B = \begin{pmatrix} a_{11} B & a_{12} B & \cdots \\ a_{21} B & a_{22} B & \cdots \\ \vdots & & \end{pmatrix} ,$$
 #
 # where all adapters share the $A_i$ (here $4 \times 4$), and each $B_i$ is a product of a column and a row. $x$ is
-# (batch, $d_{\text{in}}$), $A$ is $(n, p, q)$ and $B$ is $(n, d_{\text{in}}/p, s)$. Return $xW$, (batch, $q s$).
+# (batch, $d_{\text{in}}$), $A$ is $(n, p, q)$ and $B$ is $(n, d_{\text{in}}/p, s)$. Return $xW$, (batch, $q s$), a tensor
+# through which $A$ and $B$ can learn. With $n = 2$, $p = 1$, $q = 2$ and $s = 1$:
+#
+# `x = [[1, 1]]`, `a = [[[1, 2]], [[0, 1]]]`, `b = [[[1], [3]], [[1], [1]]]` → `[[4, 10]]`,
+#
+# because $W = A_1 \otimes B_1 + A_2 \otimes B_2$ is `[[1, 2], [3, 6]]` plus `[[0, 1], [0, 1]]`, that is `[[1, 3], [3, 7]]`.
 
 
 # %%
 def kronecker_layer(x, a, b): ...  # your turn
 
 
-check.kronecker_layer(kronecker_layer)
+kronecker_layer = check.kronecker_layer(kronecker_layer)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -334,8 +372,7 @@ check.kronecker_layer(kronecker_layer)
 #
 # <details><summary>Hint 3</summary>
 #
-# `sum(torch.kron(a[i], b[i]) for i in range(len(a)))`, and `x` stands left of it. (The library never makes this matrix:
-# `KroneckerLinear.forward` is four lines of `einsum`.)
+# `sum(torch.kron(a[i], b[i]) for i in range(len(a)))`, and `x` stands left of it.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -345,6 +382,9 @@ check.kronecker_layer(kronecker_layer)
 #     return x @ sum(torch.kron(a[i], b[i]) for i in range(len(a)))
 # ```
 # </details>
+#
+# The library never makes the large matrix, and gets the same answers. (Its $B_i$ are products $s_i t_i$ of a column and a
+# row.)
 
 # %%
 import inspect
@@ -352,6 +392,9 @@ import inspect
 from labkit.fewshot.delta.compacter import KroneckerLinear
 
 print(inspect.getsource(KroneckerLinear.forward))
+layer, x = KroneckerLinear(8, 12, torch.nn.Parameter(torch.randn(4, 4, 4))), torch.randn(2, 8)
+mine = kronecker_layer(x, layer.a, layer.s @ layer.t) + layer.bias
+print("kronecker_layer gives the same answers:", torch.allclose(layer(x), mine, atol=1e-4))
 
 # %% [markdown]
 # ## 4 · What they reach
@@ -388,13 +431,15 @@ for name, delta, lr in (
     kept[name] = trained(delta, lr)
     value = labkit.evaluate(kept[name], method, task, "test", progress=lab.progress)[task.metric]
     report.add(name, task, value, trainable=trainable(kept[name]))
+    print(f"{name}: {100 * trained_share(kept[name]):.1f} % of the weights train")
 report.table()
 
 # %% [markdown]
-# None is lost in this draw. BitFit trains 0.6 % of the weights (head included), LoRA 1.6 %, and neither is behind fine-tuning.
-# Do not read more into the order: on 1,000 test rows two points may be noise, and another draw of examples moves all three.
-# `python benchmarks/delta.py accuracy` repeats this with all deltas, over three draws, with a head and with a cloze. Ding et al.
-# ask the same over a hundred tasks: fine-tuning stays the best on average, with a small lead that shrinks as models grow.
+# No point is lost in this draw: BitFit and LoRA train a small share of the weights (the head is in it), and neither is
+# behind fine-tuning. Do not read more into the order: on 1,000 test rows two points may be noise, and another draw of
+# examples changes all three numbers. `python benchmarks/delta.py accuracy` repeats this with all deltas, over three draws,
+# with a head and with a cloze. Ding et al. ask the same over a hundred tasks: fine-tuning stays the best on average, with a
+# small lead that shrinks as models grow.
 #
 # ## 5 · What they cost
 #
@@ -433,12 +478,12 @@ Table(
 )
 
 # %% [markdown]
-# Read it slowly, because it is not what one expects. A new head on a frozen backbone needs about a seventh of fine-tuning's
-# memory, because no activation is kept. But as soon as **one** trained tensor sits in the first layer, the backward pass goes
-# through the whole model, and most activations are kept for it. LoRA, BitFit or a prompt then save the gradients and averages of
-# the frozen weights, and at the peak these are the smaller part: the model is small and the batch is not. In a model of
-# billions it is the other way round. IA3 even needs more than fine-tuning, because it multiplies activations by trained vectors
-# and has to keep what it multiplied.
+# Look at the last column. A new head on a frozen backbone needs about a seventh of fine-tuning's memory, because almost no
+# activation is kept. But as soon as **one** trained tensor sits in the first layer, the backward pass goes through the whole
+# model, and most activations are kept for it. LoRA, BitFit or a prompt then save the gradients and averages of the frozen
+# weights, and here these are the smaller part of the peak, because the model is small and the batch is not. In a model of
+# billions of weights it is the other way round. IA3 even needs more than fine-tuning, because it multiplies activations by
+# trained vectors and has to keep what it multiplied.
 #
 # Only the ladder stays out of the backbone's backward pass, and needs about a third of the memory. The time of a step is not
 # saved by much either: the forward pass is the same or longer, and of the backward pass only the products for frozen weights'
@@ -446,8 +491,8 @@ Table(
 #
 # ## 6 · How few dimensions?
 #
-# If a few thousand numbers are enough, are five? Let $\theta_0 \in \mathbb{R}^D$ be a soft prompt, eight vectors of the model's
-# width. Fix a matrix $P \in \mathbb{R}^{D \times k}$ and train only $z$:
+# If a few thousand numbers are enough, are five? Let $\theta_0 \in \mathbb{R}^D$ be a soft prompt, eight vectors of the
+# model's width. Fix a matrix $P \in \mathbb{R}^{D \times k}$ and train only $z$:
 #
 # $$\theta = \theta_0 + P z , \qquad z \in \mathbb{R}^k ,\; z = 0 \text{ at the start.}$$
 #
@@ -511,15 +556,16 @@ report.table()
 
 # %% [markdown]
 # Three random directions out of more than a thousand do not help: the cloze is right less often than before. Three hundred
-# reach what the whole prompt does, so the task needs fewer numbers than a prompt has. Three learnt ones reach as much. That is no
-# miracle: the subspace has seen four other draws of the same task, 128 labelled examples that the prompt beside it had not. It
-# *stores* them. That is what a learnt subspace is for, and also why the paper counts seen and unseen tasks apart.
+# reach what the whole prompt does, so the task needs fewer numbers than a prompt has. Three learnt ones reach as much. The
+# reason is that the subspace was made from four other draws of the same task, that is, from 128 labelled examples that the
+# prompt beside it had not seen. What they taught is stored in the subspace, so the paper counts seen and unseen tasks
+# apart.
 #
 # ## 7 · One model, many tasks
 #
-# `save_delta` writes exactly what trained, the settings that put it back, and the **fingerprint of the backbone**: on any other
-# weights the delta would be nonsense, so it is refused. (In a file that somebody gives you, nothing is run: tensors are
-# `safetensors`, settings are JSON.)
+# `save_delta` writes exactly what trained, the settings that put it back, and the **fingerprint of the backbone**: on any
+# other weights the delta would be nonsense, so it is refused. (In a file that somebody gives you, nothing is run: tensors
+# are `safetensors`, settings are JSON.)
 
 # %% tags=["nbval-check-output"]
 from labkit.fewshot.delta import load_delta, save_delta

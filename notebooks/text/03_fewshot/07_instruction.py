@@ -103,8 +103,14 @@ print(
 #
 # ### Your turn: entailed or not
 #
+# *●○○ · 5 minutes*
+#
 # Blank logits $(\text{batch}, \text{labels}, \text{vocabulary})$, a blank for each statement, and the ids of the two answers
-# in; $p(\text{entailed})$, $(\text{batch}, \text{labels})$, out.
+# in; $p(\text{entailed})$, $(\text{batch}, \text{labels})$, out. For one text, two statements and a vocabulary of three words:
+#
+# `blank_logits = [[[0, 1, 3], [2, 2, 5]]]`, `no = 0`, `yes = 1` → `[[0.731, 0.5]]`,
+#
+# because $e^1 / (e^1 + e^0) = 0.731$ and $e^2 / (e^2 + e^2) = 0.5$. The third word, likelier than both, makes no difference.
 
 # %%
 from labkit.checks import instruction as check
@@ -113,7 +119,7 @@ from labkit.checks import instruction as check
 def entailed(blank_logits, no, yes): ...  # your turn
 
 
-check.entailed(entailed)
+entailed = check.entailed(entailed)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -151,8 +157,9 @@ from labkit.fewshot.entailment import Entailment
 print(inspect.getsource(Entailment.judgements), inspect.getsource(Entailment.logits), sep="\n")
 
 # %% [markdown]
-# Two tests of that claim. A row's scores equal a loop over its statements with the model's bare forward pass; and training
-# the method with *all* wrong statements is training PET on the entailment rows, because it is the same loss.
+# Two tests of that claim. A row's scores equal a loop over its statements with the model's bare forward pass and
+# `entailed`; and training the method with *all* wrong statements is training PET on the entailment rows, because it is the
+# same loss.
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -164,15 +171,15 @@ model.eval()
 reviews = tasks["world/reviews"]
 method, some = Entailment.for_task(reviews, tokenizer), reviews.splits["test"][:20]
 
-by_hand = []
+by_hand, (no, yes) = [], tokenizer.convert_tokens_to_ids(["no", "yes"])
 for row in some:
     for said in statements_of(reviews).values():
         text = f"{row['text'].rstrip(' .')} ? {tokenizer.mask_token} , {said}"
         inputs = tokenizer(text, return_tensors="pt")
         blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
         with torch.no_grad():
-            logits = model(**inputs).logits[0, blank]
-        by_hand.append(logits[tokenizer.convert_tokens_to_ids(["no", "yes"])].softmax(0)[1])
+            logits = model(**inputs).logits[:, [blank]]  # one text, one statement
+        by_hand.append(entailed(logits, no, yes))
 by_hand = torch.stack(by_hand).reshape(-1, 2)
 with torch.no_grad():
     scores = method.logits(model, method.collate(some)).exp()
@@ -213,32 +220,38 @@ for name in ("world/mr", "world/subj", "world/mrpc"):
 report.table()
 
 # %% [markdown]
-# The films gain thirty points without an example of their own: another task, but the same question with the same statements. Facts
-# and opinions stay at guessing. And the pairs *lose*: the model as pre-trained could judge them, and after forty
-# steps on reviews it answers hardly better than by guessing.
+# The films gain thirty points without an example of their own: another task, but the same question with the same
+# statements. Facts and opinions stay at guessing. And the pairs *lose*: the model as pre-trained could judge them, and
+# after forty steps on reviews it answers hardly better than by guessing.
 #
 # So teaching one task can help another, leave it alone, or harm it. How alike must two tasks be? That question runs through
 # the rest of the lesson.
 #
 # ## 2 · A mixture of tasks
 #
-# Real collections are uneven: one task has a million rows, another forty. Drawn in proportion to their rows, the small ones are
-# hardly ever read; drawn in equal shares, they are repeated until the model knows them by heart. The usual compromise is a
-# temperature $T \ge 1$
-# (Raffel et al. 2020, [T5](https://arxiv.org/abs/1910.10683), §3.5.2): with $n_i$ rows, task $i$ has the share
+# Real collections are uneven: one task has a million rows, another forty. Drawn in proportion to their rows, the small ones
+# are hardly ever read; drawn in equal shares, they are repeated until the model knows them by heart. The usual compromise
+# is a temperature $T \ge 1$ (Raffel et al. 2020, [T5](https://arxiv.org/abs/1910.10683), §3.5.2): with $n_i$ rows, task $i$
+# has the share
 #
 # $$p_i = \frac{n_i^{1/T}}{\sum_j n_j^{1/T}} .$$
 #
 # ### Your turn: shares
 #
-# Rows of each task $(\text{tasks},)$ and $T$ in, shares $(\text{tasks},)$ out.
+# *●○○ · 5 minutes*
+#
+# Rows of each task $(\text{tasks},)$ and $T$ in, shares $(\text{tasks},)$ out, both as tensors:
+#
+# `sizes = [900, 100]`, `temperature = 2` → `[0.75, 0.25]`,
+#
+# because $\sqrt{900} = 30$ and $\sqrt{100} = 10$. At `temperature = 1` the shares are `[0.9, 0.1]`.
 
 
 # %%
 def shares(sizes, temperature): ...  # your turn
 
 
-check.shares(shares)
+shares = check.shares(shares)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -266,7 +279,16 @@ check.shares(shares)
 # </details>
 
 # %% [markdown]
-# Play with it: sixteen labelled rows per class make 240 rows of news (fifteen topics) and 32 of each two-way task.
+# Sixteen labelled rows per class make 240 rows of news (fifteen topics) and 32 of each two-way task. News and eight such
+# tasks:
+
+# %% tags=["nbval-check-output"]
+for temperature in (1, 2, 5):
+    part = shares(torch.tensor([240.0] + 8 * [32.0]), temperature)
+    print(f"T = {temperature}: news {100 * part[0]:.1f} %, each of the others {100 * part[1]:.1f} %")
+
+# %% [markdown]
+# The widget does the same for all tasks.
 #
 # 1. At which temperature is a row of a small task read twice as often as a row of the news?
 # 2. Hold out the largest type. Which task gains most?
@@ -384,15 +406,21 @@ print("a test row of rte, hidden in mrpc's training rows in capitals:", split.dr
 # %% [markdown]
 # ### Your turn: take the leaks out
 #
-# Training rows, held-out rows and the names of their text fields in; the training rows whose texts are not among the held-out
-# ones out, as they are. Letters' case makes no difference; a row is the same if **all** its fields are, whatever its label.
+# *●●○ · 10 minutes*
+#
+# Training rows, held-out rows and the names of their text fields in; the training rows whose texts are not among the
+# held-out ones out, as they are and in their order. Letters' case makes no difference; a row is the same if the texts of
+# **all** `fields` are, whatever its label.
+#
+# `train = [{"text": "It rained", "label": 0}, {"text": "it snowed", "label": 1}]`,
+# `held = [{"text": "it rained", "label": 1}]`, `fields = ["text"]` → `[{"text": "it snowed", "label": 1}]`
 
 
 # %%
 def without_leaks(train, held, fields): ...  # your turn
 
 
-check.without_leaks(without_leaks)
+without_leaks = check.without_leaks(without_leaks)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -421,6 +449,13 @@ check.without_leaks(without_leaks)
 #     return [row for row in train if key(row) not in seen]
 # ```
 # </details>
+#
+# Does it find the row that we hid?
+
+# %% tags=["nbval-check-output"]
+rows = bad.splits["train"]
+clean = without_leaks(rows, world["world/rte"].splits["test"], ("text_a", "text_b"))
+print(f"{len(rows)} training rows of mrpc, {len(clean)} are left; the hidden row is gone: {stolen not in clean}")
 
 # %% [markdown]
 # ### Asking cold
@@ -500,11 +535,11 @@ Table(("accuracy (%)", *distances), tuple(shown))
 #
 # - **A new task of a known type costs nothing.** Films after other reviews, `world/qqp` after `world/mrpc`, `world/rte` after
 #   the other inference tasks are answered as well as new rows of the tasks that were trained on.
-# - **A new wording costs little, or everything.** Topics, paraphrase and inference lose five points at most, reviews lose
-#   fourteen. But facts and opinions fall far *below* guessing: four answers in five are the wrong way round. The reason stands in
-#   the wordings. Training asked "is that an opinion ? [MASK]" and taught the model to agree with opinions; the wording
-#   kept back asks "true or false : that is a fact ? [MASK]", where the right answer is the opposite one. The model agrees
-#   with opinions all the same. It does not read which of the two was asked.
+# - **A new wording costs little for three types, and everything for one.** Topics, paraphrase and inference lose five
+#   points at most, reviews lose fourteen. But facts and opinions fall far *below* guessing: four answers in five are the
+#   wrong way round. The reason stands in the wordings. Training asked "is that an opinion ? [MASK]" and taught the model to
+#   agree with opinions; the wording kept back asks "true or false : that is a fact ? [MASK]", where the right answer is the
+#   opposite one. The model agrees with opinions all the same. It does not read which of the two was asked.
 # - **A new type gains nothing, and may lose.** On no type is the tuned model better than before. It is worse on pairs, and on
 #   topics by almost thirty points. The pre-training text holds many such questions with their answers ("this is news about
 #   …"), so the untuned model answers pairs and reviews better than by guessing, and topics far better. Tuning on the other
@@ -522,9 +557,9 @@ cued = [row for row in measured.rows if "cue" in row.method and row.task == "typ
 labkit.Report(replace(row, extra={}) for row in cued).table()
 
 # %% [markdown]
-# With a cue the tuned model is right nine times in ten, on a task that it has never seen too. Without one it is only a little
-# better than guessing. What the training rows taught best is a dozen phrases, and much less to compare. Phrases of one
-# type are no phrases of another, so there is little to carry over.
+# With a cue the tuned model is right nine times in ten, also on a task that it has never seen. Without one it is only a
+# little better than guessing. So what it learned from the training rows is mostly a dozen phrases, and hardly how to
+# compare names and relations. The phrases of one type do not occur in another, so there is little to carry over.
 #
 # Second suspicion: too few task types, or too small a model. Two types more can be made of any text, "is this word in it?" and
 # "is this sentence whole?"; and there is a smaller model to compare with, of 0.6 million weights in place of 1.5
@@ -540,19 +575,19 @@ lines.append(("inference, micro-bert-en", *(f"{100 * mean(way, 'type/inference')
 Table(("held out", "before", "after the other types", "and two made types"), tuple(lines))
 
 # %% [markdown]
-# The made types do not help. The smaller model gains nothing either; what the larger one has more, it has from pre-training,
-# before any tuning. The papers' own figures say why. In FLAN, tuning on many tasks made models of 68 and 137 billion
-# parameters better on tasks held out, and those of 8 billion and fewer **worse** (§4.2, Figure 7): a small model spends all
-# it has on the tasks it is given. Ours has 0.0015 billion, and got worse. FLAN's models also gained with the number of
-# clusters, up to seven (§4.1); we have five types, of which two look alike. At this size, expect something from *similar*
-# tasks, not from instructions.
+# The made types do not help. The smaller model gains nothing either: the larger one is ahead of it before any tuning, and
+# that lead comes from pre-training. The papers' own figures agree. In FLAN, tuning on many tasks made models of 68 and 137
+# billion parameters better on tasks held out, and those of 8 billion and fewer **worse** (§4.2, Figure 7); the authors
+# suppose that the training tasks fill a small model's whole capacity. Ours has 0.0015 billion, and got worse. FLAN's models
+# also gained with the number of clusters, up to seven (§4.1); we have five types, of which two look alike. At this size,
+# expect something from *similar* tasks, not from instructions.
 #
 # ## 4 · TransPrompt: what similar tasks share
 #
-# Between "another coat" and "another kind" lie *similar* tasks: two kinds of paraphrase, two of inference. TransPrompt
-# ([Wang et al. 2021](https://aclanthology.org/2021.emnlp-main.221)) trains one *meta-learner* on a group of them, then adapts
-# it to each. As in P-tuning the pattern's words are trainable vectors $P \in \mathbb{R}^{n \times d}$, but a prompt encoder
-# computes them, one for each task, $E_t$, and a universal one, $E_u$:
+# Between a new wording of the same task and a new type of task lie *similar* tasks: two of paraphrase, two of inference.
+# TransPrompt ([Wang et al. 2021](https://aclanthology.org/2021.emnlp-main.221)) trains one *meta-learner* on a group of
+# them, then adapts it to each. As in P-tuning the pattern's words are trainable vectors $P \in \mathbb{R}^{n \times d}$,
+# but a prompt encoder computes them, one for each task, $E_t$, and a universal one, $E_u$:
 #
 # $$P_t = P + \tfrac12 E_u(P) + \tfrac12 E_t(P), \qquad P_{\text{unseen}} = P + E_u(P) .$$
 #
@@ -599,15 +634,22 @@ print("untrained, it is PET:", bool(abs(start - same).max() < 1e-5))
 #
 # ### Your turn: prototype scores
 #
+# *●●● · 20 minutes*
+#
 # Features $(n, d)$, task numbers $(n,)$ and class numbers $(n,)$ in; $s$, $(n,)$, out, with $\zeta = \tfrac12$. In the check
-# every task has every class.
+# every task has every class. Three examples of one class, two of them of task 0:
+#
+# `features = [[1, 0], [3, 4], [0, 2]]`, `tasks = [0, 0, 1]`, `classes = [0, 0, 0]` → `[0.354, 0.895, 0.854]`,
+#
+# because the centroids are $c_{0,0} = (2, 2)$ and $c_{1,0} = (0, 2)$. The second example has the cosines 0.990 with its own
+# centroid and 0.8 with the other one, which is 0.895 on average.
 
 
 # %%
 def prototype_scores(features, tasks, classes): ...  # your turn
 
 
-check.prototype_scores(prototype_scores)
+prototype_scores = check.prototype_scores(prototype_scores)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -649,7 +691,7 @@ check.prototype_scores(prototype_scores)
 members = transprompt.group_rows(trans, group)
 found = transprompt.features(model, trans, members)
 columns = ([row[name] for row in members] for name in ("prompt", "label"))
-score = transprompt.prototype_scores(found, *columns)
+score = np.asarray(prototype_scores(*(torch.as_tensor(part) for part in (found, *columns))))
 weight = transprompt.prototype_weights(score)
 order, answers = np.argsort(-score), [words[0] for words in trans.verbalizer.words.values()]
 Table(
@@ -682,11 +724,11 @@ transfer.plot(title="Four pair tasks, 16 shots")
 #   steps on the one task do not make up for it.
 # - **The prompts add nothing to that.** The meta-learner that is not adapted is exactly where "PET, all in one" is. The gain
 #   comes from the other tasks' *rows*.
-# - **Adapting to the single task loses it again**, except with sharp weights ($T = 0.02$). With the usual weights, which lie
-#   close to 1 as the table above shows, it makes no difference whether the de-biasing is there or not.
+# - **Adapting to the single task loses this gain, and more**, except with sharp weights ($T = 0.02$). The usual weights lie
+#   close to 1, as the table above shows, so it makes no difference whether the de-biasing is there or not.
 #
-# Whoever reports a multi-task method should show the row "all in one". (P-tuning's vectors start as the pattern's words, and at
-# this learning rate stay near them: its answers are almost PET's.)
+# Whoever reports a multi-task method should show the row "all in one". (P-tuning's vectors start as the pattern's words,
+# and at this learning rate stay near them: its answers are almost PET's.)
 #
 # ## 5 · Learning to be a good start
 #
@@ -726,7 +768,8 @@ print(f"half the way in all {len(middle)} tensors:", all(middle))
 # - Wei et al. 2022, [FLAN](https://arxiv.org/abs/2109.01652), §4: number of clusters, size of the model, the role of the
 #   instructions; Sanh et al. 2022, [T0](https://arxiv.org/abs/2110.08207), many wordings for every task.
 # - Wang et al. 2021, [*Entailment as few-shot learner*](https://arxiv.org/abs/2104.14690).
-# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/entailment.py), [`multitask.py`](../../labkit/fewshot/multitask.py),
-#   [`instruction.py`](../../labkit/fewshot/instruction.py) with [`task_types.py`](../../labkit/fewshot/task_types.py),
-#   [`transprompt.py`](../../labkit/fewshot/transprompt.py), [`meta_learning.py`](../../labkit/fewshot/meta_learning.py).
+# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/entailment.py),
+#   [`multitask.py`](../../labkit/fewshot/multitask.py), [`instruction.py`](../../labkit/fewshot/instruction.py) with
+#   [`task_types.py`](../../labkit/fewshot/task_types.py), [`transprompt.py`](../../labkit/fewshot/transprompt.py),
+#   [`meta_learning.py`](../../labkit/fewshot/meta_learning.py).
 # - Next: [08 · FewCLUE](08_fewclue.ipynb). The multi-task stage takes its place in a whole system, the one that won there.
