@@ -148,10 +148,13 @@ def tensor(
 def number(value: Any, what: str = "the result", nan: str = NAN) -> float:
     """One number of any kind (Python's, numpy's, a tensor of one element) as a float; Mistake where it is none."""
     given(value, what)
+    kind = f"{what} should be one number, not {type(value).__name__}"
+    if isinstance(value, str | bytes):
+        raise Mistake(kind)
     try:
         found = float(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Mistake(f"{what} should be one number, not {type(value).__name__}") from error
+        raise Mistake(kind) from error
     if found != found:
         raise Mistake(f"{what} is NaN: {nan}")
     return found
@@ -169,6 +172,16 @@ def given(value: Any, what: str = "the result") -> None:
     """Mistake where there is no value at all."""
     if value is None:
         raise Mistake(f"{what} is None: did you forget `return`?")
+
+
+def asked(function: Function, *inputs: Any) -> Any:
+    """What the function gives; Mistake where it is nothing, or where it changes what it is given."""
+    kept = [one.clone() if torch.is_tensor(one) else one for one in inputs]
+    value = function(*inputs)
+    given(value)
+    if not all(map(same, inputs, kept)):
+        raise Mistake("your function changes the tensors that it is given: `a -= b` writes into a, `a = a - b` makes a new one")  # fmt: skip
+    return value
 
 
 def refuses(call: Callable[[], Any], message: str) -> None:

@@ -134,7 +134,7 @@ def test_a_number_is_a_number_of_any_kind():
         assert number(value) == 3 and whole(value) == 3
     for value, message in (
         (None, "did you forget `return`"),
-        ("three", "one number, not str"),
+        ("3", "one number, not str"),
         (torch.zeros(2), "one number, not Tensor"),
         ([3], "one number, not list"),
         (math.nan, "is NaN"),

@@ -97,7 +97,7 @@ def launch(kernel: str, job: Job, x: Tensor, falling: bool = False) -> Ran:
 
     LabkitError where there is no g++, the text does not compile, or the run does not end well.
     """
-    x, shape = x.float().contiguous(), job.right(x).shape
+    x, shape = x.detach().float().cpu().contiguous(), job.right(x).shape
     library = _library(kernel, job)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "y")
@@ -140,7 +140,7 @@ def function(kernel: str, job: Job) -> Callable[[Tensor], Tensor]:
         own = lambda x: launch(kernel, job, x).out  # noqa: E731
     else:
         print(NO_COMPILER)
-    return lambda x: own(x.reshape(-1, x.shape[-1])).view(x.shape)
+    return lambda x: own(x.reshape(-1, x.shape[-1])).view(x.shape).to(x)  # on x's device
 
 
 def production(file: str, name: str) -> str:

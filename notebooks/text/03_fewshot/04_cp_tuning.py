@@ -388,7 +388,7 @@ from labkit.fewshot.pair_forces import forces, pair_forces
 pair_forces(contrastive_loss)
 
 # %% [markdown]
-# On the left it is not: below 0.3 there is no force. On the right, where the like pair is far off (bottom), the arrows do
+# On the left it is not: below 0.3 there is hardly any force. On the right, where the like pair is far off (bottom), the arrows do
 # push unlike pairs of 0.2 to the left. Both sums are inside one softplus, so the push on an unlike pair also depends on the
 # worst like pair.
 #
@@ -404,7 +404,7 @@ def loss_at(s_n, s_p=0.3):
 for s_n in (0.0, 0.2, 0.5):
     a_n = pair_weights(torch.tensor([0.3]), torch.tensor([s_n]), 0.4, 1)[1].item()
     moved = (loss_at(s_n + 1e-5) - loss_at(s_n - 1e-5)) / 2e-5
-    print(f"s_n = {s_n}: γ·a_n {64 * a_n:4.1f}, gradient {forces(contrastive_loss, 0.3, s_n)[2]:4.1f}, by moving {moved:4.1f}")
+    print(f"at s_n = {s_n}: γ·a_n {64 * a_n:4.1f}, gradient {forces(contrastive_loss, 0.3, s_n)[2]:4.1f}, by moving {moved:4.1f}")
 
 # %% [markdown]
 # With constant costs the gradient is $\gamma\, a_n = 64\,(s_n + m)$. With costs that move it would be $64 \cdot 2 s_n$. Look at
@@ -573,7 +573,8 @@ label_words(swaps)
 # Common and rare words serve alike, as long as the two are about equally frequent: the word that is much rarer than its
 # partner has the lower logit after nearly every review, so the cloze gives nearly always the same answer. Two arbitrary words are a
 # direction that has nothing to do with the question, and may point the wrong way. In exchanged places every answer would be
-# turned round. CP-Tuning never looks at words, so none of this concerns it.
+# turned round. CP-Tuning never looks at words, so none of this concerns it. (All this is before training, which can repair a
+# part of it: [The quality of label words](../../docs/results.md#the-quality-of-label-words).)
 #
 # ## 7 · So, can a blank do without words?
 #

@@ -10,8 +10,8 @@
 # # Kernels: why is one softmax faster than another?
 #
 # Two programs compute the same softmax on the same processor, and one takes much longer. This lesson finds the reason by counting
-# **bytes**. Then you write a *kernel*, a program that thousands of a GPU's threads run together, in CUDA C++, and a language model
-# fills a blank with it.
+# **bytes**. Then you write a [kernel](../glossary.ipynb#kernel), a program that thousands of a GPU's threads run together, in CUDA
+# C++, and a language model fills a blank with it.
 #
 # **After this lesson you can**
 #
@@ -75,7 +75,8 @@ for program in (in_steps, at_once):
 # | `y = b / total` | b, total | y | 5 + 4 |
 #
 # That is 36 numbers of 4 bytes: 144 bytes. One program for all five steps reads x and writes y: 8 numbers, 32 bytes. What lies
-# between two steps stays in *registers*, the places inside a processor where it computes. Such a program is called **fused**.
+# between two steps stays in *registers*, the places inside a processor where it computes. Such a program is called
+# [**fused**](../glossary.ipynb#fusion).
 #
 # ### Your turn: bytes of a chain (●○○, 5 minutes)
 #
@@ -171,8 +172,8 @@ Table(("bytes per number", "one program per step", "fused", "fewer"), tuple(line
 # $$\min\left(P,\; W \cdot \frac{F}{B}\right)$$
 #
 # operations per second. Drawn over $F/B$, the *arithmetic intensity*, this is a roof: a slope where bytes decide, and a flat part
-# where operations do. They meet at the *ridge* $P/W$. The picture is called a **roofline** (Williams et al. 2009,
-# [paper](https://dl.acm.org/doi/10.1145/1498765.1498785)).
+# where operations do. They meet at the *ridge* $P/W$. The picture is called a [**roofline**](../glossary.ipynb#roofline) (Williams
+# et al. 2009, [paper](https://dl.acm.org/doi/10.1145/1498765.1498785)).
 #
 # **Before the next cell** draws the roofline of this machine, predict: which of these five can reach the flat part? The two
 # softmaxes; adding two tensors; a single row times a matrix, as in writing a text word by word; a product of two large matrices.
@@ -203,9 +204,9 @@ plot(measured(), {work: seconds_of(program) for work, program in programs.items(
 #
 # ## 3 · What a warp asks for
 #
-# How many bytes move also depends on *which* addresses are asked for. A GPU's threads run in **warps** of 32, which execute an
-# instruction together, so one load is 32 loads. Memory answers in **sectors** of 32 bytes: whoever wants 4 bytes of a sector moves
-# all 32.
+# How many bytes move also depends on *which* addresses are asked for. A GPU's threads run in [**warps**](../glossary.ipynb#warp) of
+# 32, which execute an instruction together, so one load is 32 loads. Memory answers in **sectors** of 32 bytes: whoever wants 4
+# bytes of a sector moves all 32.
 #
 # If lane (thread) $i$ of a warp reads number $i$, of 4 bytes, the lanes want bytes 0 to 127: 4 sectors, every byte of which is used.
 # If lane $i$ reads number $2i$, it wants the bytes from $8i$ on: 0, 8, 16, 24 | 32, 40 … Four lanes share a sector, so 8 sectors
@@ -253,12 +254,13 @@ print("32 numbers down a column of x: ", 32 * warp_sectors(WIDTH, 4), "bytes mov
 
 # %% [markdown]
 # A column costs eight times as much. **Transposing** a matrix has this problem by nature: rows come in and columns go out. The
-# remedy is a *tile*: a block of threads loads 32 × 32 numbers row by row, puts them into **shared memory**, and takes them out
-# column by column, so that it can store rows again.
+# remedy is a *tile*: a block of threads loads 32 × 32 numbers row by row, puts them into [**shared
+# memory**](../glossary.ipynb#shared-memory), and takes them out column by column, so that it can store rows again.
 #
 # Shared memory is some 100 KB on the chip, for the threads of one block. It has 32 *banks*: word $w$ (4 bytes) is in bank
 # $w \bmod 32$. In one pass a bank gives one word, to all lanes that want it. Lanes that want *different* words of one bank queue: a
-# **bank conflict**. If lane $i$ reads word $2i$, lanes 0 and 16 want words 0 and 32, both in bank 0: two passes.
+# [**bank conflict**](../glossary.ipynb#bank-conflict). If lane $i$ reads word $2i$, lanes 0 and 16 want words 0 and 32, both in
+# bank 0: two passes.
 #
 # ### Your turn: bank conflicts (●●○, 4 minutes)
 #
@@ -327,9 +329,9 @@ for number, line in enumerate(BROKEN.splitlines(), 1):
 # Line 5 puts a number into the tile, line 9 takes another one out, which another thread has put there. The barrier between them
 # makes sure that it is there already.
 #
-# An **emulator** runs such kernels here: `g++` compiles the text, and each thread goes on until it must wait; then the next one
-# runs, in rising or in falling order. A right kernel gives the same in both. When a block begins, its shared memory is full of NaN,
-# so a number that is read too early shows.
+# An [**emulator**](../glossary.ipynb#emulator) runs such kernels here: `g++` compiles the text, and each thread goes on until it
+# must wait; then the next one runs, in rising or in falling order. A right kernel gives the same in both. When a block begins, its
+# shared memory is full of NaN, so a number that is read too early shows.
 #
 # **Before you run the next cell**, predict: the result is right for one of the sizes 64 × 96 and 70 × 40. For which, and why?
 
@@ -381,7 +383,7 @@ mended = check.mended(mended)
 # ```
 # </details>
 #
-# Here is yours, and then what hint 2 warns of, a barrier in each branch:
+# Here is the mended one, and then what hint 2 warns of, a barrier in each branch:
 
 # %% tags=["nbval-check-output"]
 print(workbench.judge(mended(BROKEN), TRANSPOSE, 70, 40))
@@ -402,7 +404,7 @@ print(workbench.judge(both, TRANSPOSE, 70, 40))
 #
 # $$m' = \max(m, \max_i x_i), \qquad s' = s \, e^{m - m'} + \sum_i e^{x_i - m'} .$$
 #
-# This is the *online softmax* (Milakov & Gimelshein 2018,
+# This is the [online softmax](../glossary.ipynb#online-softmax) (Milakov & Gimelshein 2018,
 # [paper](https://arxiv.org/abs/1805.02867), algorithm 3); FlashAttention is built on it.
 #
 # ### Your turn: the online update (●●○, 5 minutes)
@@ -582,7 +584,7 @@ print(workbench.production("softmax", "softmax_forward_long_kernel"))
 # %% [markdown]
 # | name | what it is |
 # |:--|:--|
-# | `T`, `VEC` | the type of the numbers, and how many of them one load takes: 16 bytes |
+# | `T`, `VEC`, `int64_t` | the type of the numbers; how many of them one load takes (16 bytes); whole numbers of 64 bits |
 # | `__launch_bounds__(1024)` | a block has at most 1024 threads, here all for one row |
 # | `SHARED(float, scratch, [64])` | `__shared__ float scratch[64]`, for `nvcc` and for `g++` |
 # | `mask.start`, `mask.apply` | find a row of attention's mask; set what it hides to `-INFINITY` |
@@ -602,7 +604,7 @@ print(f"in_steps moves {separate / fused:.1f} times the bytes of at_once, and ta
 
 # %% [markdown]
 # Because it moves fewer bytes. Between two operators, every number goes to memory and comes back; in one kernel it stays in a
-# register. (The two ratios differ, because exponentials take time as well, and caches answer some of the reads.)
+# register. (The two ratios need not agree: exponentials take time as well, and caches answer some of the reads.)
 #
 # What a kernel moves is decided by what it keeps to itself (fusion, the online update), in which order it asks (sectors, banks,
 # tiles), and how its threads exchange what they know (shuffles, shared memory). The emulator tells whether it is right; how fast it
