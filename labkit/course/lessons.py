@@ -129,7 +129,7 @@ LESSONS: tuple[Lesson, ...] = (
             "adapters, LoRA, BitFit, IA3, Compacter"),
     _lesson("03/07", "instruction", "Tasks that teach other tasks", 45, "03/02",
             "multi-task training, TransPrompt, FLAN, T0"),
-    _lesson("03/08", "fewclue", "One system for nine tasks", 60, "03/02 03/07",
+    _lesson("03/08", "fewclue", "One system for nine tasks", 45, "03/02 03/07",
             "the FewCLUE system and its ablation"),
     _lesson("03/09", "neurons", "What single neurons know", 45, "03/03",
             "activation sparsity, expert units, transfer"),
