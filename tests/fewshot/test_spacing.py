@@ -93,7 +93,7 @@ def test_the_word_in_the_blank_stands_there_as_in_the_whole_text(kind, template,
     own, parsed = tokenizer(kind), Template.parse(template)
     how = GenerativePET(parsed, LabelTexts(words, own), own)
     for word, pieces in zip(words.values(), how.verbalizer.ids, strict=True):
-        batch = parsed.with_masks(len(pieces)).encode([{"text": "这家店"}, {"text": "a film"}], own)
+        batch = encode(parsed.with_masks(len(pieces)), [{"text": "这家店"}, {"text": "a film"}], own)
         for row, text in enumerate(("这家店", "a film")):
             ids = batch["input_ids"][row].clone()
             ids[batch["mask_positions"][row]] = ids.new_tensor(pieces)

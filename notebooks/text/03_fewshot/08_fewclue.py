@@ -31,8 +31,8 @@ import labkit
 lab = labkit.setup(lesson="03/08")
 
 # %% [markdown]
-# `world/intents-zh` has twelve intents; four labelled sentences of each make 48 rows. With a model that reads real Chinese
-# (`"hfl/chinese-roberta-wwm-ext"`) a folder of FewCLUE's own files can take its place (`"fewclue:FOLDER/tnews"`).
+# `world/intents-zh` has twelve intents; four labelled sentences of each make 48 rows. The lesson is written for it; try another
+# task with one text per row and three words per class afterwards, such as the headlines (`"world/fewclue/tnews"`).
 
 # %%
 MODEL = "mini-bert-zh"  # @param {type:"string"}
@@ -109,7 +109,8 @@ for first, second in ((0, 1), (1, 0)):
 #
 # Logits at the blanks, $(\text{texts}, \text{blanks}, \text{vocabulary})$, and the characters of some words,
 # $(\text{words}, \text{blanks})$, in; the words' log-probabilities, $(\text{texts}, \text{words})$, out. The training below
-# needs the gradient, so stay in torch. For example, with the numbers above,
+# needs the gradient, so stay in torch. A word may be so unlikely that its probability is rounded to 0; its score must not be −∞
+# then. For example, with the numbers above,
 #
 # `blank_logits = probabilities.log()`, `pieces = [[0, 1], [1, 0]]` → `[[-0.87, -2.81]]`.
 
@@ -196,8 +197,8 @@ print("logarithms:", [round(value, 2) for value in torch.tensor([refund, price])
 #
 # The log-probabilities of words, `scores`, $(\text{texts}, \text{words})$, and the class of each word, `owner`,
 # $(\text{words},)$, in; $S$ of each class, $(\text{texts}, \text{classes})$, out. Classes may have different numbers of words,
-# and the words of a class need not stand side by side. A word may have the probability $e^{-300}$, which a float rounds to 0;
-# your result must not be −∞ then. For example,
+# and the words of a class need not stand side by side. Here, too, a word may have the
+# probability $e^{-300}$, and the result must not be −∞. For example,
 #
 # `scores = log([[0.30, 0.10, 0.35]])`, `owner = [0, 0, 1]` → `[[-0.92, -1.05]]`.
 
@@ -597,9 +598,10 @@ print("the whole is more than five points ahead of PET with one word:", bool(gai
 #
 # ## 7 · And on the nine tasks?
 #
-# So far this was one task. labkit's `FewClueSystem` is the same system with 100 steps per model and learning rates chosen on
-# development rows; `python benchmarks/fewclue.py world` runs it on all nine tasks
-# ([every number](../../docs/results.md#the-fewclue-system-stage-by-stage)). Each point is a mean over the nine, the
+# So far this was one task. labkit's `FewClueSystem` has the same stages, trained for longer, with learning rates chosen on
+# development rows; its second stage also reads the unlabelled text of all tasks, as a [masked language
+# model](../glossary.ipynb#masked-language-model). `python benchmarks/fewclue.py world` runs it on the nine tasks ([every
+# number](../../docs/results.md#the-fewclue-system-stage-by-stage)). Each large mark is a mean over the nine, the
 # benchmark's score; `fine-tune [mean]` is a new [head](../glossary.ipynb#head) in place of the cloze.
 
 # %%

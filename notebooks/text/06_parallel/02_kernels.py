@@ -78,7 +78,9 @@ for program in (in_steps, at_once):
 # between two steps stays in *registers*, the places inside a processor where it computes. Such a program is called
 # [**fused**](../glossary.ipynb#fusion).
 #
-# ### Your turn: bytes of a chain (●○○, 5 minutes)
+# ### Your turn: bytes of a chain
+#
+# *●○○ · 5 minutes*
 #
 # `steps` is a list of `(reads, writes)`, two tuples of names; `sizes` gives each tensor's bytes; `kept` is the set of names that are
 # needed afterwards. Return two numbers: the bytes with one program per step, and with one for all steps. For the table above:
@@ -212,7 +214,9 @@ plot(measured(), {work: seconds_of(program) for work, program in programs.items(
 # If lane $i$ reads number $2i$, it wants the bytes from $8i$ on: 0, 8, 16, 24 | 32, 40 … Four lanes share a sector, so 8 sectors
 # move, half of their bytes for nothing.
 #
-# ### Your turn: sectors of a warp (●○○, 4 minutes)
+# ### Your turn: sectors of a warp
+#
+# *●○○ · 4 minutes*
 #
 # Lane `i` of 32 reads one element of `size` bytes (1, 2, 4, 8 or 16), from byte `i * stride * size` on. How many sectors does the
 # warp touch? `warp_sectors(1, 4)` → 4, `warp_sectors(2, 4)` → 8.
@@ -262,7 +266,9 @@ print("32 numbers down a column of x: ", 32 * warp_sectors(WIDTH, 4), "bytes mov
 # [**bank conflict**](../glossary.ipynb#bank-conflict). If lane $i$ reads word $2i$, lanes 0 and 16 want words 0 and 32, both in
 # bank 0: two passes.
 #
-# ### Your turn: bank conflicts (●●○, 4 minutes)
+# ### Your turn: bank conflicts
+#
+# *●●○ · 4 minutes*
 #
 # Lane `i` reads word `i * stride`. How many passes does that take, that is, how many different words must the busiest bank give?
 # `bank_passes(1)` → 1, `bank_passes(2)` → 2, `bank_passes(12)` → 4.
@@ -347,7 +353,9 @@ print(workbench.judge(BROKEN, TRANSPOSE, 70, 40))
 # are outside: they skip the barrier, and read the tile in line 9 before the others have written it. On a GPU such a kernel may be
 # right on most days.
 #
-# ### Your turn: mend the barrier (●●○, 6 minutes)
+# ### Your turn: mend the barrier
+#
+# *●●○ · 6 minutes*
 #
 # `broken` is the text above. Return the text of a kernel that is right for every size: for x = `[[1, 2, 3], [4, 5, 6]]` it must
 # write y = `[[1, 4], [2, 5], [3, 6]]`. `broken.replace(…)` is enough.
@@ -407,7 +415,9 @@ print(workbench.judge(both, TRANSPOSE, 70, 40))
 # This is the [online softmax](../glossary.ipynb#online-softmax) (Milakov & Gimelshein 2018,
 # [paper](https://arxiv.org/abs/1805.02867), algorithm 3); FlashAttention is built on it.
 #
-# ### Your turn: the online update (●●○, 5 minutes)
+# ### Your turn: the online update
+#
+# *●●○ · 5 minutes*
 #
 # `most` and `total` are $m$ and $s$ (numbers), `x` is the next block (a tensor). Return both, updated. In attention, hidden words
 # are $-\infty$; a block that holds nothing else changes nothing.
@@ -477,7 +487,9 @@ for far in (4, 2, 1):
 # %% [markdown]
 # After three steps every lane has the sum of all eight. A warp needs five: 16, 8, 4, 2, 1.
 #
-# ### Your turn: a softmax in CUDA C++ (●●●, 12 minutes)
+# ### Your turn: a softmax in CUDA C++
+#
+# *●●● · 12 minutes*
 #
 # Return the whole text of this kernel, with its three gaps filled. One block of 32 threads, that is one warp, runs for each row.
 #
