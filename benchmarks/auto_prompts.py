@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.auto_prompt import Search, search_template, search_triggers, search_words, with_demonstrations
+from labkit.fewshot.auto_prompts import Search, search_template, search_triggers, search_words, with_demonstrations
 from labkit.fewshot.pet import PET
 from labkit.report import Report
 from labkit.tasks import Task, load_task

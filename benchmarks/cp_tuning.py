@@ -15,7 +15,7 @@ from typing import Any
 
 from labkit.evaluation import evaluate
 from labkit.fewshot.cp_tuning import RULES, CPTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit

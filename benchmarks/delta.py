@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.delta import (
+from labkit.fewshot.delta_tuning import (
     IA3,
     BitFit,
     Combined,

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.entailment import Entailment
 from labkit.fewshot.instruction import TaskType, held_out, instruction_tune, zero_shot
-from labkit.fewshot.multitask import continue_pretraining
+from labkit.fewshot.instruction.entailment import Entailment
+from labkit.fewshot.instruction.multitask import continue_pretraining
+from labkit.fewshot.instruction.task_types import ENGLISH, with_made
+from labkit.fewshot.instruction.transprompt import TransPrompt, adapt, group_rows, meta_train
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PTuning
-from labkit.fewshot.task_types import ENGLISH, with_made
-from labkit.fewshot.transprompt import TransPrompt, adapt, group_rows, meta_train
+from labkit.fewshot.soft_prompts import PTuning
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit

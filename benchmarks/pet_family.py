@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.fuzzy import FuzzyPET
 from labkit.fewshot.pet import PET
-from labkit.fewshot.self_training import Member, SoftTargets, ipet, self_training, soft_labels, with_targets
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.pet.self_training import Member, SoftTargets, ipet, self_training, soft_labels, with_targets
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.report import Report
 from labkit.tasks import Task, load_task

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.ensemble import TemplateEnsemble
-from labkit.fewshot.in_context import InContext, content_free, demonstrations, orders
-from labkit.fewshot.knowledgeable import knowledgeable, related_words
-from labkit.fewshot.perplexity import PerplexityChoice
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prototypical import ProtoVerb
-from labkit.fewshot.soft_verbalizer import SoftVerbalizer
+from labkit.fewshot.prompts.ensemble import TemplateEnsemble
+from labkit.fewshot.prompts.in_context import InContext, content_free, demonstrations, orders
+from labkit.fewshot.prompts.knowledgeable import knowledgeable, related_words
+from labkit.fewshot.prompts.perplexity import PerplexityChoice
+from labkit.fewshot.prompts.prototypical import ProtoVerb
+from labkit.fewshot.prompts.soft_verbalizer import SoftVerbalizer
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit

@@ -22,8 +22,8 @@ import torch
 
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PPT, WARP, Prefix, PromptTuning, PTuning
-from labkit.fewshot.soft_prompt.ppt import WORDS
+from labkit.fewshot.soft_prompts import PPT, WARP, Prefix, PromptTuning, PTuning
+from labkit.fewshot.soft_prompts.ppt import WORDS
 from labkit.foundations.encoder import backbone
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import parameters, trainable

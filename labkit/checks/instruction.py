@@ -160,7 +160,7 @@ def _places(value: Any, train: Rows) -> list[int]:
 
 
 def _prototype_scores(features: Tensor, tasks: Tensor, classes: Tensor) -> Tensor:
-    from labkit.fewshot.transprompt import prototype_scores as scores
+    from labkit.fewshot.instruction.transprompt import prototype_scores as scores
 
     return torch.from_numpy(scores(features.numpy(), tasks.tolist(), classes.tolist()))
 

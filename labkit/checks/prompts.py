@@ -11,7 +11,7 @@ from torch import Tensor
 
 from labkit.checks.exercise import Mistake, asked, exercise, expect, given, tensor, whole
 from labkit.checks.limit import TimeUp
-from labkit.fewshot.encoding import fit_lengths
+from labkit.fewshot.prompts.encoding import fit_lengths
 
 LESSON = "03/01"
 

@@ -15,14 +15,14 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from labkit.errors import unknown
-from labkit.fewshot.auto_prompt import search_template, search_words
+from labkit.fewshot.auto_prompts import search_template, search_words
 from labkit.fewshot.cp_tuning import CPTuning
-from labkit.fewshot.delta import Delta
-from labkit.fewshot.fuzzy import FuzzyPET
+from labkit.fewshot.delta_tuning import Delta
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import WARP, PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import WARP, PTuning
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.tasks import Task
 from labkit.training import Batches, fit

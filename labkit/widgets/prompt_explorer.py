@@ -18,10 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from labkit.config import positive
 from labkit.errors import UsageError
 from labkit.evaluation import numbers_only
-from labkit.fewshot.encoding import encode, shorten, slots_of
 from labkit.fewshot.pet import PET
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import AGGREGATES, Verbalizer
+from labkit.fewshot.prompts.encoding import encode, shorten, slots_of
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import AGGREGATES, Verbalizer
 from labkit.foundations.encoder import usable_length
 from labkit.widgets import boxes
 from labkit.widgets.shown import Explorer, Picture, Shown, bounded

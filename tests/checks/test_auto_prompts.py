@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from labkit.fewshot.auto_prompt.label_words import likely_words
+from labkit.fewshot.auto_prompts.label_words import likely_words
 from tests.checks.solutions import solutions
 
 SHOWN = solutions("03_fewshot/05_auto_prompts")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from labkit.fewshot.delta import LoRA, trained_tensors
-from labkit.fewshot.delta.compacter import KroneckerLinear
+from labkit.fewshot.delta_tuning import LoRA, trained_tensors
+from labkit.fewshot.delta_tuning.compacter import KroneckerLinear
 from labkit.measure import parameters, trainable
 from tests.checks.solutions import solutions
 from tests.fewshot.delta_models import make, train

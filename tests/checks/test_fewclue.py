@@ -7,9 +7,9 @@ import torch
 
 from labkit import load_task
 from labkit.checks import fewclue
+from labkit.fewshot.instruction.statements import entailment_rows, statements_of
 from labkit.fewshot.pet import PET
-from labkit.fewshot.self_training import pseudo_labelled
-from labkit.fewshot.statements import entailment_rows, statements_of
+from labkit.fewshot.pet.self_training import pseudo_labelled
 from labkit.zoo import load
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from labkit.fewshot import transprompt
-from labkit.fewshot.multitask import shares
+from labkit.fewshot.instruction import transprompt
+from labkit.fewshot.instruction.multitask import shares
 from tests.checks.solutions import solutions
 
 SHOWN = solutions("03_fewshot/07_instruction")

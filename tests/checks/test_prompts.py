@@ -21,8 +21,8 @@ def test_a_loop_that_never_meets_the_room_is_stopped_and_named(monkeypatch):
 
 
 def test_the_lessons_functions_agree_with_labkit():
-    from labkit.fewshot import knowledgeable
-    from labkit.fewshot.encoding import fit_lengths
+    from labkit.fewshot.prompts import knowledgeable
+    from labkit.fewshot.prompts.encoding import fit_lengths
 
     chances, owners = np.random.default_rng(1).random((9, 6)), np.array([0, 0, 1, 1, 2, 2])
     found = SHOWN["relevance"](*map(torch.from_numpy, (chances, owners, np.array([0, 2, 4]))))

@@ -12,7 +12,7 @@ SHOWN = solutions("03_fewshot/03_soft_prompts")
 def test_the_lessons_functions_agree_with_labkit():
     from transformers import BertTokenizer
 
-    from labkit.fewshot.soft_prompt import WARP, Prefix, PromptTuning
+    from labkit.fewshot.soft_prompts import WARP, Prefix, PromptTuning
     from labkit.measure import trainable
     from tests.fewshot.soft_prompt_models import ID, bert, task
 

@@ -13,14 +13,14 @@ from transformers import DynamicCache
 from labkit.errors import UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.cp_tuning import CPTuning, universal_template
-from labkit.fewshot.delta import DELTAS, LoRA
-from labkit.fewshot.encoding import encode
-from labkit.fewshot.in_context import InContext
+from labkit.fewshot.delta_tuning import DELTAS, LoRA
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import WARP, Prefix, PromptTuning, PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens, detach_soft_tokens, fold_soft_tokens
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer, pieces_of
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.in_context import InContext
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens, detach_soft_tokens, fold_soft_tokens
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer, pieces_of
+from labkit.fewshot.soft_prompts import WARP, Prefix, PromptTuning, PTuning
 from labkit.foundations.encoder import lm_logits
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.training import Batches, fit

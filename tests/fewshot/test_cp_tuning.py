@@ -15,7 +15,7 @@ from transformers import AutoModel
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate, predict
 from labkit.fewshot.cp_tuning import CPTuning, pccl, similarities, universal_template
-from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
 from labkit.tasks import load_task
 from labkit.training import Batches, fit
 from labkit.zoo import load

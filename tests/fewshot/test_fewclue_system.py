@@ -25,10 +25,10 @@ from labkit.fewshot.fewclue import (
 )
 from labkit.fewshot.fewclue import system as module
 from labkit.fewshot.fewclue.clozes import SEED_OCNLI_PATTERN, SEED_OCNLI_WORDS, is_fuzzy
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET
-from labkit.fewshot.multitask import continue_pretraining
+from labkit.fewshot.instruction.multitask import continue_pretraining
 from labkit.fewshot.pet import PET
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.generative import GenerativePET
 from labkit.tasks import FEWCLUE, Task, load_task
 from labkit.zoo import load
 

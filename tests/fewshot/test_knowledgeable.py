@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from labkit.errors import UsageError
 from labkit.evaluation import evaluate, predict
-from labkit.fewshot.knowledgeable import frequent, knowledgeable, neighbours, related_words, relevance, usable
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.knowledgeable import frequent, knowledgeable, neighbours, related_words, relevance, usable
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.tasks import load_task
 from labkit.world.graph import build_graph
 from labkit.world.settings import World

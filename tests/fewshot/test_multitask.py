@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate, predict
-from labkit.fewshot.entailment import Entailment, judge
-from labkit.fewshot.multitask import (
+from labkit.fewshot.instruction.entailment import Entailment, judge
+from labkit.fewshot.instruction.multitask import (
     OTHERWISE,
     Continued,
     continue_pretraining,
@@ -24,7 +24,7 @@ from labkit.fewshot.multitask import (
     statements_of,
     unlabelled_texts,
 )
-from labkit.fewshot.statements import Claims, joined
+from labkit.fewshot.instruction.statements import Claims, joined
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import load

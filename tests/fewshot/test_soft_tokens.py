@@ -9,17 +9,17 @@ from transformers import AutoModelForMaskedLM
 
 from labkit.errors import UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.encoding import encode
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_tokens import (
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.soft_tokens import (
     addressed,
     attach_soft_tokens,
     detach_soft_tokens,
     fold_soft_tokens,
     soft_token_ids,
 )
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.training import Batches, fit
 from labkit.zoo import load
 

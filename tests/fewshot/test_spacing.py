@@ -9,16 +9,16 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from labkit.errors import UsageError
-from labkit.fewshot.auto_prompt.candidates import whole_words
-from labkit.fewshot.causal_prompt import CausalPrompt
-from labkit.fewshot.encoding import encode
+from labkit.fewshot.auto_prompts.candidates import whole_words
 from labkit.fewshot.fewclue.candidates import RowCandidates
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET, LabelTexts
 from labkit.fewshot.pet import PET
-from labkit.fewshot.spacing import text_ids
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer, in_text, pieces_of
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.causal_prompt import CausalPrompt
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.generative import GenerativePET, LabelTexts
+from labkit.fewshot.prompts.spacing import text_ids
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer, in_text, pieces_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 MASK = AddedToken("[MASK]", lstrip=True, special=True)  # as of RoBERTa and XLM-R: the space before it is the word's

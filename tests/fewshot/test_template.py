@@ -10,9 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from labkit.errors import DataError, LabkitError, UsageError
-from labkit.fewshot import encoding
-from labkit.fewshot.encoding import fit_lengths
-from labkit.fewshot.template import KINDS, Field, Mask, Meta, Soft, Special, Template, Text
+from labkit.fewshot.prompts import encoding
+from labkit.fewshot.prompts.encoding import fit_lengths
+from labkit.fewshot.prompts.template import KINDS, Field, Mask, Meta, Soft, Special, Template, Text
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the film was good bad it dull great . [ ] mask { } books".split()
 TOKENIZER = BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)}, model_max_length=512)

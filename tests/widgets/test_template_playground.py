@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
-from labkit.fewshot.encoding import encode
-from labkit.fewshot.template import Template
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.template import Template
 from labkit.widgets import template_playground
 from labkit.widgets.boxes import escape
 from labkit.widgets.template_playground import KINDS, compute, draw

@@ -94,7 +94,7 @@ for template in (
 # | `{special:sep}` | a separator |
 
 # %% tags=["nbval-check-output"]
-from labkit.fewshot.template import Template
+from labkit.fewshot.prompts.template import Template
 
 template = Template.parse("{meta:domain} review : {text} {soft:all in all} it was {mask} .")
 for part in template.parts:
@@ -213,7 +213,7 @@ for room in (27, 15, 10, 4):
 from itertools import product
 
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 
 things = {"hotels": "hotel", "phones": "phone", "books": "novel"}
 verdicts = {"negative": "terrible", "positive": "wonderful"}
@@ -288,7 +288,7 @@ report.table()
 # both, and reads the pieces off at once or one after another. Reviews, with one word for *negative* and three for *positive*:
 
 # %% tags=["nbval-check-output"]
-from labkit.fewshot.generative import GenerativePET, LabelTexts
+from labkit.fewshot.prompts.generative import GenerativePET, LabelTexts
 
 some = labkit.load_task("world/reviews").splits["test"][:300]
 uneven = {"negative": "terrible", "positive": "very very good"}
@@ -312,7 +312,7 @@ for normalise in (False, True):
 # hundred per class rather than one. Here the base is the world's own lexicon, which knows a topic's persons, things and verbs:
 
 # %%
-from labkit.fewshot.knowledgeable import knowledgeable, related_words
+from labkit.fewshot.prompts.knowledgeable import knowledgeable, related_words
 
 candidates = related_words(task.words, task.language)
 for label in ("sports", "finance"):
@@ -381,7 +381,7 @@ relevance = check.relevance(relevance)
 # topic, as if they had been looked up for the first:
 
 # %%
-from labkit.fewshot.auto_prompt.candidates import blank_log_probabilities
+from labkit.fewshot.auto_prompts.candidates import blank_log_probabilities
 
 (first, own), (second, others), *_ = candidates.items()
 known = tokenizer.get_vocab()
@@ -465,7 +465,7 @@ report.table()
 # %%
 from collections import Counter
 
-from labkit.fewshot.in_context import content_free
+from labkit.fewshot.prompts.in_context import content_free
 
 subj = labkit.load_task("world/subj")
 plain = PET.for_task(subj, tokenizer)
@@ -553,7 +553,7 @@ report.table()
 # demonstration, with its blank filled in, and then the question:
 
 # %%
-from labkit.fewshot.in_context import InContext, demonstrations
+from labkit.fewshot.prompts.in_context import InContext, demonstrations
 from labkit.report import results
 
 reviews = labkit.load_task("world/reviews").few_shot(SHOTS, seed=0)
@@ -564,7 +564,7 @@ ids = how.collate([{"text": "what a splendid oven ."}])["input_ids"][0]
 print(tokenizer.decode(ids))
 
 # %% [markdown]
-# A model that reads left to right gets the same from `labkit.fewshot.causal_prompt.CausalPrompt`, where the blank comes last:
+# A model that reads left to right gets the same from `labkit.fewshot.prompts.causal_prompt.CausalPrompt`, where the blank comes last:
 # with `gpt2` from the hub it is the experiment of the paper.
 #
 # What does *our* model make of it? It has four layers and has read texts of up to 64 tokens, none of which held solved
@@ -645,7 +645,7 @@ every.plot(title="Reviews: four examples, ten orders")
 # [03/02](02_pet.ipynb).)
 
 # %%
-from labkit.fewshot.ensemble import TemplateEnsemble
+from labkit.fewshot.prompts.ensemble import TemplateEnsemble
 
 ensemble = TemplateEnsemble.for_task(task, tokenizer)
 report = labkit.Report()
@@ -674,7 +674,7 @@ report.table()
 import copy
 import inspect
 
-from labkit.fewshot.prototypical import ProtoVerb, contrast
+from labkit.fewshot.prompts.prototypical import ProtoVerb, contrast
 from labkit.training import Batches
 
 print(inspect.getsource(contrast))
@@ -769,7 +769,7 @@ for draw in (0, 1):
 # scoring*](https://arxiv.org/abs/1910.14659)). It suits long candidates, endings or idioms, and costs one pass per token.
 
 # %%
-from labkit.fewshot.perplexity import PerplexityChoice
+from labkit.fewshot.prompts.perplexity import PerplexityChoice
 
 for bad in ("really awful", "a truly awful thing"):
     endings = {"negative": bad, "positive": "really great"}
@@ -786,7 +786,7 @@ for bad in ("really awful", "a truly awful thing"):
 #
 # - Ding et al. 2022, [*OpenPrompt*](https://arxiv.org/abs/2111.01998): the toolkit whose parts these are.
 # - Liu et al. 2023, [*Pre-train, prompt, and predict*](https://arxiv.org/abs/2107.13586): a map of the field.
-# - `labkit/fewshot/`: [`template.py`](../../labkit/fewshot/template.py), [`verbalizer.py`](../../labkit/fewshot/verbalizer.py),
-#   [`generative.py`](../../labkit/fewshot/generative.py), [`knowledgeable.py`](../../labkit/fewshot/knowledgeable.py),
-#   [`in_context.py`](../../labkit/fewshot/in_context.py), [`prototypical.py`](../../labkit/fewshot/prototypical.py).
+# - `labkit/fewshot/`: [`template.py`](../../labkit/fewshot/prompts/template.py), [`verbalizer.py`](../../labkit/fewshot/prompts/verbalizer.py),
+#   [`generative.py`](../../labkit/fewshot/prompts/generative.py), [`knowledgeable.py`](../../labkit/fewshot/prompts/knowledgeable.py),
+#   [`in_context.py`](../../labkit/fewshot/prompts/in_context.py), [`prototypical.py`](../../labkit/fewshot/prompts/prototypical.py).
 # - Next, 03/02: [PET](02_pet.ipynb) trains the cloze, and lets models teach one another.

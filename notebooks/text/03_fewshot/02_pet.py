@@ -197,7 +197,7 @@ label_probabilities = check.label_probabilities(label_probabilities)
 import inspect
 
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 
 pet = PET(pattern, Verbalizer(words, tokenizer), tokenizer)
 print(inspect.getsource(PET.logits), inspect.getsource(PET.loss), sep="\n")
@@ -323,7 +323,7 @@ print(f"of {len(clozes)} trained clozes, {behind} are behind the untrained one")
 # %%
 import random
 
-from labkit.fewshot.auto_prompt.candidates import blank_log_probabilities
+from labkit.fewshot.auto_prompts.candidates import blank_log_probabilities
 from labkit.world.settings import lexicon
 
 asked = task.splits["test"]
@@ -413,7 +413,7 @@ for name, some in (("bad / great", ids[:, :1]), ("vile / good", ids[:, 1:]), ("b
     print(f"untrained, {name:<12} right {right:.0%}, says positive {(answers == 1).float().mean():.0%}")
 
 # %%
-from labkit.fewshot.fuzzy import FuzzyPET
+from labkit.fewshot.pet.fuzzy import FuzzyPET
 
 sets = [
     {"negative": "bad", "positive": "great"},
@@ -499,7 +499,7 @@ soft_labels = check.soft_labels(soft_labels)
 # %%
 import numpy as np
 
-from labkit.fewshot.self_training import Member
+from labkit.fewshot.pet.self_training import Member
 
 members, report = [Member(with_pet, pet)], labkit.Report()
 for number in range(1, len(task.patterns)):
@@ -610,10 +610,10 @@ for per_class in (10, 50, 150):
     print(f"at most {per_class:>3} per class: {len(rows_of):>3} rows, {right / len(rows_of):.0%} right")
 
 # %% [markdown]
-# `labkit.fewshot.self_training.ipet` is a short loop around this function. Read it: every line has been said above.
+# `labkit.fewshot.pet.self_training.ipet` is a short loop around this function. Read it: every line has been said above.
 
 # %%
-from labkit.fewshot.self_training import ipet
+from labkit.fewshot.pet.self_training import ipet
 
 source = inspect.getsource(ipet)
 print(source.partition('"""')[0] + source.rpartition('"""')[2].lstrip("\n"))
@@ -680,8 +680,8 @@ load_app("artefacts/03_02_pet").predict(
 #
 # - Schick & Schütze 2021, [*Exploiting cloze questions*](https://arxiv.org/abs/2001.07676) (PET, iPET) and [*It's not just size
 #   that matters*](https://arxiv.org/abs/2009.07118) (small models against GPT-3).
-# - `labkit/fewshot/`: [`pet.py`](../../labkit/fewshot/pet.py), [`fuzzy.py`](../../labkit/fewshot/fuzzy.py),
-#   [`self_training.py`](../../labkit/fewshot/self_training.py), each shorter than this page.
+# - `labkit/fewshot/`: [`pet.py`](../../labkit/fewshot/pet.py), [`fuzzy.py`](../../labkit/fewshot/pet/fuzzy.py),
+#   [`self_training.py`](../../labkit/fewshot/pet/self_training.py), each shorter than this page.
 # - Next, 03/03: the pattern itself is learned, as vectors that need not be words (soft prompts); and 03/04, CP-Tuning, does
 #   without label words.
 # - In class: the assignment `assignments/source/03_fewshot`; to show others: `labkit demo fewshot`.

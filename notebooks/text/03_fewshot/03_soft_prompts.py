@@ -182,7 +182,7 @@ for step in range(6):
 import copy
 import inspect
 
-from labkit.fewshot.soft_prompt import PTuning
+from labkit.fewshot.soft_prompts import PTuning
 
 p_tuning = PTuning.for_task(task, tokenizer)
 soft_model = p_tuning.attach(copy.deepcopy(model))
@@ -250,8 +250,8 @@ report.table()
 # the first of them:
 
 # %%
-from labkit.fewshot.soft_prompt import PromptTuning
-from labkit.fewshot.soft_prompt.prompt import SoftPrompt
+from labkit.fewshot.soft_prompts import PromptTuning
+from labkit.fewshot.soft_prompts.prompt import SoftPrompt
 
 print(inspect.getsource(SoftPrompt.insert))
 
@@ -379,8 +379,8 @@ prefix_attention = check.prefix_attention(prefix_attention)
 # keeps all its positions: unlike a prompt, a prefix takes none.
 
 # %%
-from labkit.fewshot.soft_prompt import Prefix
-from labkit.fewshot.soft_prompt.prefix import PrefixStates
+from labkit.fewshot.soft_prompts import Prefix
+from labkit.fewshot.soft_prompts.prefix import PrefixStates
 
 print(inspect.getsource(PrefixStates.prepend))
 
@@ -418,7 +418,7 @@ print("largest difference below 1e-5:", bool((by_hand - by_model).abs().max() < 
 # Start each $\theta_c$ as its label word's embedding, and an untrained WARP answers (but for the head's bias) as PET does.
 
 # %%
-from labkit.fewshot.soft_prompt import WARP
+from labkit.fewshot.soft_prompts import WARP
 
 warp = WARP.for_task(task, tokenizer)
 measure("WARP", trained(warp.attach(copy.deepcopy(model)), warp, 0.01), warp)
@@ -495,7 +495,7 @@ for name, n, kind in (
 # %%
 import numpy as np
 
-from labkit.fewshot.soft_prompt.ppt import halves
+from labkit.fewshot.soft_prompts.ppt import halves
 
 texts = [row["text"] for row in task.splits["unlabelled"][:2]]
 shown = halves(texts, np.random.default_rng(0))
@@ -603,7 +603,7 @@ for name, (one, method, lr) in frozen.items():
 
 # %%
 from labkit.apps import load_app, save_app
-from labkit.fewshot.soft_tokens import fold_soft_tokens
+from labkit.fewshot.prompts.soft_tokens import fold_soft_tokens
 
 folded = fold_soft_tokens(soft_model)
 save_app("artefacts/03_03_p_tuning", folded, tokenizer, p_tuning, task)
@@ -614,9 +614,9 @@ load_app("artefacts/03_03_p_tuning").predict("one night a nervous pilot steals a
 #
 # - Lester et al. 2021, [*The power of scale for parameter-efficient prompt tuning*](https://arxiv.org/abs/2104.08691); Liu et al.
 #   2022, [*P-tuning v2*](https://arxiv.org/abs/2110.07602), which answers it for small models.
-# - `labkit/fewshot/soft_prompt/`: [`prompt.py`](../../labkit/fewshot/soft_prompt/prompt.py),
-#   [`prefix.py`](../../labkit/fewshot/soft_prompt/prefix.py), [`ptuning.py`](../../labkit/fewshot/soft_prompt/ptuning.py),
-#   [`warp.py`](../../labkit/fewshot/soft_prompt/warp.py), [`ppt.py`](../../labkit/fewshot/soft_prompt/ppt.py): each shorter than
+# - `labkit/fewshot/soft_prompts/`: [`prompt.py`](../../labkit/fewshot/soft_prompts/prompt.py),
+#   [`prefix.py`](../../labkit/fewshot/soft_prompts/prefix.py), [`ptuning.py`](../../labkit/fewshot/soft_prompts/ptuning.py),
+#   [`warp.py`](../../labkit/fewshot/soft_prompts/warp.py), [`ppt.py`](../../labkit/fewshot/soft_prompts/ppt.py): each shorter than
 #   this page.
 # - Next, 03/04, CP-Tuning: a soft template that serves every task, and no label words at all. Prompts and
 #   prefixes come back in 03/06, among the other ways to change a little of a model and keep the rest.

@@ -554,7 +554,7 @@ Table(("nothing trained, % right", "cloze", "neighbours at PET's blank", "neighb
 # reviews would they get right in exchanged places?
 
 # %%
-from labkit.fewshot.auto_prompt.candidates import blank_log_probabilities
+from labkit.fewshot.auto_prompts.candidates import blank_log_probabilities
 from labkit.widgets import label_words
 
 WORDS = {"natural": ("bad great", "awful good", "terrible nice"), "rare": ("vile heavenly", "lousy phenomenal"),

@@ -210,7 +210,7 @@ for blanks in (2, 1):
 # %%
 import inspect
 
-from labkit.fewshot.auto_prompt.infilling import masked_beam
+from labkit.fewshot.auto_prompts.infilling import masked_beam
 
 source = inspect.getsource(masked_beam)
 print(
@@ -239,7 +239,7 @@ template_search(model, tokenizer, task)
 # patience. The default asks the untrained model. Beam and rows are halved on this page, to be quick.)
 
 # %%
-from labkit.fewshot.auto_prompt import search_template
+from labkit.fewshot.auto_prompts import search_template
 
 found = search_template(model, tokenizer, task, beam=8, rows=16)
 Table(
@@ -325,8 +325,8 @@ rank_words = check.rank_words(rank_words)
 # </details>
 
 # %%
-from labkit.fewshot.auto_prompt import search_words
-from labkit.fewshot.auto_prompt.candidates import blank_log_probabilities
+from labkit.fewshot.auto_prompts import search_words
+from labkit.fewshot.auto_prompts.candidates import blank_log_probabilities
 
 train = task.splits["train"]
 blanks = blank_log_probabilities(model, tokenizer, PET.for_task(task, tokenizer).template, train)  # (rows, vocabulary)
@@ -421,7 +421,7 @@ first_order = check.first_order(first_order)
 import numpy as np
 from matplotlib.figure import Figure
 
-from labkit.fewshot.auto_prompt.candidates import whole_words
+from labkit.fewshot.auto_prompts.candidates import whole_words
 from labkit.report import Plot
 
 method = PET.for_task(task, tokenizer, "{text} {soft:that it is} {mask} .")
@@ -481,7 +481,7 @@ print(
 # page 8 turns with 6.)
 
 # %%
-from labkit.fewshot.auto_prompt import search_triggers
+from labkit.fewshot.auto_prompts import search_triggers
 
 swapped = search_triggers(model, tokenizer, task, candidates=6, swaps=8)
 print("training loss, swap by swap:", " → ".join(f"{loss:.3f}" for loss in swapped.losses))
@@ -512,7 +512,7 @@ print("every accepted swap lowered the training loss:", falls)
 # here: the mean of the untrained encoder's states), anew at every training step; an answer averages over a few draws.
 
 # %%
-from labkit.fewshot.auto_prompt import with_demonstrations
+from labkit.fewshot.auto_prompts import with_demonstrations
 
 hand = PET.for_task(task, tokenizer)
 shown_to = with_demonstrations(hand, model, task.splits["train"], samples=1)
@@ -697,10 +697,10 @@ Table(("winner of", "dev of the chosen (%)", "the same on test (%)", "dev − te
 # - Gao, Fisch & Chen 2021, [LM-BFF](https://arxiv.org/abs/2012.15723); Shin et al. 2020,
 #   [AutoPrompt](https://arxiv.org/abs/2010.15980); Perez, Kiela & Cho 2021, [*True few-shot learning with language
 #   models*](https://arxiv.org/abs/2105.11447), on choosing prompts with few examples.
-# - `labkit/fewshot/auto_prompt/`: [`templates.py`](../../labkit/fewshot/auto_prompt/templates.py),
-#   [`label_words.py`](../../labkit/fewshot/auto_prompt/label_words.py),
-#   [`triggers.py`](../../labkit/fewshot/auto_prompt/triggers.py),
-#   [`demonstrations.py`](../../labkit/fewshot/auto_prompt/demonstrations.py), and
-#   [`t5.py`](../../labkit/fewshot/auto_prompt/t5.py) for the paper's own generator.
+# - `labkit/fewshot/auto_prompts/`: [`templates.py`](../../labkit/fewshot/auto_prompts/templates.py),
+#   [`label_words.py`](../../labkit/fewshot/auto_prompts/label_words.py),
+#   [`triggers.py`](../../labkit/fewshot/auto_prompts/triggers.py),
+#   [`demonstrations.py`](../../labkit/fewshot/auto_prompts/demonstrations.py), and
+#   [`t5.py`](../../labkit/fewshot/auto_prompts/t5.py) for the paper's own generator.
 # - Next, [03/06](06_delta_tuning.ipynb): the prompt stays, and only a small part of the model learns. The whole table with
 #   these methods beside CP-Tuning is in [03/04](04_cp_tuning.ipynb).

@@ -107,13 +107,13 @@ lora_forward = check.lora_forward(lora_forward)
 #
 # To put this into a model, we could edit the model's code. *OpenDelta* (Hu et al. 2023,
 # [paper](https://arxiv.org/abs/2307.03084)) showed a better way: find modules by their **names** and change them from
-# outside. `labkit.fewshot.delta` does the same. A delta is a line of settings with three verbs: `attach`, `detach` and,
+# outside. `labkit.fewshot.delta_tuning` does the same. A delta is a line of settings with three verbs: `attach`, `detach` and,
 # where it is possible, `merge`.
 
 # %%
 import torch
 
-from labkit.fewshot.delta import LoRA, detach, fingerprint, merge, trained_tensors
+from labkit.fewshot.delta_tuning import LoRA, detach, fingerprint, merge, trained_tensors
 from labkit.measure import parameters, trainable
 
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
@@ -285,7 +285,7 @@ print("the keys of a plain model:     ", list(other.state_dict()) == keys)
 # ladder hang?
 
 # %%
-from labkit.fewshot.delta import (
+from labkit.fewshot.delta_tuning import (
     IA3,
     BitFit,
     Compacter,
@@ -389,7 +389,7 @@ kronecker_layer = check.kronecker_layer(kronecker_layer)
 # %%
 import inspect
 
-from labkit.fewshot.delta.compacter import KroneckerLinear
+from labkit.fewshot.delta_tuning.compacter import KroneckerLinear
 
 print(inspect.getsource(KroneckerLinear.forward))
 layer, x = KroneckerLinear(8, 12, torch.nn.Parameter(torch.randn(4, 4, 4))), torch.randn(2, 8)
@@ -508,7 +508,7 @@ Table(
 # it. The task, telling opinions from plots (`world/subj`), is one that the untrained cloze is not good at.
 
 # %%
-from labkit.fewshot.delta import delta_tensors, learn_subspace
+from labkit.fewshot.delta_tuning import delta_tensors, learn_subspace
 from labkit.fewshot.pet import PET
 
 subjective = labkit.load_task("world/subj").limited("test", 500)
@@ -568,7 +568,7 @@ report.table()
 # are `safetensors`, settings are JSON.)
 
 # %% tags=["nbval-check-output"]
-from labkit.fewshot.delta import load_delta, save_delta
+from labkit.fewshot.delta_tuning import load_delta, save_delta
 from labkit.measure import bytes_on_disk
 
 folder = save_delta(kept["LoRA"], "artefacts/03_06_lora", task=task.name)
@@ -595,7 +595,7 @@ except LabkitError as error:
 # starts a new task from another task's delta, with a new head.
 
 # %% tags=["nbval-check-output"]
-from labkit.fewshot.delta import Centre, Served
+from labkit.fewshot.delta_tuning import Centre, Served
 
 centre = Centre("artefacts/03_06_centre")
 folders = {name: centre.put(name.lower(), kept[name]) for name in ("LoRA", "BitFit")}
@@ -614,7 +614,7 @@ for name in ("LoRA", "BitFit", "LoRA"):
 # add to it, and so on, by the score on the dev split; `random_search` draws sets. Four places, room for two of them:
 
 # %%
-from labkit.fewshot.delta import greedy
+from labkit.fewshot.delta_tuning import greedy
 
 places = [
     f"layer.{layer}.{part}"
@@ -648,6 +648,6 @@ print("chosen:", " + ".join(found.places))
 # - Ding et al. 2023, [*Parameter-efficient fine-tuning*](https://www.nature.com/articles/s42256-023-00626-4): over a hundred
 #   tasks, and the finding that differences between deltas shrink as models grow. He et al. 2022, [*Towards a unified
 #   view*](https://arxiv.org/abs/2110.04366): adapters, prefixes and LoRA in one formula.
-# - `labkit/fewshot/delta/`: [`base.py`](../../labkit/fewshot/delta/base.py) (the verbs),
-#   [`places.py`](../../labkit/fewshot/delta/places.py) (names), and a short file for each method.
+# - `labkit/fewshot/delta_tuning/`: [`base.py`](../../labkit/fewshot/delta_tuning/base.py) (the verbs),
+#   [`places.py`](../../labkit/fewshot/delta_tuning/places.py) (names), and a short file for each method.
 # - Next, 03/07: many tasks in one model by instructions.

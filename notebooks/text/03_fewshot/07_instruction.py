@@ -49,7 +49,7 @@ HELD_OUT = "inference"  # @param {type:"string"}
 # label words are enough to make the statements:
 
 # %%
-from labkit.fewshot.statements import OTHERWISE, statements_of
+from labkit.fewshot.instruction.statements import OTHERWISE, statements_of
 from labkit.report import Table
 
 names = ["world/reviews", "world/subj", "world/news", "world/rte", "world/genres"]
@@ -73,7 +73,7 @@ Table(
 # %% tags=["nbval-check-output"]
 import numpy as np
 
-from labkit.fewshot.multitask import entailment_rows
+from labkit.fewshot.instruction.multitask import entailment_rows
 
 pairs = entailment_rows(tasks["world/news"], np.random.default_rng(0), negatives=1)
 for pair in pairs[:4]:
@@ -152,7 +152,7 @@ entailed = check.entailed(entailed)
 # %%
 import inspect
 
-from labkit.fewshot.entailment import Entailment
+from labkit.fewshot.instruction.entailment import Entailment
 
 print(inspect.getsource(Entailment.judgements), inspect.getsource(Entailment.logits), sep="\n")
 
@@ -164,7 +164,7 @@ print(inspect.getsource(Entailment.judgements), inspect.getsource(Entailment.log
 # %% tags=["nbval-check-output"]
 import torch
 
-from labkit.fewshot.entailment import judge
+from labkit.fewshot.instruction.entailment import judge
 
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
 model.eval()
@@ -198,7 +198,7 @@ print("the same loss:", bool(abs(one - two) < 1e-5))
 # **Predict** first: which of the three will gain?
 
 # %%
-from labkit.fewshot.multitask import continue_pretraining
+from labkit.fewshot.instruction.multitask import continue_pretraining
 
 
 def cold(model, name):
@@ -296,7 +296,7 @@ for temperature in (1, 2, 5):
 #    about. Did any type gain?
 
 # %%
-from labkit.fewshot.task_types import ENGLISH
+from labkit.fewshot.instruction.task_types import ENGLISH
 from labkit.report import results
 from labkit.widgets import task_mixture
 
@@ -597,7 +597,7 @@ Table(("held out", "before", "after the other types", "and two made types"), tup
 # %% tags=["nbval-check-output"]
 import copy
 
-from labkit.fewshot import transprompt
+from labkit.fewshot.instruction import transprompt
 from labkit.fewshot.pet import PET
 
 group = [
@@ -742,7 +742,7 @@ transfer.plot(title="Four pair tasks, 16 shots")
 # and take the next task. With one task and $\varepsilon = 1$ this is ordinary training.
 
 # %% tags=["nbval-check-output"]
-from labkit.fewshot.meta_learning import reptile, text_episodes
+from labkit.fewshot.instruction.meta_learning import reptile, text_episodes
 
 episodes = text_episodes(
     [
@@ -768,8 +768,8 @@ print(f"half the way in all {len(middle)} tensors:", all(middle))
 # - Wei et al. 2022, [FLAN](https://arxiv.org/abs/2109.01652), §4: number of clusters, size of the model, the role of the
 #   instructions; Sanh et al. 2022, [T0](https://arxiv.org/abs/2110.08207), many wordings for every task.
 # - Wang et al. 2021, [*Entailment as few-shot learner*](https://arxiv.org/abs/2104.14690).
-# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/entailment.py),
-#   [`multitask.py`](../../labkit/fewshot/multitask.py), [`instruction.py`](../../labkit/fewshot/instruction.py) with
-#   [`task_types.py`](../../labkit/fewshot/task_types.py), [`transprompt.py`](../../labkit/fewshot/transprompt.py),
-#   [`meta_learning.py`](../../labkit/fewshot/meta_learning.py).
+# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/instruction/entailment.py),
+#   [`multitask.py`](../../labkit/fewshot/instruction/multitask.py), [`instruction.py`](../../labkit/fewshot/instruction.py) with
+#   [`task_types.py`](../../labkit/fewshot/instruction/task_types.py), [`transprompt.py`](../../labkit/fewshot/instruction/transprompt.py),
+#   [`meta_learning.py`](../../labkit/fewshot/instruction/meta_learning.py).
 # - Next: [08 · FewCLUE](08_fewclue.ipynb). The multi-task stage takes its place in a whole system, the one that won there.

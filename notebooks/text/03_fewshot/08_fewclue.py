@@ -410,8 +410,8 @@ judgements = check.judgements(judgements)
 # by 是 (yes) or 不 (no).
 
 # %%
-from labkit.fewshot.entailment import judge
-from labkit.fewshot.statements import statements_of
+from labkit.fewshot.instruction.entailment import judge
+from labkit.fewshot.instruction.statements import statements_of
 
 names = ("eprstmt", "tnews", "csldcp", "iflytek")  # reviews, headlines, abstracts, apps
 others = [labkit.load_task(f"world/fewclue/{name}").few_shot(8, seed=SEED) for name in names]
