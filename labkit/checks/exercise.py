@@ -89,7 +89,7 @@ class Exercise:
         return Verdict(self.name, True, "passed")
 
 
-def exercise(lesson: str, answer: Function = None) -> Callable[[Callable[[Function], None]], Exercise]:
+def exercise(lesson: str, answer: Function) -> Callable[[Callable[[Function], None]], Exercise]:
     """Make a check of lesson "03/02" out of a function that raises Mistake.
 
     `answer` is labkit's own solution: the cells after the check use it while the learner's function does not pass.

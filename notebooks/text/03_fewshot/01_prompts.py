@@ -786,7 +786,7 @@ for bad in ("really awful", "a truly awful thing"):
 #
 # - Ding et al. 2022, [*OpenPrompt*](https://arxiv.org/abs/2111.01998): the toolkit whose parts these are.
 # - Liu et al. 2023, [*Pre-train, prompt, and predict*](https://arxiv.org/abs/2107.13586): a map of the field.
-# - `labkit/fewshot/`: [`template.py`](../../labkit/fewshot/prompts/template.py), [`verbalizer.py`](../../labkit/fewshot/prompts/verbalizer.py),
+# - `labkit/fewshot/prompts/`: [`template.py`](../../labkit/fewshot/prompts/template.py), [`verbalizer.py`](../../labkit/fewshot/prompts/verbalizer.py),
 #   [`generative.py`](../../labkit/fewshot/prompts/generative.py), [`knowledgeable.py`](../../labkit/fewshot/prompts/knowledgeable.py),
 #   [`in_context.py`](../../labkit/fewshot/prompts/in_context.py), [`prototypical.py`](../../labkit/fewshot/prompts/prototypical.py).
 # - Next, 03/02: [PET](02_pet.ipynb) trains the cloze, and lets models teach one another.

@@ -680,7 +680,7 @@ load_app("artefacts/03_02_pet").predict(
 #
 # - Schick & Schütze 2021, [*Exploiting cloze questions*](https://arxiv.org/abs/2001.07676) (PET, iPET) and [*It's not just size
 #   that matters*](https://arxiv.org/abs/2009.07118) (small models against GPT-3).
-# - `labkit/fewshot/`: [`pet.py`](../../labkit/fewshot/pet.py), [`fuzzy.py`](../../labkit/fewshot/pet/fuzzy.py),
+# - `labkit/fewshot/pet/`: [`pet.py`](../../labkit/fewshot/pet/pet.py), [`fuzzy.py`](../../labkit/fewshot/pet/fuzzy.py),
 #   [`self_training.py`](../../labkit/fewshot/pet/self_training.py), each shorter than this page.
 # - Next, 03/03: the pattern itself is learned, as vectors that need not be words (soft prompts); and 03/04, CP-Tuning, does
 #   without label words.

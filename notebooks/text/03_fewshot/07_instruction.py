@@ -768,8 +768,8 @@ print(f"half the way in all {len(middle)} tensors:", all(middle))
 # - Wei et al. 2022, [FLAN](https://arxiv.org/abs/2109.01652), §4: number of clusters, size of the model, the role of the
 #   instructions; Sanh et al. 2022, [T0](https://arxiv.org/abs/2110.08207), many wordings for every task.
 # - Wang et al. 2021, [*Entailment as few-shot learner*](https://arxiv.org/abs/2104.14690).
-# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/instruction/entailment.py),
-#   [`multitask.py`](../../labkit/fewshot/instruction/multitask.py), [`instruction.py`](../../labkit/fewshot/instruction.py) with
+# - `labkit/fewshot/instruction/`: [`entailment.py`](../../labkit/fewshot/instruction/entailment.py),
+#   [`multitask.py`](../../labkit/fewshot/instruction/multitask.py), [`tuning.py`](../../labkit/fewshot/instruction/tuning.py) with
 #   [`task_types.py`](../../labkit/fewshot/instruction/task_types.py), [`transprompt.py`](../../labkit/fewshot/instruction/transprompt.py),
 #   [`meta_learning.py`](../../labkit/fewshot/instruction/meta_learning.py).
 # - Next: [08 · FewCLUE](08_fewclue.ipynb). The multi-task stage takes its place in a whole system, the one that won there.
