@@ -14,7 +14,7 @@ import labkit
 from labkit import threads
 from labkit.errors import LabkitError
 
-EXTRA, OPTIONAL = "extra ", "not needed"
+EXTRA, OPTIONAL, WAITING = "extra ", "not needed", "waiting threads"
 
 
 def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
         _row("labkit", labkit.__version__),
         _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _row("cpu cores", threads.cores()),
-        _row("waiting threads", str(waiting), waiting.advice),
+        _row(WAITING, str(waiting), waiting.advice),
         *_devices(),
         *_compilers(),
         _cache(),
@@ -39,6 +39,7 @@ def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
 def verdict(rows: list[dict[str, Any]]) -> str:
     """One sentence: whether the lessons run here, and what is missing for the rest."""
     missing = [row["what"] for row in rows if row["advice"] and not row["advice"].startswith(OPTIONAL)]
+    missing = [name for name in missing if name != WAITING]  # a matter of speed
     extras = [name.removeprefix(EXTRA) for name in missing if name.startswith(EXTRA)]
     first = [name for name in missing if not name.startswith(EXTRA)]
     if first:

@@ -116,9 +116,16 @@ def _turned(page: Path, project: Path, pages: list[Path], source: Path) -> Calla
 
 
 def _without_widgets(text: str) -> str:
-    """A notebook without the state of its widgets: the picture beside each is what a page can show."""
+    """A notebook without the state of its widgets: the picture beside each is what a page can show. Its headings can be
+    linked to as in JupyterLab.
+    """
     notebook = json.loads(text)
     notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        lines = cell["source"] if cell["cell_type"] == "markdown" else []
+        for place, line in enumerate(lines):
+            if found := re.fullmatch(r"##+ (.*?)\s*", line):
+                lines[place] = f'<a id="{found[1].replace(" ", "-")}"></a>\n\n{line}'
     return json.dumps(notebook, ensure_ascii=False)
 
 

@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from labkit import progress
 from labkit.checks import Mistake, exercise, exercises
 from labkit.checks.exercise import expect, is_stub, number, refuses, tensor, whole
 from labkit.checks.limit import TimeUp, time_limit
+from labkit.course.lessons import LESSONS
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +229,11 @@ def test_what_is_in_time_is_left_alone():
     thread.start()
     thread.join(20)
     assert found == [True]
+
+
+@pytest.mark.parametrize("name", [lesson.name for lesson in LESSONS if exercises(lesson.key)])
+def test_every_lesson_with_exercises_has_its_answers(name):
+    assert (Path(__file__).parent / "answers" / f"{name}.py").is_file()
 
 
 def test_exercises_of_a_lesson_are_found():

@@ -639,9 +639,9 @@ print("on the nine tasks the cloze adds more than all stages on top of it:", clo
 # Look at the second line, sorted by what the cloze brings. At one end stand tasks that ask what pre-training has taught:
 # *chid* (idioms) and *eprstmt* (reviews). At the other end stand those with 15 to 36 classes and hundreds of labelled rows,
 # from which a head learns as well or better: *tnews* (headlines), *csldcp* (abstracts), *iflytek* (apps). Our customers
-# belong to this end: there PET with one word is behind a head, over [two
-# draws](../../docs/results.md#the-same-from-four-sentences-an-intent). The stages on top of the cloze bring about a point
-# *on average*: the mean of nine tasks hides on which of them a stage helps.
+# seem to belong to this end: PET with one word is behind a head in both of [two
+# draws](../../docs/results.md#the-same-from-four-sentences-an-intent), which are too few for a verdict. The stages on top
+# of the cloze bring about a point *on average*: the mean of nine tasks hides on which of them a stage helps.
 #
 # **So what does each stage add?** The cloze adds most where pre-training has asked the question before. Where it has not,
 # as with our customers, several words per class and self-training add much, because they make more of few labels. Many
