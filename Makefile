@@ -5,6 +5,7 @@
 #   make lab          JupyterLab on the course
 #   make zoo          build the micro models that are missing                           ARGS="micro-bert-en"
 #   make notebooks    run every lesson and compare its tagged outputs
+#   make site         the course as a web page, in site/
 #   make clean        remove what builds and tests left; keeps .venv and runs/
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check $(if $(TORCH_INDE
 # The pins need Python 3.11; on 3.10 pip chooses within the ranges of pyproject.toml.
 PINS = $(shell $(BIN)/python -c 'import sys; print("-c constraints.txt" if sys.version_info >= (3, 11) else "")')
 
-.PHONY: help pipeline test lab zoo notebooks clean
+.PHONY: help pipeline test lab zoo notebooks site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -58,7 +59,11 @@ test: $(VENV)/.full
 
 lab: $(VENV)/.full
 	@echo "labkit: opening JupyterLab (Ctrl-C twice stops it)"
-	@$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/index.ipynb $(ARGS)
+	@$(BIN)/labkit lab -- $(ARGS)
+
+site: $(VENV)/.full
+	@echo "labkit: making a web page of the course in site/"
+	@$(BIN)/labkit site build $(ARGS)
 
 zoo: $(VENV)/.core
 	@echo "labkit: building the zoo (models that are there already are kept)"

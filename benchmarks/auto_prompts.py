@@ -1,6 +1,6 @@
 """Searched prompts beside hand-written ones: LM-BFF's templates, label words and demonstrations, AutoPrompt's triggers.
 
-    python benchmarks/auto_prompts.py search   every method, four tasks, five draws   -> results/auto_prompts.json
+    python benchmarks/auto_prompts.py search   every method, four tasks, three draws   -> results/auto_prompts.json
 
 A row keeps what was found (`template`, `words`), its score on the few dev rows that chose it (`dev`) and on the test
 split (`untrained`), both before any training; `value` is the test score after training. Results are in labkit/; rows
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.auto_prompt import Search, search_template, search_triggers, search_words, with_demonstrations
+from labkit.fewshot.auto_prompts import Search, search_template, search_triggers, search_words, with_demonstrations
 from labkit.fewshot.pet import PET
 from labkit.report import Report
 from labkit.tasks import Task, load_task
@@ -26,17 +26,16 @@ from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/auto_prompts.json")
-MODEL, SHOTS, STEPS, BATCH = "micro-bert-en", 16, 60, 16
-# task -> PET's learning rate, at which what a search found is trained too: chosen by pet_family.py (news) and
-# fewshot.py (the others), on dev rows of other draws.
-TASKS = {"world/subj": 3e-5, "world/cr": 3e-5, "world/qnli": 1e-3, "world/news": 1e-3}
+MODEL, SHOTS, STEPS, BATCH = "mini-bert-en", 16, 60, 16
+TASKS = ("world/subj", "world/cr", "world/qnli", "world/news")
+RATE = 3e-5  # PET's, by fewshot.py and pet_family.py on dev rows of other draws: for what a search found, too
 MOST_CLASSES = 4  # with demonstrations: one of each must find room beside the text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["search"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     options = parser.parse_args()
     search(options.tasks, options.seeds)
@@ -114,16 +113,16 @@ def keep(
 ) -> None:
     """Train, if at all, and add the row."""
     untrained = score(base.model, how, task, "test")
-    value = score(trained(base, how, task, seed, TASKS[task.name]), how, task, "test") if train else untrained
+    value = score(trained(base, how, task, seed), how, task, "test") if train else untrained
     report.add(name, task, value, seed=seed, untrained=untrained, **extra)
     print(f"{task.name}  seed {seed}  {name:<22} {100 * value:.1f}  untrained {100 * untrained:.1f}", flush=True)
 
 
-def trained(base: Loaded, how: PET, task: Task, seed: int, lr: float) -> Any:
+def trained(base: Loaded, how: PET, task: Task, seed: int) -> Any:
     """A copy of the model after STEPS steps on the task's train split."""
     model, rows = copy.deepcopy(base.model), task.splits["train"]
     batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=seed)
-    fit(model, how.loss, batches, steps=STEPS, lr=lr, seed=seed, progress=False)
+    fit(model, how.loss, batches, steps=STEPS, lr=RATE, seed=seed, progress=False)
     return model
 
 

@@ -14,8 +14,8 @@ from labkit.zoo import Loaded
 
 HEADS = ("fine-tune [CLS]", "fine-tune [mean]")
 METHODS = (*HEADS, "PET")
-# Each method's learning rate, the best on average over 1, 4 and 16 shots on world/cr (`python benchmarks/pet.py
-# --tune`): a fresh head must travel far, while PET starts from what the model knows and loses it at a head's rate.
+# Each method's learning rate, the best in `python benchmarks/fewshot.py tune`: a fresh head must travel far, while PET
+# starts from what the model knows and loses it at a head's rate.
 RATES = {name: methods.METHODS[name].rate for name in METHODS}
 
 

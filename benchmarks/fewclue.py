@@ -1,7 +1,7 @@
-"""The FewCLUE system, stage by stage, over nine tasks and five training splits.
+"""The FewCLUE system, stage by stage, over nine tasks and three training splits.
 
     python benchmarks/fewclue.py tune               rates and sizes: dev rows, other draws  -> results/fewclue_tune.json
-    python benchmarks/fewclue.py world              micro-FewCLUE, micro-bert-zh            -> results/fewclue.json
+    python benchmarks/fewclue.py world              micro-FewCLUE, mini-bert-zh            -> results/fewclue.json
     python benchmarks/fewclue.py less               the same, one stage left out            -> results/fewclue.json
     python benchmarks/fewclue.py real --data DIR    the real files of four tasks            -> results/fewclue_real.json
     python benchmarks/fewclue.py intents            twelve intents, 48 labelled rows     -> results/fewclue_intents.json
@@ -31,7 +31,7 @@ from labkit.zoo import load
 
 TasksOf = Callable[[int], Mapping[str, Task]]
 RESULTS = Path("labkit/results")
-MODEL = "micro-bert-zh"
+MODEL = "mini-bert-zh"
 REAL = ("eprstmt", "bustm", "ocnli", "tnews")
 INTENTS, INTENT_SHOTS = "world/intents-zh", 4
 TUNE = RESULTS / "fewclue_tune.json"
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = {"tune": tune, "world": world, "less": less, "real": real, "intents": intents}
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--seeds", type=int, default=5, help="training splits, the first so many")
+    parser.add_argument("--seeds", type=int, default=3, help="training splits, the first so many")
     parser.add_argument("--data", type=Path, help="for real: the folder that holds eprstmt, bustm, …")
     parser.add_argument("--tasks", nargs="*", default=None, help="some of the tasks; their multi-task stage has all")
     parser.add_argument("--knowledge", help="a model for the stage '+ knowledge'")

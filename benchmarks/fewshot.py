@@ -4,9 +4,9 @@
     python benchmarks/fewshot.py table    every method, eight tasks, five draws    -> results/fewshot_BACKBONE.json
     python benchmarks/fewshot.py words    natural, rare and arbitrary label words  -> results/fewshot_words.json
 
-`--backbone bert` is micro-bert-en, the default; `albert` is micro-albert-en, whose layers share their weights. Results
+`--backbone bert` is mini-bert-en, the default; `albert` is mini-albert-en, whose layers share their weights. Results
 are in labkit/; rows that are there already are kept, so an interrupted run goes on. All methods take the same number of
-steps of the same size, each at the learning rate that was best for it on that task.
+steps of the same size, each at the learning rate that was best for it on the mean of the eight tasks.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from labkit.world.settings import lexicon
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results")
-BACKBONES = {"bert": "micro-bert-en", "albert": "micro-albert-en"}
+BACKBONES = {"bert": "mini-bert-en", "albert": "mini-albert-en"}
 TASKS = tuple(f"world/{name}" for name in ("sst2", "mr", "cr", "mrpc", "qqp", "qnli", "rte", "subj"))
-SHOTS, STEPS, SEEDS, TUNING_SEEDS = 16, 100, 5, (10, 11)
-MODEL_RATES, FROZEN_RATES = (3e-5, 3e-4, 1e-3), (3e-3, 3e-2, 1e-1)
+SHOTS, STEPS, DRAWS, TUNING_DRAW = 16, 100, 5, 10
+MODEL_RATES, FROZEN_RATES = (3e-5, 1e-4, 3e-4, 1e-3), (3e-3, 1e-2, 3e-2, 1e-1)
 # method -> the learning rates to choose from; LM-BFF is PET with what its search found, and takes PET's.
 GRID = {
     "fine-tune [CLS]": MODEL_RATES,
@@ -57,13 +57,13 @@ def main() -> None:
     parser.add_argument("part", choices=["tune", "table", "words"])
     parser.add_argument("--backbone", choices=BACKBONES, default="bert")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="default: all")
-    parser.add_argument("--draws", type=int, default=len(TUNING_SEEDS), help="for tune: how many draws")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="for table and words: how many draws")
     options = parser.parse_args()
     if options.part == "words":
-        return words()
+        return words(options.draws)
     if options.part == "tune":
-        return tune(options.backbone, options.methods, options.draws)
-    table(options.backbone, options.methods)
+        return tune(options.backbone, options.methods)
+    table(options.backbone, options.methods, options.draws)
 
 
 def score(found: Adapted, task: Task, split: str) -> float:
@@ -73,52 +73,50 @@ def score(found: Adapted, task: Task, split: str) -> float:
 # Learning rates
 
 
-def tune(backbone: str, methods: list[str], draws: int) -> None:
-    """Accuracy on the dev split, for draws that the table does not use."""
+def tune(backbone: str, methods: list[str]) -> None:
+    """Accuracy on the dev split, for a draw that the table does not use."""
     report, save = opened("fewshot_rates", f"python benchmarks/fewshot.py tune --backbone {backbone}")
     base, known = load(BACKBONES[backbone]), {row.key for row in report.rows}
     for name in TASKS:
         whole = load_task(name)
-        for method in (method for method in methods if method in GRID):
-            for rate in GRID[method]:
-                for seed in TUNING_SEEDS[:draws]:
-                    label = f"{backbone}, {method}, {rate:g}"
-                    if (label, name, whole.metric, seed) in known:
-                        continue
-                    start = Start(base.model, base.tokenizer, whole.few_shot(SHOTS, seed), seed)
-                    value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), whole, "dev")
-                    report.add(label, name, value, seed=seed, backbone=backbone, way=method, rate=rate)
+        start = Start(base.model, base.tokenizer, whole.few_shot(SHOTS, TUNING_DRAW), TUNING_DRAW)
+        for method, rate in ((some, rate) for some in methods if some in GRID for rate in GRID[some]):
+            label = f"{backbone}, {method}, {rate:g}"
+            if (label, name, whole.metric, TUNING_DRAW) in known:
+                continue
+            value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), whole, "dev")
+            report.add(label, name, value, seed=TUNING_DRAW, backbone=backbone, way=method, rate=rate)
             save()
-            print(f"{name:<12} {method:<18} {best_rate(report, backbone, method, name):g}", flush=True)
+            print(f"{name:<12} {method:<22} {rate:<8g} {100 * value:.1f}", flush=True)
 
 
-def best_rate(report: Report, backbone: str, method: str, task: str) -> float:
-    """The rate with the best mean accuracy on dev; the smaller of equals."""
+def best_rate(report: Report, backbone: str, method: str) -> float:
+    """The rate with the best mean accuracy on the tasks' dev splits; the smaller of equals."""
     found = defaultdict(list)
     for row in report.rows:
-        if (row["backbone"], row["way"], row.task) == (backbone, LIKE.get(method, method), task):
+        if (row["backbone"], row["way"]) == (backbone, LIKE.get(method, method)):
             found[row["rate"]].append(row.value)
     if not found:
-        raise SystemExit(f"{method}, {task}: no learning rate yet; first run: tune --backbone {backbone}")
+        raise SystemExit(f"{method}: no learning rate yet; first run: tune --backbone {backbone}")
     return max(sorted(found), key=lambda rate: np.mean(found[rate]))
 
 
 # The table
 
 
-def table(backbone: str, methods: list[str]) -> None:
-    """Every method on every task, the test split, five draws of 16 examples a class."""
+def table(backbone: str, methods: list[str], draws: int) -> None:
+    """Every method on every task, the test split, some draws of 16 examples a class."""
     report, save = opened(f"fewshot_{backbone}", f"python benchmarks/fewshot.py table --backbone {backbone}")
     rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES[backbone])
     known = {row.key for row in report.rows}
     for name in TASKS:
         whole = load_task(name)
         for method in methods:
-            rate = best_rate(rates, backbone, method, name)
-            for seed in range(SEEDS):
+            rate = best_rate(rates, backbone, method)
+            for seed in range(draws):
                 if (method, name, whole.metric, seed) not in known:
                     run(report, base, whole.few_shot(SHOTS, seed), method, seed, rate)
-            save()
+                    save()
     print(report.table())
 
 
@@ -135,20 +133,20 @@ def run(report: Report, base: Loaded, task: Task, method: str, seed: int, rate: 
 # The quality of label words
 
 
-def words() -> None:
+def words(draws: int) -> None:
     """PET and Fuzzy-PET where people chose the words well, badly, or without any meaning; CP-Tuning, which has none."""
     report, save = opened("fewshot_words", "python benchmarks/fewshot.py words")
     rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES["bert"])
     for name in WORD_TASKS:
         whole = load_task(name)
-        for draw in range(SEEDS):
+        for draw in range(draws):
             task = whole.few_shot(SHOTS, draw)
             for method in ("CP-Tuning", "CP-Tuning without MLM"):
                 one_choice(report, base, task, method, rates, draw, draw=draw)
             for quality, choice in itertools.product(("natural", "rare", "arbitrary"), range(CHOICES)):
                 swapped = replace(task, words=chosen(quality, choice))
                 for method in ("PET", "Fuzzy-PET"):
-                    one_choice(report, base, swapped, method, rates, choice * SEEDS + draw, draw=draw, choice=choice,
+                    one_choice(report, base, swapped, method, rates, choice * DRAWS + draw, draw=draw, choice=choice,
                                quality=quality, words=shown(swapped.words))  # fmt: skip
             save()
         print(report.table(task=name), flush=True)
@@ -161,7 +159,7 @@ def one_choice(
     label = f"{method}, {extra['quality']}" if extra else method
     if (label, task.name, task.metric, number) in {row.key for row in report.rows}:
         return
-    start, rate = Start(base.model, base.tokenizer, task, draw), best_rate(rates, "bert", method, task.name)
+    start, rate = Start(base.model, base.tokenizer, task, draw), best_rate(rates, "bert", method)
     value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), task, "test")
     report.add(label, task, value, seed=number, way=method, draw=draw, **extra)
 

@@ -32,7 +32,7 @@ from sklearn.metrics import accuracy_score
 from labkit.evaluation import evaluate
 from labkit.fewshot.cp_tuning import CPTuning, universal_template
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
 from labkit.measure import parameters, trainable

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from labkit.evaluation import evaluating, predict
 from labkit.fewshot.cp_tuning import CPTuning, similarities
-from labkit.fewshot.delta import LoRA
-from labkit.fewshot.in_context import InContext, demonstrations
+from labkit.fewshot.delta_tuning import LoRA
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.in_context import InContext, demonstrations
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import PTuning
 from labkit.foundations.encoder import backbone
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import parameters, trainable

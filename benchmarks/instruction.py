@@ -1,7 +1,7 @@
 """Learning from other tasks: what instruction tuning, entailment and TransPrompt carry over to one that was left out.
 
     python benchmarks/instruction.py reach        new rows, new wordings, new tasks, a new type: how far it reaches
-    python benchmarks/instruction.py more         a new type again: more task types, a larger model
+    python benchmarks/instruction.py more         a new type again: more task types, a smaller model
     python benchmarks/instruction.py entailment   continued pre-training on other types, then 16 shots
     python benchmarks/instruction.py transprompt  a group of similar tasks, 16 shots each
     python benchmarks/instruction.py all          -> labkit/results/instruction.json
@@ -23,25 +23,25 @@ from typing import Any
 import numpy as np
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.entailment import Entailment
 from labkit.fewshot.instruction import TaskType, held_out, instruction_tune, zero_shot
-from labkit.fewshot.multitask import continue_pretraining
+from labkit.fewshot.instruction.entailment import Entailment
+from labkit.fewshot.instruction.multitask import continue_pretraining
+from labkit.fewshot.instruction.task_types import ENGLISH, with_made
+from labkit.fewshot.instruction.transprompt import TransPrompt, adapt, group_rows, meta_train
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PTuning
-from labkit.fewshot.task_types import ENGLISH, with_made
-from labkit.fewshot.transprompt import TransPrompt, adapt, group_rows, meta_train
+from labkit.fewshot.soft_prompts import PTuning
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/instruction.json")
-MODEL, LARGE = "micro-bert-en", "micro-bert-en-large"
+MODEL, SMALL = "mini-bert-en", "micro-bert-en"
 STEPS, PAIR_STEPS, RATE = 300, 150, 1e-3  # of instruction tuning, of entailment, and the rate of both
-SHOTS, FEW_STEPS, META_STEPS, FEW_RATE = 16, 80, 240, 3e-4
+SHOTS, FEW_STEPS, META_STEPS, FEW_RATE = 16, 80, 240, 1e-4
 ASKED, SCORED = 200, 500  # test rows
 UNSEEN = ("world/mr", "world/qqp", "world/rte")  # one of each type with several tasks
-MADE, LARGER = ("sentiment", "paraphrase", "inference"), ("inference",)
+MADE, SMALLER = ("sentiment", "paraphrase", "inference"), ("inference",)
 LEFT_OUT = {"world/subj": "subjectivity", "world/mrpc": "paraphrase", "world/rte": "inference",
             "world/reviews": "sentiment", "world/news": "topic"}  # fmt: skip
 FEW = ("world/subj", "world/mrpc", "world/rte")  # of these, the ones that leave room for few shots
@@ -161,14 +161,14 @@ def seen(kind: TaskType) -> tuple[str, ...]:
 
 
 def more(bench: Bench) -> None:
-    """A held-out type with more training types, and with a larger model."""
-    large = bench.model(LARGE)
+    """A held-out type with more training types, and with a smaller model."""
+    small = bench.model(SMALL)
     for kind in ENGLISH:
         ways = {"new type, two made types more": bench.model()} if kind.name in MADE else {}
-        if kind.name in LARGER:
-            ways["new type, larger model"] = large
-            if bench.missing(["before, larger model"], f"type/{kind.name}", 0):
-                bench.add_types("before, larger model", bench.asked(large, large.model, kind), kind.name, 0)
+        if kind.name in SMALLER:
+            ways["new type, smaller model"] = small
+            if bench.missing(["before, smaller model"], f"type/{kind.name}", 0):
+                bench.add_types("before, smaller model", bench.asked(small, small.model, kind), kind.name, 0)
         for seed in bench.seeds:
             for method, base in ways.items():
                 if bench.missing([method], f"type/{kind.name}", seed):

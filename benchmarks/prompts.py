@@ -1,6 +1,6 @@
 """Prompts on a frozen model and with four examples a class: templates, verbalizers, calibration, in-context learning.
 
-    python benchmarks/prompts.py run     every method on four tasks, five draws   -> labkit/results/prompts.json
+    python benchmarks/prompts.py run     every method on four tasks, three draws   -> labkit/results/prompts.json
     python benchmarks/prompts.py tune    how the learning rates were chosen: dev split, another seed
 
 Rows that are there already are kept, so an interrupted run goes on. Everything is scored on the first 300 test rows;
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from labkit.evaluation import evaluate
-from labkit.fewshot.ensemble import TemplateEnsemble
-from labkit.fewshot.in_context import InContext, content_free, demonstrations, orders
-from labkit.fewshot.knowledgeable import knowledgeable, related_words
-from labkit.fewshot.perplexity import PerplexityChoice
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prototypical import ProtoVerb
-from labkit.fewshot.soft_verbalizer import SoftVerbalizer
+from labkit.fewshot.prompts.ensemble import TemplateEnsemble
+from labkit.fewshot.prompts.in_context import InContext, content_free, demonstrations, orders
+from labkit.fewshot.prompts.knowledgeable import knowledgeable, related_words
+from labkit.fewshot.prompts.perplexity import PerplexityChoice
+from labkit.fewshot.prompts.prototypical import ProtoVerb
+from labkit.fewshot.prompts.soft_verbalizer import SoftVerbalizer
 from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
@@ -35,10 +35,10 @@ SHOTS, STEPS, BATCH, TEST, TEXTS, WORDS = 4, 60, 16, 300, 200, 6
 SHOWN, ORDERS = (1, 2, 4), 10
 # task -> (model, learning rate of PET, of label vectors drawn at random, of prototypes), by `tune`
 TASKS = {
-    "world/reviews": ("micro-bert-en", 3e-5, 3e-5, 3e-4),
-    "world/news": ("micro-bert-en", 1e-3, 3e-3, 3e-3),
-    "world/subj": ("micro-bert-en", 1e-3, 1e-3, 1e-3),
-    "world/fewclue/eprstmt": ("micro-bert-zh", 3e-5, 3e-5, 3e-5),
+    "world/reviews": ("mini-bert-en", 3e-5, 3e-5, 3e-5),
+    "world/news": ("mini-bert-en", 3e-5, 3e-4, 3e-4),
+    "world/subj": ("mini-bert-en", 1e-3, 1e-3, 1e-3),
+    "world/fewclue/eprstmt": ("mini-bert-zh", 3e-5, 3e-5, 3e-5),
 }
 RATES, TUNING_SEED = (3e-5, 3e-4, 1e-3, 3e-3), 10
 
@@ -46,7 +46,7 @@ RATES, TUNING_SEED = (3e-5, 3e-4, 1e-3, 3e-3), 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["run", "tune"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     tune() if options.part == "tune" else run(options.seeds)
 
@@ -60,7 +60,7 @@ def run(seeds: int) -> None:
         for seed in range(seeds):
             one_draw(Draw(report, base, whole.few_shot(SHOTS, seed), seed), rates)
             report.save(RESULTS)
-    in_every_order(report, load("micro-bert-en"), load_task("world/reviews"))
+    in_every_order(report, load("mini-bert-en"), load_task("world/reviews"))
     report.save(RESULTS)
     print(report.table())
 

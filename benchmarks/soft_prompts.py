@@ -5,7 +5,7 @@
 
 Results are in labkit/results/; rows that are there already are kept, so an interrupted run goes on. All methods take
 the same number of steps; PPT's prompt has been pre-trained besides, on unlabelled text, once for each model and seed.
-The rates are those of the small model, for the large one too.
+The rates are those of the larger model, for the small one too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PPT, WARP, Prefix, PromptTuning, PTuning
-from labkit.fewshot.soft_prompt.ppt import WORDS
+from labkit.fewshot.soft_prompts import PPT, WARP, Prefix, PromptTuning, PTuning
+from labkit.fewshot.soft_prompts.ppt import WORDS
 from labkit.foundations.encoder import backbone
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import parameters, trainable
@@ -34,7 +34,7 @@ from labkit.zoo import Loaded, load
 
 RESULTS, TUNING = Path("labkit/results/soft_prompts.json"), Path("labkit/results/soft_prompts_rates.json")
 STEPS, BATCH, SHOTS, TUNING_SEED, PRETRAINING = 100, 16, 16, 10, 150
-MODELS = {"small": "micro-bert-en", "large": "micro-bert-en-large", "Chinese": "micro-bert-zh"}
+MODELS = {"small": "micro-bert-en", "large": "mini-bert-en", "Chinese": "mini-bert-zh"}
 PAIRS = [(size, task) for size in ("small", "large") for task in ("world/subj", "world/news")]
 PAIRS.append(("Chinese", "world/fewclue/eprstmt"))
 GRID = {
@@ -193,7 +193,7 @@ def tune() -> None:
     for size, name in PAIRS:
         base, whole = load(MODELS[size]), load_task(name)
         start = Start(base, whole.few_shot(SHOTS, TUNING_SEED), TUNING_SEED, lambda: torch.zeros(0))
-        for kind, way in () if size == "large" else TUNED.items():
+        for kind, way in () if size == "small" else TUNED.items():
             for rate in GRID[kind]:
                 method = f"{way} at {rate:g}"
                 if (method, name, whole.metric, TUNING_SEED) not in {row.key for row in report.rows}:

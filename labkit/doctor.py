@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import textwrap
 from importlib import metadata
 from typing import Any
 
@@ -13,6 +14,8 @@ import labkit
 from labkit import threads
 from labkit.errors import LabkitError
 
+EXTRA, OPTIONAL, WAITING = "extra ", "not needed", "waiting threads"
+
 
 def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
     """Rows `{what, value, advice}`; advice is empty where nothing is to be done.
@@ -20,18 +23,56 @@ def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
     `waiting` is what this process chose when it began; None looks at how it stands now.
     """
     waiting = waiting or threads.waiting()
-    rows = [
+    return [
         _row("labkit", labkit.__version__),
         _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _row("cpu cores", threads.cores()),
-        _row("waiting threads", str(waiting), waiting.advice),
+        _row(WAITING, str(waiting), waiting.advice),
         *_devices(),
         *_compilers(),
         _cache(),
         *_core(),
         *_extras(),
     ]
-    return rows
+
+
+def verdict(rows: list[dict[str, Any]]) -> str:
+    """One sentence: whether the lessons run here, and what is missing for the rest."""
+    missing = [row["what"] for row in rows if row["advice"] and not row["advice"].startswith(OPTIONAL)]
+    missing = [name for name in missing if name != WAITING]  # a matter of speed
+    extras = [name.removeprefix(EXTRA) for name in missing if name.startswith(EXTRA)]
+    first = [name for name in missing if not name.startswith(EXTRA)]
+    if first:
+        return f"mend first: {', '.join(first)}"
+    if extras:
+        return f"the library works; not installed: {', '.join(extras)}"
+    return "all is well: lessons, demos, tests and assignments can run"
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    """The rows for a terminal of 80 columns, what is in order folded into a line a kind; `verdict` is the last line."""
+    core = {item.name for item in requirements().get("", ())}
+    fine = [row for row in rows if not row["advice"]]
+    packages = [row for row in fine if row["what"] in core]
+    extras = [row for row in fine if row["what"].startswith(EXTRA)]
+    folded = [
+        _row("packages", ", ".join(f"{row['what']} {row['value']}" for row in packages)),
+        _row("extras", ", ".join(row["what"].removeprefix(EXTRA) for row in extras)),
+    ]
+    shown = [row for row in rows if row not in packages and row not in extras]
+    lines = [line for row in [*shown, *folded] if row["value"] != "" for line in _wrapped(row)]
+    return "\n".join([*lines, "", f"verdict: {verdict(rows)}"])
+
+
+def _wrapped(row: dict[str, Any]) -> list[str]:
+    """A row in lines of at most 80 characters, its advice below."""
+    texts = [(f"{row['what']:<17}", str(row["value"])), (" " * 17 + "-> ", row["advice"])]
+    return [
+        line
+        for head, body in texts
+        if body
+        for line in textwrap.wrap(body, 80, initial_indent=head, subsequent_indent=" " * len(head))
+    ]
 
 
 def _row(what: str, value: Any, advice: str = "") -> dict[str, Any]:
@@ -47,7 +88,7 @@ def _devices() -> list[dict[str, Any]]:
         return rows + [_row("gpu", f"{torch.cuda.get_device_name(i)}") for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         return [*rows, _row("gpu", "Apple (mps)")]
-    return [*rows, _row("gpu", "none", "not needed: every lesson runs on the CPU")]
+    return [*rows, _row("gpu", "none", f"{OPTIONAL}: every lesson runs on the CPU")]
 
 
 def _compilers() -> list[dict[str, Any]]:
@@ -55,7 +96,7 @@ def _compilers() -> list[dict[str, Any]]:
 
     found = {"nvcc": find_nvcc(), "g++": find_cxx()}
     uses = {"nvcc": "only kernels on a GPU need it", "g++": "only the emulator of kernels (lesson 06/02) needs it"}
-    return [_row(name, path or "none", "" if path else f"not needed: {uses[name]}") for name, path in found.items()]
+    return [_row(name, path or "none", "" if path else f"{OPTIONAL}: {uses[name]}") for name, path in found.items()]
 
 
 def _cache() -> dict[str, Any]:
@@ -116,5 +157,5 @@ def _extras() -> list[dict[str, Any]]:
         if lacks:
             build = "DS_BUILD_OPS=0 pip install --no-build-isolation" if extra == "deepspeed" else "pip install"
             advice = f"{build} -e '.[{extra}]'  (in labkit's folder)"
-        rows.append(_row(f"extra {extra}", "; ".join(lacks) or "complete", advice))
+        rows.append(_row(f"{EXTRA}{extra}", "; ".join(lacks) or "complete", advice))
     return rows

@@ -22,10 +22,10 @@ from labkit.apps import load_app, predict_table, read_card, save_app
 from labkit.apps.folder import CARD, INT8_WEIGHTS, _plain
 from labkit.compression import int8
 from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
-from labkit.fewshot.delta import detach, merge, trained_tensors
-from labkit.fewshot.soft_prompt import Prefix, PromptTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.delta_tuning import detach, merge, trained_tensors
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import Prefix, PromptTuning
 from labkit.foundations.pretraining import tokenize_corpus
 from tests.fewshot.delta_models import EVERY
 

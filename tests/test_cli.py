@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -311,6 +313,48 @@ def test_doctor_names_what_is_missing(monkeypatch):
     assert rows["extra demos"]["value"] == "gradio is missing"
     assert "'.[demos]'" in rows["extra demos"]["advice"]
     assert rows["extra dev"]["value"] == "nbval is 1.0, needs >=1.5"
+
+
+    assert doctor.verdict(list(rows.values())) == "the library works; not installed: demos, dev"
+
+
+def test_doctor_fits_a_terminal_and_ends_in_a_verdict(capsys, monkeypatch):
+    from labkit import doctor
+
+    assert cli.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and lines[-1].startswith("verdict: ")
+    rows = [doctor._row("gpu", "none", "not needed: the CPU will do"), doctor._row("extra lab", "complete")]
+    assert doctor.verdict(rows).startswith("all is well")
+    rows.append(doctor._row("torch", "torch is missing", "pip install 'torch>=2.4'"))
+    assert doctor.verdict(rows) == "mend first: torch"
+    assert "-> pip install 'torch>=2.4'" in doctor.text(rows)
+
+
+def test_lab_opens_the_map(monkeypatch, tmp_path, capsys):
+    (tmp_path / "notebooks" / "text").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def run(command, check):
+        asked.append(command)
+        return SimpleNamespace(returncode=len(asked) - 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert cli.main(["lab", "--", "--no-browser"]) == 0
+    assert asked[0][1:3] == ["-m", "jupyterlab"] and asked[0][-1] == "--no-browser"
+    assert f"--notebook-dir={tmp_path}" in asked[0] and any("notebooks/index.ipynb" in part for part in asked[0])
+    assert cli.main(["lab"]) == 1 and "exit code 1" in capsys.readouterr().err
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["lab"]) == 2 and "pip install -e '.[lab]'" in capsys.readouterr().err
+
+
+def test_help_begins_with_the_lessons(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert shown.index("    lab ") < shown.index("    demo ") < shown.index("    pipeline ")
+    assert "examples:\n  labkit lab " in shown
 
 
 def _r(line):

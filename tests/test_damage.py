@@ -18,7 +18,7 @@ from labkit import files
 from labkit.apps.folder import CARD, load_app, save_app
 from labkit.compression import int8
 from labkit.errors import LabkitError
-from labkit.fewshot.delta import load_delta, save_delta
+from labkit.fewshot.delta_tuning import load_delta, save_delta
 from labkit.zoo import RECIPES, Recipe, load, store
 from labkit.zoo.recipes import recipe_hash
 from tests.damage import outcomes

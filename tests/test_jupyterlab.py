@@ -20,12 +20,15 @@ from pathlib import Path
 
 import pytest
 
+from labkit.zoo import store
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+WEIGHTS = f"{store.record(store.find('micro-bert-en'))['parameters']:,} weights"
 LESSON = ROOT / "notebooks" / "03_fewshot" / "02_pet.ipynb"
 VIEW = "application/vnd.jupyter.widget-view+json"
 SETTINGS = {
@@ -45,7 +48,7 @@ CELLS = (
 # a widget of the notebook above: words of its picture, its slider, the key, what it then shows
 SLIDERS = [
     ("The model reads", "temperature", "ArrowRight"),
-    ("614,932 weights", "depth", "ArrowLeft"),
+    (WEIGHTS, "depth", "ArrowLeft"),
     ("hides some tokens", "seed", "ArrowRight"),
 ]
 
@@ -315,7 +318,7 @@ def test_a_saved_notebook_without_widgets_shows_the_static_picture(server, page,
     static = page.locator(".jp-OutputArea-output[data-mime-type='text/html']")
     assert static.count() == 4 and page.locator(".widget-vbox").count() == 0
     said = " ".join(static.all_inner_texts())
-    for words in ("The model reads", "The answer", "614,932 weights", "hides some tokens"):
+    for words in ("The model reads", "The answer", WEIGHTS, "hides some tokens"):
         assert words in said
     assert static.locator("img").get_attribute("alt").startswith("Line plot")
     assert static.locator("details").first.evaluate("node => node.open")

@@ -20,7 +20,7 @@ class Request:
     application: str = "text_classify"
     data: str | None = None  # tables, or a task's name; None: the application's example
     columns: Columns = field(default_factory=Columns)
-    model: str = "micro-bert-en"
+    model: str = "mini-bert-en"
     method: str | None = None  # a few-shot method in place of the application's own
     pattern: str | None = None  # of a method with a blank; None: the task's own
     words: tuple[str, ...] | None = None  # one a label

@@ -25,9 +25,9 @@ from labkit.apps.request import Here, Request, read
 from labkit.apps.teaching import taught
 from labkit.config import fingerprint, to_dict
 from labkit.errors import UsageError, unknown
-from labkit.fewshot.delta import DELTAS, merge
-from labkit.fewshot.methods import METHODS, MICRO, Adapted, Start, method_name
-from labkit.fewshot.soft_tokens import plain
+from labkit.fewshot.delta_tuning import DELTAS, merge
+from labkit.fewshot.methods import METHODS, OWN, Adapted, Start, method_name
+from labkit.fewshot.prompts.soft_tokens import plain
 from labkit.lab import quietly
 from labkit.report.rows import versions
 from labkit.tasks import Task
@@ -96,7 +96,7 @@ def _rate(request: Request, chosen: Application, model: Any) -> float:
         return request.training["lr"]
     if request.method:
         return METHODS[method_name(request.method)].rate_for(model)
-    return chosen.rate if model.config.hidden_size <= MICRO else chosen.usual
+    return chosen.rate if model.config.hidden_size <= OWN else chosen.usual
 
 
 def _fit(

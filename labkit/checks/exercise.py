@@ -1,7 +1,7 @@
-"""What an exercise is, and how its verdict is told.
+"""What an exercise is, how its verdict is told, and which function the lesson goes on with.
 
-The order of a check is always the same: it runs at all → shape → dtype → invariants → values; the first thing that is
-wrong is named, as a mistake that one makes rather than as two numbers that differ.
+The order of a check is always the same: it runs at all → shape → dtype → gradient → invariants → values; the first
+thing that is wrong is named, as a mistake that one makes rather than as two numbers that differ.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from IPython.display import display
 
 from labkit import progress
+from labkit.checks.limit import TimeUp, time_limit
 
+Function = Callable[..., Any]
+SECONDS = 10.0  # a check that takes longer is stopped
 EMPTY = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "POP_TOP", "COPY_FREE_VARS"}
 COLOURS = {None: "#767676", True: "#009E73", False: "#D55E00"}
+NAN = "0 divided by 0, infinity minus infinity, or the logarithm of a negative number?"
 MARKS = {None: "○", True: "✓", False: "✗"}
 
 
@@ -36,45 +41,60 @@ class Verdict:
     passed: bool | None
     message: str
 
+    @property
+    def next(self) -> str:
+        """Which function the cells below use."""
+        return "the cells below use yours" if self.passed else "the cells below use labkit's own"
+
     def __repr__(self) -> str:
-        return f"{MARKS[self.passed]} {self.exercise}: {self.message}"
+        return f"{MARKS[self.passed]} {self.exercise}: {self.message} ({self.next})"
 
     def _repr_html_(self) -> str:
         style = f"border-left:4px solid {COLOURS[self.passed]};padding:.3em .8em;white-space:pre-wrap"
         name = f"<b>{MARKS[self.passed]} {html.escape(self.exercise)}</b>"
-        return f'<div style="{style}">{name}: {html.escape(self.message)}</div>'
+        return f'<div style="{style}">{name}: {html.escape(self.message)} <i>({self.next})</i></div>'
 
 
 class Exercise:
-    """A check that can be called with the learner's function; see `exercise`."""
+    """A check to be called with the learner's function: `loss = check.loss(loss)`; see `exercise`."""
 
-    def __init__(self, lesson: str, body: Callable[[Callable[..., Any]], None]) -> None:
-        self.lesson, self.body, self.name = lesson, body, body.__name__
+    def __init__(self, lesson: str, body: Callable[[Function], None], answer: Function) -> None:
+        self.lesson, self.body, self.answer, self.name = lesson, body, answer, body.__name__
         update_wrapper(self, body)
 
-    def __call__(self, function: Callable[..., Any]) -> Verdict:
+    def __call__(self, function: Function) -> Function:
+        """Show the verdict, and return the function to go on with: `function` if it passes, else labkit's `answer`."""
+        verdict = self.verdict(function)
+        display(verdict)
+        return function if verdict.passed else self.answer
+
+    def verdict(self, function: Function) -> Verdict:
         """Try `function`; never raises for what is wrong with it. A pass is kept in the learner's progress."""
         if not callable(function):
-            return Verdict(
-                self.name,
-                False,
-                f"a function is needed, not {type(function).__name__}: write check.{self.name}({self.name})",
-            )
+            call = f"{self.name} = check.{self.name}({self.name})"
+            return Verdict(self.name, False, f"a function is needed, not {type(function).__name__}: write {call}")
         if is_stub(function):
             return Verdict(self.name, None, "not attempted yet")
         try:
-            self.body(function)
+            with time_limit(SECONDS):
+                self.body(function)
         except Mistake as mistake:
             return Verdict(self.name, False, str(mistake))
+        except TimeUp:
+            reason = f"your function was stopped after {SECONDS:g} s: does a loop in it never end?"
+            return Verdict(self.name, False, reason)
         except Exception as error:  # noqa: BLE001  whatever the learner's code does is the answer
             return Verdict(self.name, False, _crash(function, error))
         progress.passed(self.lesson, self.name)
         return Verdict(self.name, True, "passed")
 
 
-def exercise(lesson: str) -> Callable[[Callable[[Callable[..., Any]], None]], Exercise]:
-    """Make a check of lesson "03/02" out of a function that raises Mistake."""
-    return lambda body: Exercise(lesson, body)
+def exercise(lesson: str, answer: Function) -> Callable[[Callable[[Function], None]], Exercise]:
+    """Make a check of lesson "03/02" out of a function that raises Mistake.
+
+    `answer` is labkit's own solution: the cells after the check use it while the learner's function does not pass.
+    """
+    return lambda body: Exercise(lesson, body, answer)
 
 
 def is_stub(function: Callable[..., Any]) -> bool:
@@ -105,10 +125,13 @@ def _crash(function: Callable[..., Any], error: Exception) -> str:
 # What the checks of all lessons ask
 
 
-def tensor(value: Any, shape: Sequence[int], what: str = "the result") -> torch.Tensor:
-    """`value` as a float tensor of that shape; Mistake where it is none."""
-    if value is None:
-        raise Mistake(f"{what} is None: did you forget `return`?")
+def tensor(
+    value: Any, shape: Sequence[int], what: str = "the result", nan: str = NAN, gradient: bool = False
+) -> torch.Tensor:
+    """`value` as a float tensor of that shape; Mistake where it is none. `nan` says where NaN can come from here;
+    `gradient`: it must carry a gradient, because the inputs do.
+    """
+    given(value, what)
     if not torch.is_tensor(value):
         raise Mistake(f"{what} should be a torch tensor, not {type(value).__name__}")
     if tuple(value.shape) != tuple(shape):
@@ -116,8 +139,60 @@ def tensor(value: Any, shape: Sequence[int], what: str = "the result") -> torch.
     if not value.is_floating_point():
         raise Mistake(f"{what} is of {value.dtype}; a floating-point tensor is wanted")
     if value.isnan().any():
-        raise Mistake(f"{what} holds NaN: a logarithm of 0, or 0 divided by 0? Work with log-probabilities")
+        raise Mistake(f"{what} holds NaN: {nan}")
+    if gradient and not value.requires_grad:
+        raise Mistake(f"{what} carries no gradient, so nothing could learn from it: .item(), .detach(), torch.tensor(…) and numpy cut it off")  # fmt: skip
     return value.detach()
+
+
+def number(value: Any, what: str = "the result", nan: str = NAN) -> float:
+    """One number of any kind (Python's, numpy's, a tensor of one element) as a float; Mistake where it is none."""
+    given(value, what)
+    kind = f"{what} should be one number, not {type(value).__name__}"
+    if isinstance(value, str | bytes):
+        raise Mistake(kind)
+    try:
+        found = float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Mistake(kind) from error
+    if found != found:
+        raise Mistake(f"{what} is NaN: {nan}")
+    return found
+
+
+def whole(value: Any, what: str = "the result") -> int:
+    """One whole number of any kind as an int; Mistake where it is none."""
+    found = number(value, what)
+    if found in (float("inf"), float("-inf")) or found != int(found):
+        raise Mistake(f"{what} should be a whole number, not {found:g}")
+    return int(found)
+
+
+def given(value: Any, what: str = "the result") -> None:
+    """Mistake where there is no value at all."""
+    if value is None:
+        raise Mistake(f"{what} is None: did you forget `return`?")
+
+
+def asked(function: Function, *inputs: Any) -> Any:
+    """What the function gives; Mistake where it is nothing, or where it changes what it is given."""
+    kept = [one.clone() if torch.is_tensor(one) else one for one in inputs]
+    value = function(*inputs)
+    given(value)
+    if not all(map(same, inputs, kept)):
+        raise Mistake("your function changes the tensors that it is given: `a -= b` writes into a, `a = a - b` makes a new one")  # fmt: skip
+    return value
+
+
+def refuses(call: Callable[[], Any], message: str) -> None:
+    """Mistake with `message` unless `call` raises a ValueError (or an assertion fails). Another error is an accident."""
+    try:
+        call()
+    except (ValueError, AssertionError):
+        return
+    except Exception as error:
+        raise Mistake(f"{message}. Yours stopped with {type(error).__name__}: {error}") from error
+    raise Mistake(message)
 
 
 def same(a: Any, b: Any, tolerance: float = 1e-5) -> bool:

@@ -2,151 +2,216 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, tensor
+from labkit.checks.exercise import Mistake, exercise, expect, given, tensor
 
 LESSON = "03/07"
+Rows = Sequence[Mapping[str, Any]]
 
 
-@exercise(LESSON)
+def _unchanged(values: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Mistake where the function changed what it was given."""
+    for name, value in before.items():
+        now = values[name]
+        if not (torch.equal(now, value) if torch.is_tensor(value) else now == value):
+            raise Mistake(f"your function changed the {name} it was given: leave them as they are and return something new")  # fmt: skip
+
+
+def _entailed(blank_logits: Tensor, no: int, yes: int) -> Tensor:
+    return blank_logits[..., [no, yes]].softmax(-1)[..., 1]
+
+
+@exercise(LESSON, _entailed)
 def entailed(function: Callable[[Tensor, int, int], Tensor]) -> None:
     """Blank logits (batch, labels, vocabulary) and the ids of "no" and "yes" → p(entailed), (batch, labels)."""
     logits = torch.randn(4, 3, 9, generator=torch.Generator().manual_seed(2)) * 2
-    found = tensor(function(logits.clone(), 6, 1), (4, 3))
+    inputs = logits.clone()
+    nan = "exp of a large logit is infinite, and infinite divided by infinite is NaN: softmax or sigmoid guard against it"
+    found = tensor(function(inputs, 6, 1), (4, 3), nan=nan)
     pair = logits[..., [6, 1]]
-    yes = logits[..., 1]
+    no, yes = pair.unbind(-1)
     mistakes = [
         (logits.softmax(-1)[..., 1], "this is the share of the whole vocabulary: take the softmax over the two answers alone, or a frequent word steals from both"),
         (yes.softmax(1), "your softmax runs over the labels: each statement is judged by itself, yes against no; the labels are compared afterwards"),
         (pair.softmax(-1)[..., 0], "this is p(no): `yes` is the last argument"),
         (yes, "these are the logits of \"yes\": without \"no\" beside them they say nothing, because a text may make both likely"),
-        (yes - logits[..., 6], "this is the log-odds, yes against no: a sigmoid turns it into a probability"),
+        (yes.sigmoid(), "this is the sigmoid of the logit of \"yes\" alone: \"no\" must count against it, so take it of yes minus no"),
+        (yes - no, "this is the log-odds, yes against no: a sigmoid turns it into a probability"),
         (pair.log_softmax(-1)[..., 1], "these are log-probabilities: take the softmax"),
         (pair.softmax(0)[..., 1], "your softmax runs over the batch: take it over the two answers"),
+        (yes / (yes + no), "these are shares of the logits themselves, which may be negative: take exp first, that is, a softmax"),
+        ((yes > no).float(), "this is the decision, 0 or 1: return the probability"),
     ]  # fmt: skip
     expect(found, pair.softmax(-1)[..., 1], "wanted: e^yes / (e^yes + e^no), for each text and label", mistakes)
-    large = tensor(function(logits * 500, 6, 1), (4, 3))
-    expect(large, (pair * 500).softmax(-1)[..., 1], "for large logits the answer breaks: softmax or sigmoid guard against overflow, exp by hand does not")  # fmt: skip
+    _unchanged({"logits": inputs}, {"logits": logits})
+    large = logits[:1, :2] + 500
+    found = tensor(function(large, 3, 8), (1, 2), "for one text with large logits, the result", nan)
+    expect(found, _entailed(large, 3, 8), "for other words and large logits the answer breaks: use the arguments `no` and `yes`, and softmax or sigmoid, not exp by hand")  # fmt: skip
 
 
-@exercise(LESSON)
+def _shares(sizes: Tensor, temperature: float) -> Tensor:
+    weights = sizes ** (1 / temperature)
+    return weights / weights.sum()
+
+
+@exercise(LESSON, _shares)
 def shares(function: Callable[[Tensor, float], Tensor]) -> None:
     """Rows of each task (tasks,) and a temperature T ≥ 1 → the tasks' shares of the mixture (tasks,)."""
-    sizes = torch.tensor([3000.0, 200.0, 16.0])
-    found = tensor(function(sizes.clone(), 3.0), (3,))
-    right, plain = _normal(sizes ** (1 / 3)), _normal(sizes)
+    sizes = torch.tensor([200.0, 3000.0, 16.0, 200.0])
+    inputs = sizes.clone()
+    nan = "exp of a number of rows is infinite: wanted is n^(1/T), or exp(log(n)/T)"
+    found = tensor(function(inputs, 3.0), (4,), nan=nan)
+    powers, plain = sizes ** (1 / 3), _shares(sizes, 1)
     mistakes = [
-        (sizes ** (1 / 3), "the shares do not sum to 1: divide by their sum"),
-        (plain, "the temperature has no effect: the sizes are raised to the power 1/T"),
-        (_normal(sizes**3), "you raised to the power T, which drowns the small tasks: the power is 1/T"),
-        (_normal(sizes / 3), "you divided the sizes by T, which cancels: raise them to the power 1/T"),
+        (powers, "the shares do not sum to 1: divide by their sum"),
+        (powers / sizes.sum(), "you divided by the sum of the rows: divide the powers by the sum of the *powers*, so that the shares sum to 1"),
+        (plain ** (1 / 3), "the shares do not sum to 1: after the power, divide by the sum once more"),
+        (plain, "the temperature has no effect: the sizes are raised to the power 1/T. (Dividing the sizes by T cancels)"),
+        (_shares(sizes, 1 / 3), "you raised to the power T, which drowns the small tasks: the power is 1/T"),
         ((sizes / 3).softmax(0), "a softmax of the sizes gives all to the largest: it is softmax(log n / T), which is n^(1/T) over its sum"),
-        (torch.full((3,), 1 / 3), "these are equal shares: that is T = ∞"),
-        (_normal(plain ** (1 / 3) + plain), "wanted: n^(1/T) divided by its sum"),
+        (torch.full((4,), 1 / 4), "these are equal shares: that is T = ∞. (1 // T is 0; 1 / T is wanted)"),
+        (powers.sort().values / powers.sum(), "the shares come in another order than the tasks: do not sort"),
+        (powers.sort(descending=True).values / powers.sum(), "the shares come in another order than the tasks, the largest first: do not sort"),
     ]  # fmt: skip
-    expect(found, right, "wanted: n^(1/T) divided by its sum over the tasks", mistakes)
-    one = tensor(function(sizes.clone(), 1.0), (3,), "at T = 1 the result")
-    expect(one, plain, "at T = 1 the shares must be in proportion to the rows")
+    expect(found, powers / powers.sum(), "wanted: n^(1/T) divided by its sum over the tasks", mistakes)
+    _unchanged({"sizes": inputs}, {"sizes": sizes})
+    one = tensor(function(sizes[:3].clone(), 1.0), (3,), "at T = 1 the result", nan)
+    expect(one, _shares(sizes[:3], 1), "at T = 1 the shares must be in proportion to the rows")
 
 
-def _normal(values: Tensor) -> Tensor:
-    return values / values.sum()
+def _without_leaks(train: Rows, held: Rows, fields: Sequence[str]) -> list[Mapping[str, Any]]:
+    seen = {tuple(row[field].lower() for field in fields) for row in held}
+    return [row for row in train if tuple(row[field].lower() for field in fields) not in seen]
 
 
-@exercise(LESSON)
+def _rows(*texts: tuple[str, str, int]) -> list[dict[str, Any]]:
+    return [{"text_a": one, "text_b": two, "label": label} for one, two, label in texts]
+
+
+@exercise(LESSON, _without_leaks)
 def without_leaks(function: Callable[..., Any]) -> None:
     """Training rows, held-out rows and their fields → the training rows that are not among the held-out ones."""
-    train = [
-        {"text_a": "who wrote it ?", "text_b": "she did", "label": 0},
-        {"text_a": "who wrote it ?", "text_b": "he did", "label": 1},
-        {"text_a": "It rained", "text_b": "it was wet", "label": 1},
-        {"text_a": "it snowed", "text_b": "she did", "label": 0},
-        {"text_a": "it was wet", "text_b": "it rained", "label": 0},
-    ]
-    held = [
-        {"text_a": "who wrote it ?", "text_b": "she did", "label": 1},
-        {"text_a": "it rained", "text_b": "it was wet", "label": 1},
-    ]
-    given = [dict(row) for row in train]
-    found = _numbers(function(given, [dict(row) for row in held], ("text_a", "text_b")), train)
-    if given != train:
-        raise Mistake("you changed the list that was given: return a new one")
-    wrong = {
-        (): "nothing is left: keep the rows that are *not* held out",
-        (0, 1, 2, 3, 4): "a held-out row is still there: with another label it is still the same text, so compare the texts, not the rows",
-        (1, 2, 3, 4): "row 2 is a held-out row that begins with a capital letter: compare in lower case",
-        (3, 4): "a row was lost for sharing one of its two texts: a row is held out if all its fields are the same",
-        (4,): "a row was lost for sharing one of its two texts: a row is held out if all its fields are the same",
-        (1,): "a row was lost for sharing one of its two texts: a row is held out if all its fields are the same",
-        (1, 3): "the same texts the other way round are another row: keep the order of the fields",
-        (0, 2): "you kept the rows that are held out, and dropped the others",
-        (0, 1, 3, 4): "row 0 stands among the held-out rows with another label: the label is no part of the text",
-    }  # fmt: skip
-    if found != (1, 3, 4):
-        raise Mistake(wrong.get(found, f"rows 1, 3 and 4 are not among the held-out ones; you kept {list(found)}"))
+    train = _rows(
+        ("who wrote it ?", "she did", 0), ("who wrote it ?", "he did", 1), ("It rained", "it was wet", 1),
+        ("it snowed", "she did", 0), ("it was wet", "it rained", 0), ("he left", "he is away", 1),
+        ("it rained it", "was wet", 0), ("it snowed", "she did", 0), ("no", "where we go", 1),
+    )  # fmt: skip
+    held = _rows(
+        ("who wrote it ?", "she did", 1), ("it rained", "it was wet", 1), ("He left", "he is AWAY", 1),
+        ("now", "here we go", 0),
+    )  # fmt: skip
+    values = {"training rows": copy.deepcopy(train), "held-out rows": copy.deepcopy(held)}
+    found = _places(function(*values.values(), ("text_a", "text_b")), train)
+    _unchanged(values, {"training rows": train, "held-out rows": held})
+    if found != [1, 3, 4, 6, 7, 8]:
+        raise Mistake(_wrong_rows(set(found), found))
+    single = [{"text": text, "domain": kind, "label": 0} for text, kind in (("a b", "x"), ("c d", "y"), ("e", "x"))]
+    some = [{"text": "C D", "domain": "x", "label": 0}, {"text": "e f", "domain": "x", "label": 0}]
+    if _places(function(single, some, ["text"]), single) != [0, 2]:
+        raise Mistake("with the one field \"text\", row 1 is held out and rows 0 and 2 are not: only the texts named in `fields` count, whole, whatever else a row holds")  # fmt: skip
 
 
-def _numbers(value: Any, train: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
-    """Which training rows were returned."""
-    if value is None:
-        raise Mistake("the result is None: did you forget `return`?")
+def _wrong_rows(found: set[int], order: list[int]) -> str:
+    """What was done instead, by the rows that were kept; 0, 2 and 5 are held out, and 7 is 3 once more."""
+    lost, left = {1, 3, 4, 6, 7, 8} - found, found & {0, 2, 5}
+    if not found:
+        return "nothing is left: keep the rows that are *not* held out"
+    if left and not found - left:
+        return "you kept the rows that are held out, and dropped the others"
+    told = [
+        ({0, 2, 5} <= left, "a held-out row is still there: with another label it is still the same text, so compare the texts, not the rows"),
+        (0 in left, "row 0 stands among the held-out rows with another label: the label is no part of the text"),
+        ({2, 5} <= left, "rows 2 and 5 are held out, with capital letters in one of the two places: compare in lower case"),
+        (2 in left, "row 2 is a held-out row that begins with a capital letter: compare the training rows in lower case too"),
+        (5 in left, "row 5 is a held-out row that stands there with capital letters: compare the held-out rows in lower case too"),
+        (lost & {1, 3}, "a row was lost for sharing one of its two texts: a row is held out if all its fields are the same"),
+        (4 in lost, "the same texts the other way round are another row: keep the order of the fields"),
+        (lost and lost <= {6, 8}, "a row was lost because its two texts, joined into one string, look like those of a held-out row: keep the texts apart, in a tuple"),
+        (lost == {7}, "row 7 is row 3 once more, and only one of the two is left: drop what is held out, and nothing else"),
+        (not lost and not left, "the rows are right, but their order changed: keep them in the order in which they came"),
+    ]  # fmt: skip
+    others = f"rows 1, 3, 4, 6, 7 and 8 are not among the held-out ones; you kept {order}"
+    return next((text for true, text in told if true), others)
+
+
+def _places(value: Any, train: Rows) -> list[int]:
+    """Which training rows were returned, in their order; of equal rows the first that is not yet taken."""
+    given(value)
     try:
         rows = list(value)
     except TypeError as error:
-        raise Mistake("the result should be a list of rows") from error
-    if not all(row in train for row in rows):
-        raise Mistake("a row of the result is not one of the training rows: return them as they are, label and all")
-    return tuple(sorted(train.index(row) for row in rows))
+        raise Mistake(f"the result should be a list of rows, not {type(value).__name__}") from error
+    found: list[int] = []
+    for row in rows:
+        equal = [place for place, one in enumerate(train) if one == row]
+        if not equal:
+            raise Mistake("a row of the result is not one of the training rows: return them as they are, label and all")
+        free = [place for place in equal if place not in found]
+        if not free:
+            raise Mistake("a row stands in the result more often than in the training rows")
+        found.append(free[0])
+    return found
 
 
-@exercise(LESSON)
+def _prototype_scores(features: Tensor, tasks: Tensor, classes: Tensor) -> Tensor:
+    from labkit.fewshot.instruction.transprompt import prototype_scores as scores
+
+    return torch.from_numpy(scores(features.numpy(), tasks.tolist(), classes.tolist()))
+
+
+@exercise(LESSON, _prototype_scores)
 def prototype_scores(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     """Features (n, d), task numbers (n,), class numbers (n,) → how typical each example is, (n,), with ζ = 1/2."""
-    from labkit.fewshot.transprompt import prototype_scores as reference
-
-    generator = torch.Generator().manual_seed(7)
-    tasks, classes = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]), torch.tensor([0, 0, 1, 1, 0, 1, 1, 0, 0, 1])
-    some = torch.randn(10, 5, generator=generator) + classes[:, None] + 0.5 * tasks[:, None]
-    found = tensor(function(some.clone(), tasks.clone(), classes.clone()), (10,))
-
-    def scores(own: float) -> np.ndarray:
-        return reference(some.numpy(), tasks.tolist(), classes.tolist(), own)
-
-    right = scores(0.5)
-    mistakes = [
-        (scores(1.0), "only the own task's centroid counts here: half of the score is the mean over the other tasks"),
-        (scores(0.0), "only the other tasks' centroids count here: half of the score is the own task's"),
-        (_variant(some, tasks, classes, others="all"), "the mean over the *other* tasks must leave the own task out"),
-        (_variant(some, tasks, classes, others="classes"), "the other tasks' centroids of *other classes* are in your mean, as in the released code: only those of the same class belong there"),
-        (_variant(some, tasks, classes, sum_others=True), "you added up over the other tasks: take their mean, or the second half grows with the number of tasks"),
-        (_variant(some, tasks, classes, cosine=False), "you took dot products: the similarity is the cosine, so divide by both lengths"),
-        (2 * right, "the two halves are to be averaged, not added"),
-    ]  # fmt: skip
+    tasks, classes = torch.tensor([0, 2, 1, 0, 1, 2, 0, 1, 2, 0]), torch.tensor([1, 0, 1, 0, 1, 1, 0, 0, 0, 1])
+    some = torch.randn(10, 5, generator=torch.Generator().manual_seed(7)) + classes[:, None] + 0.5 * tasks[:, None]
+    values = {"features": some, "tasks": tasks, "classes": classes}
+    inputs = {name: value.clone() for name, value in values.items()}
+    nan = "is a mean taken over no rows, or does a sum over no other tasks divide by 0?"
+    found = tensor(function(*inputs.values()), (10,), nan=nan)
+    right = _prototype_scores(some, tasks, classes)
     expect(found, right, "wanted: ½·cos(own centroid) + ½·mean of cos(the same class's centroid in each other task)",
-           mistakes, tolerance=1e-4)  # fmt: skip
+           _wrong_scores(some, tasks, classes), tolerance=1e-4)  # fmt: skip
+    _unchanged(inputs, values)
+    tasks, classes, some = torch.tensor([1, 0, 0, 1, 0, 1, 0]), torch.tensor([0, 2, 1, 2, 0, 1, 1]), some[:7] * 9
+    found = tensor(function(some, tasks, classes), (7,), "with two tasks and three classes, the result", nan)
+    expect(found, _prototype_scores(some, tasks, classes), "right for three tasks and two classes, wrong for two tasks and three classes: is a number of tasks written into it?", tolerance=1e-4)  # fmt: skip
 
 
-def _variant(
-    some: Tensor, tasks: Tensor, classes: Tensor, others: str = "same", sum_others: bool = False, cosine: bool = True
-) -> Tensor:
-    """The scores as somebody would get them who mistakes one thing."""
-    scores = []
-    for f, t, y in zip(some, tasks, classes, strict=True):
-        near, far = None, []
-        for u in tasks.unique():
-            for z in classes.unique():
-                c = some[(tasks == u) & (classes == z)].mean(0)
-                s = torch.cosine_similarity(f, c, dim=0) if cosine else f @ c
-                if u == t and z == y:
-                    near = s
-                if (z == y or (others == "classes" and u != t)) and (u != t or others == "all"):
-                    far.append(s)
-        rest = torch.stack(far)
-        scores.append(0.5 * near + 0.5 * (rest.sum() if sum_others else rest.mean()))
-    return torch.stack(scores)
+def _wrong_scores(some: Tensor, tasks: Tensor, classes: Tensor) -> list[tuple[Tensor, str]]:
+    """The scores as somebody would get them who mistakes one thing, and what to say."""
+    of_task = tasks[:, None] == torch.tensor([0, 0, 1, 1, 2, 2])  # (n, centroids)
+    of_class = classes[:, None] == torch.tensor([0, 1, 0, 1, 0, 1])
+    member = (of_task & of_class).float()
+    centroids = member.T @ some / member.sum(0)[:, None]
+
+    def mean(values: Tensor, where: Tensor) -> Tensor:
+        return (values * where).sum(1) / where.sum(1)
+
+    def score(values: Tensor, others: Tensor = of_class & ~of_task) -> Tensor:
+        return (mean(values, member) + mean(values, others)) / 2
+
+    cosine = _unit(some) @ _unit(centroids).T
+    own, far, right = mean(cosine, member), mean(cosine, of_class & ~of_task), score(cosine)
+    return [
+        (own, "only the own task's centroid counts here: half of the score is the mean over the other tasks"),
+        (far, "only the other tasks' centroids count here: half of the score is the own task's"),
+        (score(cosine, of_class), "the mean over the *other* tasks must leave the own task out"),
+        (mean(cosine, of_class), "all tasks weigh alike here: the own task is half of the score, the others together are the other half"),
+        (score(cosine, ~of_task), "the other tasks' centroids of *other classes* are in your mean, as in the released code: only those of the same class belong there"),
+        (own / 2 + far, "you added up over the other tasks: take their mean, or the second half grows with the number of tasks"),
+        (score(some @ centroids.T), "you took dot products: the similarity is the cosine, so divide by both lengths"),
+        (score(-torch.cdist(some, centroids)), "you measured −‖f − c‖, as the released code does: the cosine is wanted"),
+        (score(_unit(some) @ _unit(member.T @ _unit(some)).T), "your centroids are means of features of length 1: take the mean of the features as they are, then the cosine"),
+        (2 * right, "the two halves are to be averaged, not added"),
+        (right[(2 * tasks + classes).argsort(stable=True)], "the scores come task by task and class by class: return them in the order of the examples"),
+    ]  # fmt: skip
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=1, keepdim=True)

@@ -8,189 +8,213 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import gelu
 
-from labkit.checks.exercise import Mistake, exercise, expect, same, tensor
+from labkit.checks.exercise import Mistake, exercise, expect, given, number, same, tensor, whole
 
 LESSON = "06/04"
+Actions = list[tuple[str, int]]
 
 
-@exercise(LESSON)
-def terms(function: Callable[[Tensor, Tensor, Tensor, int], list[Tensor]]) -> None:
-    """X (n, d), A (d, 4 d), B (4 d, d), a number of ranks → what each rank computes before the sum, (n, d) each."""
-    generator = torch.Generator().manual_seed(2)
-    x, a, b = (torch.randn(size, generator=generator) for size in ((5, 6), (6, 24), (24, 6)))
-    for ranks in (2, 4):
-        _terms(function(x.clone(), a.clone(), b.clone(), ranks), (x, a, b), ranks)
-
-
-def _terms(found: Any, given: tuple[Tensor, Tensor, Tensor], ranks: int) -> None:
-    x, a, b = given
-    if not isinstance(found, list | tuple):
-        raise Mistake(
-            f"a list with one tensor a rank is wanted, not {type(found).__name__}: the sum is the all-reduce's work"
-        )
-    if len(found) != ranks:
-        raise Mistake(f"{ranks} ranks compute {ranks} terms; your list has {len(found)}")
-    found = [tensor(one, (5, 6), f"the term of rank {rank}") for rank, one in enumerate(found)]
-    whole, linear = functional.gelu(x @ a) @ b, x @ a @ b
-    total = sum(found)
-    if all(same(one, whole) for one in found):
-        raise Mistake("every rank has the whole result: then each holds all of A and B, and nothing was split")
-    mistakes = [
-        (linear, "the gelu is missing between the two products"),
-        (sum(functional.gelu(functional.gelu(x @ p) @ q) for p, q in _pairs(a, b, ranks)), "a gelu comes after A only, not after B"),
-        (sum(functional.gelu(x @ p @ q) for p, q in _pairs(a, b, ranks)), "the gelu stands after B: it belongs between the products, where each rank has whole columns of X A"),
-        (sum(functional.gelu(x @ p) @ q for p, q in zip(a.chunk(ranks, 1), reversed(b.chunk(ranks, 0)), strict=True)), "the parts of B are in the wrong order: rank i needs the rows of B that belong to its columns of A"),
-    ]  # fmt: skip
-    expect(
-        total, whole, "the terms do not add up to gelu(X A) B: cut A by columns (dim 1) and B by rows (dim 0)", mistakes
-    )
-    own = [functional.gelu(x @ p) @ q for p, q in _pairs(a, b, ranks)]
-    strided = [functional.gelu(x @ a[:, rank::ranks]) @ b[rank::ranks] for rank in range(ranks)]
-    if same(torch.stack(found), whole.expand(ranks, 5, 6) / ranks):
-        raise Mistake(
-            "every rank computed the whole and took a share of it: nothing was saved. Rank i needs only its columns of A"
-        )
-    if not any(same(torch.stack(found), torch.stack(right)) for right in (own, strided)):
-        raise Mistake("the sum is right, but the terms are not those of equal parts in rank order")
+def _terms(x: Tensor, a: Tensor, b: Tensor, ranks: int) -> list[Tensor]:
+    return [gelu(x @ columns) @ rows for columns, rows in _pairs(a, b, ranks)]
 
 
 def _pairs(a: Tensor, b: Tensor, ranks: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(a.chunk(ranks, 1), b.chunk(ranks, 0), strict=True))
 
 
-@exercise(LESSON)
+@exercise(LESSON, _terms)
+def terms(function: Callable[[Tensor, Tensor, Tensor, int], list[Tensor]]) -> None:
+    """X (n, d), A (d, 4 d), B (4 d, d), a number of ranks → what each rank computes before the sum, (n, d) each."""
+    draw = torch.Generator().manual_seed(2)
+    inputs = [torch.randn(size, generator=draw).requires_grad_() for size in ((5, 6), (6, 24), (24, 6))]
+    for ranks in (2, 3):
+        found = function(*inputs, ranks)
+        given(found)
+        if torch.is_tensor(found) and found.ndim == 2:
+            raise Mistake("a list with one tensor per rank is wanted, not one tensor: the sum is the all-reduce's work")
+        if not isinstance(found, list | tuple | Tensor):
+            raise Mistake(f"a list with one tensor per rank is wanted, not {type(found).__name__}")
+        if len(found) != ranks:
+            raise Mistake(f"{ranks} ranks compute {ranks} terms; your list has {len(found)}")
+        _values([tensor(one, (5, 6), f"the term of rank {rank}", gradient=True) for rank, one in enumerate(found)],
+                *(one.detach() for one in inputs))  # fmt: skip
+        _gradients(sum(found), inputs)
+
+
+def _values(found: list[Tensor], x: Tensor, a: Tensor, b: Tensor) -> None:
+    ranks, full = len(found), gelu(x @ a) @ b
+    if all(same(one, full) for one in found):
+        raise Mistake("every rank has the whole result: then each holds all of A and B, and nothing was split")
+    pairs = _pairs(a, b, ranks)
+    mistakes = [
+        (x @ a @ b, "the gelu is missing between the two products"),
+        (sum(gelu(gelu(x @ p) @ q) for p, q in pairs), "a gelu comes after A only, not after B"),
+        (sum(gelu(x @ p @ q) for p, q in pairs), "the gelu stands after B: it belongs between the products, where each rank has whole columns of X A"),
+        (sum(gelu(x @ p) @ q for (p, _), (_, q) in zip(pairs, reversed(pairs), strict=True)), "the parts of B are in the wrong order: rank i needs the rows of B that belong to its columns of A"),
+        (torch.relu(x @ a) @ b, "this is a relu: φ is a gelu here"),
+        (gelu(x @ a, approximate="tanh") @ b, "this is the tanh approximation of the gelu: take torch.nn.functional.gelu as it is"),
+        (full / ranks, "the terms are averaged: they add up to the result, so none is divided"),
+    ]  # fmt: skip
+    expect(sum(found), full, "the terms do not add up to gelu(X A) B: cut A by columns (dim 1) and B by rows (dim 0)", mistakes)  # fmt: skip
+    if same(torch.stack(found), full.expand(ranks, 5, 6) / ranks):
+        raise Mistake("every rank computed the whole and took a share of it: nothing was saved. Rank i needs only its columns of A")  # fmt: skip
+    own = [gelu(x @ p) @ q for p, q in pairs]
+    strided = [gelu(x @ a[:, rank::ranks]) @ b[rank::ranks] for rank in range(ranks)]
+    if not any(same(torch.stack(found), torch.stack(right)) for right in (own, strided)):
+        raise Mistake("the sum is right, but the terms are not those of equal parts in rank order")
+
+
+def _gradients(total: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Mistake unless the gradient of the terms' sum reaches X, A and B."""
+    x, a, b = inputs
+    found = torch.autograd.grad(total.square().sum(), inputs, allow_unused=True)
+    right = torch.autograd.grad((gelu(x @ a) @ b).square().sum(), inputs)
+    for name, mine, wanted in zip("XAB", found, right, strict=True):
+        if mine is None or not same(mine, wanted, 1e-3):
+            raise Mistake(f"the values are right, but the gradient of {name} is not: .detach(), .data or torch.tensor(…) cuts it off")  # fmt: skip
+
+
+def _rank_of(pipe: int, data: int, model: int, sizes: Sequence[int]) -> int:
+    return (pipe * sizes[1] + data) * sizes[2] + model
+
+
+@exercise(LESSON, _rank_of)
 def rank_of(function: Callable[[int, int, int, tuple[int, int, int]], int]) -> None:
     """A place (pipe, data, model) and the sizes of the grid, in the same order → the rank."""
-    for sizes in ((4, 2, 4), (2, 3, 5)):
+    for sizes in ((4, 2, 4), (2, 3, 5), (3, 1, 2), (2, 4, 1)):
         places = list(itertools.product(*map(range, sizes)))
-        found = [_whole(function(*place, sizes)) for place in places]
-        p, d, m = sizes
+        found = [whole(function(*place, sizes), "a rank") for place in places]
+        right, (p, d, m) = list(range(len(places))), sizes
         mistakes = [
             ([i + p * (j + d * k) for i, j, k in places], "your first axis moves fastest: neighbours along `model` must have neighbouring ranks"),
             ([i * d * m + k * d + j for i, j, k in places], "data moves fastest in yours: the order is pipe, data, model, and the last moves fastest"),
             ([(i * p + j) * d + k for i, j, k in places], "you multiply by the sizes of the wrong axes: a step along `data` passes over all of `model`, so it is worth sizes[2]"),
             ([i * p * m + j * m + k for i, j, k in places], "you multiply by the sizes of the wrong axes: a step along `pipe` passes over sizes[1] · sizes[2] ranks"),
+            ([i * d + j * m + k for i, j, k in places], "a step along `pipe` passes over whole grids of data × model: it is worth sizes[1] · sizes[2], not sizes[1]"),
+            ([(i * d + j) * p + k for i, j, k in places], "you take the sizes from the wrong end: they come as (pipe, data, model), so `model` has sizes[2]"),
             ([i + j + k for i, j, k in places], "the coordinates are only added: a step along an axis passes over all ranks of the axes after it"),
-            ([number + 1 for number in range(len(places))], "ranks are counted from 0"),
+            ([rank + 1 for rank in right], "ranks are counted from 0"),
         ]  # fmt: skip
-        for wrong, text in mistakes:
-            if found == wrong and wrong != list(range(len(places))):
-                raise Mistake(text)
-        for place, mine, right in zip(places, found, range(len(places)), strict=True):
-            if mine != right:
-                raise Mistake(f"in a grid of {sizes}, {place} is rank {right}; you gave {mine}")
+        place, mine, rank = next((one for one in zip(places, found, right, strict=True) if one[1] != one[2]), (0, 0, 0))
+        expect(found, right, f"in a grid of {sizes}, {place} is rank {rank}; you gave {mine}", mistakes, 0)
 
 
-def _whole(value: Any) -> int:
-    if value is None:
-        raise Mistake("the result is None: did you forget `return`?")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Mistake(f"a rank is a whole number, not {type(value).__name__}")
-    return value
+def _one_f_one_b(stage: int, stages: int, micro_batches: int) -> Actions:
+    return _schedule(stages - stage - 1, micro_batches)
 
 
-@exercise(LESSON)
-def one_f_one_b(function: Callable[[int, int, int], list[tuple[str, int]]]) -> None:
-    """A stage, the number of stages and of micro-batches → its actions in order: [("F", 0), …, ("B", 0), …]."""
-    for stages, micros in ((4, 6), (4, 2), (1, 3)):
-        for stage in range(stages):
-            found = _actions(function(stage, stages, micros))
-            _one_stage(found, stage, stages, micros)
-
-
-def _actions(value: Any) -> list[tuple[str, int]]:
-    if value is None:
-        raise Mistake("the result is None: did you forget `return`?")
-    try:
-        found = [(kind, int(micro)) for kind, micro in value]
-    except (TypeError, ValueError) as error:
-        raise Mistake('the result should be a list of pairs such as ("F", 0)') from error
-    if any(kind not in ("F", "B") for kind, _ in found):
-        raise Mistake('the first of a pair is "F" or "B"')
-    return found
-
-
-def _one_stage(found: list[tuple[str, int]], stage: int, stages: int, micros: int) -> None:
-    where = f"stage {stage} of {stages}, {micros} micro-batches: "
-    right = _schedule(stages - stage - 1, micros)
-    if found == right:
-        return
-    if sorted(found) != sorted(right):
-        missing = [kind + str(micro) for kind, micro in right if (kind, micro) not in found]
-        more = (
-            f"missing: {' '.join(missing)}" if missing else "something is done twice, or for a micro-batch there is not"
-        )
-        raise Mistake(
-            where
-            + f"every micro-batch goes forward once and back once; {more}. Are the last backwards there? Is a warm-up longer than there are micro-batches?"
-        )
-    if any(found.index(("B", micro)) < found.index(("F", micro)) for micro in range(micros)):
-        raise Mistake(where + "a micro-batch goes back before it has gone forward")
-    if [micro for kind, micro in found if kind == "B"] != list(range(micros)):
-        raise Mistake(
-            where
-            + "backwards come in the order of the micro-batches, the oldest first: only then is its memory freed early"
-        )
-    if found == [("F", micro) for micro in range(micros)] + [("B", micro) for micro in range(micros)]:
-        raise Mistake(
-            where + "all forwards come first, so all micro-batches are kept at once: go back as soon as you can"
-        )
-    named = [
-        (stages - 1, "every stage starts with as many forwards as the first: the later a stage, the sooner a gradient comes back to it"),
-        (stages - stage, "one forward too many at the start: p − s − 1, and then a forward and a backward in turn"),
-        (stages - stage - 2, "one forward too few at the start: the stages after this one have nothing to do yet"),
-        (stage, "the stages are counted from the wrong end: the first stage waits longest for a gradient, the last not at all"),
-    ]  # fmt: skip
-    for ahead, text in named:
-        if found == _schedule(max(ahead, 0), micros):
-            raise Mistake(where + text)
-    raise Mistake(where + f"{' '.join(kind + str(micro) for kind, micro in right)} is wanted")
-
-
-def _schedule(ahead: int, micros: int) -> list[tuple[str, int]]:
+def _schedule(ahead: int, micros: int) -> Actions:
     """`ahead` forwards first, then forward and backward in turn, then what is left."""
-    ahead = min(ahead, micros)
+    ahead = max(0, min(ahead, micros))
     turns = [pair for micro in range(micros - ahead) for pair in (("F", ahead + micro), ("B", micro))]
     return [("F", micro) for micro in range(ahead)] + turns + [("B", micro) for micro in range(micros - ahead, micros)]
 
 
-@exercise(LESSON)
+@exercise(LESSON, _one_f_one_b)
+def one_f_one_b(function: Callable[[int, int, int], Actions]) -> None:
+    """A stage, the number of stages and of micro-batches → its actions in order: [("F", 0), …, ("B", 0), …]."""
+    for stages, micros in ((4, 6), (4, 2), (4, 3), (1, 3), (2, 1)):
+        for stage in range(stages):
+            found, right = _actions(function(stage, stages, micros)), _one_f_one_b(stage, stages, micros)
+            if found != right:
+                where = f"stage {stage} of {stages}, {micros} micro-batches: "
+                raise Mistake(where + (_wrong_actions(found, right) or _wrong_order(found, right, stage, stages)))
+
+
+def _actions(value: Any) -> Actions:
+    given(value)
+    try:
+        pairs = [(kind, micro) for kind, micro in value]
+    except (TypeError, ValueError) as error:
+        raise Mistake('the result should be a list of pairs such as ("F", 0)') from error
+    if any(isinstance(micro, str) for _, micro in pairs):
+        raise Mistake('a pair is a letter and a number, ("F", 0), no text such as "F0"')
+    if any(kind not in ("F", "B") for kind, _ in pairs):
+        raise Mistake('the first of a pair is "F" or "B"')
+    return [(kind, whole(micro, "a micro-batch")) for kind, micro in pairs]
+
+
+def _wrong_actions(found: Actions, right: Actions) -> str | None:
+    """What is missing or too many."""
+    strange = [pair for pair in found if pair not in right]
+    twice = [pair for pair in right if found.count(pair) > 1]
+    missing = [pair for pair in right if pair not in found]
+    if strange:
+        return f"{_said(strange[:1])} is of no micro-batch here: they are {_said(right[:1])} to F{len(right) // 2 - 1}. With few micro-batches there are fewer forwards to begin with: min(p − s − 1, m)"  # fmt: skip
+    if twice:
+        return f"{_said(twice)} twice: every micro-batch goes forward once and back once"
+    if missing:
+        return f"missing: {_said(missing)}. Every micro-batch goes forward once and back once; are the last backwards there?"  # fmt: skip
+    return None
+
+
+def _wrong_order(found: Actions, right: Actions, stage: int, stages: int) -> str:
+    """What is wrong with a list that holds each action once."""
+    micros = range(len(right) // 2)
+    if any(found.index(("B", micro)) < found.index(("F", micro)) for micro in micros):
+        return "a micro-batch goes back before it has gone forward"
+    if [micro for kind, micro in found if kind == "B"] != list(micros):
+        return "backwards come in the order of the micro-batches, the oldest first: only then is its memory freed early"
+    if found == [(kind, micro) for kind in "FB" for micro in micros]:
+        return "all forwards come first, so all micro-batches are kept at once: go back as soon as you can"
+    named = [
+        (stages - 1, "every stage starts with as many forwards as the first: the later a stage, the sooner a gradient comes back to it"),
+        (stages - stage, "the first backward comes one forward too late: p − s − 1 forwards, and then a forward and a backward in turn"),
+        (stages - stage - 2, "the first backward comes one forward too early: after p − s − 1 forwards each turn is a forward, then a backward"),
+        (stage, "the stages are counted from the wrong end: the first stage waits longest for a gradient, the last not at all"),
+    ]  # fmt: skip
+    for ahead, text in named:
+        if found == _schedule(ahead, len(micros)):
+            return text
+    return f"{_said(right)} is wanted"
+
+
+def _said(actions: Actions) -> str:
+    return " ".join(kind + str(micro) for kind, micro in actions)
+
+
+def _bubble(events: Sequence[Any], stages: int) -> float:
+    span = max(event.end for event in events) - min(event.start for event in events)
+    return 1 - sum(event.end - event.start for event in events) / (stages * span)
+
+
+@exercise(LESSON, _bubble)
 def bubble(function: Callable[[Sequence[Any], int], float]) -> None:
     """Events (with .rank, .start, .end in seconds) and the number of stages → the share of the time that is idle."""
-    from labkit.parallel.model_parallel.schedule import gpipe, simulate
+    from labkit.parallel.model_parallel.schedule import bubble_in_theory, gpipe, simulate
     from labkit.parallel.trace import Event
 
-    stages, zero = 3, 100.0
-    events = [Event(e.rank, e.lane, e.name, e.start + zero, e.end + zero) for e in simulate(gpipe(stages, 4), 1.0, 2.0)]
-    found = function(list(events), stages)
-    if found is None:
-        raise Mistake("the result is None: did you forget `return`?")
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise Mistake(f"a number is wanted, not {type(found).__name__}")
-    busy, span = sum(event.seconds for event in events), 18.0
+    clock = simulate(gpipe(3, 4), 1.0, 2.0)
+    even = [Event(e.rank, e.lane, e.name, e.start + 100, e.end + 100) for e in clock]
+    even.sort(key=lambda event: event.rank)  # as they are recorded: rank after rank
+    _one_bubble(function, even, 3, "wanted: 1 − (sum of all durations) / (stages · (last end − first start))")
+    times = [(0, 51, 52.5), (0, 52.5, 53), (0, 55, 55.5), (0, 56, 57), (1, 50.5, 51), (1, 53, 54.5), (1, 54.5, 55), (1, 57, 58.5)]  # fmt: skip
+    uneven = [Event(rank, "compute", "forward", start, end) for rank, start, end in times]
+    closed = bubble_in_theory(2, 2), "the closed form holds for stages that take equally long; here measured events are given, so measure"  # fmt: skip
+    _one_bubble(function, uneven, 2, "for stages that do not take equally long: the first start is the least of all events' starts, the last end the greatest of all ends", closed)  # fmt: skip
+    counted = _bubble(uneven, 2), "there are 3 stages here, and one of them did nothing at all: its time counts, so use `stages`"  # fmt: skip
+    _one_bubble(function, uneven, 3, "the time of all stages is `stages` times the span", counted)
+
+
+def _one_bubble(
+    function: Callable[..., Any], events: list[Any], stages: int, message: str, *more: tuple[float, str]
+) -> None:
+    found, right = number(function(list(events), stages)), _bubble(events, stages)
+    busy, last = sum(event.seconds for event in events), max(event.end for event in events)
+    span = last - min(event.start for event in events)
     each = [[event for event in events if event.rank == stage] for stage in range(stages)]
-    own = sum(max(e.end for e in some) - min(e.start for e in some) for some in each)
+    own = sum(max(e.end for e in some) - min(e.start for e in some) for some in each if some)
     mistakes = [
+        *more,
         (busy / (stages * span), "this is the share of the time in which the stages work: the bubble is the rest"),
-        (1 - busy / (stages * (span + zero)), "the clock does not start at 0: the span runs from the first start to the last end"),
+        (1 - busy / (stages * last), "the clock does not start at 0: the span runs from the first start to the last end"),
         (1 - busy / own, "each stage is measured from its own first start to its own last end: waiting before and after is bubble as well"),
+        (1 - busy / (stages * (events[-1].end - events[0].start)), "the first and the last of the list are not the first and the last on the clock: take min of all starts, max of all ends"),
         (1 - busy / span, "the time of all stages is their number times the span"),
         ((stages * span - busy) / busy, "idle time against working time: divide by all of the time instead"),
         (stages * span - busy, "these are seconds: divide by the time of all stages"),
-        (100 * (1 - busy / (stages * span)), "a share is wanted, between 0 and 1, not per cent"),
+        (100 * right, "a share is wanted, between 0 and 1, not per cent"),
     ]  # fmt: skip
-    expect(
-        found,
-        1 - busy / (stages * span),
-        "wanted: 1 − (sum of all durations) / (stages · (last end − first start))",
-        mistakes,
-    )
-    longer = [Event(e.rank, e.lane, e.name, 3 * e.start, 3 * e.end + e.rank) for e in simulate(gpipe(2, 3), 1.0, 1.0)]
-    time = max(e.end for e in longer) - min(e.start for e in longer)
-    expect(
-        function(longer, 2),
-        1 - sum(e.seconds for e in longer) / (2 * time),
-        "the closed form holds for stages that take equally long; here measured events are given, so measure",
-    )
+    expect(found, right, message, mistakes)

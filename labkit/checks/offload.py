@@ -5,110 +5,109 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labkit.checks.exercise import Mistake, exercise
+from labkit.checks.exercise import Mistake, exercise, expect, given, number, whole
+from labkit.parallel.offload import paging, schedule
 
 LESSON = "06/06"
 
 
-@exercise(LESSON)
+@exercise(LESSON, schedule.spread)
 def spread(function: Callable[[int, int], Sequence[int]]) -> None:
     """(layers, moving) → the numbers of the moving layers, as evenly spread as whole numbers allow."""
-    places = _places(function(12, 4), 12, 4)
-    if places == [8, 9, 10, 11] or places == [0, 1, 2, 3]:
+    gaps = _gaps(_places(function(12, 4), 12, 4), 12)
+    if gaps.count(1) == 3:
         raise Mistake("these stand in a row: the device would wait for one after the other. Leave equal gaps")
-    if _gaps(places, 12) != [3, 3, 3, 3]:
-        wrap = (
-            " (and from the last over the end to the first: passes repeat)"
-            if len(set(_gaps(places, 12)[:-1])) == 1
-            else ""
-        )
-        raise Mistake(f"4 of 12 layers should stand 3 apart{wrap}; your gaps are {_gaps(places, 12)}")
-    for layers, moving in ((10, 4), (11, 3), (7, 5), (8, 8), (5, 1)):
-        gaps = _gaps(_places(function(layers, moving), layers, moving), layers)
+    if gaps != [3, 3, 3, 3]:
+        raise Mistake(f"4 of 12 layers should stand 3 apart, also from the last over the end to the first, because the next pass starts again at layer 0; your gaps are {gaps}")  # fmt: skip
+    for layers, moving in ((10, 4), (11, 3), (7, 5), (6, 4), (8, 8), (5, 1)):
+        places = _places(function(layers, moving), layers, moving)
+        gaps = _gaps(places, layers)
+        told = f"for {moving} of {layers} your gaps are {gaps}: "
         if max(gaps) - min(gaps) > 1:
-            raise Mistake(
-                f"for {moving} of {layers} your gaps are {gaps}: they should differ by one at most. Round each place "
-                "down by itself, number · layers // moving, rather than one gap for all"
-            )
+            raise Mistake(told + "they should differ by one at most. Round each place down by itself, number · layers // moving, rather than one gap for all")  # fmt: skip
+        if _seconds(layers, places) > _seconds(layers, schedule.spread(layers, moving)) + 1e-9:
+            raise Mistake(told + "more short ones follow one another than need to, and there the device waits. Let long and short gaps alternate as evenly as they can: round each place down by itself")  # fmt: skip
 
 
-@exercise(LESSON)
+def _pass_time(layers: int, moving: int, compute: float, load: float) -> float:
+    return max(layers * compute, moving * load)
+
+
+@exercise(LESSON, _pass_time)
 def pass_time(function: Callable[[int, int, float, float], float]) -> None:
     """(layers, moving, compute, load) → seconds of a steady pass with evenly spread moving layers."""
-    cases = ((12, 4, 1.0, 2.0), (12, 4, 1.0, 5.0), (24, 6, 0.5, 1.0), (10, 8, 0.2, 3.0))
-    right = [max(n * c, k * x) for n, k, c, x in cases]
-    found = [_number(function(*case)) for case in cases]
-    mistakes = [
-        ([n * c + k * x for n, k, c, x in cases], "you added computing and loading: they go on at the same time, so the longer one counts"),
-        ([n * max(c, x) for n, k, c, x in cases], "only the moving layers are loaded: k · load, not n · load"),
-        ([max(n * c, n * x) for n, k, c, x in cases], "only the moving layers are loaded: k · load, not n · load"),
-        ([(n - k) * c + k * max(c, x) for n, k, c, x in cases], "a load may take as long as all layers between two moving ones, not only one: compare the sums over a whole pass"),
-        ([max((n - k) * c, k * x) for n, k, c, x in cases], "moving layers are computed too, once they are there: n · compute"),
-        ([n * c for n, k, c, x in cases], "this is computing alone; where loading takes longer, the device waits"),
-        ([k * x for n, k, c, x in cases], "this is loading alone; where computing takes longer, the link waits"),
-        ([min(n * c, k * x) for n, k, c, x in cases], "the longer of the two decides, not the shorter"),
+    cases = ((12, 4, 1.0, 2.0), (12, 4, 1.0, 5.0), (24, 6, 0.5, 1.0), (10, 8, 0.2, 3.0), (7, 3, 0.3, 0.9))
+    found = [number(function(*case)) for case in cases]
+    wrong: list[tuple[Callable[[int, int, float, float], float], str]] = [
+        (lambda n, k, c, x: n * c + k * x, "you added computing and loading: they go on at the same time, so the longer one counts"),
+        (lambda n, k, c, x: n * max(c, x), "only the moving layers are loaded: k · load, not n · load"),
+        (lambda n, k, c, x: (n - k) * c + k * max(c, x), "a load may take as long as all layers between two moving ones, not only one: compare the sums over a whole pass"),
+        (lambda n, k, c, x: n * c + max(0, k * x - (n - k) * c), "a load goes on while a moving layer computes, too: it has the other slot. Compare k · load with n · compute"),
+        (lambda n, k, c, x: n * c + (k - 2) * max(0, x - c), "this is the time with the moving layers in a row: here they are evenly spread"),
+        (lambda n, k, c, x: max((n - k) * c, k * x), "moving layers are computed too, once they are there: n · compute"),
+        (lambda n, k, c, x: n * c, "this is computing alone; where loading takes longer, the device waits"),
+        (lambda n, k, c, x: k * x, "this is loading alone; where computing takes longer, the link waits"),
+        (lambda n, k, c, x: min(n * c, k * x), "the longer of the two decides, not the shorter"),
+        (lambda n, k, c, x: int(max(n * c, k * x)), "you rounded the seconds: 3 loads of 0.9 s are 2.7 s"),
+        (lambda n, k, c, x: round(max(n * c, k * x)), "you rounded the seconds: 3 loads of 0.9 s are 2.7 s"),
     ]  # fmt: skip
-    _expect(found, right, "the longer of n · compute and k · load was expected", mistakes)
+    _every(found, cases, _pass_time, "the longer of n · compute and k · load was expected", wrong)
 
 
-@exercise(LESSON)
+def _lru_faults(layers: int, frames: int, passes: int) -> int:
+    return layers if frames >= layers else layers * passes
+
+
+@exercise(LESSON, _lru_faults)
 def lru_faults(function: Callable[[int, int, int], int]) -> None:
     """(layers, frames, passes) → faults of all passes under LRU, at first nothing being in memory."""
-    cases = ((6, 4, 3), (6, 5, 2), (6, 6, 4), (3, 8, 5), (9, 2, 1))
-    right = [n * p if n > f else n for n, f, p in cases]
-    found = [_number(function(*case)) for case in cases]
-    mistakes = [
-        ([n + max(n - f, 0) * (p - 1) for n, f, p in cases], "you count n - frames faults a pass: but the layer that LRU throws out is the one needed next, and then the next"),
-        ([n * p for n, f, p in cases], "where all layers fit, only the first pass faults"),
-        ([n * p if n >= f else n for n, f, p in cases], "with exactly as many frames as layers nothing is thrown out"),
-        ([n * p if n > f else 0 for n, f, p in cases], "the first pass faults always: at the start nothing is in memory"),
-        ([max(n - f, 0) * p for n, f, p in cases], "at the start nothing is in memory, and LRU throws out just what comes next: count again"),
-        ([n if n > f else 0 for n, f, p in cases], "these are the faults of one pass: all of them are asked for"),
+    cases = ((6, 4, 5), (6, 5, 2), (6, 6, 4), (3, 8, 5), (9, 2, 1))
+    found = [number(function(*case)) for case in cases]
+    wrong: list[tuple[Callable[[int, int, int], int], str]] = [
+        (lambda n, f, p: n + max(n - f, 0) * (p - 1), "you count n - frames faults per pass: but the layer that LRU throws out is the one needed next, and then the next"),
+        (lambda n, f, p: sum(paging.best_faults(n, f, p)), "you throw out the layer that is needed latest, which is the best choice: LRU throws out the one that was used longest ago"),
+        (lambda n, f, p: n * p, "where all layers fit, only the first pass faults"),
+        (lambda n, f, p: n * p if n >= f else n, "with exactly as many frames as layers nothing is thrown out"),
+        (lambda n, f, p: n * p if n > f else 0, "the first pass faults always: at the start nothing is in memory"),
+        (lambda n, f, p: n * (p - 1) if n > f else 0, "the first pass faults always: add its n fetches"),
+        (lambda n, f, p: max(n - f, 0) * p, "at the start nothing is in memory, and LRU throws out just what comes next: count again"),
+        (lambda n, f, p: n if n > f else 0, "these are the faults of one pass: all of them are asked for"),
+        (lambda n, f, p: n, "these are the faults of the first pass: where not all layers fit, the later ones fault too"),
     ]  # fmt: skip
-    _expect(found, right, "n faults in the first pass; afterwards none where all fit, else n in each", mistakes)
+    _every(found, cases, _lru_faults, "n faults in the first pass; afterwards none where all fit, else n in each", wrong)  # fmt: skip
 
 
-def _expect(found: list[float], right: list[float], message: str, mistakes: Sequence[tuple[list[float], str]]) -> None:
-    """Mistake unless all cases agree, with the text of the mistake that they all agree with."""
-    if _close(found, right):
-        return
-    for wrong, text in mistakes:
-        if _close(found, wrong):
-            raise Mistake(text)
-    raise Mistake(message)
-
-
-def _close(found: list[float], right: list[float]) -> bool:
-    return all(abs(a - b) < 1e-6 for a, b in zip(found, right, strict=True))
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        raise Mistake("the result is None: did you forget `return`?")
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise Mistake(f"one number is wanted, not {type(value).__name__}") from error
+def _every(
+    found: list[float],
+    cases: Sequence[tuple[Any, ...]],
+    right: Callable[..., float],
+    message: str,
+    mistakes: Sequence[tuple[Callable[..., float], str]],
+) -> None:
+    """Mistake unless all cases are right, with the text of the mistake that they all agree with."""
+    named = [([wrong(*case) for case in cases], text) for wrong, text in mistakes]
+    expect(found, [right(*case) for case in cases], message, named)
 
 
 def _places(value: Any, layers: int, moving: int) -> list[int]:
     """The learner's places, in order; Mistake where they are none."""
-    if value is None:
-        raise Mistake("the result is None: did you forget `return`?")
+    given(value)
     try:
-        places = [int(place) for place in value]
-        whole = all(place == number for place, number in zip(value, places, strict=True))
-    except (TypeError, ValueError) as error:
-        raise Mistake("a list of layer numbers is wanted") from error
-    if not whole:
-        raise Mistake("layers have whole numbers: use //, not /")
+        places = sorted(whole(place, "a layer's number") for place in value)
+    except TypeError as error:
+        raise Mistake(f"a list of layer numbers is wanted, not {type(value).__name__}") from error
     if len(places) != moving or len(set(places)) != moving:
-        raise Mistake(f"{moving} of {layers} layers were to move, and you gave {places}")
+        raise Mistake(f"{moving} different layers of {layers} were to move, and you gave {places}")
     if not all(0 <= place < layers for place in places):
         raise Mistake(f"layers are numbered 0 to {layers - 1}; you gave {places}")
-    return sorted(places)
+    return places
 
 
-def _gaps(places: list[int], layers: int) -> list[int]:
+def _gaps(places: Sequence[int], layers: int) -> list[int]:
     """Distances from each place to the next, the last over the end to the first."""
     return [(b - a - 1) % layers + 1 for a, b in zip(places, [*places[1:], places[0]], strict=True)]
+
+
+def _seconds(layers: int, places: Sequence[int]) -> float:
+    """A steady pass in which a load takes half as long again as a layer computes."""
+    return schedule.steady_pass(layers, places, 1.0, 1.5).total

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, tensor
+from labkit.checks.exercise import Mistake, exercise, expect, given, tensor, whole
 
 LESSON = "03/02"
 
 
-@exercise(LESSON)
+def _label_probabilities(blank_logits: Tensor, word_ids: Tensor) -> Tensor:
+    return blank_logits[:, word_ids].softmax(1)
+
+
+@exercise(LESSON, _label_probabilities)
 def label_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Blank logits (batch, vocabulary) and one word id a class (classes,) → label probabilities (batch, classes)."""
     logits = torch.randn(5, 11, generator=torch.Generator().manual_seed(3)) * 2
@@ -36,7 +40,12 @@ def label_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(large, (picked * 400).softmax(1), "for large logits the answer breaks: do not take exp of the logits by hand, softmax guards against overflow")  # fmt: skip
 
 
-@exercise(LESSON)
+def _fuzzy_probabilities(blank_logits: Tensor, word_ids: Tensor) -> Tensor:
+    mass = blank_logits.softmax(1)[:, word_ids].sum(2)
+    return mass / mass.sum(1, keepdim=True)
+
+
+@exercise(LESSON, _fuzzy_probabilities)
 def fuzzy_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Blank logits (batch, vocabulary) and word ids (classes, words) → label probabilities (batch, classes)."""
     logits = torch.randn(4, 13, generator=torch.Generator().manual_seed(5)) * 2
@@ -60,7 +69,12 @@ def fuzzy_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(one, logits[:, words[:, 0]].softmax(1), "with one word a class the answer must be PET's")
 
 
-@exercise(LESSON)
+def _soft_labels(scores: Tensor, weights: Tensor, temperature: float) -> Tensor:
+    mean = (weights[:, None, None] * scores).sum(0) / weights.sum()
+    return (mean / temperature).softmax(1)
+
+
+@exercise(LESSON, _soft_labels)
 def soft_labels(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """Scores (models, batch, classes), weights (models,), a temperature → soft labels (batch, classes)."""
     generator = torch.Generator().manual_seed(8)
@@ -80,57 +94,67 @@ def soft_labels(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     expect(found, (mean / 2).softmax(1), "wanted: softmax over the classes of (Σ w·score / Σ w) / T", mistakes)
 
 
-@exercise(LESSON)
+def _most_confident(probabilities: Tensor, per_class: int) -> list[tuple[int, int]]:
+    answers, chosen = probabilities.argmax(1), []
+    for label in range(probabilities.shape[1]):
+        own = (answers == label).nonzero().flatten()
+        surest = own[probabilities[own, label].argsort(descending=True)][:per_class]
+        chosen += [(int(row), label) for row in surest]
+    return sorted(chosen)
+
+
+@exercise(LESSON, _most_confident)
 def most_confident(function: Callable[[Tensor, int], list[tuple[int, int]]]) -> None:
     """Probabilities (rows, classes) and a number a class → [(row, class), …], the surest rows of each class."""
-    given = torch.tensor(
+    chances = torch.tensor(
         [[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.97, 0.02, 0.01], [0.1, 0.8, 0.1], [0.2, 0.45, 0.35], [0.99, 0.0, 0.01],
          [0.34, 0.33, 0.33], [0.4, 0.2, 0.4]]
     )  # fmt: skip
-    pairs = _pairs(function(given.clone(), 2), given)
-    found = set(pairs)
-    right = {(5, 0), (2, 0), (3, 1), (4, 1)}
-    answers, surest = given.argmax(1).tolist(), given.amax(1).argsort(descending=True)
-    by_column = {(int(row), label) for label in range(3) for row in given[:, label].argsort(descending=True)[:2]}
-    least = {(6, 0), (7, 0), (3, 1), (4, 1)}
-    if found == by_column:
-        raise Mistake(
-            "a row stands under a class that the models do not believe in: keep only rows whose argmax is that class"
-        )
-    if len({row for row, _ in pairs}) != len(pairs):
-        raise Mistake("a row stands in the result twice")
-    if found == {(int(row), answers[row]) for row in surest[:6]} or found == {
-        (int(row), answers[row]) for row in surest[:2]
-    }:
-        raise Mistake(
-            "you took the surest rows of all: then the easy class fills the training set. Take the surest of each class"
-        )
-    if found == least:
-        raise Mistake("you took the least sure rows: sort from high to low")
-    for row, label in found - right:
+    found = _pairs(function(chances.clone(), 2), chances)
+    if found != _most_confident(chances, 2):
+        raise Mistake(_wrong_choice(set(found), chances))
+    twins = torch.tensor([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2], [0.8, 0.2]])
+    if _pairs(function(twins, 3), twins) != [(0, 0), (1, 1), (2, 0), (3, 0)]:
+        raise Mistake("rows 0, 2 and 3 are equally sure here, and each is wanted once: find rows by their place, not by their value")  # fmt: skip
+
+
+def _wrong_choice(found: set[tuple[int, int]], chances: Tensor) -> str:
+    """What was chosen instead of the two surest rows of each class."""
+    answers, surest = chances.argmax(1).tolist(), chances.amax(1).argsort(descending=True)
+    own = [[row for row, answer in enumerate(answers) if answer == label] for label in range(3)]
+    places = {(own[label].index(row), label) for row, label in _most_confident(chances, 2)}
+    named = [
+        ({(int(row), label) for label in range(3) for row in chances[:, label].argsort(descending=True)[:2]},
+         "a row stands under a class that the models do not believe in: keep only rows whose argmax is that class"),
+        (places, "row 0 of class 1 is not row 0 of all: these are places among a class's own rows. Index `own` with them, own[…]"),
+        *[({(int(row), answers[row]) for row in surest[:some]},
+           "you took the surest rows of all: then the easy class fills the training set. Take the surest of each class")
+          for some in (2, 6)],
+        ({(6, 0), (7, 0), (3, 1), (4, 1)}, "you took the least sure rows: sort from high to low"),
+    ]  # fmt: skip
+    for wrong, text in named:
+        if found == wrong:
+            return text
+    for row, label in sorted(found):
         if answers[row] != label:
-            raise Mistake(f"row {row} is given class {label}, but its likeliest class is {answers[row]}")
+            return f"row {row} is given class {label}, but its likeliest class is {answers[row]}"
     if len(found) > 4:
-        raise Mistake(
-            "too many rows: at most `per_class` of each class (class 2 has no row of its own here, and gets none)"
-        )
-    if found != right:
-        raise Mistake(
-            f"of the rows whose likeliest class is c, the 2 with the highest probability are wanted; you gave {sorted(found)}"
-        )
+        return "too many rows: at most `per_class` of each class (class 2 has no row of its own here, and gets none)"
+    return f"of the rows whose likeliest class is c, the 2 with the highest probability are wanted; you gave {sorted(found)}"  # fmt: skip
 
 
-def _pairs(value: Any, given: Tensor) -> list[tuple[int, int]]:
-    """The learner's pairs as plain numbers; Mistake where they are none."""
-    if value is None:
-        raise Mistake("the result is None: did you forget `return`?")
+def _pairs(value: Any, chances: Tensor) -> list[tuple[int, int]]:
+    """The learner's pairs as plain numbers, sorted; Mistake where they are none."""
+    given(value)
     try:
-        pairs = [(int(row), int(label)) for row, label in value]
+        pairs = [(whole(row, "a row"), whole(label, "a class")) for row, label in value]
     except (TypeError, ValueError) as error:
         raise Mistake("the result should be a list of pairs (row number, class number)") from error
-    if any(not (0 <= row < len(given) and 0 <= label < given.shape[1]) for row, label in pairs):
+    if any(not (0 <= row < len(chances) and 0 <= label < chances.shape[1]) for row, label in pairs):
         raise Mistake("a pair is (row number, class number), in this order; one of yours is out of range")
-    return pairs
+    if len(set(pairs)) != len(pairs):
+        raise Mistake("a row stands in the result twice")
+    return sorted(pairs)
 
 
 def _sums_to_one(value: Tensor) -> bool:

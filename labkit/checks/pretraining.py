@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,163 +10,216 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checks.exercise import Mistake, exercise, same
+from labkit.checks.exercise import Mistake, exercise, expect, given, same, tensor, whole
+from labkit.foundations.pretraining import replaced
 
 LESSON = "01/04"
-MASK, NOTHING = 4, -100
+NOTHING = -100
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-@exercise(LESSON)
+def _bert_masks(ids: np.ndarray, chosen: np.ndarray, fate: np.ndarray, drawn: np.ndarray, mask_id: int) -> Pair:
+    hidden = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, drawn, ids))
+    return np.where(chosen, hidden, ids), np.where(chosen, ids, NOTHING)
+
+
+@exercise(LESSON, _bert_masks)
 def bert_masks(function: Callable[..., Any]) -> None:
-    """Ids, where to hide, a random number and a random token a place, and the mask's id → (inputs, labels)."""
-    ids = np.array([11, 12, 13, 14, 15, 16, 17, 18])
-    chosen = np.array([True, True, True, False, True, False, True, False])
-    fate = np.array([0.1, 0.85, 0.95, 0.2, 0.79, 0.99, 0.9, 0.82])
-    drawn = np.array([31, 32, 33, 34, 35, 36, 37, 38])
-    given = ids.copy()
-    inputs, labels = _two(function(given, chosen.copy(), fate.copy(), drawn.copy(), MASK), len(ids))
-    if not (given == ids).all():
-        raise Mistake("your function changed `ids` itself: copy first, `inputs = ids.copy()`, or the labels are lost")
-    right = np.array([MASK, 32, 13, 14, MASK, 16, 17, 18])
-    wanted = np.where(chosen, ids, NOTHING)
-    only_masked = np.where(chosen & (fate < 0.8), ids, NOTHING)
+    """Ids, where to hide, a random number and a random token per place, and the mask's id → (inputs, labels)."""
+    ids = np.array([11, 12, 13, 14, 15, 16, 17, 18, 11, 13])
+    chosen = np.array([True, True, True, False, True, False, True, False, False, True])
+    fate = np.array([0.1, 0.85, 0.95, 0.2, 0.79, 0.99, 0.9, 0.82, 0.3, 0.8])
+    drawn = np.array([31, 32, 33, 34, 35, 36, 37, 38, 39, 40])
+    inputs, labels = _two(_kept(function, ids=ids, chosen=chosen, fate=fate, drawn=drawn, mask_id=99), len(ids))
+    right, wanted = _bert_masks(ids, chosen, fate, drawn, 99)
+    masked = chosen & (fate < 0.8)
     _arrays(labels, wanted, "labels", [
         (ids, "every token has a label: only the chosen ones are asked for, all others get −100"),
         (np.where(chosen, ids, 0), "the places not asked for must be −100, which cross_entropy leaves out; 0 is a token"),
-        (only_masked, "labels only where [MASK] stands: the 10 % random and the 10 % kept tokens are asked for too, else the model could trust every token it sees"),
+        (np.where(masked, ids, NOTHING), "labels only where [MASK] stands: the 10 % random and the 10 % kept tokens are asked for too, else the model could trust every token it sees"),
         (np.where(right != ids, ids, NOTHING), "a chosen token that was kept needs a label too: that is what it is kept for"),
         (np.where(chosen, right, NOTHING), "the labels hold what the model reads: they must be the original tokens"),
+        (np.where(np.isin(ids, ids[chosen]), ids, NOTHING), "a token that was not chosen has a label, because the same token was chosen elsewhere: go by places, not by ids"),
     ])  # fmt: skip
+
+    def fates(first: Any, second: Any) -> np.ndarray:
+        return np.where(chosen & first, 99, np.where(chosen & second, drawn, ids))
+
     _arrays(inputs, right, "inputs", [
-        (np.where(chosen, MASK, ids), "all chosen tokens became [MASK]: 80 % should, 10 % a random token, 10 % stay"),
-        (np.where(chosen & (fate < 0.8), MASK, ids), "the 10 % random tokens are missing: where 0.8 ≤ fate < 0.9, write `drawn`"),
-        (np.where(fate < 0.8, MASK, np.where(fate < 0.9, drawn, ids)), "tokens that were not chosen changed: look at `chosen` as well as at `fate`"),
-        (np.where(chosen, np.where(fate < 0.8, MASK, drawn), ids), "20 % became random tokens: from 0.9 on a chosen token stays as it is"),
-        (np.where(chosen, np.where(fate < 0.8, MASK, np.where(fate < 0.9, ids, drawn)), ids), "random and kept are exchanged: 0.8 ≤ fate < 0.9 is the random token"),
-        (np.where(chosen, np.where(fate < 0.1, MASK, np.where(fate < 0.2, drawn, ids)), ids), "the shares are off: fate < 0.8 is [MASK], and the next tenth a random token"),
-        (np.where(chosen, np.where(fate <= 0.8, MASK, np.where(fate <= 0.9, drawn, ids)), ids), "the borders belong to the next part: fate < 0.9, not ≤"),
+        (np.where(chosen, 99, ids), "all chosen tokens became [MASK]: 80 % should, 10 % a random token, 10 % stay"),
+        (np.where(masked, 99, ids), "the 10 % random tokens are missing: where 0.8 ≤ fate < 0.9, write `drawn`"),
+        (np.where(fate < 0.8, 99, np.where(fate < 0.9, drawn, ids)), "tokens that were not chosen changed: look at `chosen` as well as at `fate`"),
+        (fates(fate < 0.8, True), "20 % became random tokens: from 0.9 on a chosen token stays as it is"),
+        (fates(fate < 0.8, fate >= 0.9), "random and kept are exchanged: 0.8 ≤ fate < 0.9 is the random token"),
+        (fates(fate < 0.1, fate < 0.2), "the shares are off: fate < 0.8 is [MASK], and the next tenth a random token"),
+        *[(fates(first, second), "the borders belong to the next part: a fate of exactly 0.8 is a random token, one of exactly 0.9 stays, so write < and >=") for first, second in ((fate <= 0.8, fate <= 0.9), (fate < 0.8, fate <= 0.9), (fate <= 0.8, fate < 0.9), (fate < 0.8, (fate > 0.8) & (fate < 0.9)))],
     ])  # fmt: skip
 
 
-@exercise(LESSON)
+def _next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+@exercise(LESSON, _next_token_loss)
 def next_token_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Logits (batch, tokens, vocabulary) and ids (batch, tokens) → the mean cross-entropy of the next token."""
     generator = torch.Generator().manual_seed(2)
-    logits, ids = torch.randn(3, 6, 9, generator=generator) * 2, torch.randint(9, (3, 6), generator=generator)
-    found = function(logits.clone(), ids.clone())
-    if found is None:
-        raise Mistake("the result is None: did you forget `return`?")
-    if not torch.is_tensor(found) or found.ndim:
-        shape = f"a tensor of shape {tuple(found.shape)}" if torch.is_tensor(found) else type(found).__name__
-        raise Mistake(f"one number is wanted, a tensor without dimensions, not {shape}: is the mean missing?")
+    logits = (torch.randn(3, 6, 9, generator=generator) * 2).requires_grad_()
+    ids = torch.randint(9, (3, 6), generator=generator)
+    result, right = function(logits * 1, ids.clone()), _next_token_loss(logits, ids)
+    expect(_scalar(result), right, "wanted: the mean over all positions but the last of −log p(next token)",
+           _wrong_losses(logits.detach(), ids, right.detach()))  # fmt: skip
+    (own,) = torch.autograd.grad(result, logits, allow_unused=True)
+    if own is None or not same(own, torch.autograd.grad(right, logits)[0], 1e-4):
+        raise Mistake("the value is right, but not its gradient: .detach(), .data and no_grad() cut off what the model would learn from")  # fmt: skip
+    large = logits.detach() * 200
+    expect(_scalar(function(large.clone(), ids), False), _next_token_loss(large, ids), "for large logits the loss breaks: exp overflows, or a probability is rounded to 0 and its logarithm is infinite. Use log_softmax or cross_entropy")  # fmt: skip
 
-    def loss(scores: Tensor, wanted: Tensor, reduction: str = "mean") -> Tensor:
-        return F.cross_entropy(scores.flatten(0, 1), wanted.flatten(), reduction=reduction)
 
-    right = loss(logits[:, :-1], ids[:, 1:])
-    wrong = [
+def _wrong_losses(logits: Tensor, ids: Tensor, right: Tensor) -> list[tuple[Tensor, str]]:
+    """The loss as somebody would get it who mistakes one thing, and what to say; 3 texts of 6 tokens."""
+    answers, wanted = logits[:, :-1], ids[:, 1:]
+    chances = answers.softmax(-1).gather(-1, wanted[..., None])
+
+    def loss(scores: Tensor, of: Tensor) -> Tensor:
+        return F.cross_entropy(scores.flatten(0, 1), of.flatten())
+
+    return [
         (loss(logits, ids), "nothing is shifted: each position is asked for the token it has just read. Position t must name token t + 1"),
         (loss(logits[:, 1:], ids[:, :-1]), "shifted the wrong way: position t is asked for token t − 1, which it has seen"),
         (loss(logits, ids.roll(-1, 1)), "the last position is asked for the first token of the text: leave it out, it has no next token"),
-        (loss(logits[:, :-1], ids[:, 1:], "sum"), "this is the sum over the tokens: take the mean, or long texts weigh more"),
-        (loss(logits[:, :-1], ids[:, 1:], "sum") / 3, "you divided by the number of texts: divide by the number of tokens asked for"),
-        (loss(logits[:, :-1].softmax(-1), ids[:, 1:]), "cross_entropy takes logits: you gave it probabilities, and it took their softmax again"),
+        (right * 15, "this is the sum over the tokens: take the mean, or long texts weigh more"),
+        (right * 5, "you divided by the number of texts: divide by the number of tokens asked for"),
+        (right * 15 / 18, "you divided by the number of all tokens: the first of each text is not asked for, so n − 1 per text remain"),
+        (loss(answers.softmax(-1), wanted), "cross_entropy takes logits: you gave it probabilities, and it took their softmax again"),
         (-right, "the sign is wrong: a loss is minus the log-probability"),
         (right / np.log(2), "this is in bits: use the natural logarithm"),
+        (right.exp(), "this is the perplexity: leave out the exp"),
+        (loss(answers[:1], wanted[:1]), "only the first text of the batch counts here: take the mean over all"),
+        (-chances.mean().log(), "you took the logarithm of the mean probability: take the logarithm of each, then the mean"),
     ]  # fmt: skip
-    if not same(found, right):
-        for value, text in wrong:
-            if same(found, value):
-                raise Mistake(text)
-        raise Mistake("wanted: the mean over all positions but the last of −log p(next token)")
 
 
-@exercise(LESSON)
+def _scalar(value: Any, gradient: bool = True) -> Tensor:
+    """The learner's loss; Mistake where it is no tensor of one number that carries a gradient."""
+    given(value)
+    if not torch.is_tensor(value):
+        raise Mistake(f"the loss should be a torch tensor, not {type(value).__name__}: a plain number (.item(), float()) carries no gradient to learn from")  # fmt: skip
+    if value.ndim:
+        raise Mistake(f"one number is wanted, a tensor without dimensions, not one of shape {tuple(value.shape)}: is the mean missing?")  # fmt: skip
+    nan = "exp of a large logit is infinite, and infinite minus or divided by infinite is NaN: use log_softmax or cross_entropy"  # fmt: skip
+    return tensor(value, (), "the loss", nan, gradient)
+
+
+@exercise(LESSON, replaced)
 def replaced_tokens(function: Callable[..., Any]) -> None:
     """Ids, where the generator wrote, and what it wrote there → (what the discriminator reads, its labels)."""
-    ids = np.array([21, 22, 23, 24, 25, 26])
-    where = np.array([False, True, False, True, True, False])
-    samples = np.array([40, 24, 41])  # the second is the original token
-    given = ids.copy()
-    inputs, labels = _two(function(given, where.copy(), samples.copy()), len(ids))
-    if not (given == ids).all():
-        raise Mistake("your function changed `ids` itself: copy first, or there is nothing left to compare with")
-    right = np.array([21, 40, 23, 24, 41, 26])
-    _arrays(inputs, right, "inputs", [(ids, "nothing was replaced: `inputs[where] = samples`")])
-    truth = (right != ids).astype(int)
-    _arrays(labels.astype(int), truth, "labels", [
-        (where.astype(int), "a place where the generator guessed the original token counts as original: compare tokens, do not reuse `where`"),
+    ids = np.array([21, 22, 23, 24, 25, 26, 24])
+    where = np.array([False, True, False, True, True, True, False])
+    samples = np.array([40, 24, 21, 26])  # the second and the last are the original tokens, the third one of elsewhere
+    inputs, labels = _two(_kept(function, ids=ids, where=where, samples=samples), len(ids), "labels")
+    right, truth = replaced(ids, where, samples)
+    shifted = ids.copy()
+    shifted[where] = np.resize(samples[0], 4)
+    _arrays(inputs, right, "inputs", [
+        (ids, "nothing was replaced: `inputs[where] = samples`"),
+        (shifted, "each gap got the first sample: the samples belong to the gaps in order"),
+    ])  # fmt: skip
+    _arrays(labels, truth, "labels", [
+        (where, "a place where the generator guessed the original token counts as original: compare tokens, do not reuse `where`"),
         (1 - truth, "0 and 1 are exchanged: 1 is *replaced*"),
         (np.where(where, right, NOTHING), "the discriminator does not name tokens: its label is 0 or 1, at every place"),
+        (np.where(where, ids, NOTHING), "the discriminator does not name tokens, as BERT does: its label is 0 or 1, at every place"),
         (np.where(where, truth, NOTHING), "every token is asked for, not only those that were hidden: that is ELECTRA's whole point"),
+        (~np.isin(right, ids), "a sample that stands elsewhere in the text is replaced all the same: compare each token with the one at its own place"),
     ])  # fmt: skip
 
 
-@exercise(LESSON)
+def _corrupt(ids: Sequence[int], hidden: Sequence[bool], sentinels: Sequence[int]) -> tuple[list[int], list[int]]:
+    inputs, targets, marks, before = [], [], iter(sentinels), False
+    for token, gone in zip(ids, hidden, strict=True):
+        if gone and not before:
+            inputs.append(mark := next(marks))
+            targets.append(mark)
+        (targets if gone else inputs).append(token)
+        before = gone
+    return inputs, [*targets, next(marks)]
+
+
+@exercise(LESSON, _corrupt)
 def corrupt(function: Callable[..., Any]) -> None:
     """Ids, which of them are hidden, and sentinels → T5's (inputs, targets), lists of ids."""
-    ids, hidden, marks = [11, 12, 13, 14, 15, 16, 17], [False, True, True, False, False, True, False], [90, 91, 92, 93]
-    inputs, targets = _lists(function(list(ids), list(hidden), list(marks)))
-    right = [11, 90, 14, 15, 91, 17], [90, 12, 13, 91, 16, 92]
-    if inputs == [11, 90, 91, 14, 15, 92, 17]:
-        raise Mistake("a span of several tokens got a sentinel a token: it gets one for the whole span")
-    if inputs == [11, 14, 15, 17]:
-        raise Mistake("the inputs have no sentinels: without them the model cannot tell where something is missing")
-    if inputs == [11, 90, 14, 15, 90, 17]:
-        raise Mistake("both spans got the same sentinel: take the next one for each span")
-    if inputs != right[0]:
-        raise Mistake(
-            f"the inputs should be {right[0]}: visible tokens, and one sentinel for each span; yours are {inputs}"
-        )
-    if targets == [90, 12, 13, 91, 16]:
-        raise Mistake("the targets lack the closing sentinel: it tells the decoder that the last span has ended")
-    if targets in ([12, 13, 16], [12, 13, 16, 92]):
-        raise Mistake(
-            "the targets are the hidden tokens alone: each span must stand behind its sentinel, to say where it belongs"
-        )
-    if targets == [12, 13, 90, 16, 91]:
-        raise Mistake("each sentinel stands before its span in the targets, not behind it")
-    if targets != right[1]:
-        raise Mistake(f"the targets should be {right[1]}; yours are {targets}")
-    ends = _lists(function([5, 6, 7], [True, False, True], marks))
-    if ends != ([90, 6, 91], [90, 5, 91, 7, 92]):
-        raise Mistake(
-            f"a text that begins and ends with a hidden token goes wrong: [5, 6, 7] with the first and last hidden gave {ends}"
-        )
+    ids, hidden, marks = [11, 12, 13, 14, 12, 16, 11], [False, True, True, False, False, True, False], [95, 92, 97, 91]
+    inputs, targets = _lists(_kept(function, ids=ids, hidden=hidden, sentinels=marks))
+    told = {
+        (11, 95, 92, 14, 12, 97, 11): "a span of several tokens got one sentinel per token: it gets one for the whole span",
+        (11, 14, 12, 11): "the inputs have no sentinels: without them the model cannot tell where something is missing",
+        (11, 95, 14, 12, 95, 11): "both spans got the same sentinel: take the next one for each span",
+        (11, 95, 14, 12, 96, 11): "you counted on from the first sentinel: the second need not be the first + 1, so take sentinels[1]",
+        (11, 95, 12, 13, 14, 12, 92, 16, 11): "the hidden tokens still stand in the inputs: the sentinel takes their place",
+    }  # fmt: skip
+    right = [11, 95, 14, 12, 92, 11]
+    if inputs != right:
+        others = f"the inputs should be {right}: visible tokens, and one sentinel for each span; yours are {inputs}"
+        raise Mistake(told.get(tuple(inputs), others))
+    told = {
+        (95, 12, 13, 92, 16): "the targets lack the closing sentinel: it tells the decoder that the last span has ended",
+        (12, 13, 16): "the targets are the hidden tokens alone: each span must stand behind its sentinel, to say where it belongs",
+        (12, 13, 16, 97): "the targets are the hidden tokens alone: each span must stand behind its sentinel, also the first, to say where it belongs",
+        (12, 13, 95, 16, 92): "each sentinel stands before its span in the targets, not behind it",
+        (95, 12, 13, 92, 16, 92): "the closing sentinel is the one of the last span once more: take the next one",
+        (95, 12, 13, 92, 16, 91): "the closing sentinel is the last of the list: take the next one after those that are used",
+    }  # fmt: skip
+    right = [95, 12, 13, 92, 16, 97]
+    if targets != right:
+        raise Mistake(told.get(tuple(targets), f"the targets should be {right}; yours are {targets}"))
+    _corrupts_others(function, marks)
 
 
-def _two(value: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The learner's pair as integer arrays (length,); Mistake where it is none."""
-    if value is None:
-        raise Mistake("the result is None: did you forget `return inputs, labels`?")
+def _corrupts_others(function: Callable[..., Any], marks: list[int]) -> None:
+    for hidden, what in (
+        ([True, False, True], "a text that begins and ends with a hidden token"), ([False, True, False], "a single span")
+    ):  # fmt: skip
+        found = _lists(function([5, 6, 7], hidden, list(marks)))
+        if found != _corrupt([5, 6, 7], hidden, marks):
+            raise Mistake(f"{what} goes wrong: [5, 6, 7] with hidden = {hidden} gave {found[0]} and {found[1]}")
+
+
+def _kept(function: Callable[..., Any], **values: Any) -> Any:
+    """What the function returns for copies of the values; Mistake where it changed one of them."""
+    copies = {name: value.copy() if hasattr(value, "copy") else value for name, value in values.items()}
+    found = function(*copies.values())
+    given(found)
+    for name, value in values.items():
+        if not np.array_equal(value, copies[name]):
+            raise Mistake(f"your function changed `{name}` itself: whoever gave it still needs it, so work on a copy")
+    return found
+
+
+def _two(value: Any, length: int, floats: str = "") -> Pair:
+    """The learner's pair as integer arrays (length,); Mistake where it is none. `floats`: which may hold 1.0 for 1."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise Mistake("two arrays are wanted: `return inputs, labels`")
     first, second = (np.asarray(part) for part in value)
     for name, part in (("inputs", first), ("labels", second)):
         if part.shape != (length,):
-            raise Mistake(f"{name} have shape {part.shape}, the ids {(length,)}: one entry a token is wanted")
-        if part.dtype.kind not in "iub":
+            raise Mistake(f"{name} have shape {part.shape}, the ids {(length,)}: one entry per token is wanted")
+        if part.dtype.kind not in ("iubf" if name == floats else "iub"):
             raise Mistake(f"{name} are of type {part.dtype}: whole numbers are wanted")
     return first, second
 
 
 def _lists(value: Any) -> tuple[list[int], list[int]]:
     """The learner's pair as lists of whole numbers; Mistake where it is none."""
-    if value is None:
-        raise Mistake("the result is None: did you forget `return inputs, targets`?")
+    given(value)
     try:
         inputs, targets = value
-        return [int(token) for token in inputs], [int(token) for token in targets]
+        return [whole(token, "a token") for token in inputs], [whole(token, "a token") for token in targets]
     except (TypeError, ValueError) as error:
         raise Mistake("two lists of token ids are wanted: `return inputs, targets`") from error
 
 
 def _arrays(value: np.ndarray, right: np.ndarray, what: str, mistakes: list[tuple[np.ndarray, str]]) -> None:
     """Mistake unless `value` is `right`, in the words of the mistake it agrees with."""
-    if (value == right).all():
-        return
-    for wrong, text in mistakes:
-        if (value == wrong).all() and not (wrong == right).all():
-            raise Mistake(text)
     place = int((value != right).argmax())
-    raise Mistake(f"the {what} should be {right.tolist()}; yours are {value.tolist()}, wrong first at place {place}")
+    expect(value, right, f"the {what} should be {right.tolist()}; yours are {value.tolist()}, wrong first at place {place}", mistakes)  # fmt: skip

@@ -22,7 +22,7 @@ from labkit.cli import easynlp
 from labkit.cli.apps import add_apps, add_evaluate
 from labkit.cli.classroom import add_assignments
 from labkit.cli.commands import add_doctor, add_predict, add_results, add_serve, add_tasks, add_world, add_zoo
-from labkit.cli.course import add_new, add_notebooks
+from labkit.cli.course import add_lab, add_new, add_notebooks, add_site
 from labkit.cli.demo import add_demo
 from labkit.cli.parser import Parser, progress, tell
 from labkit.cli.pipeline import add_pipeline
@@ -31,6 +31,7 @@ from labkit.errors import LabkitError, UsageError, unknown
 
 EXAMPLES = """\
 examples:
+  labkit lab                                   the lessons, in JupyterLab, from the course's map on
   labkit pipeline                              pre-train, adapt, distil, quantise, measure, on the embedded world
   labkit pipeline --model micro-bert-en        the same, from a model that is there already
   labkit pipeline --model minilm --task table:train.tsv,dev.tsv,test.tsv --schema "sent:str:1,label:str:1"
@@ -42,7 +43,7 @@ examples:
   labkit world sample reviews --language zh    sentences of the teaching world
   labkit demo fewshot                          a demo of module 03: learn from three examples a class
   labkit notebooks build 03/02                 run a lesson's text and keep its outputs
-  labkit doctor                                versions, device, cache, and what is missing
+  labkit doctor                                what this machine has, what is missing, and a verdict
 
 Every command explains itself: labkit pipeline --help
 """
@@ -54,9 +55,11 @@ def build_parser() -> Parser:
     parser = Parser(prog="labkit", description=about, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"labkit {labkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    for add in (add_pipeline, add_train, add_apps, add_evaluate, add_predict, add_serve, add_demo, add_zoo, add_tasks):
+    for add in (add_lab, add_demo, add_results, add_pipeline, add_train, add_apps, add_evaluate, add_predict):
         add(commands)
-    for add in (add_results, add_world, add_doctor, add_notebooks, add_new, add_assignments):
+    for add in (add_serve, add_zoo, add_tasks, add_world, add_doctor):
+        add(commands)
+    for add in (add_notebooks, add_new, add_site, add_assignments):
         add(commands)
     return parser
 

@@ -86,6 +86,7 @@ examples:
   labkit zoo build gemma-270m          convert a packaged model into the cache (the extra `llm`)
   labkit zoo path micro-bert-en        its folder
   labkit zoo verify micro-bert-zh      make it again and compare (minutes)
+  labkit zoo verify --metrics mini-bert-en             measure what is there, and compare (a minute)
   labkit zoo clean                     empty the cache
 
 Models built here are kept in $LABKIT_CACHE.
@@ -107,6 +108,8 @@ def add_zoo(commands: Any) -> None:
         parser.add_argument(argument, nargs=several, metavar="NAME", help="a name from `labkit zoo list`")
         if name == "build":
             parser.add_argument("--into", metavar="DIR", type=Path, help="train into this folder, whatever is there")
+        if name == "verify":
+            parser.add_argument("--metrics", action="store_true", help="measure the weights that are there; train none")
 
 
 def _zoo_list(arguments: argparse.Namespace) -> None:
@@ -121,7 +124,8 @@ def _zoo_action(arguments: argparse.Namespace) -> None:
     if arguments.action == "path":
         print(zoo.path(arguments.name, progress=progress()))
     elif arguments.action == "verify":
-        show([zoo.verify(name, progress=progress()) for name in arguments.names], arguments.json)
+        found = [zoo.verify(name, metrics=arguments.metrics, progress=progress()) for name in arguments.names]
+        show(found, arguments.json)
     elif arguments.action == "clean":
         for name in arguments.names or [None]:
             for folder in zoo.clean(name):
@@ -197,13 +201,14 @@ def _world_export(arguments: argparse.Namespace) -> None:
 
 def add_doctor(commands: Any) -> None:
     """`labkit doctor`."""
-    command(commands, "doctor", _doctor, "show versions, device, cache and missing extras", as_json=True)
+    command(commands, "doctor", _doctor, "what this machine has, what is missing, and a verdict", as_json=True)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from labkit.doctor import examine
+    from labkit.doctor import examine, text
 
-    show(examine(arguments.waiting), arguments.json)
+    rows = examine(arguments.waiting)
+    print(to_json(rows) if arguments.json else text(rows))
 
 
 RESULTS_HELP = """\

@@ -1,19 +1,33 @@
-"""`labkit notebooks` and `labkit new`: the tools of those who write lessons."""
+"""`labkit lab` for those who learn; `labkit notebooks` and `labkit new` for those who write lessons."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from labkit.cli.parser import command, group
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, UsageError
 
+LAB_HELP = """\
+examples:
+  labkit lab                        the course's map, in a browser
+  labkit lab -- --no-browser        what follows -- goes to JupyterLab
+"""
 NOTEBOOKS_HELP = """\
 examples:
   labkit notebooks build 03/02      run a lesson's text and write its notebook
   labkit notebooks check            what is still wrong with any of them
 
-A lesson is named by its key (03/02), as `index`, or by the path of its text or notebook. Without a name, all are meant.
+A lesson is named by its key (03/02) or by the path of its text or notebook, a page beside the lessons as `index`,
+`glossary` or `help`. Without a name, all are meant.
+"""
+SITE_HELP = """\
+example:
+  labkit site build --out site      then open site/index.html; nothing of it needs a network
 """
 NEW_HELP = """\
 example:
@@ -21,6 +35,24 @@ example:
 
 It writes the lesson's text, its code, its test and its check, ready to run, with TODO where you go on.
 """
+
+
+def add_lab(commands: Any) -> None:
+    """`labkit lab`."""
+    parser = command(commands, "lab", _lab, "open the lessons: JupyterLab on the course's map", LAB_HELP)
+    parser.add_argument("options", nargs="*", metavar="OPTION", help="after --: options of JupyterLab")
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from labkit.course.lessons import root
+
+    folder = root().parent
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise UsageError("JupyterLab is not installed: pip install -e '.[lab]' (in labkit's folder)")
+    page = f"--LabApp.default_url=/lab/tree/{root().name}/index.ipynb"
+    lab = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}", page, *arguments.options]
+    if code := subprocess.run(lab, check=False).returncode:
+        raise LabkitError(f"JupyterLab ended with exit code {code}")
 
 
 def add_notebooks(commands: Any) -> None:
@@ -33,7 +65,7 @@ def add_notebooks(commands: Any) -> None:
         ("check", _check, "tell what is wrong with notebooks; exit code 1 if anything is"),
     ):
         parser = command(actions, name, handler, about, NOTEBOOKS_HELP)
-        parser.add_argument("lessons", nargs="*", metavar="LESSON", help="as 03/02, index, or a path (default: all)")
+        parser.add_argument("lessons", nargs="*", metavar="LESSON", help="as 03/02, help, or a path (default: all)")
         if name == "build":
             parser.add_argument("--fresh", action="store_true", help="take every output anew, measured times too")
 
@@ -75,3 +107,18 @@ def _new_lesson(arguments: argparse.Namespace) -> None:
 
     for path in new_lesson(arguments.key, arguments.name, root().parent):
         print(path)
+
+
+def add_site(commands: Any) -> None:
+    """`labkit site build`."""
+    actions = group(commands, "site", "the course as a web page", SITE_HELP)
+    about = "make a page of every lesson as it was run, and of the results"
+    parser = command(actions, "build", _build_site, about, SITE_HELP)
+    parser.add_argument("--out", type=Path, default=Path("site"), help="its folder (default: site)")
+
+
+def _build_site(arguments: argparse.Namespace) -> None:
+    from labkit.course.lessons import root
+    from labkit.course.site import build_site
+
+    print(build_site(root(), arguments.out))

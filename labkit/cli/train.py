@@ -21,7 +21,7 @@ from labkit.errors import UsageError
 
 HELP = """\
 examples:
-  labkit train                                             the example of text_classify, on micro-bert-en
+  labkit train                                             the example of text_classify, on mini-bert-en
   labkit train text_classify --tables train.tsv,dev.tsv --model minilm --epochs 3
   labkit train --task world/reviews --method PET --shots 16 --steps 60
   torchrun --standalone --nproc_per_node 2 -m labkit train --steps 60                      the same on two ranks (DDP)
@@ -56,8 +56,8 @@ def add_train(commands: Any) -> None:
     parser.add_argument("application", nargs="?", default="text_classify", metavar="APP",
                         help="as in `labkit apps` (default: text_classify)")  # fmt: skip
     add_data(parser)
-    parser.add_argument("--model", default="micro-bert-en", metavar="NAME", help="a zoo name, a folder or a hub id "
-                        "(default: micro-bert-en)")  # fmt: skip
+    parser.add_argument("--model", default="mini-bert-en", metavar="NAME", help="a zoo name, a folder or a hub id "
+                        "(default: mini-bert-en)")  # fmt: skip
     parser.add_argument("--method", metavar="NAME", help="a few-shot method in place of the application's own head: "
                         "fine-tune-mean, PET, P-tuning, CP-Tuning, …")  # fmt: skip
     parser.add_argument("--pattern", metavar="TEXT", help='the method\'s pattern, as "{text} it was {mask} ."')

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from labkit.course import exercises
+from labkit.course import exercises, pattern
 from labkit.course.lessons import LESSONS, lesson
 from labkit.course.outputs import DATA_URI, VIEW, refusal, texts, times
-from labkit.course.reading import INDEX, Source, assemble, needed, source
+from labkit.course.reading import INDEX, PAGES, Source, assemble, needed, source
 from labkit.errors import LabkitError
 
 COMPARED = "nbval-check-output"
@@ -38,7 +38,7 @@ def problems(path: str | Path) -> list[str]:
     Raises UsageError for a path that is no lesson's, or where jupytext is not installed.
     """
     path = Path(path)
-    root = path.parent if path.stem == INDEX else path.parent.parent
+    root = path.parent if path.stem in PAGES else path.parent.parent
     item, name = source(str(path), root), f"{root.name}/{path.relative_to(root).as_posix()}"
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -119,8 +119,8 @@ def _metadata(item: Source, notebook: Any, path: Path) -> Iterator[Problem]:
 
 
 def _lesson(item: Source, notebook: Any) -> Iterator[Problem]:
-    """What a lesson needs as a whole; the index needs none of it."""
-    if item.key == INDEX:
+    """What a lesson needs as a whole; a page beside the lessons needs none of it."""
+    if item.key in PAGES:
         return
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     compared = sum(COMPARED in cell.metadata.get("tags", ()) for cell in code)
@@ -138,6 +138,7 @@ def _lesson(item: Source, notebook: Any) -> Iterator[Problem]:
     for exercise in exercises.find(notebook.cells):
         for what in exercise.problems():
             yield exercise.cell, what
+    yield from pattern.problems(item.key, notebook.cells)
 
 
 def _links(item: Source, notebook: Any) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
 """The "your turn" exercises of a lesson, as its notebook holds them: stub and check, hints, solution.
 
-The form: a code cell with `def name(…): ...` and `check.name(name)`, and after it, before the next code cell, markdown
-with `<details><summary>Hint 1</summary>`, … `Hint 3`, `<details><summary>Solution</summary>` around a ```python block.
+The form: a code cell with `def name(…): ...` and `name = check.name(name)`, so that the cells below use what the check
+gives back: the learner's function where it passes, else labkit's. After it, before the next code cell, markdown with
+`<details><summary>Hint 1</summary>`, … `Hint 3`, `<details><summary>Solution</summary>` around a ```python block.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 @dataclass(frozen=True)
 class Found:
-    """One call `check.name(function)`: the cell it stands in, the stub (its source lines, first and last, from 1),
-    the numbers of its hints and the code of its solution.
+    """One call `check.name(function)`: whether it is `function = …`, the cell it stands in, the stub (its source lines,
+    first and last, from 1), the numbers of its hints and the code of its solution.
     """
 
     name: str
     function: str
+    kept: bool
     cell: int
     stub: tuple[int, int] | None
     hints: frozenset[int]
@@ -33,10 +35,13 @@ class Found:
 
     def problems(self) -> list[str]:
         """What the exercise lacks, each with its mend."""
-        found = []
+        found, function = [], self.function or self.name
         if self.stub is None:
-            stub = f"`def {self.function or self.name}(…): ...`"
+            stub = f"`def {function}(…): ...`"
             found.append(f"check.{self.name} has no stub: write {stub} in the same cell, with nothing but `...` in it")
+        if not self.kept:
+            form = f"`{function} = check.{self.name}({function})`"
+            found.append(f"the result of check.{self.name} is not kept: write {form}, so that the cells below use it")
         missing = [str(number) for number in range(1, HINTS + 1) if number not in self.hints]
         if missing:
             form = "<details><summary>Hint 1</summary>…</details>"
@@ -58,16 +63,10 @@ def find(cells: Sequence[Any]) -> list[Found]:
         if cell["cell_type"] == "code" and "check." in cell["source"]:
             hints, solution = _help(cells[place + 1 :])
             found += [
-                Found(
-                    name,
-                    function,
-                    place,
-                    _stub(cell["source"], function),
-                    hints,
-                    solution.get(function, solution.get("")),
-                )
-                for name, function in _calls(cell["source"])
-            ]
+                Found(name, function, kept, place, _stub(cell["source"], function), hints,
+                      solution.get(function, solution.get("")))
+                for name, function, kept in _calls(cell["source"])
+            ]  # fmt: skip
     return found
 
 
@@ -83,7 +82,7 @@ def solved(cells: Sequence[Any]) -> list[Any]:
     return filled
 
 
-def _tree(source: str) -> ast.Module:
+def tree(source: str) -> ast.Module:
     """The syntax of a cell; its IPython commands (%, !) are left out, and broken code is empty."""
     lines = ["pass" if line.startswith(("%", "!")) else line for line in source.splitlines()]
     try:
@@ -92,20 +91,23 @@ def _tree(source: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def _calls(source: str) -> list[tuple[str, str]]:
-    """(check's name, function's name) of each call `check.name(function)`."""
-    calls = []
-    for node in ast.walk(_tree(source)):
+def _calls(source: str) -> list[tuple[str, str, bool]]:
+    """(check's name, function's name, whether it is `function = …`) of each call `check.name(function)`."""
+    nodes, calls = list(ast.walk(tree(source))), []
+    names = {node.value: [target.id for target in node.targets if isinstance(target, ast.Name)]
+             for node in nodes if isinstance(node, ast.Assign)}  # fmt: skip
+    for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if isinstance(node.func.value, ast.Name) and node.func.value.id == "check":
                 given = node.args[0] if node.args else None
-                calls.append((node.func.attr, given.id if isinstance(given, ast.Name) else ""))
+                function = given.id if isinstance(given, ast.Name) else ""
+                calls.append((node.func.attr, function, function in names.get(node, ())))
     return calls
 
 
 def _stub(source: str, function: str) -> tuple[int, int] | None:
     """First and last line of the function, where it is a stub."""
-    for node in _tree(source).body:
+    for node in tree(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             body = [line for line in node.body if not _says_nothing(line)]
             return None if body else (node.lineno, node.end_lineno or node.lineno)
@@ -119,7 +121,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def _defines(code: str, function: str) -> bool:
-    names = [node.name for node in _tree(code).body if isinstance(node, ast.FunctionDef)]
+    names = [node.name for node in tree(code).body if isinstance(node, ast.FunctionDef)]
     return function in names
 
 
@@ -138,5 +140,5 @@ def _help(cells: Sequence[Any]) -> tuple[frozenset[int], dict[str, str]]:
             hints |= {int(number[1])} if body.strip() else set()
         elif "solution" in summary.lower() and (code := PYTHON.search(body)):
             solutions[""] = code[1]
-            solutions |= {node.name: code[1] for node in _tree(code[1]).body if isinstance(node, ast.FunctionDef)}
+            solutions |= {node.name: code[1] for node in tree(code[1]).body if isinstance(node, ast.FunctionDef)}
     return frozenset(hints), solutions

@@ -14,6 +14,7 @@ from labkit.course.lessons import LESSONS, lesson
 from labkit.errors import DataError, UsageError, unknown
 
 INDEX = "index"
+PAGES = ("glossary", "help", INDEX)  # notebooks beside the lessons, at the top of the course folder
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 KEPT = ("tags", "jupyter", "cellView")  # of a cell's metadata; the rest is jupytext's own
@@ -21,7 +22,7 @@ KEPT = ("tags", "jupyter", "cellView")  # of a cell's metadata; the rest is jupy
 
 @dataclass(frozen=True)
 class Source:
-    """One notebook to build or check: its key ("03/02" or "index") and the course folder it lies in."""
+    """One notebook to build or check: its key ("03/02", or one of PAGES) and the course folder it lies in."""
 
     key: str
     root: Path
@@ -29,47 +30,48 @@ class Source:
     @property
     def notebook(self) -> Path:
         """The notebook's file."""
-        return self.root / (f"{INDEX}.ipynb" if self.key == INDEX else lesson(self.key).notebook)
+        return self.root / (f"{self.key}.ipynb" if self.key in PAGES else lesson(self.key).notebook)
 
     @property
     def text(self) -> Path:
         """The file of its text."""
-        return self.root / (f"text/{INDEX}.py" if self.key == INDEX else lesson(self.key).text)
+        return self.root / (f"text/{self.key}.py" if self.key in PAGES else lesson(self.key).text)
 
     @property
     def extras(self) -> tuple[str, ...]:
         """The extras of labkit that it needs."""
-        return () if self.key == INDEX else lesson(self.key).extras
+        return () if self.key in PAGES else lesson(self.key).extras
 
 
-def needed(name: str) -> ModuleType:
+def needed(name: str, extra: str = "dev") -> ModuleType:
     """A package that only those who write lessons need; UsageError with the mend where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"this needs the package {name}: pip install 'labkit[dev]'") from error
+        raise UsageError(f"this needs the package {name}: pip install 'labkit[{extra}]'") from error
 
 
 def source(name: str, root: Path) -> Source:
-    """The notebook that a person means: "03/02", "index", or a path of its text or notebook. UsageError for neither."""
+    """The notebook that a person means: "03/02", "help", or a path of its text or notebook. UsageError for neither."""
     path = Path(name)
     parts = (path.parent.name, path.stem)
     if path.suffix in (".py", ".ipynb"):
         for item in LESSONS:
             if parts == (item.module, item.slug):
                 return Source(item.key, root)
-        if path.stem == INDEX:
-            return Source(INDEX, root)
-    if name == INDEX or any(item.key == name for item in LESSONS):
+        if path.stem in PAGES:
+            return Source(path.stem, root)
+    known = [*PAGES, *(item.key for item in LESSONS)]
+    if name in known:
         return Source(name, root)
-    raise unknown("lesson", name, [INDEX, *(item.key for item in LESSONS)])
+    raise unknown("lesson", name, known)
 
 
 def sources(names: list[str], root: Path) -> list[Source]:
     """The named notebooks, or else all that have a text or a notebook; the index last, for it links to the others."""
     if names:
         return [source(name, root) for name in names]
-    every = [Source(key, root) for key in (*(item.key for item in LESSONS), INDEX)]
+    every = [Source(key, root) for key in (*(item.key for item in LESSONS), *PAGES)]
     return [item for item in every if item.text.is_file() or item.notebook.is_file()]
 
 

@@ -1,4 +1,4 @@
-"""`labkit new lesson`: the four files of a lesson that is in the course's table, and not written yet."""
+"""`labkit new lesson`: the files of a lesson that is in the course's table, and not written yet."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import keyword
 import re
 from pathlib import Path
 
-from labkit.course import templates
+from labkit.course import template_checks, templates
 from labkit.course.lessons import LESSONS, MODULES, Lesson, lesson
 from labkit.errors import UsageError, unknown
 from labkit.files import write_text
 
 
 def new_lesson(key: str, name: str, project: Path) -> list[Path]:
-    """Write text, code, test and check of a new lesson into the project's folder; all of them or none.
+    """Write a new lesson's text, code, test, check and answers into the project's folder; all of them or none.
 
     Raises UsageError for a key or a name that is not the course's, and where one of the files is there already.
     """
@@ -56,7 +56,8 @@ def _files(item: Lesson, project: Path) -> dict[Path, str]:
         project / "notebooks" / item.text: templates.TEXT,
         project / "labkit" / item.package / f"{item.name}.py": templates.CODE,
         project / "tests" / item.package / f"test_{item.name}.py": templates.TEST,
-        project / "labkit" / "checks" / f"{item.name}.py": templates.CHECK,
+        project / "labkit" / "checks" / f"{item.name}.py": template_checks.CHECK,
+        project / "tests" / "checks" / "answers" / f"{item.name}.py": template_checks.ANSWERS,
     }
 
 

@@ -20,9 +20,9 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError, unknown
 from labkit.evaluation import evaluating
-from labkit.fewshot.at_the_blank import AtTheBlank, described
-from labkit.fewshot.soft_tokens import addressed
-from labkit.fewshot.template import Field, Mask, Part, Soft, Special, Template, Text
+from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
+from labkit.fewshot.prompts.soft_tokens import addressed
+from labkit.fewshot.prompts.template import Field, Mask, Part, Soft, Special, Template, Text
 from labkit.foundations.encoder import (
     backbone,
     goes_on,

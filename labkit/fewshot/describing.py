@@ -12,15 +12,15 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
 from labkit.fewshot.cp_tuning import CPTuning
-from labkit.fewshot.ensemble import TemplateEnsemble
-from labkit.fewshot.entailment import Entailment
-from labkit.fewshot.generative import GenerativePET
-from labkit.fewshot.in_context import InContext
-from labkit.fewshot.perplexity import PerplexityChoice
+from labkit.fewshot.instruction.entailment import Entailment
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prototypical import ProtoVerb
-from labkit.fewshot.soft_prompt import WARP
-from labkit.fewshot.soft_verbalizer import SoftVerbalizer
+from labkit.fewshot.prompts.ensemble import TemplateEnsemble
+from labkit.fewshot.prompts.generative import GenerativePET
+from labkit.fewshot.prompts.in_context import InContext
+from labkit.fewshot.prompts.perplexity import PerplexityChoice
+from labkit.fewshot.prompts.prototypical import ProtoVerb
+from labkit.fewshot.prompts.soft_verbalizer import SoftVerbalizer
+from labkit.fewshot.soft_prompts import WARP
 from labkit.foundations.augmentation import Augmentation
 from labkit.foundations.generation import Generation
 from labkit.foundations.heads import HeadClassifier

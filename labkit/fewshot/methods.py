@@ -15,20 +15,20 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from labkit.errors import unknown
-from labkit.fewshot.auto_prompt import search_template, search_words
+from labkit.fewshot.auto_prompts import search_template, search_words
 from labkit.fewshot.cp_tuning import CPTuning
-from labkit.fewshot.delta import Delta
-from labkit.fewshot.fuzzy import FuzzyPET
+from labkit.fewshot.delta_tuning import Delta
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import WARP, PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import WARP, PTuning
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.tasks import Task
 from labkit.training import Batches, fit
 
 BATCH = 16  # rows a step
-MICRO = 256  # models up to this width learn at the course's own rates
+OWN = 256  # models up to this width learn at the rates of the course's own
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Adapted:
 class FewShot:
     """One method: what prepares it, and its learning rates.
 
-    `rate` is for micro models, a usual best of `benchmarks/fewshot.py tune`: a fresh head must travel far, while a
-    cloze starts from what the model knows. `usual` is for larger ones. `cloze` is whether it needs the task's own
+    `rate` is for the course's own models, the best of `benchmarks/fewshot.py tune`: a fresh head must travel far, while
+    a cloze starts from what the model knows. `usual` is for larger ones. `cloze` is whether it needs the task's own
     patterns and label words.
     """
 
@@ -65,7 +65,7 @@ class FewShot:
 
     def rate_for(self, model: PreTrainedModel) -> float:
         """The learning rate for a model of this size."""
-        return self.rate if model.config.hidden_size <= MICRO else self.usual
+        return self.rate if model.config.hidden_size <= OWN else self.usual
 
 
 def fine_tuning(pooling: str) -> Callable[[Start], Adapted]:
@@ -131,18 +131,18 @@ def cp_tuning(**options: Any) -> Callable[[Start], Adapted]:
 
 
 METHODS: dict[str, FewShot] = {
-    "fine-tune [CLS]": FewShot(fine_tuning("cls"), 1e-3, cloze=False),
-    "fine-tune [mean]": FewShot(fine_tuning("mean"), 1e-3, cloze=False),
-    "fine-tune [last]": FewShot(fine_tuning("last"), 1e-3, cloze=False),
+    "fine-tune [CLS]": FewShot(fine_tuning("cls"), 3e-4, cloze=False),
+    "fine-tune [mean]": FewShot(fine_tuning("mean"), 3e-4, cloze=False),
+    "fine-tune [last]": FewShot(fine_tuning("last"), 3e-4, cloze=False),
     "PET": FewShot(pet, 3e-5),
     "Fuzzy-PET": FewShot(fuzzy_pet, 3e-5),
     "LM-BFF (T)": FewShot(lm_bff(template=True, words=False), 3e-5),
     "LM-BFF (L)": FewShot(lm_bff(template=False, words=True), 3e-5),
     "LM-BFF (T+L)": FewShot(lm_bff(template=True, words=True), 3e-5),
-    "P-tuning": FewShot(p_tuning, 3e-5),
-    "WARP": FewShot(warp, 3e-2, usual=1e-2),
-    "CP-Tuning": FewShot(cp_tuning(), 3e-4, cloze=False),
-    "CP-Tuning without MLM": FewShot(cp_tuning(mlm_weight=0), 1e-3, cloze=False),
+    "P-tuning": FewShot(p_tuning, 1e-4),
+    "WARP": FewShot(warp, 3e-3, usual=1e-2),
+    "CP-Tuning": FewShot(cp_tuning(), 1e-4, cloze=False),
+    "CP-Tuning without MLM": FewShot(cp_tuning(mlm_weight=0), 3e-4, cloze=False),
 }
 
 

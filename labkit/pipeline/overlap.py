@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from labkit.tasks.task import Row, text_key
+from labkit.tasks.rows import Row, text_key
 
 RUN = 40  # letters and digits in a row, about eight words
 

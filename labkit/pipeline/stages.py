@@ -22,8 +22,8 @@ from labkit.config import fingerprint, to_dict
 from labkit.errors import DataError, say
 from labkit.evaluation import evaluate
 from labkit.fewshot import methods
-from labkit.fewshot.delta import LoRA, merge
-from labkit.fewshot.soft_tokens import plain
+from labkit.fewshot.delta_tuning import LoRA, merge
+from labkit.fewshot.prompts.soft_tokens import plain
 from labkit.foundations.encoder import reads_left_to_right
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus

@@ -10,7 +10,8 @@ from __future__ import annotations
 from labkit.report.comparison import Comparison
 from labkit.report.coverage import accuracy_of_the_surest, coverage
 from labkit.report.figure import Plot
-from labkit.report.rows import Report, Result
+from labkit.report.result import Result
+from labkit.report.rows import Report
 from labkit.report.shipped import results
 from labkit.report.table import Table
 

@@ -6,12 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from labkit.errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from labkit.report.rows import Result
+from labkit.report.result import Result
 
 
 @dataclass(frozen=True)

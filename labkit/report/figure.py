@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from labkit.files import writing
 from labkit.report.comparison import by_seed, in_percent
 from labkit.report.fonts import drawable, family
+from labkit.report.result import Result
 from labkit.report.table import Bounds, Reference, printed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from labkit.report.rows import Result
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKS = "os^DvPX"
@@ -92,16 +92,18 @@ class _Point:
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
-def draw(rows: Sequence[Result], bounds: Bounds, reference: Reference, title: str) -> Plot:
+def draw(rows: Sequence[Result], bounds: Bounds, reference: Reference, title: str, ranked: bool = False) -> Plot:
     """The figure of `rows`, all of one metric; see `Report.plot`."""
     from matplotlib.figure import Figure
 
     scale = 100 if in_percent(rows) else 1
     what, size_of = _size_of(rows)
     points = _points(rows, reference, scale, size_of)
+    if ranked:
+        points.sort(key=lambda point: -point.mean)
     ends = _ends(rows, bounds, scale)
     axis = f"{rows[0].metric} (%)" if scale == 100 else rows[0].metric
-    wide = sum(point.size is not None for point in points) > 1
+    wide = not ranked and sum(point.size is not None for point in points) > 1
     figure = Figure(figsize=(11 if wide else 7, 1.7 + 0.42 * max(len(points), 4 if wide else 2)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)  # type: ignore[union-attr]
     panels = figure.subplots(1, 2 if wide else 1, squeeze=False, width_ratios=(3, 2) if wide else None)[0]
@@ -174,8 +176,8 @@ def _dots(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axis: 
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(points)), [_shown(point, axis) for point in points])
     right.tick_params(length=0, colors="#444444")
-    spread = "mean ± s.d. over seeds" if any(len(point.values) > 1 for point in points) else "one seed"
-    paper = ", ◊ paper" if any(point.paper is not None for point in points) else ""
+    spread = "mean ± s.d., dots: seeds" if any(len(point.values) > 1 for point in points) else "one seed"
+    paper = ", ◊: paper" if any(point.paper is not None for point in points) else ""
     axes.set_xlabel(f"{axis}: {spread}{paper}")
     axes.margins(x=0.08)
     _tidy(axes, "x")

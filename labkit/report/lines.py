@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit.errors import UsageError
 from labkit.report.comparison import in_percent
 from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, _tidy
+from labkit.report.result import Result
 from labkit.report.table import Bounds
-
-if TYPE_CHECKING:
-    from labkit.report.rows import Result
 
 Series = dict[str, dict[float, list[float]]]  # name -> x -> scores
 

@@ -10,6 +10,7 @@ import functools
 from dataclasses import dataclass, field, replace
 
 from labkit.errors import unknown
+from labkit.report.figure import Plot
 from labkit.report.rows import Report
 from labkit.report.shipped import names, results
 from labkit.report.table import Reference, Table
@@ -42,6 +43,10 @@ class Page:
         shown = Report(rows)
         shown.bounds = {heading(task): ends for task, ends in self.report.bounds.items()}
         return shown.table(self.paper, source=self.source)
+
+    def plot(self) -> Plot:
+        """Its methods from the best to the worst, as dots, with the paper's figures beside them."""
+        return self.report.plot(reference=self.paper, title=self.title, ranked=True)
 
     def markdown(self) -> str:
         """Its section of docs/results.md."""
@@ -120,7 +125,6 @@ PAGES = (
     Page("prompts", "Prompts on a frozen model, and with four examples a class",
          "Templates, verbalizers, calibration, examples in context (lesson 03/01)."),
     Page("pet_reviews", "PET against a head", "One, four and sixteen examples a class (lesson 03/02)."),
-    Page("pet_reviews_one_rate", "The same at one learning rate for all", "3e-4: the cloze forgets what it knew."),
     Page("pet_family", "What was built on PET",
          "Four examples a class. An arrow ends in an ordinary classifier, taught by soft labels (lesson 03/02).",
          {"fine-tune [mean]": 25.0, "ensemble → classifier": 87.5, "iPET → classifier": 89.3},
@@ -137,7 +141,7 @@ PAGES = (
     Page("fewclue_real", "The same on real files",
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
     Page("pretraining", "Pre-training objectives",
-         "On the same text, for the same arithmetic: own loss, and accuracy down-stream (lesson 01/04)."),
+         "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

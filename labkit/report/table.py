@@ -7,12 +7,10 @@ import statistics
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit.report.comparison import in_percent
-
-if TYPE_CHECKING:
-    from labkit.report.rows import Result
+from labkit.report.result import Result
 
 Reference = Mapping[str, "float | str | tuple[float | str, str]"]
 Bounds = Mapping[str, "tuple[str, float | None, float | None]"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from labkit.tasks.fewclue import FEWCLUE
 from labkit.tasks.loading import load_task
 from labkit.tasks.metrics import METRICS, score
+from labkit.tasks.rows import Row
 from labkit.tasks.tables import Column, Table, parse_schema, read_table
-from labkit.tasks.task import Row, Task
+from labkit.tasks.task import Task
 from labkit.tasks.text import read_json_lines, read_lines, read_text
 from labkit.tasks.writing import write_table
 

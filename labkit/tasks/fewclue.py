@@ -14,7 +14,8 @@ from typing import Any
 
 from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.labels import LabelIndex, label_name
-from labkit.tasks.task import Row, Task, finish_splits, join_notes
+from labkit.tasks.rows import Row, finish_splits, join_notes
+from labkit.tasks.task import Task
 from labkit.tasks.text import read_json_lines
 
 SPLITS = ("0", "1", "2", "3", "4", "few_all")

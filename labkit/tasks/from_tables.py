@@ -10,8 +10,9 @@ from pathlib import Path
 from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.answers import Cells
 from labkit.tasks.labels import Labels, label_name
+from labkit.tasks.rows import Row, finish_splits, join_notes, majority
 from labkit.tasks.tables import Column, Table, parse_schema, read_records, read_table
-from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
+from labkit.tasks.task import Task
 from labkit.tasks.text import read_lines
 
 ROLES = ("train", "dev", "test")

@@ -8,7 +8,8 @@ from typing import Any
 from labkit.errors import DataError, LabkitError, UsageError, listed, unknown
 from labkit.tasks.from_tables import KEY_NAME, field_names, guess_language
 from labkit.tasks.labels import LabelIndex, Labels, label_name
-from labkit.tasks.task import Row, Task, finish_splits, join_notes, majority
+from labkit.tasks.rows import Row, finish_splits, join_notes, majority
+from labkit.tasks.task import Task
 
 SPLIT_NAMES = {
     "validation": "dev",

@@ -34,7 +34,8 @@ def load_task(
     patterns: Sequence[str] | None = None,
     words: Mapping[str, Sequence[str]] | None = None,
 ) -> Task:
-    """The task that `name` names; or rows as `Task.from_datasets` takes them, in place of a name.
+    """The task that `name` names; or rows as `labkit.tasks.hub.from_datasets` takes them, in place
+    of a name.
 
     - `world/NAME`: generated, in the setting `world` (a `labkit.world.World`).
     - `table:TRAIN[,DEV[,TEST]]`: .tsv or .csv files. `schema` is EasyNLP's (`text:str:1,label:str:1`, files without a

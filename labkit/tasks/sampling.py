@@ -7,11 +7,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from labkit.config import SOME
 from labkit.errors import DataError, UsageError
-from labkit.tasks.task import Row, Task, join_notes, text_key
+from labkit.tasks.rows import Row, join_notes, text_key
+
+Task = TypeVar("Task")  # a labkit.tasks.Task, whose methods these are
 
 
 def few_shot(task: Task, shots: int, seed: int, dev: bool = True) -> Task:

@@ -8,16 +8,17 @@ Rows are plain dictionaries, `{"text": "a fine film", "label": 1}`: every name i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from labkit.errors import DataError, UsageError, listed, unknown
 from labkit.tasks.metrics import METRICS
+from labkit.tasks.rows import Row, join_notes
+from labkit.tasks.sampling import few_shot, limited
 from labkit.tasks.text import HALF, check_whole
 
-Row = dict[str, Any]
 # What a row's label may be: one index into the labels, a list of different ones, a list of one for each word that
 # blanks part in the first field, {"text": an answer, "start": its place in the first field, −1 for none}, or a text.
 ANSWERS = ("class", "classes", "tags", "span", "text")
@@ -69,25 +70,11 @@ class Task:
         counts them.
         Raises DataError where a label has too few rows.
         """
-        from labkit.tasks.sampling import few_shot
-
         return few_shot(self, shots, seed, dev)
 
     def limited(self, split: str, most: int) -> Task:
         """At most `most` rows of `split`, drawn by a fixed seed, each label in its share; the note says so."""
-        from labkit.tasks.sampling import limited
-
         return limited(self, split, most)
-
-    @classmethod
-    def from_datasets(cls, data: Any, **options: Any) -> Task:
-        """A task from a `datasets.Dataset`, a `DatasetDict`, a mapping of splits, or an iterator of dictionaries.
-
-        Options as in `labkit.tasks.hub.from_datasets`: name, fields, label, labels, language, metric.
-        """
-        from labkit.tasks.hub import from_datasets
-
-        return from_datasets(data, **options)
 
     def describe(self) -> str:
         """What the task is, in a few lines of text."""
@@ -105,39 +92,6 @@ class Task:
     def with_note(self, note: str) -> Task:
         """The same task with a sentence more in its note; an empty one changes nothing."""
         return replace(self, note=join_notes([self.note, note])) if note else self
-
-
-def text_key(row: Row, fields: Iterable[str]) -> tuple[str, ...]:
-    """The texts of a row, by which two rows are the same example."""
-    return tuple(row[name] for name in fields)
-
-
-def join_notes(notes: Iterable[str]) -> str:
-    """Sentences as one note, empty ones left out."""
-    return "; ".join(note for note in notes if note)
-
-
-def finish_splits(splits: Mapping[str, list[Row]], fields: tuple[str, ...]) -> tuple[dict[str, list[Row]], list[str]]:
-    """The splits, "dev" standing in for a missing "test", and what is to be said of them: that, and repeated rows."""
-    done, notes = dict(splits), []
-    if "dev" in done and "test" not in done:
-        done["test"] = list(done["dev"])
-        notes.append("test is a copy of dev: there was no test split")
-    if "train" in done and "test" in done:
-        seen = {text_key(row, fields) for row in done["train"]}
-        repeated = sum(text_key(row, fields) in seen for row in done["test"])
-        if repeated:
-            notes.append(f"{repeated} of {len(done['test'])} test rows also stand in train")
-    return done, notes
-
-
-def majority(rows: Iterable[Row], labels: int) -> float | None:
-    """The accuracy of always answering the commonest label, in [0, 1]; None without labelled rows."""
-    counts = [0] * labels
-    for row in rows:
-        if row.get("label") is not None:
-            counts[row["label"]] += 1
-    return max(counts) / sum(counts) if sum(counts) else None
 
 
 def _check_settings(task: Task) -> None:

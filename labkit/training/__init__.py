@@ -7,10 +7,10 @@ and a clean stop need.
 
 from __future__ import annotations
 
-from labkit.training.batches import Batches
+from labkit.training.batches import Batches, Curriculum
 from labkit.training.engine import AccelerateEngine, Engine
 from labkit.training.history import History
 from labkit.training.loop import fit
 from labkit.training.settings import Training, learning_rate
 
-__all__ = ["AccelerateEngine", "Batches", "Engine", "History", "Training", "fit", "learning_rate"]
+__all__ = ["AccelerateEngine", "Batches", "Curriculum", "Engine", "History", "Training", "fit", "learning_rate"]

@@ -149,6 +149,29 @@ class Batches:
         return self.stream(number * len(self) + start, (number + 1) * len(self))
 
 
+class Curriculum(Batches):
+    """The first `turn` batches of `first`, then those of `then` from their beginning: what is learned late may need
+    another diet than what comes before it (Bengio et al. 2009, ICML). An epoch is one of `then`.
+    """
+
+    def __init__(self, first: Batches, then: Batches, turn: int) -> None:
+        self.first, self.then, self.turn = first, then, turn
+        super().__init__(
+            then.rows, then.collate, then.batch_size, seed=then.seed, workers=then.workers, lengths=then.lengths
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides order and content, as plain values: a resumed run must have the same."""
+        before = {f"first.{name}": value for name, value in self.first.settings().items()}
+        return {"turn": self.turn, **before, **self.then.settings()}
+
+    def make(self, number: int, rank: int = 0, world: int = 1) -> Batch:
+        """Batch `number`, counted from the first of `first`: the share of one rank of `world`."""
+        if number < self.turn:
+            return self.first.make(number, rank, world)
+        return self.then.make(number - self.turn, rank, world)
+
+
 def _next(running: Any, seconds: float) -> Any:
     """The next batch of the loader `running`, waited for as long as its workers live, for at most `seconds`."""
     end = time.monotonic() + seconds

@@ -5,29 +5,44 @@ from __future__ import annotations
 import contextlib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labkit import checkpoints
 from labkit.config import to_dict
 from labkit.errors import CheckpointError, LabkitError, TrainingError
 from labkit.training import randomness
+from labkit.training.history import History
 from labkit.training.identity import CHANGED, identity
+from labkit.training.settings import Training
 
-if TYPE_CHECKING:
-    from labkit.training.loop import _Run
-
-FREE = (
-    "save_every",
-    "keep",
-    "device",
-    "timeout",
-)  # settings that a resumed run may change: they do not touch the result
+FREE = ("save_every", "keep", "device", "timeout")  # a resumed run may change these: they do not touch the result
 
 
-def save(run: _Run) -> None:
+class Run(Protocol):
+    """What of a run (`labkit.training.loop`) is saved and taken up again."""
+
+    model: nn.Module
+    engine: Any
+    objective: Any
+    carrier: nn.Module | None
+    data: Any
+    settings: Training
+    history: History
+    identity: dict[str, Any]
+    folder: Path
+    device: torch.device
+    rank: int
+    world: int
+    pieces: int
+    saved: int
+    earlier: float
+    random: dict[str, Any]
+
+
+def save(run: Run) -> None:
     """Write a checkpoint of the run's last boundary: rank 0 writes, all ranks hear whether it worked.
 
     Raises TrainingError, writing nothing, where a weight is not finite; LabkitError where the system refuses.
@@ -47,7 +62,7 @@ def save(run: _Run) -> None:
         raise TrainingError(f"step {run.history.steps}: rank 0 could not write its checkpoint; its message says why")
 
 
-def _snapshot(run: _Run, random_states: dict[str, Tensor]) -> checkpoints.Snapshot:
+def _snapshot(run: Run, random_states: dict[str, Tensor]) -> checkpoints.Snapshot:
     history = run.history
     for name, parameter in run.model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
@@ -73,13 +88,13 @@ def _snapshot(run: _Run, random_states: dict[str, Tensor]) -> checkpoints.Snapsh
     return checkpoints.Snapshot(history.steps, model, tensors, {**random_states, **losses, **own}, facts, text)
 
 
-def settings_of(run: _Run) -> dict[str, Any]:
+def settings_of(run: Run) -> dict[str, Any]:
     """What a resumed run must have in common with the first: settings, what decides the data's order, its identity."""
     plain = {name: value for name, value in to_dict(run.settings).items() if name not in FREE}
     return {**plain, **{f"batches.{name}": value for name, value in run.data.settings().items()}, **run.identity}
 
 
-def prepare(run: _Run, resume: bool) -> None:
+def prepare(run: Run, resume: bool) -> None:
     """Go on from the newest whole checkpoint in the run's folder, or make sure that there is none to overwrite."""
     before = randomness.capture(run.device)
     run.identity |= identity(run.model, run.objective, run.data)
@@ -95,7 +110,7 @@ def prepare(run: _Run, resume: bool) -> None:
         _restore(run, *found)
 
 
-def _restore(run: _Run, path: Path, snapshot: checkpoints.Snapshot) -> None:
+def _restore(run: Run, path: Path, snapshot: checkpoints.Snapshot) -> None:
     """Raises CheckpointError naming the setting or tensor in which checkpoint and run differ."""
     facts, state = snapshot.facts, snapshot.state
     try:
@@ -122,7 +137,7 @@ def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
             raise CheckpointError(f"{path}: {difference}; use the same, or another folder")
 
 
-def _load_own(run: _Run, path: Path, state: dict[str, Tensor]) -> None:
+def _load_own(run: Run, path: Path, state: dict[str, Tensor]) -> None:
     """The objective's own trainable parameters."""
     own = _own(run)
     saved = {name.removeprefix("objective:"): value for name, value in state.items() if name.startswith("objective:")}
@@ -133,7 +148,7 @@ def _load_own(run: _Run, path: Path, state: dict[str, Tensor]) -> None:
             own[name].copy_(value)
 
 
-def _own(run: _Run) -> dict[str, Tensor]:
+def _own(run: Run) -> dict[str, Tensor]:
     if run.carrier is None:
         return {}
     shared = {id(parameter) for parameter in run.model.parameters()}
@@ -141,7 +156,7 @@ def _own(run: _Run) -> dict[str, Tensor]:
     return {name: value for name, value in named if value.requires_grad and id(value) not in shared}
 
 
-def _load_engine(run: _Run, path: Path, snapshot: checkpoints.Snapshot) -> None:
+def _load_engine(run: Run, path: Path, snapshot: checkpoints.Snapshot) -> None:
     if not hasattr(run.engine, "load_state_dict"):
         raise CheckpointError(f"{path}: this engine cannot take up its optimizer: it has no load_state_dict")
     now, then = getattr(run.engine, "precision", None), snapshot.facts["precision"]
@@ -150,7 +165,7 @@ def _load_engine(run: _Run, path: Path, snapshot: checkpoints.Snapshot) -> None:
     run.engine.load_state_dict(snapshot.optimizer, snapshot.facts["engine"])
 
 
-def _gather(run: _Run) -> dict[str, Tensor]:
+def _gather(run: Run) -> dict[str, Tensor]:
     """Every rank's random generators: "random0:cpu" and so on."""
     mine = randomness.to_tensors(run.random)
     gather = getattr(run.engine, "gather", lambda tensor: [tensor])
@@ -158,7 +173,7 @@ def _gather(run: _Run) -> dict[str, Tensor]:
     return {f"random{rank}:{name}": tensor for name, ranks in every.items() for rank, tensor in enumerate(ranks)}
 
 
-def _load_random(run: _Run, path: Path, world: int, state: dict[str, Tensor]) -> None:
+def _load_random(run: Run, path: Path, world: int, state: dict[str, Tensor]) -> None:
     """Another number of ranks cannot draw the same dropout; it starts anew from (seed, step, rank), and says so."""
     prefix = f"random{run.rank}:"
     mine = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -171,6 +186,6 @@ def _load_random(run: _Run, path: Path, world: int, state: dict[str, Tensor]) ->
     randomness.seed_all(run.settings.seed + 7919 * run.rank + 1_000_003 * step, run.device)
 
 
-def _say(run: _Run, message: str) -> None:
+def _say(run: Run, message: str) -> None:
     if run.rank == 0:
         warnings.warn(message, RuntimeWarning, stacklevel=2)

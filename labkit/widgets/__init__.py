@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 # public name -> the module it lives in
 _EXPORTS = {
     "Shown": "shown",
-    "ablation_table": "ablation_table",
     "access_pattern": "access_pattern",
     "accuracy_front": "accuracy_front",
     "collectives": "collectives",
@@ -37,7 +36,6 @@ _EXPORTS = {
 
 __all__ = [
     "Shown",
-    "ablation_table",
     "access_pattern",
     "accuracy_front",
     "collectives",
@@ -60,7 +58,6 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
-    from labkit.widgets.ablation_table import ablation_table
     from labkit.widgets.access_pattern import access_pattern
     from labkit.widgets.accuracy_front import accuracy_front
     from labkit.widgets.collectives import collectives

@@ -137,7 +137,8 @@ def _banks_in_words(pattern: Pattern) -> str:
 
 def _alt(pattern: Pattern) -> str:
     access = pattern.access
-    padded = f", rows of the shared copy padded by {pattern.padding} words" if pattern.padding else ""
+    words = f"{pattern.padding} word{'s' * (pattern.padding > 1)}"
+    padded = f", rows of the shared copy padded by {words}" if pattern.padding else ""
     head = f"32 lanes load {access.each} bytes each, {access.stride} loads apart, from byte {access.offset}{padded}."
     return f"{head} {_memory_in_words(pattern)}. {_banks_in_words(pattern)}."
 
@@ -154,7 +155,7 @@ class AccessPattern(Explorer):
         self.offset = slider(offset, MOST_OFFSET, "offset")
         self.padding = slider(padding, MOST_PADDING, "padding")
         narrow = Layout(width="190px")
-        self.each = Dropdown(options=SIZES[1:], value=each, description="bytes a load", layout=narrow)
+        self.each = Dropdown(options=SIZES[1:], value=each, description="bytes per load", layout=narrow)
         controls = [self.stride, self.each, self.offset, self.padding]
         super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
 

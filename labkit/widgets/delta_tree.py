@@ -13,7 +13,7 @@ from ipywidgets import Checkbox, Dropdown, HBox, IntSlider, Layout
 from torch import nn
 
 from labkit.errors import UsageError
-from labkit.fewshot.delta import Delta, detach
+from labkit.fewshot.delta_tuning import Delta, detach
 from labkit.widgets.boxes import count, escape, frame, heading, percent, size
 from labkit.widgets.model_tree import Node, _branch, _within
 from labkit.widgets.model_tree import compute as tree_of

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from labkit.fewshot.cp_tuning import CPTuning
-    from labkit.tasks.task import Row
+    from labkit.tasks.rows import Row
 
 PAIRS = {"labelled": "labelled with labelled", "test": "test with labelled"}
 MOST_CLASSES, MOST_TEST = 7, 400

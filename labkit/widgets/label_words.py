@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 QUALITIES = ("natural", "rare", "arbitrary")  # the order in which they are drawn; others follow
 DASHES = ("-", "--", "-.", ":")
+HATCHES = ("///", "\\\\\\", "...")  # of the bands, which may lie over one another
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _figure(swaps: Swaps, chosen: int) -> Any:
 
     figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(chosen - 0.45, chosen + 0.45, color="#E69F00", alpha=0.25, lw=0, zorder=0)
+    axes.axvspan(chosen - 0.45, chosen + 0.45, color="#E69F00", alpha=0.25, lw=0, zorder=0, label="the choice below")
     for number, method in enumerate(swaps.scores):
         _moving(axes, swaps, method, number)
     for number, (method, values) in enumerate(swaps.steady.items(), start=len(swaps.scores)):
@@ -164,10 +165,13 @@ def _moving(axes: Axes, swaps: Swaps, method: str, number: int) -> None:
 
 def _steady(axes: Axes, method: str, values: Sequence[float], number: int, places: int) -> None:
     """The mean as a line from end to end, in a band of one standard deviation over the runs."""
-    mean, colour = statistics.fmean(values), COLOURS[number % len(COLOURS)]
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    axes.fill_between((-0.5, places - 0.5), mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-    axes.axhline(mean, color=colour, lw=2.4, label=f"{drawable(method, f'method {number + 1}')} (no words)")
+    mean, name = statistics.fmean(values), drawable(method, f"method {number + 1}")
+    colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
+    axes.axhline(mean, color=colour, lw=2.4, ls=DASHES[number % 4], label=f"{name} (no words)")
+    if len(values) > 1:
+        low, high = mean - statistics.stdev(values), mean + statistics.stdev(values)
+        look: dict[str, Any] = {"facecolor": "none", "edgecolor": colour, "alpha": 0.45, "lw": 0, "hatch": hatch}
+        axes.fill_between((-0.5, places - 0.5), low, high, label=f"{name} ± s.d.", **look)
 
 
 def _frame(axes: Axes, swaps: Swaps) -> None:
@@ -184,7 +188,7 @@ def _frame(axes: Axes, swaps: Swaps) -> None:
     axes.grid(axis="y", color="#dddddd", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    box = axes.figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    box = axes.figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     for text in box.get_texts():
         text.set(parse_math=False, fontfamily=family(text.get_text()))
 

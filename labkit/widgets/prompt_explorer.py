@@ -18,10 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from labkit.config import positive
 from labkit.errors import UsageError
 from labkit.evaluation import numbers_only
-from labkit.fewshot.encoding import shorten, slots_of
 from labkit.fewshot.pet import PET
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import AGGREGATES, Verbalizer
+from labkit.fewshot.prompts.encoding import encode, shorten, slots_of
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import AGGREGATES, Verbalizer
 from labkit.foundations.encoder import usable_length
 from labkit.widgets import boxes
 from labkit.widgets.shown import Explorer, Picture, Shown, bounded
@@ -85,7 +85,7 @@ def compute(
     """
     parsed = Template.parse(template, tuple(row))
     method = PET(parsed, Verbalizer(words, tokenizer, aggregate, parsed.masks), tokenizer, max_length)
-    batch = parsed.encode([row], tokenizer, max_length)
+    batch = encode(parsed, [row], tokenizer, max_length)
     device = next(model.parameters()).device
     was_training = model.training
     try:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.soft_tokens import SoftEmbedding
+from labkit.fewshot.prompts.soft_tokens import SoftEmbedding
 from labkit.foundations.encoder import backbone, unwrapped
 from labkit.widgets import boxes
 from labkit.widgets.shown import Explorer, Picture, Shown

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipywidgets import Dropdown, HBox, IntSlider, Layout, SelectionSlider
 
 from labkit.errors import UsageError, unknown
-from labkit.fewshot.multitask import shares
+from labkit.fewshot.instruction.multitask import shares
 from labkit.widgets import boxes
 from labkit.widgets.shown import Explorer, Picture, Shown
 

@@ -1,7 +1,7 @@
 """A template to play with, without a model: how it is read, which tokens a row becomes, what is cut as room shrinks.
 
 The parser's and the encoder's own work is shown, none is repeated here: parts are `Template.parse`'s, tokens and cuts
-those of `labkit.fewshot.encoding`. A template that is refused is shown with the place where it went wrong.
+those of `labkit.fewshot.prompts.encoding`. A template that is refused is shown with the place where it went wrong.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ipywidgets import IntSlider, Layout, Text
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot import template as language
-from labkit.fewshot.encoding import shorten, slots_of
-from labkit.fewshot.template import Template
+from labkit.fewshot.prompts import template as language
+from labkit.fewshot.prompts.encoding import shorten, slots_of
+from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import usable_length
 from labkit.widgets import boxes
 from labkit.widgets.shown import Explorer, Picture, Shown, bounded

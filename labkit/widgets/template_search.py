@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.auto_prompt.candidates import (
+from labkit.fewshot.auto_prompts.candidates import (
     Judge,
     balanced,
     eval_mode,
@@ -23,10 +23,10 @@ from labkit.fewshot.auto_prompt.candidates import (
     whole_words,
     word_of,
 )
-from labkit.fewshot.auto_prompt.infilling import Layout as Places
-from labkit.fewshot.auto_prompt.infilling import masked_beam, with_words
-from labkit.fewshot.auto_prompt.templates import layouts_of
-from labkit.fewshot.template import Template
+from labkit.fewshot.auto_prompts.infilling import Layout as Places
+from labkit.fewshot.auto_prompts.infilling import masked_beam, with_words
+from labkit.fewshot.auto_prompts.templates import layouts_of
+from labkit.fewshot.prompts.template import Template
 from labkit.tasks import Task
 from labkit.widgets import boxes
 from labkit.widgets.shown import Explorer, Picture, Shown
@@ -69,7 +69,7 @@ def compute(
     beam: int = 6,
     rows: int = 32,
 ) -> Growth:
-    """The beam search of `labkit.fewshot.auto_prompt` on a few-shot task with a pattern, one step a blank.
+    """The beam search of `labkit.fewshot.auto_prompts` on a few-shot task with a pattern, one step a blank.
 
     UsageError for beams and blanks beyond what can be shown, and for whatever the search refuses.
     """

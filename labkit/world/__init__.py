@@ -12,7 +12,7 @@ from typing import Any
 
 from labkit.errors import unknown
 from labkit.world import cases, clinical, dialogue, extraction, fewclue, news, pairs, reading, reviews
-from labkit.world.corpus import GENRES, corpus
+from labkit.world.corpus import GENRES, corpus, drill, judging_words
 from labkit.world.settings import LANGUAGES, VERSION, World
 
 # The eight English tasks shaped like SST-2, MR, CR, SUBJ, MRPC, QQP, QNLI and RTE are among the reviews and the
@@ -45,4 +45,4 @@ def task(name: str, world: World | None = None) -> dict[str, Any]:
     return TASKS[name](world or World())
 
 
-__all__ = ["GENRES", "LANGUAGES", "TASKS", "VERSION", "World", "corpus", "task"]
+__all__ = ["GENRES", "LANGUAGES", "TASKS", "VERSION", "World", "corpus", "drill", "judging_words", "task"]

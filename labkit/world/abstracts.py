@@ -1,8 +1,10 @@
 """Chinese abstracts in 34 disciplines, descriptions of 36 kinds of app, and the tasks csldcp, iflytek and csl.
 
-The first two ask for the topic of a text (many classes, few rows each). The third gives an abstract and a list of
-keywords and asks whether all of them are its keywords; a false list holds words that the abstract does not have, or
-words so general ("结果", "方法") that they are no keywords, and a true list may hold one absent from its abstract.
+An abstract is about one study: an object, a factor, a method and a finding about the same two. The first two tasks ask
+for the topic of a text (many classes, few rows each). The third gives an abstract and a list of keywords and asks
+whether all of them are its keywords; a false list holds words that the abstract does not have, or words so general
+("结果", "方法") that they are no keywords, and a true list may hold one absent from its abstract. Pre-training text
+says of lists, and of single words, whether they are keywords or stand in the abstract.
 """
 
 from __future__ import annotations
@@ -14,32 +16,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import unknown
-from labkit.world.settings import World, lexicon, randomness
-from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, topic_leak, topic_name, words_of
+from labkit.world.settings import LONGEST, World, lexicon, randomness, zipf_choice
+from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, pieces, topic_leak, topic_name, words_of
 
 LANGUAGES = ("zh",)
-STATED = 0.6  # share of pre-training documents that name their topic
-OTHER, GENERAL = 0.3, 0.3  # false keywords: of another discipline, too general; the rest fit the discipline
+ABSTRACTS = 0.65  # share of abstracts among pre-training documents; the rest are of apps
+STATED, LISTED = 0.9, 0.75  # share of those with remarks, and among these of abstracts with remarks on keywords
+OTHER, GENERAL = 0.45, 0.3  # false keywords: of another discipline, too general; the rest fit the discipline
 TWO_FALSE = 0.5  # share of false lists with two false keywords rather than one
 
 
 @dataclass(frozen=True)
 class Form:
-    """One family of texts: where its words and patterns stand in the lexicon, and a task's number of middle parts."""
+    """One family of texts: where its words and patterns stand in the lexicon, and a task's number of middle parts.
+
+    `slots` pairs each slot of its patterns with the kind of word it takes; a slot keeps its word throughout a text.
+    """
 
     section: str
-    kinds: tuple[str, ...]
+    slots: tuple[tuple[str, str], ...]
     prefix: str
     middles: int
     patterns: tuple[str, ...]
 
 
 ABSTRACT = Form(
-    "disciplines", ("term", "method"), "", 1,
+    "disciplines", (("a", "term"), ("b", "term"), ("c", "term"), ("d", "term"), ("m", "method")), "", 1,
     ("这篇{mask*2}论文说的是：{text}", "{text}这是一篇{mask*2}论文。", "{text}也就是说，研究属于{mask*2}。"),
 )  # fmt: skip
 APP = Form(
-    "kinds", ("feature", "action"), "app_", 2,
+    "kinds", (("f", "feature"), ("g", "feature"), ("h", "feature"), ("x", "action"), ("y", "action")), "app_", 2,
     ("这是一款{mask*2}应用：{text}", "{text}这是一款{mask*2}软件。", "{text}也就是说，它是{mask*2}应用。"),
 )  # fmt: skip
 
@@ -47,7 +53,8 @@ APP = Form(
 @functools.cache
 def topics(world: World, form: Form) -> Topics:
     """The disciplines, or the kinds of app, with the probability of each of their words."""
-    return Topics.build(lexicon("abstracts", "zh")[form.section], form.kinds, world.tail, topic_leak(world))
+    kinds = tuple(dict.fromkeys(kind for _, kind in form.slots))
+    return Topics.build(lexicon("abstracts", "zh")[form.section], kinds, world.tail, topic_leak(world))
 
 
 @functools.cache
@@ -56,55 +63,91 @@ def names(form: Form) -> tuple[tuple[str, ...], ...]:
     return tuple(words_of(entry["names"]) for entry in lexicon("abstracts", "zh")[form.section].values())
 
 
-@functools.cache
-def _brands() -> dict[str, tuple[str, ...]]:
-    return {"brand": words_of(lexicon("abstracts", "zh")["brand"])}
-
-
 def text(world: World, form: Form, topic: int, middles: int, rng: random.Random, chosen: Chosen) -> str:
     """An opening, `middles` middle parts and a closing about one topic; its telling words are appended to `chosen`."""
-    words = lexicon("abstracts", "zh")
-    parts = ["openings"] + ["middles"] * middles + ["closings"]
-    patterns = [rng.choice(words[form.prefix + part]) for part in parts]
-    model = topics(world, form)
-    return "".join(model.fill(pattern, topic, rng, chosen, _brands()) for pattern in patterns)
+    words, model, kinds = lexicon("abstracts", "zh"), topics(world, form), dict(form.slots)
+    opening, middle, closing = (rng.choice(words[form.prefix + part]) for part in ("openings", "middles", "closings"))
+    details = rng.sample(words[form.prefix + "details"], middles - 1)
+    literals, slots = pieces("".join([opening, middle, *details, closing]))
+    filled = {"brand": rng.choice(words_of(words["brand"]))}
+    for slot in slots:
+        if slot not in filled:
+            filled[slot] = model.draw(topic, kinds[slot], rng, chosen)
+    return literals[0] + "".join(filled[slot] + part for slot, part in zip(slots, literals[1:], strict=True))
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training abstracts and app descriptions, often with their topic or a remark on keywords, without end.
+    """Pre-training abstracts and app descriptions, most with their topic or remarks on keywords, without end.
 
     Raises UsageError for any language but Chinese.
     """
     if language not in LANGUAGES:
         raise unknown("language of abstracts", language, LANGUAGES)
-    words = lexicon("abstracts", "zh")
     while True:
-        form = rng.choice((ABSTRACT, APP))
+        form = ABSTRACT if rng.random() < ABSTRACTS else APP
         topic, chosen = rng.randrange(len(names(form))), []
         body = text(world, form, topic, rng.randint(1, 2), rng, chosen)
         if rng.random() < STATED:
-            if form is ABSTRACT and len(chosen) >= 3 and rng.random() < 0.5:
-                body = _with_keywords(world, body, topic, chosen, rng)
+            if form is ABSTRACT and len(chosen) >= 3 and rng.random() < LISTED:
+                body = _with_keywords(body, topic, chosen, rng)
             else:
-                title = topic_name(rng, names(form)[topic], world.tail)
-                before = rng.random() < 0.5
-                statement = rng.choice(words[form.prefix + ("before" if before else "after")]).replace("{topic}", title)
-                body = statement + body if before else body + statement
+                body = _with_topic(world, form, body, topic, rng)
         yield body
 
 
-def _with_keywords(world: World, body: str, topic: int, chosen: Chosen, rng: random.Random) -> str:
-    """The abstract with a true remark on what are, or are not, its keywords."""
-    words, true = lexicon("abstracts", "zh"), rng.random() < 0.5
-    listed = _sample(chosen, rng) if true else [_false_keyword(topic, chosen, rng)[0] for _ in range(rng.randint(2, 3))]
-    before = rng.random() < 0.5
+def _with_topic(world: World, form: Form, body: str, topic: int, rng: random.Random) -> str:
+    """The text with its topic stated before or after it."""
+    title, before = topic_name(rng, names(form)[topic], world.tail), rng.random() < 0.5
+    other = rng.choice([group[0] for group in names(form) if title not in group])
+    pattern = rng.choice(lexicon("abstracts", "zh")[form.prefix + ("before" if before else "after")])
+    statement = pattern.format(topic=title, other=other)
+    return statement + body if before else body + statement
+
+
+def _with_keywords(body: str, topic: int, chosen: Chosen, rng: random.Random) -> str:
+    """The abstract with true remarks on a list of words: on all of them at once, on each, or both."""
+    listed = _sample(chosen, rng, 2)
+    if rng.random() < 0.5:
+        false = [_false_keyword(body, topic, rng)[0] for _ in range(rng.randint(1, len(listed)))]
+        listed = list(dict.fromkeys(false + listed[len(false) :]))
+        rng.shuffle(listed)
+    before, draw = rng.random() < 0.5, rng.random()
+    together = _together(listed, all(_is_keyword(word, body) for word in listed), before, rng) if draw > 0.35 else ""
+    each = _each(body, listed, rng, absent=not together) if draw < 0.7 else ""
+    if len(body + together + each) > LONGEST["zh"]:
+        return body
+    return together + body + each if before else body + together + each
+
+
+def _together(listed: Sequence[str], good: bool, before: bool, rng: random.Random) -> str:
+    """A remark that all these words are keywords of the abstract above or below, or that they are not."""
+    words = lexicon("abstracts", "zh")
+    word = zipf_choice(rng, list(words_of(words["true" if good else "false"])), 2.0)
     pattern = rng.choice(words["keywords_before" if before else "keywords_after"])
-    remark = pattern.replace("{words}", "，".join(listed)).replace("{word}", "都" if true else "不")
-    return remark + body if before else body + remark
+    return pattern.format(words="，".join(listed), word=word)
 
 
-def _sample(chosen: Chosen, rng: random.Random) -> list[str]:
-    return rng.sample([word for _, word in chosen], rng.randint(3, min(4, len(chosen))))
+def _each(body: str, listed: Sequence[str], rng: random.Random, absent: bool) -> str:
+    """What holds for each word of a list: that it is a keyword of the abstract or none.
+
+    With `absent` and no general word among them it may say instead that it stands in the text or does not.
+    """
+    absent = absent and not set(listed) & set(_general()) and rng.random() < 0.6
+    true, false = rng.choice(lexicon("abstracts", "zh")["present" if absent else "each"])
+    return "，".join((true if _is_keyword(word, body) else false).format(word=word) for word in listed) + "。"
+
+
+def _is_keyword(word: str, body: str) -> bool:
+    return word in body and word not in _general()
+
+
+def _sample(chosen: Chosen, rng: random.Random, least: int = 3) -> list[str]:
+    return rng.sample([word for _, word in chosen], rng.randint(least, min(4, len(chosen))))
+
+
+@functools.cache
+def _general() -> tuple[str, ...]:
+    return words_of(lexicon("abstracts", "zh")["general"])
 
 
 @functools.cache
@@ -115,22 +158,22 @@ def _terms(topic: int | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _absent(topic: int, chosen: Chosen, rng: random.Random, own: bool = True) -> str:
+def _absent(body: str, topic: int, rng: random.Random, own: bool = True) -> str:
     """A term that the abstract does not have: of its own discipline, or of none of its own."""
-    used, mine = {word for _, word in chosen}, _terms(topic)
+    mine = _terms(topic)
     while True:
         word = rng.choice(mine if own else _terms(None))
-        if word not in used and (own or word not in mine):
+        if word not in body and (own or word not in mine):
             return word
 
 
-def _false_keyword(topic: int, chosen: Chosen, rng: random.Random) -> tuple[str, str]:
+def _false_keyword(body: str, topic: int, rng: random.Random) -> tuple[str, str]:
     """A word that is no keyword of the abstract, and why: "own", "other" (of another discipline) or "general"."""
     draw = rng.random()
     if draw < GENERAL:
-        return rng.choice(words_of(lexicon("abstracts", "zh")["general"])), "general"
+        return rng.choice(_general()), "general"
     own = draw >= GENERAL + OTHER
-    return _absent(topic, chosen, rng, own), "own" if own else "other"
+    return _absent(body, topic, rng, own), "own" if own else "other"
 
 
 def topic_rows(world: World, form: Form, count: int, rng: random.Random) -> list[dict[str, Any]]:
@@ -139,7 +182,7 @@ def topic_rows(world: World, form: Form, count: int, rng: random.Random) -> list
 
     def make(label: int) -> dict[str, Any]:
         chosen: Chosen = []
-        while len(chosen) < 2:
+        while len(chosen) < 3:
             chosen = []
             body = text(world, form, label, form.middles, rng, chosen)
         return {"text": body, "label": label, "posterior": max(model.posterior(chosen))}
@@ -155,11 +198,11 @@ def keyword_rows(world: World, count: int, rng: random.Random) -> list[dict[str,
         chosen: Chosen = []
         while len(chosen) < 4:
             chosen = []
-            body = text(world, ABSTRACT, topic, 2, rng, chosen)
+            body = text(world, ABSTRACT, topic, rng.randint(1, 2), rng, chosen)
         true, false, why = _sample(chosen, rng), [], []
         count = 1 + (rng.random() < TWO_FALSE) if label == 0 else int(rng.random() < world.label_noise)
         while len(false) < count:
-            word, reason = (_absent(topic, chosen, rng), "own") if label else _false_keyword(topic, chosen, rng)
+            word, reason = (_absent(body, topic, rng), "own") if label else _false_keyword(body, topic, rng)
             if word not in false:
                 false, why = [*false, word], [*why, reason]
         listed = false + true[count:]
@@ -194,12 +237,15 @@ def topic_task(world: World, form: Form, key: str) -> dict[str, Any]:
 def keyword_task(world: World) -> dict[str, Any]:
     """Whether all words of a list are keywords of the abstract."""
     sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
-    rows = keyword_rows(world, sum(sizes.values()), randomness(world, "task", "csl"))
+    rows, words = keyword_rows(world, sum(sizes.values()), randomness(world, "task", "csl")), lexicon("abstracts", "zh")
     note = f"a true list holds a word absent from its abstract with probability {world.label_noise:g}; exact posterior"
     return finish_task(
         rows, ("0", "1"), sizes, note=note, fields=("text_a", "text_b"), language="zh",
-        patterns=("{text_b}，这些词{mask}是下文的关键词：{text_a}", "{text_a}其中，{text_b}{mask}是关键词。"),
-        words={"0": ("不", "非"), "1": ("都", "全")},
+        patterns=(
+            "{text_b}，这些词{mask}是下文的关键词：{text_a}", "{text_a}其中，{text_b}{mask}算关键词。",
+            "下文的关键词{mask}包括{text_b}：{text_a}",
+        ),
+        words={"0": words_of(words["false"]), "1": words_of(words["true"])},
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from labkit.world.examples import SPLITS, UNLABELLED, Row, collect, cut
 from labkit.world.facts import Teller
 from labkit.world.graph import Entity
-from labkit.world.settings import World, best_reader, join, lexicon, randomness
+from labkit.world.settings import World, best_reader, fits, join, lexicon, randomness
 
 LOCAL, NEWCOMER = 0, 1
 HARSH = 0.1  # chance of a harsher term that everybody runs
@@ -81,9 +81,9 @@ class Clerk(Teller):
         name = rng.choice(self.graph.of_type("person")).name[self.language]
         told = [self.fill("act", act=rng.choice(words["acts"][crime])) for crime in case.acts]
         told += [self.fill("circumstance", what=rng.choice(words["circumstances"][one])) for one in case.circumstances]
-        told += [one.format(month=rng.choice(words["months"])) for one in rng.sample(words["neutral"], neutral)]
+        for one in rng.sample(words["neutral"], neutral):
+            told.insert(rng.randint(0, len(told)), one.format(month=rng.choice(words["months"])))
         told += [self.fill("confession")] if case.confessed else []
-        rng.shuffle(told)
         return join([self.fill("open", name=name, group=words["groups"][case.group]), *told], self.language)
 
     def statute(self, charge: Entity) -> str | None:
@@ -111,7 +111,9 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         closing = [clerk.fill("statute", statute=statute)] if statute and rng.random() < 0.5 else []
         closing += [clerk.fill("charge", charge=case.charge.name[language])] if rng.random() < 0.8 else []
         closing += [clerk.fill("term", term=clerk.words["terms"][case.term])] if rng.random() < 0.5 else []
-        yield join([clerk.description(case, rng.randint(0, 1)), *closing], language)
+        text = join([clerk.description(case, rng.randint(0, 1)), *closing], language)
+        if fits(text, language):
+            yield text
 
 
 def charge_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:

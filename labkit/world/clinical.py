@@ -17,7 +17,7 @@ from labkit.errors import UsageError
 from labkit.world.examples import SPLITS, UNLABELLED, Row, collect, cut, pop_ceiling
 from labkit.world.facts import Teller
 from labkit.world.graph import Entity
-from labkit.world.settings import World, join, lexicon, randomness
+from labkit.world.settings import World, fits, join, lexicon, randomness
 
 COMPLAINTS = (2, 4)
 SHORT = (2, 3)  # in pre-training text
@@ -71,18 +71,15 @@ class Doctor(Teller):
         day, number = rng.choice(words["days"]), rng.choice(words["numbers"])
         return rng.choice(words[kind]).format(day=day, n=number, **values)
 
-    def opening(self) -> str:
-        """Who came, and when."""
-        name = self.rng.choice(self.graph.of_type("person")).name[self.language]
-        return self.fill("patient", name=name, age=self.rng.choice(self.words["ages"]))
-
-    def note(self, complaints: Sequence[int], neutral: int) -> str:
-        """Patient, complaints and other remarks; a symptom drawn twice is mentioned twice."""
-        day = self.rng.choice(self.words["days"])
-        remarks = [self.fill("complaint", s=self.name(symptom)) for symptom in complaints]
-        remarks += [remark.format(day=day) for remark in self.rng.sample(self.words["neutral"], neutral)]
-        self.rng.shuffle(remarks)
-        return join([self.opening(), *remarks], self.language)
+    def note(self, complaints: Sequence[int], neutral: int) -> tuple[str, str]:
+        """Patient, complaints and other remarks, and the patient's pronoun; a symptom drawn twice is told twice."""
+        person = self.rng.choice(self.graph.of_type("person"))
+        she, age = self.stand_in(person), self.rng.choice(self.words["ages"])
+        opening = self.fill("patient", name=person.name[self.language], age=age)
+        told = [self.fill("complaint", s=self.name(symptom), she=she) for symptom in complaints]
+        for remark in self.rng.sample(self.words["neutral"], neutral):
+            told.insert(self.rng.randint(0, len(told)), remark.format(day=self.rng.choice(self.words["days"]), she=she))
+        return join([opening, *told], self.language), she
 
     @cached_property
     def suspects(self) -> dict[int, list[tuple[Entity, float]]]:
@@ -112,20 +109,25 @@ class Doctor(Teller):
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Notes without end: patient, two or three complaints, then some of ward, diagnosis and medicine."""
+    """Notes without end: patient, two or three complaints, then some of ward, diagnosis, medicine and leave."""
     doctor = Doctor(world, language, rng)
     while True:
         disease = doctor.graph.sample_entity(rng, "disease")
         if disease.id not in doctor.symptoms:
             continue
-        text = doctor.note([doctor.complaint(disease.id, 0) for _ in range(rng.randint(*SHORT))], rng.randint(0, 1))
+        drawn = [doctor.complaint(disease.id, 0) for _ in range(rng.randint(*SHORT))]
+        text, she = doctor.note(list(dict.fromkeys(drawn)), rng.randint(0, 1))
         medicines = doctor.related(disease.id, "treated_by")
-        closing = [doctor.fill("ward", ward=doctor.wards[disease.family])] if rng.random() < 0.7 else []
-        closing += [doctor.fill("diagnosis", d=disease.name[language])] if rng.random() < 0.5 else []
-        closing += (
-            [doctor.fill("medicine", m=doctor.name(rng.choice(medicines)))] if medicines and rng.random() < 0.4 else []
-        )
-        yield join([text, *closing], language)
+        told = [text, doctor.fill("ward", ward=doctor.wards[disease.family], she=she)] if rng.random() < 0.7 else [text]
+        if rng.random() < 0.6:
+            told.append(doctor.fill("diagnosis", d=disease.name[language]))
+        if medicines and rng.random() < 0.5:
+            told.append(doctor.fill("medicine", m=doctor.name(rng.choice(medicines)), she=she))
+        if rng.random() < 0.4:
+            told.append(doctor.fill("leave", she=she))
+        whole = join(told, language)
+        if fits(whole, language):
+            yield whole
 
 
 def triage_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
@@ -142,7 +144,7 @@ def triage_rows(world: World, language: str, count: int, rng: random.Random) -> 
         label = number % len(doctor.wards)
         disease = doctor.disease(label)
         drawn = [doctor.complaint(disease.id, world.label_noise) for _ in range(rng.randint(*COMPLAINTS))]
-        row = {"text": doctor.note(drawn, rng.randint(*NEUTRAL)), "label": label, "disease": disease.name[language]}
+        row = {"text": doctor.note(drawn, rng.randint(*NEUTRAL))[0], "label": label, "disease": disease.name[language]}
         return {**row, "symptoms": tuple(drawn), "posterior": max(doctor.posterior(drawn, world.label_noise))}
 
     return collect(count, one, ("text",))

@@ -134,17 +134,26 @@ def couplets(world: World, language: str, rng: random.Random, length: int | None
 
 def _chinese(size: str, rng: random.Random) -> tuple[str, str]:
     words = lexicon("couplets", "zh")
-    pattern, table = rng.choice(words["tones"][size]), words["characters"]
+    pattern = rng.choice(words["tones"][size])
     lines: tuple[list[str], list[str]] = ([], [])
     used = ""
-    for kind, mark in zip(rng.choice(words["forms"][size]).split(), pattern, strict=True):
+    for slot, mark in zip(rng.choice(words["forms"][size]).split(), pattern, strict=True):
         tone = LETTER.get(mark)
         for line, wanted in zip(lines, (tone, OPPOSITE.get(tone or "")), strict=True):
-            pool = table[kind][wanted] if wanted else table[kind]["level"] + table[kind]["oblique"]
-            char = _unused(pool, used, rng)
+            char = _unused(_chinese_pool(slot, wanted), used, rng)
             line.append(char)
             used += char
     return "".join(lines[0]), "".join(lines[1])
+
+
+@functools.cache
+def _chinese_pool(slot: str, tone: str | None) -> str:
+    """The characters for a slot: a class, of one tone or of both, and with "@NOUN" those that suit such a noun."""
+    kind, _, noun = slot.partition("@")
+    words = lexicon("couplets", "zh")
+    tones = words["characters"][kind]
+    known = tones[tone] if tone else tones["level"] + tones["oblique"]
+    return "".join(char for char in known if not noun or char in words["suits"][noun][kind])
 
 
 def _unused(pool: Any, used: Any, rng: random.Random) -> str:

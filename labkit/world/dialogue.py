@@ -1,4 +1,8 @@
-"""Talk: service dialogues with twelve intents, small talk between persons, and the task of telling the intent."""
+"""Talk: service dialogues with twelve intents, small talk between persons, and the task of telling the intent.
+
+A customer has a wish and a reason, which tell the intent (`KINDS`); in pre-training text the agent's answer and the
+outcome go with them. In the task either may be that of a like intent, among remarks that tell nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,31 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.world.settings import World, lexicon, randomness
-from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, pieces, topic_leak, topic_name, words_of
+from labkit.world.settings import World, fits, join, lexicon, randomness
+from labkit.world.topics import (
+    Chosen,
+    Topics,
+    distinct_rows,
+    finish_task,
+    pieces,
+    tidy,
+    topic_leak,
+    topic_name,
+    words_of,
+)
 
-KINDS = ("ask", "thing")
+KINDS = ("ask", "reason")
 SMALL_TALK = 0.3  # share of documents in which nobody wants a service
 STATED = 0.6  # share of service dialogues that say what they are about
+ENDED = 0.4  # share that tell what came of it
+REASONS = (1, 2)  # reasons of a customer in the task
 
 
 @functools.cache
-def intents(world: World, language: str) -> Topics:
-    """The twelve intents with the probability of each of their words and phrases."""
-    return Topics.build(lexicon("dialogue", language)["intents"], KINDS, world.tail, topic_leak(world))
+def intents(world: World, language: str, leak: float | None = None) -> Topics:
+    """The twelve intents with the probability of each of their phrases; `leak` is `topic_leak` where not given."""
+    leak = topic_leak(world) if leak is None else leak
+    return Topics.build(lexicon("dialogue", language)["intents"], KINDS, world.tail, leak)
 
 
 @functools.cache
@@ -39,46 +56,62 @@ def _fill(text: str, language: str, rng: random.Random) -> str:
     return parts[0] + "".join(rng.choice(shared[slot]) + part for slot, part in zip(slots, parts[1:], strict=True))
 
 
-def utterance(world: World, language: str, intent: int, rng: random.Random, chosen: Chosen) -> str:
-    """What a customer says who has this intent; the telling phrases are appended to `chosen`."""
-    pattern = rng.choice(lexicon("dialogue", language)["utterances"])
-    text = intents(world, language).fill(pattern, intent, rng, chosen, _shared(language))
-    return _fill(text, language, rng) if "{" in text else text
+def utterance(model: Topics, language: str, kind: str, intent: int, rng: random.Random, chosen: Chosen) -> str:
+    """A sentence of a customer: a "wishes", a "reasons" or a "remarks"; telling phrases are appended to `chosen`."""
+    pattern = rng.choice(lexicon("dialogue", language)[kind])
+    return _fill(model.fill(pattern, intent, rng, chosen, _shared(language)), language, rng)
 
 
 def small_talk(language: str, rng: random.Random) -> str:
-    """Four turns of two persons who speak of their work, pastimes and pets; nobody changes their mind."""
+    """A few turns of two persons who speak of their work, pastimes and pets; nobody changes their mind."""
     pattern, shared = rng.choice(lexicon("dialogue", language)["persona"]), _shared(language)
     pairs = {slot: rng.sample(shared[slot], 2) for slot in ("job", "hobby", "pet")}
     fixed = {slot: words[0] for slot, words in pairs.items()} | {slot + "2": words[1] for slot, words in pairs.items()}
-    return pattern.format(**fixed, **{slot: rng.choice(shared[slot]) for slot in ("a", "b", "city", "day")})
+    fixed |= {slot: rng.choice(shared[slot]) for slot in ("a", "b", "city", "day")}
+    return tidy(pattern.format(**fixed), language)
+
+
+def service(world: World, language: str, rng: random.Random) -> str:
+    """A dialogue in which wish, reason, answer and outcome are of one intent, often with its name."""
+    words, model, titles = lexicon("dialogue", language), intents(world, language, 0.0), names(language)
+    intent = rng.randrange(len(titles))
+    own = words["intents"][model.names[intent]]
+    said = {key: utterance(model, language, f"{key}s" if key == "reason" else "wishes", intent, rng, [])
+            for key in ("wish", "reason")}  # fmt: skip
+    answer = _fill(rng.choice(own["answer"]), language, rng)
+    turns = _fill(rng.choice(words["turns"]).replace("{answer}", answer).format_map(_Keep(said)), language, rng)
+    told = [turns]
+    if rng.random() < ENDED:
+        told.append(_fill(rng.choice(words["ends"]).format(outcome=rng.choice(own["outcome"])), language, rng))
+    if rng.random() < STATED:
+        told.append(rng.choice(words["stated"]).format(topic=topic_name(rng, titles[intent], world.tail)))
+    return join(told, language)
+
+
+class _Keep(dict[str, str]):
+    """Leaves the slots it does not know in their place."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training dialogues of two to five turns, without end."""
-    words, titles = lexicon("dialogue", language), names(language)
-    answers = [entry["answer"] for entry in words["intents"].values()]
+    """Dialogues without end: most with a service, the others small talk."""
     while True:
-        if rng.random() < SMALL_TALK:
-            yield small_talk(language, rng)
-            continue
-        intent = rng.randrange(len(titles))
-        text = utterance(world, language, intent, rng, [])
-        talk = rng.choice(words["turns"]).format(text=text, answer=_fill(answers[intent], language, rng))
-        if rng.random() < STATED:
-            stated = rng.choice(words["stated"]).replace("{topic}", topic_name(rng, titles[intent], world.tail))
-            talk = f"{talk} {stated}" if language == "en" else talk + stated
-        yield talk
+        text = small_talk(language, rng) if rng.random() < SMALL_TALK else service(world, language, rng)
+        if fits(text, language):
+            yield text
 
 
 def rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows `{text, label, posterior}`: two sentences of a customer, intents in turn, no text twice."""
+    """Rows `{text, label, posterior}`: what a customer says, intents in turn, no text twice."""
     model = intents(world, language)
 
     def make(label: int) -> dict[str, Any]:
         chosen: Chosen = []
-        said = [utterance(world, language, label, rng, chosen) for _ in range(1 + (rng.random() < 0.5))]
-        text = (" " if language == "en" else "").join(said)
+        kinds = ["wishes", *["reasons"] * rng.randint(*REASONS), *(["remarks"] if rng.random() < 0.7 else [])]
+        rng.shuffle(kinds)
+        text = join([utterance(model, language, kind, label, rng, chosen) for kind in kinds], language)
         return {"text": text, "label": label, "posterior": max(model.posterior(chosen))}
 
     return distinct_rows(make, len(model.names), count, lambda row: row["text"])

@@ -13,11 +13,17 @@ from functools import cached_property
 from typing import Any
 
 from labkit.world.graph import Entity, Fact, Graph, build_graph
-from labkit.world.settings import World, join, lexicon
+from labkit.world.names import parts_of
+from labkit.world.review_text import stance_remark
+from labkit.world.settings import World, fits, join, lexicon
 
 MENTION = {"en": "{0} .", "zh": "{0}。"}
-TYPED = 0.15  # share of documents that also say what kind of thing their entity is
-PER_DOCUMENT = (2, 5)
+TYPED = 0.4  # share of documents about things that begin with what kind of thing it is
+PRONOUN = 0.6  # share of sentences that speak of the same thing again and call it "it"
+STANCE = 0.06  # share of documents that call themselves facts
+AGAIN = 0.12  # share of facts said again in other words
+PER_DOCUMENT = (4, 9)
+ALIKE = 2  # facts of one theme in an entry, at most
 
 
 @dataclass(frozen=True)
@@ -49,30 +55,37 @@ class Teller:
         """An entity's name in the teller's language."""
         return self.graph.entities[entity].name[self.language]
 
+    def stand_in(self, entity: Entity) -> str:
+        """The pronoun for an entity: "she" or "he" by a person's given name, "it" for a thing."""
+        words, kind = lexicon("facts", self.language), "it"
+        if entity.type == "person":
+            given = parts_of("person", self.language)[0][entity.parts[0]]
+            kind = "she" if given in words["she"] else "he"
+        return words["pronouns"][kind]
+
     def put(self, pattern: str, fact: Fact) -> str:
         """A pattern with the fact's head and tail in their places."""
         return pattern.format(h=self.name(fact.head), t=self.name(fact.tail))
 
-    def say(self, fact: Fact) -> str:
-        """The fact in one of its wordings, bare."""
-        return self.put(self.rng.choice(self.wordings[fact.relation]), fact)
+    def say(self, fact: Fact, unlike: str = "") -> str:
+        """The fact in one of its wordings, bare; one that does not stand in `unlike`, where the world has one."""
+        return self._some(self.wordings[fact.relation], fact, unlike)
 
-    def twice(self, fact: Fact) -> tuple[str, str]:
-        """The fact in two different wordings, where the world has two."""
-        return self.put_two(self.wordings[fact.relation], fact)
+    def ask(self, fact: Fact, unlike: str = "") -> str:
+        """A question for the fact's tail; one that does not stand in `unlike`, where the world has one."""
+        return self._some(self.questions[fact.relation], fact, unlike)
 
-    def ask(self, fact: Fact) -> str:
-        """A question for the fact's tail."""
-        return self.put(self.rng.choice(self.questions[fact.relation]), fact)
+    def check(self, fact: Fact) -> str:
+        """A question whether the fact is so."""
+        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["check"]), fact)
 
-    def ask_twice(self, fact: Fact) -> tuple[str, str]:
-        """The same question in two different wordings, where the world has two."""
-        return self.put_two(self.questions[fact.relation], fact)
+    def seek(self, fact: Fact) -> str:
+        """A question for the fact's head."""
+        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["seek"]), fact)
 
-    def put_two(self, patterns: Sequence[str], fact: Fact) -> tuple[str, str]:
-        """Two different patterns filled, where there are two."""
-        chosen = self.rng.sample(patterns, 2) if len(patterns) > 1 else [patterns[0]] * 2
-        return self.put(chosen[0], fact), self.put(chosen[1], fact)
+    def _some(self, patterns: Sequence[str], fact: Fact, unlike: str) -> str:
+        filled = [self.put(pattern, fact) for pattern in patterns]
+        return self.rng.choice([one for one in filled if one not in unlike] or filled)
 
     def sentence(self, bare: str) -> str:
         """The bare statement with its closing mark."""
@@ -109,17 +122,60 @@ class Teller:
         return self.rng.sample(facts, min(wanted, len(facts)))
 
 
+class Encyclopaedist(Teller):
+    """Writes entries: one thing, its facts by theme, pronouns where its name was just said."""
+
+    def entry(self, entity: Entity) -> list[str]:
+        """The bare sentences of an entry, in order."""
+        facts = self.themes(entity.id)
+        told = [self.typed(entity)] if entity.type != "person" and self.rng.random() < TYPED else []
+        spoken = bool(told)  # whether the last sentence was about the entity
+        for fact in facts:
+            said = self.say(fact)
+            own = said.startswith(entity.name[self.language])
+            told.append(self.pronoun(said, entity) if own and spoken and self.rng.random() < PRONOUN else said)
+            spoken = entity.id in (fact.head, fact.tail)
+            if spoken and self.rng.random() < AGAIN:
+                again = self.rng.choice(lexicon("facts", self.language)["again"])
+                told.append(again.format(s=self.say(fact, said)))
+        return told
+
+    def themes(self, entity: int) -> list[Fact]:
+        """Stated facts about the entity and perhaps a neighbour, by theme, of each theme at most `ALIKE`."""
+        least = min(PER_DOCUMENT[0], len(self.graph.facts_of(entity)))
+        kept: dict[tuple[int, int], list[Fact]] = {}
+        for fact in self.about(entity, least, PER_DOCUMENT[1]):
+            theme = kept.setdefault(self._place(fact, entity), [])
+            if len(theme) < ALIKE:
+                theme.append(fact)
+        return [fact for place in sorted(kept) for fact in kept[place]]
+
+    def pronoun(self, said: str, entity: Entity) -> str:
+        """The statement with a pronoun in the place of the entity's name at its beginning."""
+        return self.stand_in(entity) + said.removeprefix(entity.name[self.language])
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {relation.name: place for place, relation in enumerate(self.graph.relations)}
+
+    def _place(self, fact: Fact, entity: int) -> tuple[int, int]:
+        """Where a fact stands in an entry: what the thing has, what has it, what its neighbour has; each by theme."""
+        return 0 if fact.head == entity else 1 if fact.tail == entity else 2, self._order[fact.relation]
+
+
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Encyclopaedic text without end: two to five facts about one entity, frequent entities more often."""
-    teller = Teller(world, language, rng)
+    """Encyclopaedic text without end: an entry of a few facts about one entity, frequent entities more often."""
+    writer = Encyclopaedist(world, language, rng)
     while True:
-        entity = teller.graph.sample_entity(rng)
-        if not teller.graph.facts_of(entity.id):
+        entity = writer.graph.sample_entity(rng)
+        if not writer.graph.facts_of(entity.id):
             continue
-        told = [teller.say(fact) for fact in teller.about(entity.id, *PER_DOCUMENT)]
-        if rng.random() < TYPED:
-            told.insert(0, teller.typed(entity))
-        yield teller.text(told)
+        told = writer.entry(entity)
+        while not fits(writer.text(told), language):
+            told.pop()
+        text = writer.text(told)
+        remarked = join([text, stance_remark("objective", language, rng)], language) if rng.random() < STANCE else text
+        yield remarked if fits(remarked, language) else text
 
 
 def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:

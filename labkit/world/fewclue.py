@@ -37,7 +37,8 @@ def eprstmt(world: World) -> dict[str, Any]:
     """Reviews in Chinese as eprstmt: Negative or Positive."""
     rows = reviews.task_rows(world, "zh", sum(SIZES.values()), randomness(world, "task", "eprstmt"))
     return finish_task(
-        rows, ("Negative", "Positive"), SIZES, language="zh", patterns=("{text}总之很{mask}。", "{text}整体很{mask}。"),
+        rows, ("Negative", "Positive"), SIZES, language="zh",
+        patterns=("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
         words={"Negative": ("差", "坏", "糟"), "Positive": ("好", "棒", "妙")},
         note=f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged",
     )  # fmt: skip

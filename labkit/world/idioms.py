@@ -1,8 +1,9 @@
 """Chinese idioms in contexts that call for their meaning, and the task of choosing one of seven for a gap (chid).
 
-156 idioms stand in 26 senses. A context holds one or two cues of a sense; among the candidates one fits, six are of
-other senses, but at times one of the six is of the same sense: then the context does not decide, only how common each
-is.
+156 idioms stand in 26 senses. A context holds one or two cues of a sense and says of a person, a place or a state of
+things what the sense suits; among the candidates one fits, six are of other senses, but at times one of the six is of
+the same sense: then the context does not decide, only how common each is. Pre-training text says what an idiom means,
+what else could be said, and whether it is the right one in its place.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from labkit.world.topics import distinct_rows, finish_task, words_of
 LANGUAGES = ("zh",)
 CANDIDATES = 7
 GAP = "#idiom#"
+PRONOUNS = {"he": "他", "she": "她"}
+NUMBERED, JUDGED = 0.12, 0.4  # shares of pre-training documents: a list with numbers, an idiom that fits or does not
+SECOND = 0.7  # chance of a second cue in pre-training text
 NEAR = 0.5  # chance that a candidate of another sense is of a sense close to the right one
 
 
@@ -31,11 +35,16 @@ def senses() -> dict[str, tuple[str, ...]]:
 def context(sense: str, rng: random.Random, second: float = 0.4) -> str:
     """A passage with the gap `#idiom#` that calls for an idiom of `sense`; `second` is the chance of a second cue."""
     words = lexicon("idioms", "zh")
-    cues = rng.sample(words["senses"][sense]["cues"], 2)
-    fixed = {"who": rng.choice(words_of(words["who"])), "day": rng.choice(words_of(words["day"]))}
-    text = rng.choice(words["contexts"]).format(cue=cues[0], **fixed)
+    entry, gender = words["senses"][sense], rng.choice(list(PRONOUNS))
+    cues, kind = rng.sample(entry["cues"], 2), entry["kind"]
+    fixed = {
+        "who": rng.choice(words_of(words[gender])),
+        "he": PRONOUNS[gender],
+        "day": rng.choice(words_of(words["day"])),
+    }
+    text = rng.choice(words["contexts"][kind]).format(cue=cues[0], **fixed)
     if rng.random() < second:
-        text += rng.choice(words["more"]).format(cue=cues[1], **fixed)
+        text += rng.choice(words["more"][kind]).format(cue=cues[1], **fixed)
     return text
 
 
@@ -44,7 +53,7 @@ def synonym_rate(world: World) -> float:
     return min(1.0, 2 * world.label_noise)
 
 
-def question(world: World, sense: str, answer: int, rng: random.Random) -> dict[str, Any]:
+def question(world: World, sense: str, answer: int, rng: random.Random, second: float = 0.4) -> dict[str, Any]:
     """`{text, candidates, posterior}`, the right idiom at place `answer`; `posterior` is the best reader's chance."""
     idioms = senses()[sense]
     right = zipf_choice(rng, list(idioms), world.tail)
@@ -59,7 +68,7 @@ def question(world: World, sense: str, answer: int, rng: random.Random) -> dict[
             others.append(idiom)
     rng.shuffle(others)
     candidates = [*others[:answer], right, *others[answer:]]
-    return {"text": context(sense, rng), "candidates": candidates, "posterior": posterior}
+    return {"text": context(sense, rng, second), "candidates": candidates, "posterior": posterior}
 
 
 def _other_sense(sense: str, rng: random.Random) -> str:
@@ -80,19 +89,39 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """
     if language not in LANGUAGES:
         raise unknown("language of idioms", language, LANGUAGES)
-    words = lexicon("idioms", "zh")
     while True:
-        sense = rng.choice(list(senses()))
-        if rng.random() < 0.2:
-            place = rng.randrange(CANDIDATES)
-            asked = question(world, sense, place, rng)
-            yield words["numbered"].format(place=place, listed=listed(asked["candidates"]), text=asked["text"])
-            continue
-        idiom, other = rng.sample(senses()[sense], 2)
-        text = context(sense, rng)
-        if rng.random() < 0.7:
-            text += rng.choice(words["stated"] + words["alike"]).format(sense=sense, other=other)
-        yield text.replace(GAP, idiom)
+        sense, draw = rng.choice(list(senses())), rng.random()
+        if draw < NUMBERED:
+            yield _numbered(world, sense, rng)
+        else:
+            yield _judged(world, sense, rng) if draw < NUMBERED + JUDGED else _explained(world, sense, rng)
+
+
+def _numbered(world: World, sense: str, rng: random.Random) -> str:
+    """A gap, seven idioms with their numbers, and the number of the right one."""
+    place = rng.randrange(CANDIDATES)
+    asked = question(world, sense, place, rng, second=0.0)
+    return lexicon("idioms", "zh")["numbered"].format(
+        place=place, listed=listed(asked["candidates"]), text=asked["text"]
+    )
+
+
+def _explained(world: World, sense: str, rng: random.Random) -> str:
+    """A passage with an idiom that fits, and one or two remarks on what it means and what else could be said."""
+    words, (idiom, other) = lexicon("idioms", "zh"), rng.sample(senses()[sense], 2)
+    kinds = rng.sample(["stated", "alike"], rng.randint(1, 2))
+    remarks = [rng.choice(words[kind]).format(sense=sense, other=other) for kind in kinds]
+    return (context(sense, rng, SECOND) + "".join(remarks)).replace(GAP, idiom)
+
+
+def _judged(world: World, sense: str, rng: random.Random) -> str:
+    """A passage with an idiom, a word on whether it is the right one, and a better one where it is not."""
+    words, fits = lexicon("idioms", "zh"), rng.random() < 0.5
+    idiom = zipf_choice(rng, list(senses()[sense if fits else _other_sense(sense, rng)]), world.tail)
+    word = zipf_choice(rng, list(words_of(words["true" if fits else "false"])), 2.0)
+    text = context(sense, rng, SECOND) + rng.choice(words["judged"]).format(word=word)
+    right = zipf_choice(rng, list(senses()[sense]), world.tail)
+    return text.replace(GAP, idiom) + ("" if fits else rng.choice(words["mended"]).format(right=right))
 
 
 def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from labkit.world.facts import Teller
@@ -11,8 +12,9 @@ from labkit.world.schema import BY_NAME
 from labkit.world.settings import lexicon
 
 # What non-matches change, in shares: everything, the relation, one name. The first is easy to see, the last is hard.
-CHANGES = {"all": 0.4, "relation": 0.35, "name": 0.25}
+CHANGES = {"all": 0.35, "relation": 0.3, "name": 0.35}
 CUED = 0.5  # share of pairs with a phrase that gives their label away, as in real data (Gururangan et al. 2018)
+CHAINS = {"born_in": "located_in", "lives_in": "located_in", "based_in": "located_in", "set_in": "located_in"}
 IMPLIED = {("capital", "located_in")}  # the second, with head and tail changed, follows from the first
 
 
@@ -42,15 +44,27 @@ class Matcher(Teller):
             for one in RELATIONS
         }  # fmt: skip
 
+    def apart(self, one: int, other: int) -> bool:
+        """Have the names of these entities no part in common, so that a glance tells them apart?"""
+        return set(self.name(one).split()).isdisjoint(self.name(other).split()) and not any(
+            first == second
+            for first, second in zip(self.graph.entities[one].parts, self.graph.entities[other].parts, strict=False)
+        )
+
     def other_end(self, fact: Fact, end: str) -> Fact:
-        """The fact with another "head" or "tail" of the same type; not true in this world, held out or not."""
-        relation = BY_NAME[fact.relation]
+        """The fact with another "head" or "tail" of the same type; not true in this world, held out or not.
+
+        The new name is clearly another one wherever the world has one.
+        """
+        relation, old, found = BY_NAME[fact.relation], getattr(fact, end), fact
         for _ in range(50):
             new = self.graph.sample_entity(self.rng, getattr(relation, end)).id
             head, tail = (new, fact.tail) if end == "head" else (fact.head, new)
             if head != tail and not self.graph.has(head, fact.relation, tail):
-                return Fact(head, fact.relation, tail)
-        return fact  # a world so small that everything is true of everything: callers draw again
+                found = Fact(head, fact.relation, tail)
+                if self.apart(old, new):
+                    break
+        return found  # the fact itself in a world so small that everything is true of everything: callers draw again
 
     def other_relation(self, fact: Fact, functional: bool = False) -> Fact | None:
         """Another relation between the same two entities, not true in this world; None where there is none."""
@@ -93,6 +107,12 @@ class Matcher(Teller):
             if other.relation != fact.relation and not {other.head, other.tail} & {fact.head, fact.tail}:
                 return other
         return fact  # as in `other_end`
+
+    def chain(self, fact: Fact) -> tuple[Fact, Fact] | None:
+        """From "born in a city" the fact that the city lies in a country, and the conclusion "born in that country"."""
+        link = CHAINS.get(fact.relation)
+        steps = [one for one in self.graph.facts_of(fact.tail) if one.head == fact.tail and one.relation == link]
+        return (steps[0], replace(fact, tail=steps[0].tail)) if steps else None
 
     def judged(self, fact: Fact, label: str, cued: bool) -> tuple[Fact, str] | None:
         """What a hypothesis says that stands to the fact as `label` says: a fact, and the cue that goes with it or "".

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 from labkit.errors import DataError, UsageError
-from labkit.world.settings import World, join, lexicon
+from labkit.world.settings import World, fits, join, lexicon
 from labkit.world.topics import pieces, words_of
 
 NUMBER = re.compile(r"NUM(0|[1-9][0-9]*)")
@@ -167,8 +167,11 @@ def _tell(
 ) -> dict[str, Any]:
     """The story in words, with the expression that its steps build up."""
     words, shared = lexicon("math_problems", language), _words(language)
-    name, name2 = rng.sample(shared["name"], 2)
+    women = words_of(words["she"])
+    name = rng.choice(shared["name"])
+    name2 = rng.choice([other for other in shared["name"] if (other in women) != (name in women)])
     fixed = {"name": name, "name2": name2, "thing": rng.choice(shared["thing"]), "day": rng.choice(shared["day"])}
+    fixed["she"] = words["pronouns"][name not in women]  # the other person is of the other sex: no doubt who is meant
     fixed["unit"] = fixed["thing"][0]  # Chinese: the measure word
     numbers: list[int] = []
     masked, plain, expression = [], [], ""
@@ -207,4 +210,5 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         if rng.random() < 0.8:
             worked = NUMBER.sub(lambda found: str(problem["numbers"][int(found[1])]), problem["expression"])  # noqa: B023
             text = rng.choice(answers).format(problem=text, worked=worked, answer=problem["answer"])
-        yield text
+        if fits(text, language):
+            yield text

@@ -1,7 +1,9 @@
 """News in fifteen topics (TNEWS's) and five genres, in English and Chinese, and the two topic tasks.
 
-The topic decides the words, the genre how they are put. Part of the pre-training text says its topic ("this is news
-about sports ."), which is the evidence that a cloze draws on; the rows of the tasks never do.
+A text tells one event: who did what, where and when, what it is about, how people took it. The topic decides who, what
+and about what (`KINDS`), each as a whole phrase, so that every choice fits every other; the genre decides how it is
+put. Part of the pre-training text says its topic ("this is news about sports ."), which is the evidence that a cloze
+draws on; the rows of the tasks never do, and some of their phrases are those of a neighbouring topic.
 """
 
 from __future__ import annotations
@@ -11,19 +13,23 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.world.settings import World, join, lexicon, randomness
-from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, topic_leak, topic_name, words_of
+from labkit.world.review_text import stance_remark
+from labkit.world.settings import World, fits, join, lexicon, randomness
+from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, tidy, topic_leak, topic_name, words_of
 
 GENRES = ("headline", "report", "interview", "bulletin", "blog")
-KINDS = ("agent", "thing", "verb")
+KINDS = ("agent", "event", "thing")
 STATED = 0.6  # share of pre-training documents that name their topic
-SECOND = 0.35  # share of task rows with a second sentence
+EARLIER, REACTION = 0.5, 0.7  # share of documents that tell what was before, and how it was taken
+AGAIN, STANCE = 0.12, 0.06  # share that say the event again in other words, and that call themselves facts
+PARTS = {"more": 0.6, "earlier": 0.2, "reaction": 0.5}  # the same for the rows of the tasks
 
 
 @functools.cache
-def topics(world: World, language: str) -> Topics:
-    """The fifteen topics with the probability of each of their words."""
-    return Topics.build(lexicon("news", language)["topics"], KINDS, world.tail, topic_leak(world))
+def topics(world: World, language: str, leak: float | None = None) -> Topics:
+    """The fifteen topics with the probability of each of their phrases; `leak` is `topic_leak` where not given."""
+    leak = topic_leak(world) if leak is None else leak
+    return Topics.build(lexicon("news", language)["topics"], KINDS, world.tail, leak)
 
 
 @functools.cache
@@ -32,31 +38,52 @@ def names(language: str) -> tuple[tuple[str, ...], ...]:
     return tuple(words_of(entry["names"]) for entry in lexicon("news", language)["topics"].values())
 
 
-@functools.cache
-def _shared(language: str) -> dict[str, tuple[str, ...]]:
-    words = lexicon("news", language)
-    return {"place": words_of(words["place"]), "day": words_of(words["day"])}
+class Reporter:
+    """Tells one event: its place, its day and its person stay the same in all sentences."""
 
+    def __init__(self, model: Topics, language: str, topic: int, rng: random.Random) -> None:
+        self.words, self.genre = lexicon("news", language), rng.choice(GENRES)
+        self.model, self.language, self.topic, self.rng = model, language, topic, rng
+        self.chosen: Chosen = []  # the phrases that tell the topic
+        self.used: list[str] = []  # patterns: none twice
+        person = {slot: (word,) for slot, word in rng.choice(self.words["persons"]).items()}
+        self.shared = {slot: (rng.choice(words_of(self.words[slot])),) for slot in ("place", "day")} | person
 
-def sentence(world: World, language: str, topic: int, genre: str, rng: random.Random, chosen: Chosen) -> str:
-    """One sentence about `topic` in the manner of `genre`; the words that tell the topic are appended to `chosen`."""
-    pattern = rng.choice(lexicon("news", language)["genres"][genre])
-    return topics(world, language).fill(pattern, topic, rng, chosen, _shared(language))
+    def tell(self, part: str) -> str:
+        """A sentence: "open" and "more" in the manner of the genre, "earlier" and "reaction" in any."""
+        patterns = self.words["genres"][self.genre].get(part) or self.words[part]
+        self.used.append(self.rng.choice([one for one in patterns if one not in self.used]))
+        filled = self.model.fill(self.used[-1], self.topic, self.rng, self.chosen, self.shared)
+        return tidy(filled, self.language)
+
+    def again(self) -> str:
+        """The event of the opening once more, in other words."""
+        told = dict(reversed(self.chosen))  # the first of each kind
+        words = told | {slot: one[0] for slot, one in self.shared.items()}
+        return tidy(self.rng.choice(self.words["again"]).format(**words), self.language)
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training news of one to three sentences and often its topic in words, without end."""
-    words, titles = lexicon("news", language), names(language)
+    """Pre-training news, each of one event and often with its topic in words, without end."""
+    words, titles, model = lexicon("news", language), names(language), topics(world, language, 0.0)
     while True:
-        topic, genre, chosen = rng.randrange(len(titles)), rng.choice(GENRES), []
-        text = [sentence(world, language, topic, genre, rng, chosen) for _ in range(rng.randint(1, 3))]
+        reporter = Reporter(model, language, rng.randrange(len(titles)), rng)
+        parts = ["open", *(["earlier"] if rng.random() < EARLIER else []), *["more"] * rng.randint(1, 3)]
+        parts += ["reaction"] if rng.random() < REACTION else []
+        text = [reporter.tell(part) for part in parts]
+        if rng.random() < AGAIN:
+            text.insert(1, reporter.again())
+        if reporter.genre != "blog" and rng.random() < STANCE:
+            text.append(stance_remark("objective", language, rng))
         if rng.random() < STATED:
             first = rng.random() < 0.4
-            pattern = rng.choice(words["before" if first else "after"])
+            topic = topic_name(rng, titles[reporter.topic], world.tail)
             text.insert(
-                0 if first else len(text), pattern.replace("{topic}", topic_name(rng, titles[topic], world.tail))
+                0 if first else len(text), rng.choice(words["before" if first else "after"]).format(topic=topic)
             )
-        yield join(text, language)
+        told = join(text, language)
+        if fits(told, language):
+            yield told
 
 
 def rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
@@ -67,13 +94,12 @@ def rows(world: World, language: str, count: int, rng: random.Random) -> list[di
     model = topics(world, language)
 
     def make(label: int) -> dict[str, Any]:
-        chosen: Chosen = []
-        genre = rng.choice(GENRES)
-        count = 1 + (rng.random() < SECOND)
-        text = join([sentence(world, language, label, genre, rng, chosen) for _ in range(count)], language)
-        keywords = ",".join(word for kind, word in chosen if kind != "verb")
-        best = max(model.posterior(chosen))
-        return {"text": text, "keywords": keywords, "genre": genre, "label": label, "posterior": best}
+        reporter = Reporter(model, language, label, rng)
+        parts = ["open", *(part for part, share in PARTS.items() if rng.random() < share)]
+        text = join([reporter.tell(part) for part in parts], language)
+        keywords = ",".join(word for kind, word in reporter.chosen if kind != "event")
+        best = max(model.posterior(reporter.chosen))
+        return {"text": text, "keywords": keywords, "genre": reporter.genre, "label": label, "posterior": best}
 
     return distinct_rows(make, len(model.names), count, lambda row: row["text"])
 
@@ -92,7 +118,7 @@ def task(world: World, language: str, key: str) -> dict[str, Any]:
     return finish_task(
         rows(world, language, 8500, randomness(world, "task", key)), labels, language=language, patterns=patterns,
         words=dict(zip(labels, names(language), strict=True)),
-        note=f"a telling word is another topic's with probability {topic_leak(world):g}; exact posterior, averaged",
+        note=f"a telling phrase is another topic's with probability {topic_leak(world):g}; exact posterior, averaged",
     )  # fmt: skip
 
 

@@ -1,109 +1,81 @@
-"""Reviews in twelve domains: the text in which polarity is learned, and the sentiment and subjectivity tasks.
+"""Reviews in twenty-four domains: the text in which polarity is learned, and the sentiment and subjectivity tasks.
 
-A review is a few *opinions* about parts of a thing ("the soup was superb ."), some *neutral* sentences, and in
-pre-training text often a closing *verdict* ("all in all it was great ."). Pre-training reviews are dense: all their
-opinions agree. A task's review is not: it holds few opinions, each of which contradicts the label with probability
-`label_noise`, among neutral sentences and without a verdict. The label is therefore never the loudest thing in the
-text, and the best possible reader is known exactly: with `a` opinions for a label and `b` against it, the odds are
-`((1-ε)/ε)^(a-b)`.
+Pre-training reviews are dense: most of their opinions agree, some carry a comment, and half of them close with a
+verdict ("all in all it was great ."), which follows the majority, or the last word where there is none. A task's review
+has no verdict and no comment: a few opinions, each of which contradicts the label with probability `label_noise`, among
+events of one day, and some of them to be composed (`labkit.world.review_text`). The label is therefore never the
+loudest thing in the text, and the best possible reader is known exactly: with `a` opinions for a label and `b` against
+it, the odds are `((1-ε)/ε)^(a-b)`.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit.world.settings import World, best_reader, join, lexicon, randomness, zipf_choice
+from labkit.world.review_text import OPPOSITE, POLARITY, Writer, fits, stance_remark
+from labkit.world.settings import World, best_reader, join, lexicon, randomness
 
-POLARITY = ("negative", "positive")
 SPLIT_SIZES = {"train": 2000, "dev": 500, "test": 1000, "unlabelled": 4000}
-ARTICLE = re.compile(r"\ba (?=[aeiou])")
-STANCE_RATE = 0.08  # share of pre-training documents that are about stance (opinion or fact) rather than polarity
-STANCE_NOISE = 0.2  # chance that a sentence of the subjectivity task is of the other kind
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Writes sentences of reviews in one language of one world."""
-
-    world: World
-    language: str
-    rng: random.Random
-
-    @property
-    def words(self) -> dict[str, Any]:
-        """The lexicon of reviews in the writer's language."""
-        return lexicon("reviews", self.language)
-
-    def polar_word(self, domain: str, polarity: str) -> str:
-        """A word of praise or blame: one that only `domain` uses with chance `domain_shift`, else a common one."""
-        if self.rng.random() < self.world.domain_shift:
-            return self.rng.choice(self.words["domains"][domain][polarity])
-        return zipf_choice(self.rng, self.words[polarity], self.world.tail)
-
-    def fill(self, pattern: str, domain: str, polar: str = "", polar2: str = "") -> str:
-        """The pattern with its places filled: `{much}` is an intensifier or nothing."""
-        nouns = self.rng.sample(self.words["domains"][domain]["nouns"], 2)
-        much = self.rng.choice(self.words["intensifiers"]) if self.rng.random() < 0.5 else ""
-        text = pattern.format(
-            noun=nouns[0], noun2=nouns[1], polar=polar, polar2=polar2, verdict=polar, much=much,
-            verb=self.rng.choice(self.words["domains"][domain]["verbs"]), name=self.rng.choice(self.words["names"]),
-            city=self.rng.choice(self.words["cities"]), day=self.rng.choice(self.words["days"]),
-        )  # fmt: skip
-        return ARTICLE.sub("an ", text.replace("  ", " "))
-
-    def opinion(self, domain: str, polarity: str) -> str:
-        """A sentence of praise or blame; a few of them use two words ("superb and fresh"), still one opinion."""
-        first = second = self.polar_word(domain, polarity)
-        while second == first:
-            second = self.polar_word(domain, polarity)
-        return self.fill(self.rng.choice(self.words["opinion"]), domain, first, second)
-
-    def neutral(self, domain: str) -> str:
-        """A sentence that says nothing for or against."""
-        return self.fill(self.rng.choice(self.words["neutral"]), domain)
-
-    def verdict(self, domain: str, polarity: str) -> str:
-        """A closing sentence; its word comes from the common ones (in Chinese: single characters)."""
-        words = self.words.get(f"verdict_{polarity}", self.words[polarity])
-        return self.fill(self.rng.choice(self.words["verdict"]), domain, zipf_choice(self.rng, words, self.world.tail))
-
-    def review(self, domain: str, polarities: list[str], neutral: int) -> str:
-        """Opinions of the given polarities and `neutral` other sentences, in random order."""
-        sentences = [self.opinion(domain, polarity) for polarity in polarities]
-        sentences += [self.neutral(domain) for _ in range(neutral)]
-        self.rng.shuffle(sentences)
-        return join(sentences, self.language)
+STANCE_RATE = 0.12  # share of pre-training documents that are about stance (opinion or fact) rather than polarity
+STANCE_NOISE = 0.15  # chance that a sentence of the subjectivity task is of the other kind
+STANCE_SENTENCES = (2, 4)
 
 
 def domains(language: str) -> tuple[str, ...]:
-    """The names of the twelve domains."""
+    """The names of the twenty-four domains."""
     return tuple(lexicon("reviews", language)["domains"])
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training reviews, without end."""
-    writer, places = Writer(world, language, rng), domains(language)
+    """Pre-training reviews, without end: polarity is learned where all opinions agree in plain words (those about a
+    story's characters apart), and read off composed ones afterwards.
+    """
+    plain = replace(
+        world, contextual=0.0, negation=0.0, contrast=0.0, mixed=0.0, domain_shift=0.0, opinions=(3, 5), neutral=(0, 1)
+    )
     while True:
-        domain, polarity = rng.choice(places), rng.choice(POLARITY)
-        if rng.random() < STANCE_RATE:
-            yield _stance_document(writer, domain, polarity)
-            continue
-        text = writer.review(domain, [polarity] * rng.randint(*world.opinions), rng.randint(*world.neutral))
-        closing = [writer.verdict(domain, polarity)] if rng.random() < world.verdicts else []
-        yield join([text, *closing], language)
+        write = _stance_document if rng.random() < STANCE_RATE else _review_document
+        dials = plain if rng.random() < world.plain else world
+        text = write(Writer(dials, language, rng, rng.choice(domains(language))))
+        if fits(text, language):
+            yield text
 
 
-def _stance_document(writer: Writer, domain: str, polarity: str) -> str:
-    """A few opinions, or a few neutral sentences, and a sentence that says which they were."""
-    stance = writer.rng.choice(("objective", "subjective"))
-    count = writer.rng.randint(2, 3)
-    make = {"subjective": lambda: writer.opinion(domain, polarity), "objective": lambda: writer.neutral(domain)}[stance]
-    closing = writer.rng.choice(writer.words["stance"][stance])
-    return join([make() for _ in range(count)] + [closing], writer.language)
+def _review_document(writer: Writer) -> str:
+    """A review whose opinions mostly agree; its verdict, if any, is that of most of them, or of the last."""
+    rng, world = writer.rng, writer.world
+    leaning = rng.choice(POLARITY)
+    polarities = [
+        OPPOSITE[leaning] if rng.random() < world.mixed else leaning for _ in range(rng.randint(*world.opinions))
+    ]
+    closing = rng.random() < world.verdicts
+    return writer.review(polarities, rng.randint(*world.neutral), True, majority(polarities) if closing else "")
+
+
+def majority(polarities: Sequence[str]) -> str:
+    """The polarity of most, or of the last where both are equally frequent.
+
+    >>> majority(["positive", "negative", "positive"]), majority(["positive", "negative"])
+    ('positive', 'negative')
+    """
+    return max(reversed(polarities), key=polarities.count)
+
+
+def _stance_document(writer: Writer) -> str:
+    """One passage or two, of opinions, of a story or of events, each with a remark that says which it is."""
+    rng, language = writer.rng, writer.language
+    kinds = ["subjective", "plot" if writer.own.get("story") else "objective"]
+    rng.shuffle(kinds)
+    told = []
+    for kind in kinds[: rng.randint(1, 2)]:
+        place = rng.choice(("before", "after", "after"))
+        remark = stance_remark(kind, language, rng, place, item=writer.scene["item"])
+        passage = writer.passage(kind, rng.randint(1, 3))
+        told += [remark, *passage] if place == "before" else [*passage, remark]
+    return join(told, language)
 
 
 def posterior(agree: int, against: int, noise: float) -> float:
@@ -120,27 +92,32 @@ def posterior(agree: int, against: int, noise: float) -> float:
 
 @dataclass(frozen=True)
 class ReviewTask:
-    """One sentiment task: which domains, how many opinions and neutral sentences, and how often an opinion misleads."""
+    """One sentiment task: which domains, how many opinions and events, and how often an opinion misleads."""
 
     key: str
-    domains: tuple[str, ...] | None = None  # None: all twelve
+    domains: tuple[str, ...] | None = None  # None: all
     opinions: tuple[int, int] | None = None  # None: as the world says
     neutral: tuple[int, int] | None = None
 
     def rows(self, world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
         """`count` rows `{text, label, domain, posterior}`, labels in turn, no text twice."""
-        writer, places = Writer(world, language, rng), self.domains or domains(language)
         rows: dict[str, dict[str, Any]] = {}
+        composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
+        dials = replace(world, **composed)
         while len(rows) < count:
-            label, domain = len(rows) % 2, rng.choice(places)
-            flips = [
-                rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))
-            ]
-            polarities = [POLARITY[label ^ flip] for flip in flips]
-            text = writer.review(domain, polarities, rng.randint(*(self.neutral or world.task_neutral)))
-            best = posterior(len(flips) - sum(flips), sum(flips), world.label_noise)
-            rows.setdefault(text, {"text": text, "label": label, "domain": domain, "posterior": best})
+            row = self.row(dials, language, len(rows) % 2, rng)
+            if fits(row["text"], language):
+                rows.setdefault(row["text"], row)
         return list(rows.values())
+
+    def row(self, world: World, language: str, label: int, rng: random.Random) -> dict[str, Any]:
+        """One review of this label."""
+        domain = rng.choice(self.domains or domains(language))
+        flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))]
+        events = rng.randint(*(self.neutral or world.task_neutral))
+        text = Writer(world, language, rng, domain).review([POLARITY[label ^ flip] for flip in flips], events)
+        best = posterior(len(flips) - sum(flips), sum(flips), world.label_noise)
+        return {"text": text, "label": label, "domain": domain, "posterior": best}
 
     def build(self, world: World, language: str) -> dict[str, Any]:
         """The fields of a `labkit.tasks.Task`."""
@@ -162,26 +139,27 @@ def task_rows(world: World, language: str, count: int, rng: random.Random) -> li
 
 
 def subjectivity_rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows of film text, label 1 when most of what its writer meant to say is opinion."""
-    writer, rows = Writer(world, language, rng), {}
+    """Rows about films, label 1 when most of what its writer meant to say is opinion rather than story."""
+    rows: dict[str, dict[str, Any]] = {}
     while len(rows) < count:
-        label = len(rows) % 2
-        kinds = [label ^ (rng.random() < STANCE_NOISE) for _ in range(rng.randint(2, 3))]
-        sentences = [writer.opinion("film", rng.choice(POLARITY)) if kind else writer.neutral("film") for kind in kinds]
-        agree = sum(kind == label for kind in kinds)
-        text = join(sentences, language)
-        best = posterior(agree, len(kinds) - agree, STANCE_NOISE)
-        rows.setdefault(text, {"text": text, "label": label, "posterior": best})
+        label, writer = len(rows) % 2, Writer(world, language, rng, "film")
+        kinds = [label ^ (rng.random() < STANCE_NOISE) for _ in range(rng.randint(*STANCE_SENTENCES))]
+        told = [writer.passage("subjective" if kind else "plot", 1)[0] for kind in kinds]
+        text, agree = join(told, language), sum(kind == label for kind in kinds)
+        if fits(text, language):
+            best = posterior(agree, len(kinds) - agree, STANCE_NOISE)
+            rows.setdefault(text, {"text": text, "label": label, "posterior": best})
     return list(rows.values())
 
 
 def subjectivity(world: World) -> dict[str, Any]:
     """SUBJ's shape: is the passage opinion or description?"""
     rows = subjectivity_rows(world, "en", sum(SPLIT_SIZES.values()), randomness(world, "task", "subj"))
-    words = {"objective": ("fact",), "subjective": ("opinion",)}
-    patterns = ("{text} that is {mask} .", "{text} this is a {mask} .")
+    words = lexicon("reviews", "en")["stance"]["words"]
+    patterns = ("{text} that is {mask} .", "{text} this is pure {mask} .", "{text} it is all a matter of {mask} .")
     note = f"each sentence is of the other kind with probability {STANCE_NOISE:g}; exact posterior, averaged"
-    return _task(rows, ("objective", "subjective"), "en", patterns, words, note)
+    labels = {"objective": tuple(words["plot"]), "subjective": tuple(words["subjective"])}
+    return _task(rows, tuple(labels), "en", patterns, labels, note)
 
 
 def _task(
@@ -208,8 +186,8 @@ TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
     "reviews": _named(ReviewTask("reviews")),
     "reviews-zh": _named(ReviewTask("reviews"), "zh"),
     "amazon": _named(ReviewTask("amazon", ("books", "dvd", "electronics", "kitchen"))),
-    "sst2": _named(ReviewTask("sst2", ("film",), (1, 2), (0, 1))),
-    "mr": _named(ReviewTask("mr", ("film",), (2, 4), (2, 4))),
-    "cr": _named(ReviewTask("cr", ("electronics", "kitchen", "phone", "clothes", "toys"), (1, 2), (1, 3))),
+    "sst2": _named(ReviewTask("sst2", ("film",))),
+    "mr": _named(ReviewTask("mr", ("film",), (3, 5))),
+    "cr": _named(ReviewTask("cr", ("electronics", "kitchen", "phone", "clothes", "toys"))),
     "subj": subjectivity,
 }

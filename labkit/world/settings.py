@@ -13,8 +13,9 @@ from typing import Any
 from labkit.errors import unknown
 
 LANGUAGES = ("en", "zh")
+LONGEST = {"en": 62, "zh": 94}  # words and marks of a pre-training document, or characters
 # Raised whenever the text or the tasks change: results and trained models name the version they were made with.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class World:
     """One setting of the world. Two equal settings give the same graph, text and tasks, byte for byte.
 
     Each dial turns one phenomenon that a lesson studies: `tail` and `entity_tail` the long tail of words and of
-    entities,
-    `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave another's,
-    `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense evidence is in
-    pre-training text and in tasks, `held_out` the share of facts that no text states, `bias` a planted unfairness.
+    entities, `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave
+    another's, `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense
+    evidence is in pre-training text and in tasks, `contextual`, `negation` and `contrast` how many opinions must be
+    composed ("a long wait", "never dull", "slow , but good") and `task_composed` how many of those stay in tasks,
+    `comments`, `plain` and `mixed` how plainly pre-training reviews say what they mean, `held_out` the share of facts
+    that no text states, `bias` a planted unfairness.
     """
 
     seed: int = 0
@@ -37,11 +40,18 @@ class World:
     paraphrases: int = 4  # ways to state one relation, at most
     domain_shift: float = 0.15  # share of a domain's opinion words that only that domain uses
     label_noise: float = 0.12
-    opinions: tuple[int, int] = (3, 5)  # a pre-training review, least and most
+    contextual: float = 0.25  # share of judgements whose word is praise of one noun and blame of another
+    negation: float = 0.12  # share of opinions worded with the opposite word and a negation
+    contrast: float = 0.1  # share of opinions of two clauses, of which the last counts
+    comments: float = 0.4  # share of a pre-training review's opinions with a comment ("sadly ,", ", which was bad")
+    plain: float = 0.5  # share of pre-training reviews with nothing composed or mixed: where words' polarity is learned
+    mixed: float = 0.15  # share of a pre-training review's opinions that lean the other way
+    opinions: tuple[int, int] = (2, 4)  # a pre-training review, least and most
     neutral: tuple[int, int] = (0, 2)
     verdicts: float = 0.5  # share of pre-training reviews that close with a verdict
-    task_opinions: tuple[int, int] = (1, 3)  # a task's review
-    task_neutral: tuple[int, int] = (2, 4)
+    task_opinions: tuple[int, int] = (2, 4)  # a task's review
+    task_neutral: tuple[int, int] = (0, 2)
+    task_composed: float = 0.4  # share of `contextual`, `negation` and `contrast` that a task's reviews keep
     bias: float = 0.2  # extra chance of a harsh outcome for one group, in cases
 
 
@@ -52,11 +62,16 @@ def randomness(world: World, *keys: object) -> random.Random:
 
 @functools.cache
 def lexicon(name: str, language: str) -> dict[str, Any]:
-    """The words and sentence patterns of one genre in one language, from `lexicon/NAME.json`. Read only."""
+    """The words and sentence patterns of one genre in one language, from `lexicon/NAME.json` or
+    `lexicon/NAME_LANGUAGE.json`. Read only.
+    """
     if language not in LANGUAGES:
         raise unknown("language", language, LANGUAGES)
-    text = importlib.resources.files("labkit.world").joinpath("lexicon", f"{name}.json").read_text(encoding="utf-8")
-    return json.loads(text)[language]
+    folder = importlib.resources.files("labkit.world").joinpath("lexicon")
+    own = folder.joinpath(f"{name}_{language}.json")
+    if own.is_file():
+        return json.loads(own.read_text(encoding="utf-8"))
+    return json.loads(folder.joinpath(f"{name}.json").read_text(encoding="utf-8"))[language]
 
 
 @functools.cache
@@ -73,6 +88,11 @@ def zipf_choice(rng: random.Random, items: list[Any], tail: float) -> Any:
 def join(sentences: list[str], language: str) -> str:
     """Sentences as one text: spaces between in English, none in Chinese."""
     return (" " if language == "en" else "").join(sentences)
+
+
+def fits(text: str, language: str) -> bool:
+    """Is the text short enough for a pre-training document? At most `LONGEST` words and marks, or characters."""
+    return len(text.split() if language == "en" else text) <= LONGEST[language]
 
 
 def best_reader(posteriors: list[float]) -> float:

@@ -22,6 +22,7 @@ from labkit.world.settings import World, best_reader, zipf_choice
 SPLIT_SIZES = {"train": 3000, "dev": 500, "test": 1000, "unlabelled": 4000}
 TRIES = 60  # texts drawn for one that is new, on average, before a world counts as too uniform
 SLOT = re.compile(r"\{(\w+)\}")
+VOWEL = re.compile(r"\ba (?=[aeiou])")
 Chosen = list[tuple[str, str]]  # (kind, word) in the order of drawing: the evidence of a text
 
 
@@ -158,6 +159,15 @@ def finish_task(
         start += size
     task = {"fields": ("text",), "labels": tuple(labels), "splits": splits, "metric": "accuracy"}
     return task | {"chance": 1 / len(labels), "ceiling": ceiling, "note": note} | fields
+
+
+def tidy(text: str, language: str) -> str:
+    """The text with "an" where English wants it.
+
+    >>> tidy("a actor met a dog", "en")
+    'an actor met a dog'
+    """
+    return VOWEL.sub("an ", text) if language == "en" else text
 
 
 def topic_leak(world: World) -> float:

@@ -1,24 +1,27 @@
 """Chinese sentences with a pronoun and two persons or things it may stand for, and the task of resolving it (cluewsc).
 
 What decides is the gender of the pronoun where the two differ, and else what is plausible: who is praised "did well".
-Some reasons fit both ("住在附近"); where the gender does not help either, nobody can know.
+Some reasons fit both ("住在附近"); where the gender does not help either, nobody can know. Pre-training text always
+lets one know, and goes on to say in other words who is meant.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from labkit.errors import unknown
-from labkit.world.settings import World, lexicon, randomness
+from labkit.world.settings import World, lexicon, randomness, zipf_choice
 from labkit.world.topics import distinct_rows, finish_task, words_of
 
 LANGUAGES = ("zh",)
 LABELS = ("false", "true")
 PRONOUNS = {"male": "他", "female": "她"}
-THINGS = 0.2  # share of sentences about things
-MIXED = 0.35  # share of the others whose two persons differ in gender
+SEXES = {"他": "男", "她": "女"}
+THINGS = 0.15  # share of sentences about things
+MIXED = 0.5  # share of the others whose two persons differ in gender
+TWO_CUES = 0.5  # share of a task's reasons that say two things of the one meant
 
 
 def either_rate(world: World) -> float:
@@ -26,28 +29,31 @@ def either_rate(world: World) -> float:
     return min(1.0, 2 * world.label_noise)
 
 
-def sentence(world: World, rng: random.Random) -> dict[str, Any]:
-    """`{text, pronoun, pronoun_at, names, places, referent, reason, decided}`; `referent` is a place in `names`.
+def sentence(world: World, rng: random.Random, dense: bool = False) -> dict[str, Any]:
+    """`{text, pronoun, pronoun_at, names, places, referent, reason, frame, mixed, decided}`.
 
-    `pronoun_at` and `places` count characters of `text`; `decided` says whether a reader can know the referent.
+    `referent` is a place in `names`; `pronoun_at` and `places` count characters of `text`; `decided` says whether a
+    reader can know the referent. With `dense` one always can.
     """
-    words = lexicon("winograd", "zh")
-    referent, either = rng.randrange(2), rng.random() < either_rate(world)
+    words, referent = lexicon("winograd", "zh"), rng.randrange(2)
     if rng.random() < THINGS:
-        frame = rng.choice(words["thing"])
-        names = [rng.choice(words_of(words[key])) for key in ("content", "container")]
-        pronoun, mixed, neutral = "它", False, words["either_thing"]
+        frame, pronoun, mixed, neutral = rng.choice(words["thing"]), "它", False, words["either_thing"]
+        names = [rng.choice(words_of(frame[key])) for key in "ab"]
     else:
         frame, neutral, mixed = rng.choice(words["person"]), words["either"], rng.random() < MIXED
         names, pronoun = _persons(referent, mixed, rng)
-    reason = rng.choice(neutral if either else frame["second" if referent else "first"])
+    either = rng.random() < either_rate(world) and (mixed or not dense)
+    cues = rng.sample(neutral if either else frame["second" if referent else "first"], 2)
+    reason = "，".join(cues[: 1 + (rng.random() < TWO_CUES)])
+    patterns = words["story"] if either else words["sentence"] + words["story"]
     event = frame["event"].format(a=names[0], b=names[1])
-    before, after = rng.choice(words["sentence"]).replace("{event}", event).split("{pronoun}")
+    pattern = rng.choice(patterns).replace("{event}", event).replace("{day}", rng.choice(words_of(words["day"])))
+    before, after = pattern.split("{pronoun}")
     text = before + pronoun + after.format(reason=reason)
     return {
         "text": text, "pronoun": pronoun, "pronoun_at": len(before), "names": names,
-        "places": [text.index(name) for name in names], "referent": referent, "reason": reason,
-        "decided": mixed or not either,
+        "places": [text.index(name) for name in names], "referent": referent, "reason": reason, "frame": frame,
+        "mixed": mixed, "decided": mixed or not either,
     }  # fmt: skip
 
 
@@ -63,19 +69,43 @@ def _persons(referent: int, mixed: bool, rng: random.Random) -> tuple[list[str],
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Sentences with a remark on whom the pronoun means, without end. Raises UsageError unless in Chinese."""
+    """Sentences and short stories that go on to say whom the pronoun means, without end; UsageError unless in Chinese.
+
+    One remark says it in other words, another is often a claim, true or false, that is judged.
+    """
     if language not in LANGUAGES:
         raise unknown("language of winograd", language, LANGUAGES)
     words = lexicon("winograd", "zh")
     while True:
-        made = sentence(world, rng)
-        text, claim = made["text"], rng.randrange(2)
-        if rng.random() < 0.5:
-            text += words["plain"].format(name=made["names"][made["referent"]], reason=made["reason"])
-        if rng.random() < 0.7:
-            pair = words["pair"].format(pronoun=made["pronoun"], name=made["names"][claim])
-            text += words["stated"].format(pair=pair, word="很" if claim == made["referent"] else "不")
-        yield text
+        made = sentence(world, rng, dense=True)
+        a, b = made["names"]
+        after = [rng.choice(made["frame"]["after"]).format(a=a, b=b) + "。"] if "after" in made["frame"] else []
+        body = made["text"] + "".join(after if rng.random() < 0.5 else [])
+        remarks = [rng.choice(words[kind]) for kind in _kinds(made["mixed"], rng)]
+        body += "".join(_filled(remark, made) for remark in remarks)
+        yield _judged(body, made, rng) if rng.random() < 0.6 else body
+
+
+def _kinds(mixed: bool, rng: random.Random) -> list[str]:
+    """Which remarks follow a sentence: one or two, on the reason, the pronoun, and the gender where it helps."""
+    return rng.sample(["plain", "meant", "gender"] if mixed else ["plain", "meant"], rng.randint(1, 2))
+
+
+def _filled(remark: str, made: Mapping[str, Any]) -> str:
+    """The remark about this sentence's names, pronoun and (first) reason."""
+    name, other = made["names"][made["referent"]], made["names"][1 - made["referent"]]
+    reason, sex = made["reason"].split("，")[0], SEXES.get(made["pronoun"], "")
+    who = "谁" if sex else "什么"
+    return remark.format(name=name, other=other, pronoun=made["pronoun"], reason=reason, sex=sex, who=who)
+
+
+def _judged(body: str, made: Mapping[str, Any], rng: random.Random) -> str:
+    """The text with a claim about its pronoun, before or after it, and a word on whether it is right."""
+    words, claim, before = lexicon("winograd", "zh"), rng.randrange(2), rng.random() < 0.25
+    pair = words["pair"].format(pronoun=made["pronoun"], name=made["names"][claim])
+    word = zipf_choice(rng, list(words_of(words["true" if claim == made["referent"] else "false"])), 2.0)
+    remark = rng.choice(words["stated_before" if before else "stated"]).format(pair=pair, word=word)
+    return remark + body if before else body + remark
 
 
 def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
@@ -101,10 +131,14 @@ def task(world: World) -> dict[str, Any]:
     """cluewsc's shape: does the pronoun mean the name?"""
     sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
     note = f"a reason fits both with probability {either_rate(world):g}; if the gender is silent too, one guesses"
+    words = lexicon("winograd", "zh")
     return finish_task(
         rows(world, sum(sizes.values()), randomness(world, "task", "cluewsc")), LABELS, sizes, note=note, language="zh",
-        fields=("text_a", "text_b"), patterns=("{text_a}其中{text_b}，这{mask}对。",),
-        words={"false": ("不", "没"), "true": ("很", "就")},
+        fields=("text_a", "text_b"), words={label: words_of(words[label]) for label in LABELS},
+        patterns=(
+            "{text_a}其中{text_b}，这{mask}对。", "{text_a}有人说{text_b}，这话{mask}对。",
+            "{text_b}，这{mask}对：{text_a}",
+        ),
     )  # fmt: skip
 
 

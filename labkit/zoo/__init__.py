@@ -6,7 +6,8 @@ model, tokenizer = load("micro-bert-en", head="mlm")
 from __future__ import annotations
 
 from labkit.zoo.gemma import PACKAGED, Packaged
-from labkit.zoo.loading import HUB, Loaded, load, source
+from labkit.zoo.loading import load, source
+from labkit.zoo.opening import HUB, Loaded
 from labkit.zoo.recipes import RECIPES, AlbertRecipe, Recipe, recipe, recipe_hash
 from labkit.zoo.store import build, clean, find, list_models, path, verify
 

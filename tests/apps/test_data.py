@@ -14,7 +14,8 @@ from labkit.apps.data import Columns, parse_labels, read_task
 from labkit.cli import main
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.tasks import Task
-from labkit.tasks.task import ANSWERS, text_key
+from labkit.tasks.rows import text_key
+from labkit.tasks.task import ANSWERS
 
 SCHEMA = "text:str:1,label:str:1"
 

@@ -20,7 +20,7 @@ from labkit.tasks import load_task
 from tests.apps.reviews import write_reviews
 
 SCHEMA = "sent:str:1,label:str:1"
-MODEL = "pretrain_model_name_or_path=micro-bert-en"
+MODEL = "pretrain_model_name_or_path=mini-bert-en"
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,10 @@ def test_few_shot_by_its_parameters(tables, tmp_path, pattern, template, capsys)
 
 
 @pytest.mark.parametrize("file", [False, True])
-def test_a_student_believes_its_teacher_rather_than_wrong_labels(trained, tables, tmp_path, file):
-    """Every label of the table is the wrong one, and the teacher's share is all."""
-    app, rows = load_app(trained), [line.split("\t") for line in tables[0].read_text(encoding="utf-8").splitlines()]
-    logits = [app.cells(one)["logits"] for one in app.answers([{"text": text} for text, _ in rows])]
+def test_a_student_believes_its_teacher_rather_than_wrong_labels(tables, tmp_path, file):
+    """Every label of the table is the wrong one, the teacher knows the right one, and its share is all."""
+    rows = [line.split("\t") for line in tables[0].read_text(encoding="utf-8").splitlines()]
+    logits = ["-2,2" if label == "1" else "2,-2" for _, label in rows]
     wrong = [f"{text}\t{1 - int(label)}" + ("" if file else f"\t{line}")
              for (text, label), line in zip(rows, logits, strict=True)]  # fmt: skip
     table, lines = tmp_path / "train.tsv", tmp_path / "logits.tsv"
@@ -109,12 +109,12 @@ def test_a_student_believes_its_teacher_rather_than_wrong_labels(trained, tables
     lines.write_text("\n".join(logits) + "\n", encoding="utf-8")
     where = f"logits_saved_path={lines}" if file else "logits_name=logits"
     own = f"{MODEL} enable_distillation=True type=vanilla_kd {where} temperature=2 alpha=1"
-    options = command((table, table), tmp_path / "student", "--learning_rate=1e-3", parameters=own)
+    options = command((table, table), tmp_path / "student", "--learning_rate=3e-4", "--epoch_num=3", parameters=own)
     if not file:
         options[3] = f"--input_schema={SCHEMA},logits:float:2"
     assert main(options) == 0
     record = json.loads((tmp_path / "student/train.json").read_text(encoding="utf-8"))
-    assert record["settings"]["teacher"]["temperature"] == 2 and record["accuracy"] < 0.3  # of the wrong labels
+    assert record["settings"]["teacher"]["temperature"] == 2 and record["accuracy"] < 0.3  # of wrong labels
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_their_model_names_are_known_and_fail_in_one_line_offline(tables, tmp_pa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(command(tables, tmp_path / "out", parameters=f"pretrain_model_name_or_path={name}")) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert name in last and "micro-bert-en" in last
+    assert name in last and "mini-bert-en" in last
 
 
 def real_tables(folder, name):

@@ -131,7 +131,8 @@ def check_killed(tiny_app, tmp_path, rows, window, kills):
     assert (tmp_path / "killed.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
     ids = [row["id"] for row in read_table(tmp_path / "whole.tsv").rows]
     assert ids == [str(number) for number in range(rows)]
-    assert not list(tmp_path.glob("*.part*"))
+    # what a writer killed while it wrote has left is removed by a later writer, a minute on
+    assert [path for path in tmp_path.glob("*.part*") if not files.LEFT.fullmatch(path.name)] == []
     assert found["most"] < 1.05 * found["little"] + 20_000, found  # kB, for ten times the rows
     return found
 

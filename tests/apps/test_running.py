@@ -22,7 +22,7 @@ def train(folder, *options):
 def test_a_delta_trains_and_is_merged(tmp_path, capsys):
     assert train(tmp_path / "out", "--delta", "lora", *SHORT) == 0
     app = load_app(tmp_path / "out")
-    base, tuned = load("micro-bert-en").model.state_dict(), app.model.state_dict()
+    base, tuned = load("mini-bert-en").model.state_dict(), app.model.state_dict()
     changed = {name for name, value in base.items() if name.startswith("bert.") and not torch.equal(value, tuned[name])}
     assert changed and all("attention.self." in name and name.endswith("weight") for name in changed)  # LoRA's places
     assert train(tmp_path / "not", "--delta", "serial", *SHORT) == 2
@@ -73,7 +73,7 @@ def test_a_model_that_needs_no_training_is_saved_and_has_no_score(tmp_path, caps
     assert train(tmp_path / "out", "vectorization") == 0
     assert "has nothing to train" in capsys.readouterr().err
     vectors = load_app(tmp_path / "out").predict([("a film", "a book")])[0]
-    assert len(vectors["pooler_output"]) == 128
+    assert len(vectors["pooler_output"]) == 160
     (tmp_path / "pairs.tsv").write_text("one\ttwo\na film\ta book\n", encoding="utf-8")
     assert main(["evaluate", str(tmp_path / "out"), "--tables", str(tmp_path / "pairs.tsv")]) == 2
     assert "vectorization has no score" in capsys.readouterr().err

@@ -23,7 +23,7 @@ from labkit.training import Batches, fit
 
 @pytest.fixture(scope="module")
 def bert():
-    return labkit.load_model("micro-bert-en")
+    return labkit.load_model("mini-bert-en")
 
 
 def prepared(app: Application, bert, task: Task, **given) -> Adapted:

@@ -24,6 +24,11 @@ def bert():
     return labkit.load_model("micro-bert-en")
 
 
+@pytest.fixture(scope="module")
+def mini():
+    return labkit.load_model("mini-bert-en")
+
+
 def prepared(app: Application, bert, task: Task, model=None, **given) -> Adapted:
     return app.prepare(Start(model or bert.model, bert.tokenizer, task), app.settings(given))
 
@@ -65,10 +70,10 @@ def test_the_cells_of_a_likelihood():
     assert LANGUAGE_MODELING.cells({"log_probability": 0.0, "tokens": 0}, ())["perplexity"] == "1"
 
 
-def test_titles_are_learnt_and_the_folder_writes_them_alone(bert, tmp_path):
+def test_titles_are_learnt_and_the_folder_writes_them_alone(mini, tmp_path):
     task = SEQUENCE_GENERATION.example()
     made = trained(
-        SEQUENCE_GENERATION, bert, task, 60, num_beams="2", num_return_sequences="2", max_decoder_length="12"
+        SEQUENCE_GENERATION, mini, task, 60, num_beams="2", num_return_sequences="2", max_decoder_length="12"
     )
     rows = task.splits["test"][:40]
     score = made.method.score(rows, answers(made.model, made.method, rows, progress=False))
@@ -77,11 +82,11 @@ def test_titles_are_learnt_and_the_folder_writes_them_alone(bert, tmp_path):
     assert score[SEQUENCE_GENERATION.metric] > same + 0.05  # better than one title for all
     made.model.save_pretrained(tmp_path)
     plain = EncoderDecoderModel.from_pretrained(tmp_path).eval()
-    rows, again = rows[:3], restore(describe(made.method), bert.tokenizer)
+    rows, again = rows[:3], restore(describe(made.method), mini.tokenizer)
     found = answers(made.model, made.method, rows, progress=False)
     assert found == answers(plain, again, rows, progress=False) and [len(texts) for texts in found] == [2, 2, 2]
-    written = plain.generate(**bert.tokenizer(rows[0]["content"], return_tensors="pt", return_token_type_ids=False))
-    assert bert.tokenizer.batch_decode(written, skip_special_tokens=True) == found[0]
+    written = plain.generate(**mini.tokenizer(rows[0]["content"], return_tensors="pt", return_token_type_ids=False))
+    assert mini.tokenizer.batch_decode(written, skip_special_tokens=True) == found[0]
 
 
 def test_a_t5_writes_as_well(bert):

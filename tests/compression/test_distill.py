@@ -32,7 +32,7 @@ from labkit.compression.distill import (
     uniform_map,
 )
 from labkit.errors import CheckpointError, TrainingError, UsageError
-from labkit.fewshot.self_training import Member, SoftTargets, soft_labels
+from labkit.fewshot.pet.self_training import Member, SoftTargets, soft_labels
 
 VOCABULARY, CLASSES = 61, 3
 

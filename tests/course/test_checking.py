@@ -155,6 +155,7 @@ def test_a_whole_notebook_may_not_be_too_large(lesson):
         ('lesson="03/02"', 'lesson="03/03"', "no cell sets the lesson up: begin with"),
         ("Hint 2", "Help", "cell 7: check.fuzzy: hint 2 missing: write"),
         ("def fuzzy(x): ...", "def fuzzy(x): return 1", "cell 7: check.fuzzy has no stub"),
+        ("fuzzy = check", "check", "cell 7: the result of check.fuzzy is not kept: write `fuzzy = check.fuzzy("),
         ("Solution", "Answer", "cell 7: check.fuzzy has no solution"),
     ],
 )

@@ -15,11 +15,12 @@ def markdown(source):
     return {"cell_type": "markdown", "source": source}
 
 
-STUB = code("from labkit.checks import pet as check\n\ndef f(x):\n    ...\n\ncheck.name(f)")
+STUB = code("from labkit.checks import pet as check\n\ndef f(x):\n    ...\n\nf = check.name(f)")
 HINTS = "".join(f"<details><summary>Hint {n}</summary>go {n}</details>\n" for n in (1, 2, 3))
 SOLUTION = (
     "<details>\n<summary>Solution</summary>\n\n```python\ndef f(x):\n    y = 2\n    return y * x\n```\n</details>"
 )
+WHOLE = markdown(HINTS + SOLUTION)
 
 
 def said(*cells):
@@ -28,7 +29,7 @@ def said(*cells):
 
 def test_a_whole_exercise_has_no_problem():
     (found,) = exercises.find([STUB, markdown(HINTS + SOLUTION)])
-    assert (found.name, found.function, found.cell, found.stub) == ("name", "f", 0, (3, 4))
+    assert (found.name, found.function, found.kept, found.cell, found.stub) == ("name", "f", True, 0, (3, 4))
     assert found.problems() == []
     assert said(STUB, markdown(HINTS), markdown(SOLUTION)) == []
 
@@ -36,8 +37,11 @@ def test_a_whole_exercise_has_no_problem():
 @pytest.mark.parametrize(
     ("cells", "problem"),
     [
-        ((code("check.name(f)"), markdown(HINTS + SOLUTION)), "has no stub"),
-        ((code("def f(x):\n    return 1\ncheck.name(f)"), markdown(HINTS + SOLUTION)), "has no stub"),
+        ((code("f = check.name(f)"), markdown(HINTS + SOLUTION)), "has no stub"),
+        ((code("def f(x):\n    return 1\nf = check.name(f)"), markdown(HINTS + SOLUTION)), "has no stub"),
+        ((code("def f(x): ...\ncheck.name(f)"), WHOLE), r"not kept: write `f = check\.name\(f\)`"),
+        ((code("def f(x): ...\ng = check.name(f)"), WHOLE), "the result of check.name is not kept"),
+        ((code("def f(x): ...\nf = [check.name(f)]"), WHOLE), "the result of check.name is not kept"),
         ((STUB, markdown(HINTS.replace("Hint 2", "Help") + SOLUTION)), "hint 2 missing"),
         ((STUB, markdown(HINTS.replace("go 3", " ") + SOLUTION)), "hint 3 missing"),
         ((STUB, markdown(HINTS)), "has no solution"),
@@ -54,17 +58,17 @@ def test_what_is_missing_is_said(cells, problem):
 
 
 def test_a_stub_may_have_a_docstring_and_a_cell_its_magics():
-    cell = code('%matplotlib inline\ndef f(x):\n    """Says."""\n    ...\ncheck.name(f)')
+    cell = code('%matplotlib inline\ndef f(x):\n    """Says."""\n    ...\nf = check.name(f)')
     assert said(cell, markdown(HINTS + SOLUTION)) == []
 
 
 def test_one_cell_may_hold_two_exercises():
-    cell = code("def f(x): ...\ndef g(x): ...\ncheck.one(f)\ncheck.two(g)")
+    cell = code("def f(x): ...\ndef g(x): ...\nf = check.one(f)\ng = check.two(g)")
     both = SOLUTION + SOLUTION.replace("def f", "def g").replace("y = 2", "y = 3")
     found = exercises.find([cell, markdown(HINTS + both)])
     assert [(item.name, item.function) for item in found] == [("one", "f"), ("two", "g")]
     (filled, _) = exercises.solved([cell, markdown(HINTS + both)])
-    space = {"check": type("C", (), {"one": staticmethod(lambda f: None), "two": staticmethod(lambda g: None)})}
+    space = {"check": type("C", (), {"one": staticmethod(lambda f: f), "two": staticmethod(lambda g: g)})}
     exec(filled["source"], space)  # noqa: S102
     assert space["f"](5) == 10 and space["g"](5) == 15
 
@@ -73,7 +77,7 @@ def test_solved_leaves_the_rest_and_the_original_alone():
     cells = [code("1"), STUB, markdown(HINTS + SOLUTION)]
     filled = exercises.solved(cells)
     assert filled[0] == cells[0] and filled[2] == cells[2]
-    assert "    return y * x\n\ncheck.name(f)" in filled[1]["source"] and "..." not in filled[1]["source"]
+    assert "    return y * x\n\nf = check.name(f)" in filled[1]["source"] and "..." not in filled[1]["source"]
     assert "..." in cells[1]["source"]
 
 

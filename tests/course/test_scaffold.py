@@ -1,4 +1,4 @@
-"""`labkit new lesson`: four files that run as they stand, or none."""
+"""`labkit new lesson`: five files that run as they stand, or none."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ FILES = [
     "labkit/fewshot/neurons.py",
     "tests/fewshot/test_neurons.py",
     "labkit/checks/neurons.py",
+    "tests/checks/answers/neurons.py",
 ]
 
 
@@ -31,12 +32,12 @@ def tree(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_four_files_are_written(tmp_path):
+def test_the_files_are_written(tmp_path):
     written = new_lesson("03/09", "neurons", tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in written] == FILES
     for path in written:
         text = path.read_text(encoding="utf-8")
-        assert "TODO" in text and not re.search(r"@[A-Z]+@", text)
+        assert ("TODO" in text) is ("answers" not in str(path)) and not re.search(r"@[A-Z]+@", text)
     text = written[0].read_text(encoding="utf-8")
     assert "# # What single neurons know\n" in text and 'labkit.setup(lesson="03/09")' in text
     assert "**45 minutes.** Before it:\n#\n# - 03/03, Prompts that are vectors\n" in text
@@ -51,7 +52,7 @@ def test_a_file_that_is_there_stops_it_all(tmp_path, there):
     assert tree(tmp_path) == [there] and (tmp_path / there).read_text() == "mine"
 
 
-@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("at", range(len(FILES)))
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, at):
     real, count = scaffold.write_text, iter(range(9))
 
@@ -100,6 +101,9 @@ def begun(tmp_path_factory):
     project = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "labkit", project / "labkit", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", project)
+    for name in ("test_answers.py", "solutions.py", "answers/__init__.py"):
+        (project / "tests" / "checks" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tests" / "checks" / name, project / "tests" / "checks" / name)
     for name in FILES:
         (project / name).unlink(missing_ok=True)
     written = new_lesson("03/09", "neurons", project)
@@ -128,16 +132,19 @@ def test_its_notebook_lacks_nothing_but_what_is_to_be_written(begun):
 def test_it_has_every_part_in_order(begun):
     _, _, item = begun
     text = item.text.read_text(encoding="utf-8")
-    parts = ["After this lesson you can", "minutes.", "labkit.setup(", "MODEL = ", "$$", "In the library",
-             "Play with it", "Plot(", "for seed in range(3)", "report.table(", "report.plot()", "report.compare",
-             "Your turn", "Hint 1", "Hint 2", "Hint 3", "Solution", "To read, and to go on"]  # fmt: skip
+    parts = ["After this lesson you can", "minutes.", "labkit.setup(", "MODEL = ", "What happens", "Predict", "$$",
+             "Your turn", "*●○○ · 5 minutes*", "For example", "first_step = check.first_step(first_step)", "Hint 1",
+             "Hint 2", "Hint 3", "Solution", "Play with it", "Plot(", "second_step = check.", "all_together = check.",
+             "for seed in range(3)", "= all_together(rows", "report.table(", "report.plot()", "report.compare",
+             "The answer", "To read, and to go on"]  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
 
 
 def test_its_own_tests_pass(begun):
     project, written, _ = begun
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", written[2]]
+    tried = [written[2], "tests/checks/test_answers.py"]  # the code alone; every exercise with right and wrong answers
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tried]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     result = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0 and " passed" in result.stdout, result.stdout
+    assert result.returncode == 0 and re.search(r"\b32 passed", result.stdout), result.stdout

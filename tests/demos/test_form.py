@@ -26,12 +26,12 @@ from labkit.zoo import load
 
 GOOD = Class("good", "great", ("the soup was superb .", "a fine film .", "we liked the room ."))
 BAD = Class("bad", "awful", ("the soup was dull .", "", "we hated the room ."))
-FORM = Form((GOOD, BAD), "{text} it was {mask} .", "the waiter was rude .")
+FORM = Form((GOOD, BAD), "{text} it was {mask} .", "the waiter was late .")
 
 
 @pytest.fixture(scope="module")
 def base():
-    return load("micro-bert-en")
+    return load("mini-bert-en")
 
 
 def changed(**fields):
@@ -142,7 +142,7 @@ def test_a_pattern_that_will_do(pattern, base):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("rude", "word 'rude' is 4 pieces"),
+        ("steak", "word 'steak' is 5 pieces"),
         ("很好", "not in the tokenizer's vocabulary"),
         ("😀", "not in the tokenizer's vocabulary"),
         ("\0", "not in the tokenizer's vocabulary"),
@@ -206,7 +206,7 @@ def test_the_longest_sentences_will_do():
     [
         ("the soup was good .", [], []),
         ("这汤 good", ["这", "汤"], []),
-        ("😀 rude , rude", ["😀"], ["rude"]),
+        ("😀 steak , steak", ["😀"], ["steak"]),
         ("\0", [], []),
         ("", [], []),
         ("[MASK]", [], ["MASK"]),
@@ -231,7 +231,7 @@ def test_missing_values_are_empty_texts():
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_fits_its_model(name, language):
-    tokenizer = load(f"micro-bert-{language}").tokenizer
+    tokenizer = load(f"mini-bert-{language}").tokenizer
     reference = world_task(language)
     forms = [PRESETS[name].form(reference, language, draw) for draw in (0, 0, 1)]
     PET.for_task(to_task(forms[0]), tokenizer)

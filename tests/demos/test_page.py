@@ -108,7 +108,7 @@ def test_a_model_without_a_head_is_refused(monkeypatch, tiny_parts):
 
 
 def test_the_chinese_model_has_a_chinese_page():
-    fields = [block for block in build_demo("micro-bert-zh").blocks.values() if isinstance(block, gradio.Textbox)]
+    fields = [block for block in build_demo("mini-bert-zh").blocks.values() if isinstance(block, gradio.Textbox)]
     assert "{text}总之很{mask}。" in [field.value for field in fields]
 
 
@@ -248,8 +248,8 @@ def test_wrong_names_and_ports_are_one_error():
         demos.build("fewshots")
     with pytest.raises(UsageError, match="--port must be at least 1"):
         demos.serve("fewshot", port=0)
-    with pytest.raises(UsageError, match="did you mean 'micro-bert-en'"):
-        demos.build("fewshot", "micro-bert-em")
+    with pytest.raises(UsageError, match="did you mean 'mini-bert-en'"):
+        demos.build("fewshot", "mini-bert-em")
 
 
 def test_every_demo_is_named_in_the_help():

@@ -18,7 +18,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from labkit.fewshot.delta import (
+from labkit.fewshot.delta_tuning import (
     IA3,
     BitFit,
     Combined,

@@ -10,7 +10,7 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.auto_prompt import Demonstrations, with_demonstrations
+from labkit.fewshot.auto_prompts import Demonstrations, with_demonstrations
 from labkit.fewshot.pet import PET
 from labkit.foundations.encoder import backbone
 from labkit.training import Batches, fit

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from labkit.errors import UsageError
-from labkit.fewshot.auto_prompt.candidates import whole_words
-from labkit.fewshot.auto_prompt.infilling import Layout, masked_beam, masked_fillings, with_words
-from labkit.fewshot.auto_prompt.t5 import t5_fillings
-from labkit.fewshot.auto_prompt.templates import layouts_of
+from labkit.fewshot.auto_prompts.candidates import whole_words
+from labkit.fewshot.auto_prompts.infilling import Layout, masked_beam, masked_fillings, with_words
+from labkit.fewshot.auto_prompts.t5 import t5_fillings
+from labkit.fewshot.auto_prompts.templates import layouts_of
 from labkit.tasks import Task
 from tests.fewshot.auto_prompt_tiny import PLAIN, WORDS, albert, bert, task
 from tests.fewshot.auto_prompt_tiny import tokenizer as tiny_tokenizer

@@ -10,9 +10,9 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
-from labkit.fewshot.auto_prompt import label_words as module
-from labkit.fewshot.auto_prompt import search_template, search_triggers, search_words
-from labkit.fewshot.auto_prompt.label_words import best_assignments, likely_words
+from labkit.fewshot.auto_prompts import label_words as module
+from labkit.fewshot.auto_prompts import search_template, search_triggers, search_words
+from labkit.fewshot.auto_prompts.label_words import best_assignments, likely_words
 from labkit.fewshot.pet import PET
 from tests.fewshot.auto_prompt_tiny import albert, bert, task
 from tests.fewshot.auto_prompt_tiny import tokenizer as tiny_tokenizer

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from labkit.errors import UsageError
-from labkit.fewshot.auto_prompt import first_order_scores, search_triggers
-from labkit.fewshot.auto_prompt.candidates import whole_words
-from labkit.fewshot.auto_prompt.triggers import _Climb
+from labkit.fewshot.auto_prompts import first_order_scores, search_triggers
+from labkit.fewshot.auto_prompts.candidates import whole_words
+from labkit.fewshot.auto_prompts.triggers import _Climb
 from labkit.fewshot.pet import PET
 from tests.fewshot.auto_prompt_tiny import WORDS, albert, bert, task
 from tests.fewshot.auto_prompt_tiny import tokenizer as tiny_tokenizer

@@ -13,13 +13,14 @@ from transformers import DynamicCache
 from labkit.errors import UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.cp_tuning import CPTuning, universal_template
-from labkit.fewshot.delta import DELTAS, LoRA
-from labkit.fewshot.in_context import InContext
+from labkit.fewshot.delta_tuning import DELTAS, LoRA
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import WARP, Prefix, PromptTuning, PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens, detach_soft_tokens, fold_soft_tokens
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer, pieces_of
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.in_context import InContext
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens, detach_soft_tokens, fold_soft_tokens
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer, pieces_of
+from labkit.fewshot.soft_prompts import WARP, Prefix, PromptTuning, PTuning
 from labkit.foundations.encoder import lm_logits
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.training import Batches, fit
@@ -53,7 +54,7 @@ def weights(model) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", [" {mask}", "{mask}", " {mask} .", " {mask} indeed"])
 def test_the_text_ends_before_the_blank_and_is_spaced_as_if_encoded_whole(kind, end):
-    batch = Template.parse("text: {text}\nit is" + end).encode(ROWS, tokenizer(kind))
+    batch = encode(Template.parse("text: {text}\nit is" + end), ROWS, tokenizer(kind))
     lengths = batch["attention_mask"].sum(1)
     found = [ids[:length].tolist() for ids, length in zip(batch["input_ids"], lengths, strict=True)]
     assert found == prompts(kind) and batch["mask_positions"][:, 0].tolist() == lengths.tolist()
@@ -62,7 +63,7 @@ def test_the_text_ends_before_the_blank_and_is_spaced_as_if_encoded_whole(kind, 
 @pytest.mark.parametrize("kind", ["llama", "gemma"])
 def test_chinese_gets_no_stray_space(kind):
     own = tokenizer(kind)
-    ids = Template.parse("{text}总之很{mask}。").encode([{"text": "这部电影"}], own)["input_ids"][0].tolist()
+    ids = encode(Template.parse("{text}总之很{mask}。"), [{"text": "这部电影"}], own)["input_ids"][0].tolist()
     assert ids == own("这部电影总之很")["input_ids"]
     assert own.convert_ids_to_tokens(pieces_of("好", own)) == ["好"] and CHINESE
     assert own.convert_ids_to_tokens(pieces_of("good", own)) == ["▁good"]
@@ -72,7 +73,7 @@ def test_chinese_gets_no_stray_space(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_cut_and_the_pattern_is_not(kind):
     own, whole = tokenizer(kind), prompts(kind)
-    batch = Template.parse(PATTERN).encode([{"text": TEXTS[3] * 9}], own, max_length=40)
+    batch = encode(Template.parse(PATTERN), [{"text": TEXTS[3] * 9}], own, max_length=40)
     assert batch["input_ids"].shape == (1, 40)
     tail = len(own("text: x\nit is")["input_ids"]) - len(own("text: x")["input_ids"])
     assert batch["input_ids"][0, -tail:].tolist() == whole[0][-tail:]
@@ -82,7 +83,7 @@ def test_a_blank_that_is_not_last_is_refused():
     with pytest.raises(UsageError, match=r"before it has read \{text\}: put \{mask\} at the end"):
         pet("gemma", "{mask}: {text}").collate(ROWS)
     with pytest.raises(UsageError, match="CausalPrompt scores words of several pieces"):
-        Template.parse("{text} {mask*2}").encode(ROWS, tokenizer("gemma"))
+        encode(Template.parse("{text} {mask*2}"), ROWS, tokenizer("gemma"))
     for pooling in ("cls", "pooler"):
         with pytest.raises(UsageError, match="has seen no text: take 'last' or 'mean'"):
             add_head(causal_model("llama"), 2, pooling)

@@ -8,8 +8,8 @@ import torch
 
 from labkit.errors import UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.causal_prompt import CausalPrompt
-from labkit.fewshot.generative import LabelTexts
+from labkit.fewshot.prompts.causal_prompt import CausalPrompt
+from labkit.fewshot.prompts.generative import LabelTexts
 from labkit.foundations.pretraining import micro_model
 from labkit.training import Batches, fit
 from tests.fewshot.tiny_prompts import ID, LABELS, ROWS, TEMPLATE, WORDS, tiny_bert, tiny_gpt, tiny_tokenizer

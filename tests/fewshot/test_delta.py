@@ -7,7 +7,7 @@ import torch
 
 from labkit import measure
 from labkit.errors import UsageError
-from labkit.fewshot.delta import (
+from labkit.fewshot.delta_tuning import (
     DELTAS,
     IA3,
     BitFit,

@@ -11,7 +11,7 @@ from torch import nn
 from labkit.compression import int8, tinybert
 from labkit.compression.shrink import shrink
 from labkit.errors import UsageError
-from labkit.fewshot.delta import (
+from labkit.fewshot.delta_tuning import (
     IA3,
     BitFit,
     Combined,
@@ -24,10 +24,10 @@ from labkit.fewshot.delta import (
     save_delta,
     trained_tensors,
 )
-from labkit.fewshot.soft_prompt import WARP, Prefix, PromptTuning, PTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens, fold_soft_tokens
-from labkit.fewshot.soft_verbalizer import SoftVerbalizer
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens, fold_soft_tokens
+from labkit.fewshot.prompts.soft_verbalizer import SoftVerbalizer
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import WARP, Prefix, PromptTuning, PTuning
 from labkit.foundations.encoder import lm_logits
 from labkit.foundations.heads import add_head
 from labkit.parallel.memory.growth import deepen, widen

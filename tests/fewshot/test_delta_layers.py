@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from labkit import measure
-from labkit.fewshot.delta import IA3, BitFit, Compacter, Ladder, LoRA, Parallel, Serial, trained_tensors
-from labkit.fewshot.delta.compacter import KroneckerLinear
+from labkit.fewshot.delta_tuning import IA3, BitFit, Compacter, Ladder, LoRA, Parallel, Serial, trained_tensors
+from labkit.fewshot.delta_tuning.compacter import KroneckerLinear
 from tests.fewshot.delta_models import BATCH, make, outputs, train, trained
 
 D, FFN, LAYERS = 32, 64, 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from labkit.errors import CheckpointError, DataError, LabkitError, UsageError
-from labkit.fewshot.delta import (
+from labkit.fewshot.delta_tuning import (
     IA3,
     BitFit,
     Centre,
@@ -237,7 +237,7 @@ def test_saving_needs_a_delta_and_leaves_the_old_one_where_it_fails(folder, monk
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("labkit.fewshot.delta.saving.save_file", full)
+    monkeypatch.setattr("labkit.fewshot.delta_tuning.saving.save_file", full)
     with pytest.raises(LabkitError, match="disk is full"):
         save_delta(trained(BitFit()), folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

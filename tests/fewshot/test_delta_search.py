@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
-from labkit.fewshot.delta import LoRA, greedy, random_search
+from labkit.fewshot.delta_tuning import LoRA, greedy, random_search
 from tests.fewshot.delta_models import make
 
 VALUES = st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.integers(-9, 9), st.integers(1, 4)), min_size=1)

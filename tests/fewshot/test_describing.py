@@ -7,13 +7,13 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.auto_prompt import with_demonstrations
+from labkit.fewshot.auto_prompts import with_demonstrations
 from labkit.fewshot.cp_tuning import CPTuning
 from labkit.fewshot.describing import KINDS, describe, restore
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import WARP, PTuning
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.generative import GenerativePET
+from labkit.fewshot.soft_prompts import WARP, PTuning
 from labkit.tasks import load_task
 from labkit.zoo import load
 

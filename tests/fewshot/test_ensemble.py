@@ -8,10 +8,10 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.ensemble import TemplateEnsemble
 from labkit.fewshot.pet import PET
-from labkit.fewshot.self_training import soft_labels
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet.self_training import soft_labels
+from labkit.fewshot.prompts.ensemble import TemplateEnsemble
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.tasks import Task
 from labkit.training import Batches, fit
 from tests.fewshot.tiny_prompts import LABELS, ROWS, TEMPLATE, tiny_bert, tiny_tokenizer

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.fewclue import RowCandidates, cloze_for
-from labkit.fewshot.generative import GenerativePET
+from labkit.fewshot.prompts.generative import GenerativePET
 from labkit.tasks import Task
 
 CHARACTERS = "一二三四五六七八九十好坏天地人大小上下来去说是不这那"

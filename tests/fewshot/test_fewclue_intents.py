@@ -49,7 +49,7 @@ def test_files_that_do_not_match(folder):
 
 def test_dozens_of_sentences_teach_intents():
     """Forty-eight labelled sentences, twelve intents: the cloze is far above chance, which is 8 %."""
-    base = load("micro-bert-zh")
+    base = load("mini-bert-zh")
     task = load_task("world/intents-zh").few_shot(4, 0)
     task.splits["test"][:] = task.splits["test"][:300]
     system = FewClueSystem(base.model, base.tokenizer, {"intents": task}, {"intents": Rates(cloze=3e-4)},

@@ -25,10 +25,10 @@ from labkit.fewshot.fewclue import (
 )
 from labkit.fewshot.fewclue import system as module
 from labkit.fewshot.fewclue.clozes import SEED_OCNLI_PATTERN, SEED_OCNLI_WORDS, is_fuzzy
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET
-from labkit.fewshot.multitask import continue_pretraining
+from labkit.fewshot.instruction.multitask import continue_pretraining
 from labkit.fewshot.pet import PET
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.generative import GenerativePET
 from labkit.tasks import FEWCLUE, Task, load_task
 from labkit.zoo import load
 
@@ -79,7 +79,8 @@ def test_which_method_reads_which_shape(base):
     assert type(cloze_for(small("eprstmt"), tokenizer)) is PET
     assert type(cloze_for(small("eprstmt"), tokenizer, words=2)) is FuzzyPET
     assert type(cloze_for(small("ocnli"), tokenizer)) is PET
-    assert type(cloze_for(small("ocnli"), tokenizer, words=3)) is GenerativePET, "是 has one piece, 没错 two"
+    mixed = replace(small("ocnli"), words={**small("ocnli").words, "entailment": ("是", "没错")})
+    assert type(cloze_for(mixed, tokenizer, words=3)) is GenerativePET, "是 has one piece, 没错 two"
     assert type(cloze_for(small("chid"), tokenizer, words=3)) is RowCandidates
     names = replace(small("csldcp"), words={name: (name,) for name in small("csldcp").labels})
     longer = replace(names, words={**names.words, names.labels[0]: ("数学物理",)})
@@ -197,6 +198,7 @@ def test_self_training_adds_the_surest_rows_of_each_class(base, tasks, monkeypat
 def test_what_a_stage_cannot_do_is_said(base, tasks):
     bare = {name: replace(task, splits={"train": task.splits["train"], "test": task.splits["test"]})
             for name, task in tasks.items()}  # fmt: skip
+    bare["bustm"] = replace(bare["bustm"], words={label: some[:1] for label, some in bare["bustm"].words.items()})
     system = FewClueSystem(base.model, base.tokenizer, bare, settings=QUICK)
     assert system.note("eprstmt", "PET") == ""
     assert system.note("chid", "+ self-training") == "hook: none; no label words; no unlabelled rows"

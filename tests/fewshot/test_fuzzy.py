@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from labkit.apps import load_app, save_app
 from labkit.errors import UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.fuzzy import FuzzyPET
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 
 SETS = [{"negative": "bad", "positive": "good"}, {"negative": "dull", "positive": "great"}]
 TEMPLATE = "{text} it was {mask} ."

@@ -8,10 +8,10 @@ import torch
 
 from labkit.errors import UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET, LabelTexts
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.generative import GenerativePET, LabelTexts
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.tasks import Task
 from labkit.training import Batches, fit
 from tests.fewshot.tiny_prompts import ID, LABELS, ROWS, TEMPLATE, tiny_bert, tiny_tokenizer

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.in_context import InContext, content_free, demonstrations, orders, with_demonstrations
 from labkit.fewshot.pet import PET
-from labkit.fewshot.template import Field, Template
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.in_context import InContext, content_free, demonstrations, orders, with_demonstrations
+from labkit.fewshot.prompts.template import Field, Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from tests.fewshot.tiny_prompts import ID, LABELS, ROWS, TEMPLATE, text_of, tiny_bert, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

@@ -10,7 +10,6 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot import task_types
 from labkit.fewshot.instruction import (
     Instructed,
     Split,
@@ -22,6 +21,7 @@ from labkit.fewshot.instruction import (
     instruction_tune,
     leaks,
     stack,
+    task_types,
     texts_of,
     zero_shot,
 )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate, predict
-from labkit.fewshot.entailment import Entailment, judge
-from labkit.fewshot.multitask import (
+from labkit.fewshot.instruction.entailment import Entailment, judge
+from labkit.fewshot.instruction.multitask import (
     OTHERWISE,
     Continued,
     continue_pretraining,
@@ -24,7 +24,7 @@ from labkit.fewshot.multitask import (
     statements_of,
     unlabelled_texts,
 )
-from labkit.fewshot.statements import Claims, joined
+from labkit.fewshot.instruction.statements import Claims, joined
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import load
@@ -344,7 +344,7 @@ def test_tasks_that_cannot_be_mixed(tasks, message, tokenizer):
 
 def test_entailment_learns_a_real_task_and_then_answers_another():
     """A few steps on reviews, and the judge reads films: other texts, the same statements."""
-    model, tokenizer = load("micro-bert-en")
+    model, tokenizer = load("mini-bert-en")
     reviews, films = load_task("world/reviews"), load_task("world/mr")
     small = Task(
         films.name, films.fields, films.labels, {"test": films.splits["test"][:150]}, patterns=films.patterns,

@@ -8,8 +8,8 @@ import torch
 
 from labkit.errors import UsageError
 from labkit.evaluation import predict
-from labkit.fewshot import perplexity
-from labkit.fewshot.perplexity import PerplexityChoice
+from labkit.fewshot.prompts import perplexity
+from labkit.fewshot.prompts.perplexity import PerplexityChoice
 from tests.fewshot.tiny_prompts import ID, ROWS, TEMPLATE, tiny_bert, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

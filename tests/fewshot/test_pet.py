@@ -11,8 +11,8 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizer, RobertaConf
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.foundations.pretraining import IGNORE
 from labkit.tasks import Task
 

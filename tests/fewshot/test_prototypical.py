@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.prototypical import ProtoVerb, contrast
+from labkit.fewshot.prompts.prototypical import ProtoVerb, contrast
 from labkit.training import Batches, fit
 from tests.fewshot.tiny_prompts import LABELS, ROWS, TEMPLATE, tiny_bert, tiny_tokenizer
 

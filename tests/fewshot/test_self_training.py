@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from labkit.errors import UsageError
-from labkit.fewshot.self_training import (
+from labkit.fewshot.pet.self_training import (
     Member,
     SoftTargets,
     ipet,

@@ -19,8 +19,8 @@ from transformers import (
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import Prefix, PromptTuning
-from labkit.fewshot.soft_tokens import attach_soft_tokens
+from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
+from labkit.fewshot.soft_prompts import Prefix, PromptTuning
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import trainable
 from tests.fewshot.soft_prompt_models import ID, ROWS, SIZES, bert, changed, hashes, roberta, task, train

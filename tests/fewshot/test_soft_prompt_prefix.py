@@ -8,7 +8,7 @@ from transformers import BertModel, BertTokenizer, ElectraConfig, ElectraForMask
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import Prefix
+from labkit.fewshot.soft_prompts import Prefix
 from labkit.measure import trainable
 from tests.fewshot.soft_prompt_models import ID, ROWS, SIZES, bert, changed, hashes, roberta, task
 

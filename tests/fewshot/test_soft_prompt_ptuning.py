@@ -8,10 +8,10 @@ from transformers import BertTokenizer
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PromptEncoder, PTuning, softened
-from labkit.fewshot.soft_tokens import fold_soft_tokens
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.soft_tokens import fold_soft_tokens
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import PromptEncoder, PTuning, softened
 from labkit.measure import trainable
 from tests.fewshot.soft_prompt_models import ID, ROWS, bert, changed, hashes, task, train
 

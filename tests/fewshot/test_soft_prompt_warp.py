@@ -11,10 +11,10 @@ from transformers import AutoModelForMaskedLM, BertTokenizer
 
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import PPT, WARP, PromptTuning
-from labkit.fewshot.soft_prompt.ppt import halves
-from labkit.fewshot.soft_tokens import fold_soft_tokens
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.soft_tokens import fold_soft_tokens
+from labkit.fewshot.prompts.verbalizer import Verbalizer
+from labkit.fewshot.soft_prompts import PPT, WARP, PromptTuning
+from labkit.fewshot.soft_prompts.ppt import halves
 from labkit.measure import trainable
 from tests.fewshot.soft_prompt_models import ID, ROWS, WORDS, bert, changed, hashes, task, train
 

@@ -10,15 +10,16 @@ from transformers import AutoModelForMaskedLM
 from labkit.errors import UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_tokens import (
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.soft_tokens import (
     addressed,
     attach_soft_tokens,
     detach_soft_tokens,
     fold_soft_tokens,
     soft_token_ids,
 )
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.training import Batches, fit
 from labkit.zoo import load
 
@@ -50,7 +51,7 @@ def test_a_soft_token_starts_as_its_word_so_nothing_changes_before_training(base
 def test_the_ids_count_the_soft_tokens_of_a_row(base):
     model, template = copy.deepcopy(base.model), Template.parse("{soft*2} {text} {soft:it is} {mask}")
     attach_soft_tokens(model, template, base.tokenizer)
-    batch = template.encode(ROWS, base.tokenizer)
+    batch = encode(template, ROWS, base.tokenizer)
     ids, start = addressed(model, batch)["input_ids"], len(base.tokenizer)
     for row in ids.tolist():
         assert [number - start for number in row if number >= start] == [0, 1, 2, 3]

@@ -9,8 +9,8 @@ import torch
 from labkit.errors import UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_verbalizer import SoftVerbalizer
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.soft_verbalizer import SoftVerbalizer
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.training import Batches, fit
 from tests.fewshot.tiny_prompts import ID, LABELS, ROWS, TEMPLATE, fingerprints, tiny_bert, tiny_tokenizer
 

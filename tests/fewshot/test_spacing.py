@@ -9,15 +9,16 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from labkit.errors import UsageError
-from labkit.fewshot.auto_prompt.candidates import whole_words
-from labkit.fewshot.causal_prompt import CausalPrompt
+from labkit.fewshot.auto_prompts.candidates import whole_words
 from labkit.fewshot.fewclue.candidates import RowCandidates
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET, LabelTexts
 from labkit.fewshot.pet import PET
-from labkit.fewshot.spacing import text_ids
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import Verbalizer, in_text, pieces_of
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.causal_prompt import CausalPrompt
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.generative import GenerativePET, LabelTexts
+from labkit.fewshot.prompts.spacing import text_ids
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import Verbalizer, in_text, pieces_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 MASK = AddedToken("[MASK]", lstrip=True, special=True)  # as of RoBERTa and XLM-R: the space before it is the word's
@@ -75,7 +76,7 @@ SPACED = ("bytes", "bytes, led", "pieces, first", "pieces, always", "characters"
 def test_parts_are_encoded_as_the_whole_text(kind, template):
     own = tokenizer(kind)
     rows = [{"text": text} for text in TEXTS if text or kind != "wordpiece"]
-    batch = Template.parse(template).encode(rows, own)
+    batch = encode(Template.parse(template), rows, own)
     for row, ids, mask in zip(rows, batch["input_ids"], batch["attention_mask"], strict=True):
         spelled = template.replace("{mask}", "[MASK]").replace("{text|whole}", "{text}").format(text=row["text"])
         if "\n[MASK]" in spelled and kind != "wordpiece":  # what [MASK] takes away, and the word does not
@@ -92,7 +93,7 @@ def test_the_word_in_the_blank_stands_there_as_in_the_whole_text(kind, template,
     own, parsed = tokenizer(kind), Template.parse(template)
     how = GenerativePET(parsed, LabelTexts(words, own), own)
     for word, pieces in zip(words.values(), how.verbalizer.ids, strict=True):
-        batch = parsed.with_masks(len(pieces)).encode([{"text": "这家店"}, {"text": "a film"}], own)
+        batch = encode(parsed.with_masks(len(pieces)), [{"text": "这家店"}, {"text": "a film"}], own)
         for row, text in enumerate(("这家店", "a film")):
             ids = batch["input_ids"][row].clone()
             ids[batch["mask_positions"][row]] = ids.new_tensor(pieces)
@@ -155,16 +156,16 @@ def test_a_piece_across_two_parts_stays_with_the_one_that_is_never_cut():
     names = {f"{name.strip('[]').lower()}_token": name for name in SPECIAL}
     own = PreTrainedTokenizerFast(tokenizer_object=bpe, **names)
     for room, wanted in ((32, "[CLS] a a a ab [MASK] c [SEP]"), (6, "[CLS] a ab [MASK] c [SEP]")):
-        ids = Template.parse("{text}b{mask}c").encode([{"text": "aaaa"}], own, room)["input_ids"][0]
+        ids = encode(Template.parse("{text}b{mask}c"), [{"text": "aaaa"}], own, room)["input_ids"][0]
         assert " ".join(own.convert_ids_to_tokens(ids.tolist())) == wanted
-    ids = Template.parse("b{text} {mask}").encode([{"text": "caa"}], own, 5)["input_ids"][0]
+    ids = encode(Template.parse("b{text} {mask}"), [{"text": "caa"}], own, 5)["input_ids"][0]
     assert " ".join(own.convert_ids_to_tokens(ids.tolist())) == "[CLS] bc a [MASK] [SEP]"
 
 
 @pytest.mark.parametrize("kind", SPACED)
 def test_special_tokens_in_a_text_are_text_behind_the_blank_too(kind):
     own = tokenizer(kind)
-    ids = Template.parse("{mask}，{text}").encode([{"text": "good [MASK] [SEP]"}], own)["input_ids"][0].tolist()
+    ids = encode(Template.parse("{mask}，{text}"), [{"text": "good [MASK] [SEP]"}], own)["input_ids"][0].tolist()
     assert ids.count(own.mask_token_id) == 1 and ids.count(own.sep_token_id) == 1
 
 

@@ -10,15 +10,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from labkit.errors import DataError, LabkitError, UsageError
-from labkit.fewshot.encoding import fit_lengths
-from labkit.fewshot.template import KINDS, Field, Mask, Meta, Soft, Special, Template, Text
+from labkit.fewshot.prompts import encoding
+from labkit.fewshot.prompts.encoding import fit_lengths
+from labkit.fewshot.prompts.template import KINDS, Field, Mask, Meta, Soft, Special, Template, Text
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the film was good bad it dull great . [ ] mask { } books".split()
 TOKENIZER = BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)}, model_max_length=512)
 
 
 def encode(template: str, *rows, max_length: int = 128):
-    return Template.parse(template).encode(rows, TOKENIZER, max_length)
+    return encoding.encode(Template.parse(template), rows, TOKENIZER, max_length)
 
 
 def shown(batch, row: int = 0) -> str:
@@ -172,7 +173,7 @@ def test_a_tokenizer_that_cannot_spell_its_special_tokens():
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # so that the model itself finds "[MASK]" in its vocabulary
     names = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **names)
-    batch = Template.parse("{text} {mask}").encode([{"text": "good [MASK] good"}], tokenizer, 16)
+    batch = encoding.encode(Template.parse("{text} {mask}"), [{"text": "good [MASK] good"}], tokenizer, 16)
     assert batch["input_ids"].tolist() == [[2, 5, 1, 5, 4, 3]] and batch["mask_positions"].tolist() == [[4]]
 
 
@@ -187,7 +188,7 @@ def test_a_byte_level_tokenizer_keeps_its_spaces():
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe, **{f"{name}_token": value for name, value in names.items()}
     )
-    batch = Template.parse("{x} ab {mask} cd {y}.").encode([{"x": "a", "y": "b"}], tokenizer, 32)
+    batch = encoding.encode(Template.parse("{x} ab {mask} cd {y}."), [{"x": "a", "y": "b"}], tokenizer, 32)
     tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
     assert tokens == ["<s>", *"aĠab", "<mask>", *"ĠcdĠb.", "</s>"]
     assert "token_type_ids" not in batch or not batch["token_type_ids"].any()
@@ -198,7 +199,7 @@ def test_a_byte_level_tokenizer_keeps_its_spaces():
 def test_truncation_cuts_neither_the_mask_nor_fixed_text(lengths, max_length):
     template = Template.parse("{a} it was {mask*2} {special:sep} {w|whole} {b} . {meta:m} .")
     rows = [{"a": "good " * a, "b": "bad " * b, "w": "books", "m": "dull"} for a, b in lengths]
-    batch = template.encode(rows, TOKENIZER, max_length)
+    batch = encoding.encode(template, rows, TOKENIZER, max_length)
     assert batch["input_ids"].shape[1] <= max_length
     for at, (a, b) in enumerate(lengths):
         words = shown(batch, at).split()
@@ -254,5 +255,5 @@ def test_empty_texts_and_no_rows():
 
 def test_the_tokenizers_own_limit_holds():
     short = BertTokenizer(vocab={word: number for number, word in enumerate(WORDS)}, model_max_length=10)
-    batch = Template.parse("{text} {mask}").encode([{"text": "good " * 50}], short, 128)
+    batch = encoding.encode(Template.parse("{text} {mask}"), [{"text": "good " * 50}], short, 128)
     assert batch["input_ids"].shape == (1, 10) and np.asarray(batch["mask_positions"]).tolist() == [[8]]

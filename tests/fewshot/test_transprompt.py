@@ -11,10 +11,8 @@ from torch.nn import functional as F
 
 from labkit.errors import UsageError
 from labkit.evaluation import evaluate, predict
-from labkit.fewshot.meta_learning import Episode, reptile, text_episodes
-from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_tokens import SoftEmbedding, detach_soft_tokens, fold_soft_tokens
-from labkit.fewshot.transprompt import (
+from labkit.fewshot.instruction.meta_learning import Episode, reptile, text_episodes
+from labkit.fewshot.instruction.transprompt import (
     PromptEncoders,
     TransPrompt,
     adapt,
@@ -24,7 +22,9 @@ from labkit.fewshot.transprompt import (
     prototype_scores,
     prototype_weights,
 )
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet import PET
+from labkit.fewshot.prompts.soft_tokens import SoftEmbedding, detach_soft_tokens, fold_soft_tokens
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.training import Batches, fit
 from tests.fewshot import tiny_tasks as tiny
 

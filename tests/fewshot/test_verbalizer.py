@@ -9,7 +9,7 @@ import torch
 from transformers import BertTokenizer
 
 from labkit.errors import UsageError
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] good fine bad dull awful terr ##ible 很 好 坏 差".split()
 ID = {word: number for number, word in enumerate(WORDS)}

@@ -6,7 +6,8 @@ import datasets
 import pytest
 
 from labkit.errors import DataError
-from labkit.tasks import Task, load_task
+from labkit.tasks import load_task
+from labkit.tasks.hub import from_datasets
 from labkit.tasks.labels import LabelIndex, label_name
 
 
@@ -58,7 +59,7 @@ def rows(labels, start=0):
     ],
 )
 def test_minus_one_is_hidden_only_where_nobody_says_that_it_is_a_label(train, labels, found, names):
-    task = Task.from_datasets({"train": rows(train), "test": rows([-1, -1], 9)}, fields=("text",), labels=labels)
+    task = from_datasets({"train": rows(train), "test": rows([-1, -1], 9)}, fields=("text",), labels=labels)
     assert [row["label"] for row in task.splits["train"]] == found and task.labels == names
     told = "-1" in names or "bad" in names
     assert ("submission" in task.splits) == (not told)
@@ -76,9 +77,9 @@ def test_a_declared_class_label_hides_minus_one():
 
 def test_a_text_that_is_none_and_a_label_that_is_a_list_are_named():
     with pytest.raises(DataError, match="split 'train', row 2: field 'text' must be a text; it holds None"):
-        Task.from_datasets([*rows([0]), {"text": None, "label": 1}], fields=("text",))
+        from_datasets([*rows([0]), {"text": None, "label": 1}], fields=("text",))
     with pytest.raises(DataError, match=r"a label is a text or a number, not \[1\]"):
-        Task.from_datasets(rows([0, [1]]), fields=("text",))
+        from_datasets(rows([0, [1]]), fields=("text",))
     with pytest.raises(DataError, match="row 7: unknown label 'god': did you mean 'good'"):
         LabelIndex(["good"]).index("god", "row 7")
 

@@ -7,6 +7,7 @@ import pytest
 
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.tasks import Task, load_task
+from labkit.tasks.hub import from_datasets
 
 SCHEMA = "sent:str:1,label:str:1"
 
@@ -230,7 +231,7 @@ def test_dataset_with_class_labels():
     data = datasets.Dataset.from_dict(
         {"text": ["a", "b"], "label": [1, 0], "id": ["x", "y"]}, features(id=datasets.Value("string"))
     )
-    task = Task.from_datasets(data, name="mine")
+    task = from_datasets(data, name="mine")
     assert (task.labels, task.fields, set(task.splits)) == (("neg", "pos"), ("text",), {"train"})
     assert task.splits["train"][0] == {"text": "a", "label": 1, "id": "x"}
     assert load_task(data).splits == task.splits

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
 from labkit.tasks import Task, score
-from labkit.tasks.task import text_key
+from labkit.tasks.rows import text_key
 
 
 def make(sizes, **options):

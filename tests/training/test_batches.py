@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import DataError, TrainingError, UsageError
-from labkit.training import Batches, fit
+from labkit.training import Batches, Curriculum, fit
 from labkit.training.batches import count_terms, split
 from tests.training.toy import (
     ROWS,
@@ -169,3 +169,15 @@ def test_pieces_of_a_batch_are_the_batch(rows, pieces):
     assert sum(map(count_terms, parts)) == count_terms(batch)
     whole = split({**batch, "count": 12}, pieces)
     assert sum(map(count_terms, whole)) == pytest.approx(12)
+
+
+def test_a_curriculum_turns_from_one_text_to_another():
+    def batches(names, seed):
+        return Batches(list(names), lambda rows, rng: {"rows": list(rows), "draw": rng.random()}, 2, seed=seed)
+
+    first, then = batches("abcdef", 0), batches("uvwxyz", 1)
+    both = Curriculum(first, then, 4)
+    found = list(both.stream(0, 9))
+    assert found == [first.make(number) for number in range(4)] + [then.make(number) for number in range(5)]
+    assert list(both.stream(3, 6)) == found[3:6]  # resumed before the turn
+    assert Curriculum(first, then, 3).settings() != both.settings() != Curriculum(then, first, 4).settings()

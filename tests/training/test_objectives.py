@@ -19,14 +19,14 @@ from labkit.compression.distill import Distill
 from labkit.errors import UsageError
 from labkit.fewshot import cp_tuning
 from labkit.fewshot.cp_tuning import CPTuning, universal_template
-from labkit.fewshot.entailment import Entailment
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET, LabelTexts
-from labkit.fewshot.multitask import Continued
+from labkit.fewshot.instruction.entailment import Entailment
+from labkit.fewshot.instruction.multitask import Continued
+from labkit.fewshot.instruction.statements import OTHERWISE
+from labkit.fewshot.instruction.transprompt import TransPrompt
 from labkit.fewshot.pet import PET
-from labkit.fewshot.statements import OTHERWISE
-from labkit.fewshot.transprompt import TransPrompt
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.generative import GenerativePET, LabelTexts
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.foundations.pretraining import Electra, NextSentence, ReplacedTokens
 from labkit.training import Batches, fit
 from labkit.training.batches import split, totals_of, uncounted, weighed

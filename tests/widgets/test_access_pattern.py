@@ -46,7 +46,7 @@ def test_the_controls():
     shown.stride.value = 32
     assert "32 sectors" in repr(shown) and "1 of 32 banks give, 32 passes: 32 times" in repr(shown)
     shown.padding.value = 1
-    assert "padded by 1 words" in repr(shown) and "32 of 32 banks give, 1 pass: no conflict" in repr(shown)
+    assert "padded by 1 word." in repr(shown) and "32 of 32 banks give, 1 pass: no conflict" in repr(shown)
     shown.each.value = 16
     assert "where they may not begin" in shown.message.value and "32 of 32 banks" in repr(shown)
     shown.padding.value, shown.stride.value = 0, 1

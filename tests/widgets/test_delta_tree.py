@@ -6,7 +6,7 @@ import pytest
 
 from labkit import measure
 from labkit.errors import UsageError
-from labkit.fewshot.delta import BitFit, LoRA, save_delta, trained_tensors
+from labkit.fewshot.delta_tuning import BitFit, LoRA, save_delta, trained_tensors
 from labkit.widgets import delta_tree
 from labkit.widgets.delta_tree import compute, draw
 from tests.fewshot.delta_models import EVERY, digest, make

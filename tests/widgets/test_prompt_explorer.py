@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from labkit.errors import TrainingError, UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import Verbalizer
+from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.widgets import prompt_explorer
 from labkit.widgets.prompt_explorer import TOP, compute, draw
 

@@ -8,7 +8,7 @@ from transformers import BertTokenizerFast
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.soft_prompt import Prefix, PromptTuning, PTuning
+from labkit.fewshot.soft_prompts import Prefix, PromptTuning, PTuning
 from labkit.training import Batches, fit
 from labkit.widgets import soft_prompt_neighbours
 from labkit.widgets.soft_prompt_neighbours import Recorder, compute, draw

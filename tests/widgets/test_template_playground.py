@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
-from labkit.fewshot.template import Template
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.template import Template
 from labkit.widgets import template_playground
 from labkit.widgets.boxes import escape
 from labkit.widgets.template_playground import KINDS, compute, draw
@@ -27,7 +28,7 @@ def kept(reading) -> list[str]:
 def test_its_tokens_are_the_encoders(first, second, room):
     row = {"a": "good " * first, "b": "dull " * second}
     reading = compute(TOKENIZER, row, "{a} it was {mask} . {special:sep} {b} news", room)
-    batch = Template.parse(reading.template).encode([row], TOKENIZER, room)
+    batch = encode(Template.parse(reading.template), [row], TOKENIZER, room)
     assert kept(reading) == TOKENIZER.convert_ids_to_tokens(batch["input_ids"][0].tolist())
     assert reading.kept <= room and reading.kept + reading.cut == first + second + 8
     assert all(part.kept == len(part.tokens) for part in reading.parts if part.kind != "field")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import UsageError
-from labkit.fewshot.auto_prompt.candidates import whole_words
-from labkit.fewshot.auto_prompt.infilling import Layout, masked_fillings, with_words
+from labkit.fewshot.auto_prompts.candidates import whole_words
+from labkit.fewshot.auto_prompts.infilling import Layout, masked_fillings, with_words
 from labkit.widgets import template_search
 from labkit.widgets.template_search import compute, draw
 from tests.fewshot.auto_prompt_tiny import WORDS, bert, task

@@ -19,33 +19,39 @@ def test_splits_are_disjoint_balanced_and_valid(key):
     assert len(texts) == len(set(texts)) and len(task.labels) == 12
     counts = Counter(row["label"] for row in task.splits["test"])
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert 0.86 < task.ceiling < 0.97
+    assert 0.8 < task.ceiling < 0.97
     assert not any("{" in text for text in texts)
 
 
 def test_a_reader_who_knows_the_phrases_reaches_the_ceiling():
-    """An English reader who finds `ask` and `thing` words and multiplies their probabilities."""
+    """An English reader who finds wishes and reasons and multiplies their probabilities."""
     model, built = dialogue.intents(World(), "en"), dialogue.TASKS["intents"](World())
-    known = {
-        kind: sorted({word for table in model.likelihood[kind] for word in table}, key=len) for kind in model.kinds
-    }
-    hits = 0
-    for row in built["splits"]["test"]:
+    seekers = [
+        (kind, phrase, re.compile(rf"\b{re.sub('{.*?}', '[a-z0-9]+', phrase)} [.?]"))
+        for kind in model.kinds
+        for phrase in sorted({phrase for table in model.likelihood[kind] for phrase in table})
+    ]
+    hits, rows = 0, built["splits"]["test"][:500]
+    for row in rows:
         scores = [1.0] * 12
-        for kind in model.kinds:
-            for word in known[kind]:
-                seen = (
-                    rf"\b{re.sub('{.*?}', '.+?', word)} (the|my|this|it)\b"
-                    if kind == "ask"
-                    else rf"(the|my|this) {word}\b"
-                )
-                if re.search(seen, row["text"]):
-                    scores = [
-                        score * (model.likelihood[kind][intent].get(word, 0) + 1e-9)
-                        for intent, score in enumerate(scores)
-                    ]
+        for kind, phrase, seeker in seekers:
+            if seeker.search(row["text"]):
+                scores = [score * (model.likelihood[kind][i].get(phrase, 0) + 1e-9) for i, score in enumerate(scores)]
         hits += scores.index(max(scores)) == row["label"]
-    assert hits / 1000 == pytest.approx(built["ceiling"], abs=0.03)
+    assert hits / len(rows) == pytest.approx(built["ceiling"], abs=0.03)
+
+
+def test_wish_answer_and_outcome_are_of_one_intent():
+    entries = lexicon("dialogue", "en")["intents"]
+
+    def of(phrase, text):
+        return re.search(re.sub("{.*?}", "[a-z0-9]+", phrase) + " [.?]", text)
+
+    for text in itertools.islice(dialogue.documents(World(), "en", random.Random(5)), 300):
+        if "customer :" in text:
+            wished = {i for i, entry in entries.items() if any(of(phrase, text) for phrase in entry["ask"])}
+            answered = {i for i, entry in entries.items() if any(of(phrase, text) for phrase in entry["answer"])}
+            assert len(wished) == 1 and wished <= answered, text
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -66,4 +72,4 @@ def test_small_talk_names_two_different_jobs():
     rng = random.Random(0)
     for text in (dialogue.small_talk("en", rng) for _ in range(200)):
         spoken = [word for word in text.split() if word in jobs]
-        assert len(spoken) == len(set(spoken))
+        assert len(set(spoken)) != 1 or len(spoken) == 1, text

@@ -17,9 +17,9 @@ PRINT = """
 import hashlib, random
 from itertools import islice
 from labkit.world import World
-from labkit.world import cases, clinical, extraction, facts, graph, pairs, reading
+from labkit.world import cases, clinical, comparisons, extraction, facts, graph, pairs, reading
 text = repr(graph.build_graph(World()).facts)
-for module in (facts, pairs, reading, extraction, clinical, cases):
+for module in (facts, comparisons, reading, extraction, clinical, cases):
     for language in ("en", "zh"):
         text += "".join(islice(module.documents(World(), language, random.Random(3)), 50))
 for tasks in (pairs.TASKS, reading.TASKS, clinical.TASKS, cases.TASKS):

@@ -1,4 +1,6 @@
+import functools
 import random
+import re
 from collections import Counter, defaultdict
 from itertools import islice
 
@@ -6,10 +8,10 @@ import pytest
 
 from labkit.errors import UsageError
 from labkit.tasks import Task
-from labkit.world import World, pairs, reading
+from labkit.world import World, comparisons, pairs, reading
 from labkit.world.examples import collect
 from labkit.world.graph import build_graph
-from labkit.world.settings import lexicon
+from labkit.world.settings import LONGEST, lexicon
 
 CLEAN = World(label_noise=0.0)
 
@@ -24,8 +26,10 @@ def statements(language):
     def read(text):
         found = sorted((text.find(name), name) for name in names if name in text)
         found = [name for at, name in found if not any(name != other and name in other for _, other in found)]
-        if len(found) == 1:
+        if len(found) < 2:
             found *= 2
+        if not found:
+            return None
         for relation, pattern in patterns:
             for head, tail in (found[:2], found[1::-1]):
                 if pattern.format(h=head, t=tail) == text:
@@ -153,16 +157,89 @@ def test_a_reader_of_cues_alone_gets_part_of_the_way(key):
     assert right / 900 == pytest.approx(0.5, abs=0.06)
 
 
+@functools.cache
+def documents(language):
+    return list(islice(comparisons.documents(World(), language, random.Random(0)), 4000))
+
+
+FAMILIES = ("entailment", "neutral", "contradiction")
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_documents_are_dense_in_the_clozes_of_the_tasks(language):
-    texts = list(islice(pairs.documents(World(), language, random.Random(0)), 3000))
+def test_every_family_judges_before_between_and_after(language):
+    """Words of the three families stand in the first, the middle and the last place of documents, densely."""
+    texts = documents(language)
     words = lexicon("pairs", language)
-    asked = "？{}，" if language == "zh" else " ? {} , "
-    for kind in ("entailment", "neutral", "contradiction"):
-        found = sum(any(asked.format(word) in text for word in words[kind]) for text in texts)
-        assert found > 300, kind
-    alike = {"en": " the same question ? ", "zh": "这两句话意思相同"}[language]
-    assert sum(alike in text for text in texts) > 100
+    for kind in FAMILIES:
+        after, before = {"en": ("? {} .", "{} , "), "zh": ("？{}是。", "{}是")}[language]
+        last = sum(any(after.format(word) in text for word in words[kind]) for text in texts)
+        first = sum(any(text.startswith(before.format(word)) for word in words[kind]) for text in texts)
+        between = {"en": "? {} , ", "zh": "？{}是，"}[language]
+        middle = sum(any(between.format(word) in text for word in words[kind]) for text in texts)
+        assert middle > 200 and first > (2 if kind == "neutral" else 40), kind
+        assert last > (5 if kind == "neutral" else 400), kind
+    judged = {"en": r"\? (\w+) [.,]", "zh": r"(.)是"}[language]
+    every = {word for kind in FAMILIES for word in words[kind]}
+    counts = [sum(word in every for word in re.findall(judged, text)) for text in texts]
+    assert sum(counts) > 1.2 * len(texts)
+    assert all(3 <= len(words[kind]) <= 6 for kind in FAMILIES) and len(every) == sum(
+        len(words[kind]) for kind in FAMILIES
+    )
+
+
+@pytest.mark.parametrize("key", [key for key in pairs.TASKS if key != "genres-zh"])
+def test_the_first_cloze_of_each_task_is_met_in_text(key):
+    """The first pattern's own words, around its blank, with a word of each label."""
+    task = pairs.PAIR_TASKS[key]
+    texts = documents(task.language)
+    words = lexicon("pairs", task.language)
+    before = task.patterns[0].split("{mask}")[0].rpartition("}")[2]
+    after = task.patterns[0].split("{mask}")[1].split("{")[0]
+    for label in task.labels.values():
+        found = sum(any(f"{before}{word}{after}" in text for word in words[label]) for text in texts)
+        assert found > 40, (label, before, after)
+
+
+def statement_pairs(text):
+    """(first, second, word) of the alike cloze at the start of an English document."""
+    found = re.match(r"([^.?:]+) \. ([^.?:]+) \. do they say the same \? (\w+) \.", text)
+    return found and found.groups()
+
+
+def test_the_words_of_a_comparison_are_right():
+    """An independent reader of statements confirms the word that judges two of them."""
+    read, words, seen = statements("en"), lexicon("pairs", "en"), Counter()
+    for text in documents("en"):
+        found = statement_pairs(text)
+        first, second = (read(found[0]), read(found[1])) if found else (None, None)
+        if not first or not second:
+            continue  # everyday talk, or a phrase that tells
+        mirrored = first[1] == second[1] in ("married_to", "borders") and first[::2] == second[2::-2]
+        said = "entailment" if first == second or mirrored else "contradiction"
+        assert found[2] in words[said], text
+        seen[said] += 1
+    assert min(seen["entailment"], seen["contradiction"]) > 15
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_documents_use_their_room_and_keep_to_it(language):
+    texts = documents(language)
+    sizes = sorted(len(text.split()) if language == "en" else len(text) for text in texts)
+    assert sizes[-1] <= LONGEST[language] and sizes[len(sizes) // 2] > 0.75 * LONGEST[language]
+
+
+def test_a_changed_name_is_clearly_another():
+    graph = build_graph(World())
+    for row in pairs.pair_rows("mrpc", CLEAN, 600, random.Random(4)):
+        if row["kind"] in ("head", "tail"):
+            first, second = (set(names_in(row[text], graph)) for text in ("text_a", "text_b"))
+            (old,), (new,) = first - second, second - first
+            assert not {*old.split()} & {*new.split()}, row
+
+
+def names_in(text, graph):
+    found = [entity.name["en"] for entity in graph.entities if f" {entity.name['en']} " in f" {text} "]
+    return [name for name in found if not any(name != other and name in other for other in found)]
 
 
 def test_a_world_too_small_for_a_task_says_so():

@@ -18,19 +18,19 @@ from labkit.foundations.encoder import lm_logits
 from labkit.foundations.heads import POOLINGS, add_head
 from labkit.measure import parameters
 from labkit.world import World
-from labkit.zoo import RECIPES, AlbertRecipe, Recipe, load, store
+from labkit.zoo import RECIPES, AlbertRecipe, Recipe, building, load, store
 from labkit.zoo.building import new_model, pretrain, stack
 from labkit.zoo.recipes import recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, words
 
-SIZES = {"hidden": 32, "ffn": 32, "documents": 300, "steps": 4, "batch_size": 8}
+SIZES = {"hidden": 32, "ffn": 32, "documents": 1500, "steps": 4, "batch_size": 8}
 TINY = Recipe("tiny", "en", "for tests", **SIZES)
 TINY_ALBERT = AlbertRecipe("tiny", "en", "for tests", layers=3, embedding=16, **SIZES)
 SCRIPT = """
 import sys
 from labkit.zoo import building, recipes, store
 recipes.RECIPES["tiny"] = recipes.Recipe(
-    "tiny", "en", "for tests", hidden=32, ffn=32, documents=300, steps=4, batch_size=8
+    "tiny", "en", "for tests", hidden=32, ffn=32, documents=1500, steps=4, batch_size=8
 )
 train = building.train
 building.train = lambda *a, **k: (print("TRAINED"), train(*a, **k))[1]
@@ -218,35 +218,36 @@ def test_the_fingerprint_knows_the_embedding_and_the_kind():
     assert recipe_hash(TINY_ALBERT) != recipe_hash(Recipe("tiny", "en", "for tests", layers=3, **SIZES))
 
 
-def test_what_stands_on_a_bert_stands_on_the_shipped_albert():
-    model, tokenizer = load("micro-albert-en")
+def test_what_stands_on_a_bert_stands_on_an_albert():
+    tokenizer = load("micro-bert-en").tokenizer
+    model = new_model(TINY_ALBERT, tokenizer).eval()
     texts = [f"what a {word} soup . it was [MASK] ." for word in ("superb", "wonderful", "terrible", "dreadful")]
     batch = tokenizer(texts, padding=True, return_tensors="pt")
     rows, columns = (batch["input_ids"] == tokenizer.mask_token_id).nonzero(as_tuple=True)
     with torch.no_grad():
-        found = lm_logits(model, batch, rows, columns)
-        torch.testing.assert_close(found, model(**batch).logits[rows, columns])
-        bad, great = tokenizer.convert_tokens_to_ids(["bad", "great"])
-        assert (found[:, great] > found[:, bad]).tolist() == [True, True, False, False]
+        torch.testing.assert_close(lm_logits(model, batch, rows, columns), model(**batch).logits[rows, columns])
         for pooling in POOLINGS:
             assert add_head(model, 3, pooling, seed=0)(**batch).logits.shape == (4, 3)
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+TIERS = {"micro": (2_200_000, 300), "mini": (3_100_000, 6000)}  # most bytes shipped, most seconds of one core
+
+
+@pytest.mark.parametrize("name", sorted(folder.name for folder in store.SHIPPED.iterdir()))
 def test_shipped_weights_are_the_recipes(name):
-    folder = store.SHIPPED / name
+    folder, (size, seconds) = store.SHIPPED / name, TIERS[name.partition("-")[0]]
     store.check(folder, RECIPES[name])
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_200_000
+    assert sum(file.stat().st_size for file in folder.iterdir()) < size
     facts = store.record(folder)
-    assert facts["seconds"] <= 240
-    assert facts["reviews_zero_shot"] > 0.8
+    assert facts["threads"] == 1 and facts["seconds"] <= seconds
+    assert facts["zero_shot"][building.PROBED[RECIPES[name].language][0]] > 0.7
 
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="takes minutes: CI does it, as does `labkit zoo verify`")
 def test_a_retrained_model_has_the_shipped_figures(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
     figures = store.verify("micro-bert-en-large", progress=False)
-    assert set(figures) == {"name", "loss", "reviews_zero_shot"}
+    assert set(figures) == {"name", "loss", "held_out_loss", *building.PROBED["en"]}
 
 
 def test_verify_refuses_figures_that_differ(tiny):
@@ -255,8 +256,37 @@ def test_verify_refuses_figures_that_differ(tiny):
     facts = json.loads((folder / "recipe.json").read_text())
     facts.pop("seal")
     (folder / "recipe.json").write_text(json.dumps({**facts, "loss": facts["loss"] * 2}))
-    with pytest.raises(CheckpointError, match="differ"):
+    with pytest.raises(CheckpointError, match="retrained again, its figures differ"):
         store.verify("tiny", progress=False)
+
+
+def test_metrics_are_measured_on_the_weights_that_are_there(tiny, monkeypatch):
+    folder = store.path("tiny", progress=False)
+    monkeypatch.setattr(building, "train", None)  # nothing is trained
+    figures = store.verify("tiny", metrics=True)
+    assert all(was == pytest.approx(now, abs=1e-3) for name, (was, now) in list(figures.items())[1:])
+    facts = json.loads((folder / "recipe.json").read_text())
+    facts.pop("seal")
+    (folder / "recipe.json").write_text(json.dumps({**facts, "held_out_loss": facts["held_out_loss"] * 1.1}))
+    with pytest.raises(CheckpointError, match="measured again, its figures differ"):
+        store.verify("tiny", metrics=True)
+
+
+def test_a_training_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch):
+    whole = building.train(TINY, tmp_path / "whole", None, progress=False)
+    saved, pretrain = tmp_path / "half", building.pretrain
+
+    def stopped(*args, **options):
+        pretrain(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "pretrain", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        building.train(TINY, saved, None, progress=False)
+    assert not saved.exists() and (tmp_path / "half.training").is_dir()
+    monkeypatch.setattr(building, "pretrain", pretrain)
+    assert building.train(TINY, saved, None, progress=False)["loss"] == whole["loss"]
+    assert not (tmp_path / "half.training").exists()
 
 
 def test_unknown_names_and_folders_without_a_model(tmp_path):

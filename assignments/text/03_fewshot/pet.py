@@ -673,7 +673,7 @@ for pairs, rows, what in [
 # %% locked="figure"
 from labkit.report import Plot
 
-PAIRS = [("bad", "great"), ("terrible", "good"), ("inferior", "superb"), ("bad", "handy"), ("paris", "london"), ("monday", "friday")]  # fmt: skip
+PAIRS = [("bad", "great"), ("terrible", "good"), ("tedious", "polished"), ("bad", "sublime"), ("tokyo", "moscow"), ("monday", "friday")]  # fmt: skip
 
 
 def draw(table):
@@ -707,28 +707,29 @@ picture
 #
 # 1. Three pairs are nearly equal. Is the best of them better than the third? Give the standard error of an accuracy over
 #    200 reviews, and say why the pairs must be compared review by review.
-# 2. `bad / handy` names one bad and one good thing, and yet it does much worse than `bad / great`. What do its two marks
+# 2. `bad / sublime` has one word of blame and one of praise, and yet it does much worse than `bad / great`. What do its two marks
 #    together say about the kind of its mistakes?
-# 3. `monday / friday` answers almost always with one class and `paris / london` does not, yet both are near 50 %. Why does
+# 3. `monday / friday` answers always with one class and `tokyo / moscow` does not, yet both are near 50 %. Why does
 #    that follow?
-# 4. Name one remedy for `bad / handy` that needs no labels, and say what it can do for `paris / london`.
+# 4. Name one remedy for `bad / sublime` that needs no labels, and say what it can do for `tokyo / moscow`.
 
 # %% [markdown] manual="reading" points=4
-# The three pairs have 84.5 to 85.5 %. Over 200 reviews such an accuracy has a standard error of √(.85 · .15 / 200) ≈ 2.5
-# points, so one point shows nothing. They answer the same reviews and mostly agree: only the reviews on which two of them
-# differ (about 10 of 200) tell them apart, so the difference must be counted review by review. Two more of ten is chance.
+# The three pairs have 84 to 85.5 %. Over 200 reviews such an accuracy has a standard error of √(.85 · .15 / 200) ≈ 2.5
+# points, so 1.5 points show nothing. They answer the same reviews and mostly agree: only the reviews on which two of them
+# differ (5 to 17 of 200) tell them apart, so the difference must be counted review by review. `bad / great` and `terrible / good`
+# differ on five; the one has four of them right and the other has one: chance does that often.
 #
-# `bad / handy` answers "positive" in 12 % of the reviews although half of them are, and is right in 61 %: nearly all its
-# mistakes must be positive reviews that it calls negative (77 of 78). "handy" is rare, and said of kitchen things alone, so
-# it is far less likely in a blank than "bad", whatever the review says: the threshold is wrong, not only the order.
+# `bad / sublime` answers "positive" in 8.5 % of the reviews although half of them are, and is right in 57.5 %: nearly all its
+# mistakes must be positive reviews that it calls negative (84 of 85). "sublime" is rare, so it is far less likely in a blank
+# than "bad", whatever the review says: the threshold is wrong, not only the order.
 #
 # Whoever always gives one class is right on that class's half: 50 %. Whoever answers by something that has nothing to do
 # with the verdict is right half the time in each class: 50 % as well. A share near 100 % or near 50 % says how the answers
 # are spread, not whether they follow the reviews.
 #
-# Divide each word's probability by its mean over reviews without labels (contextual calibration). For `bad / handy` this
-# moves the threshold: more positive answers, and a much higher accuracy (77.5 % when measured). `paris / london` gets
-# balanced answers at best and stays at chance: calibration mends a threshold, it brings no information that words lack.
+# Divide each word's probability by its mean over reviews without labels (contextual calibration). For `bad / sublime` this
+# moves the threshold: more positive answers, and a much higher accuracy (83 % when measured). `tokyo / moscow` stays at
+# chance: calibration mends a threshold, it brings no information that words lack.
 
 # %% [markdown]
 # ## Problem 7: contrast in place of label words (4 points)

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.template import Field, Mask, Special, Template, Text
+from labkit.fewshot.prompts.template import Field, Mask, Special, Template, Text
 from labkit.tasks import Task
 
 MAX_CLASSES, EXAMPLES = 4, 3

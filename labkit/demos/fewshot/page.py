@@ -44,14 +44,18 @@ together for sentences of one class, and apart for those of different classes. A
 similar example; the shares show how far the other classes' examples are behind (Xu et al. 2022).
 
 **Head fine-tuning** takes the language model's own output away and puts a new layer, drawn at random, on the mean of
-the words' vectors. It never sees your label words: all that it knows of the classes is in your examples.
+the words' vectors. It never sees your label words: all that it knows of the classes is in your examples. With three of
+them it often does little better than guessing.
 
 Things to try:
 
 - Press *Other examples* and *Learn* a few times: whose accuracy depends most on which examples it was given?
 - Choose *Words that say nothing*, then *Words swapped*: which methods suffer, and which do not notice?
 - Delete all examples but one a class, or give a class a wrong one.
-- Write "not good": the model has read few negations.
+- Choose *Four subjects*: what does PET gain there over the cloze that it starts from, and with *Good or bad*? Whose
+  loss is still high after the last step, and how sure is it of its answers?
+- Delete the "not" of the last sentence and press *Try*. The model has read many negations: does this word turn an
+  answer, or does it only make a method less sure?
 """
 
 
@@ -104,7 +108,7 @@ def on_fill(
     return filled, kept if last is not None and list(now) == list(last) else now
 
 
-def build_demo(model: str = "micro-bert-en") -> gradio.Blocks:
+def build_demo(model: str = "mini-bert-en") -> gradio.Blocks:
     """The page: few-shot methods on any masked language model, named as in `labkit.load_model`.
 
     Each session keeps one result, for KEPT seconds, and sees no other's. Trainings run one at a time; the queue holds

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from labkit.demos.fewshot.form import EXAMPLES, Class, Form
 from labkit.tasks import Task, load_task
 
-SHORT = {"en": 110, "zh": 34}  # characters: reviews that can be read at a glance
+SHORT = {"en": 170, "zh": 48}  # characters: reviews that can be read at a glance
 TASKS = {"en": "world/reviews", "zh": "world/reviews-zh"}
 EMPTY_WORDS = {"en": ("monday", "tuesday"), "zh": ("周", "小")}  # they say nothing of good or bad
 TRIED = {
@@ -17,39 +17,39 @@ TRIED = {
         "what a wonderful concert . we heard it on monday with leo .",  # clear
         "the charger was terrible . i tested the cable on sunday .",
         "the dessert was superb . the waiter was dreadful .",  # contradicts itself
-        "we found the ferry scenic . the passport came from warsaw .",  # praise that only travellers use
-        "the soup was not good .",  # a negation, which the world's reviews do not have
+        "the wait was long . the portion was small .",  # words that are blame of these nouns
+        "the salad was not good .",  # a negation
     ),
     "zh": (
         "这里的演唱会真的精彩。",
         "充电器差劲。我测试了数据线和耳机。",
         "甜点美妙。服务员可怕。",
-        "航班准时。",
-        "汤不好。",
+        "等位时间很长。份量很小。",
+        "沙拉不好。",
     ),
 }
 SUBJECTS = {
     "en": Form(
         (
-            Class("films", "film", ("we watched the disc . there was a menu next to the subtitle .",
-                  "the script came from london . we saw the film on friday .",
-                  "the actor and the director were in paris .")),
-            Class("hotels", "hotel", ("we booked the room on monday .", "the shower and the towel came from rome .",
-                  "my friend anna left the lobby .")),
-            Class("food", "soup", ("the soup was served with salad .", "we tasted the dessert in oslo .",
-                  "the waiter told us about the pizza .")),
-            Class("phones", "phone", ("i unlocked the screen on sunday .", "the ringtone came from berlin .",
-                  "there was a keypad next to the handset .")),
+            Class("films", "film", ("the actor forgot the dialogue .", "the director talked about the script .",
+                  "we watched the duel and the finale .")),
+            Class("hotels", "hotel", ("paul showed the passports at the reception .", "the towel was in the bathroom .",
+                  "we stayed for three nights . the lobby was next to the lift .")),
+            Class("food", "restaurant", ("ben took the fish and i took the pasta .", "we had salad and bread .",
+                  "paul asked for the bill after the dessert .")),
+            Class("phones", "phone", ("the charger came with a case .", "i put in the card and moved nine contacts .",
+                  "i looked at the screen and called paul .")),
         ),
-        "{text} it was about the {mask} .",
-        "the camera filmed the scene .\nthe bed in the bathroom was cosy .\nben ate the steak .\nwe upgraded the app .",
+        "{text} in short , a good {mask} .",
+        "we sat in row nine . the actress came in late .\nthe bed was next to the balcony .\n"
+        "the waiter came with the soup .\nthe battery life was long and the app was new .",
     ),
     "zh": Form(
         (
             Class("电影", "影", ("我们看过电影。", "剧本是从上海来的。", "演员和导演住在北京。")),
-            Class("酒店", "房", ("我们周一预订了房间。", "毛巾放在淋浴旁边。", "小王离开了大堂。")),
+            Class("酒店", "房", ("我们周一预订了房间。", "被褥放在浴室旁边。", "小王离开了大堂。")),
             Class("美食", "汤", ("汤和沙拉是服务员点的。", "我们在广州尝了甜点。", "小李跟我说起过火锅。")),
-            Class("手机", "手", ("我周日解锁了手机。", "铃声是从深圳来的。", "按键放在机身旁边。")),
+            Class("手机", "手", ("我周日解锁了手机。", "铃声是从广州来的。", "按键放在机身旁边。")),
         ),
         "{text}总之是{mask}。",
         "镜头是导演拍摄的。\n阳台和床铺都舒适。\n小张吃了牛排。\n我们升级了应用。",

@@ -8,7 +8,7 @@ gap, and the length-normalised score
 the pieces being independent given the passage, as PET with several masks has it in training (Schick & Schütze 2021,
 "It's not just size that matters", §3.1). The mean, not the sum: a sum gets smaller with every piece, and the shortest
 would win. All candidates of one length are read off one pass. (Names of classes that differ in length are
-`labkit.fewshot.generative`'s business.)
+`labkit.fewshot.prompts.generative`'s business.)
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
-from labkit.fewshot.template import Template
-from labkit.fewshot.verbalizer import pieces_of
+from labkit.fewshot.prompts.encoding import encode
+from labkit.fewshot.prompts.template import Template
+from labkit.fewshot.prompts.verbalizer import pieces_of
 from labkit.foundations.encoder import labels_of, lm_logits, usable_length, with_labels
 from labkit.foundations.heads import checked
 
@@ -66,7 +67,7 @@ def encodings(
     """The rows with m blanks for each m of `lengths`: what `Template.encode` gives, names with the prefix "m/"."""
     batch = {}
     for length in sorted(set(lengths)):
-        encoded = template.with_masks(length).encode(rows, tokenizer, limit)
+        encoded = encode(template.with_masks(length), rows, tokenizer, limit)
         encoded.pop("soft_mask")
         batch |= {f"{length}/{name}": value for name, value in encoded.items()}
     return batch

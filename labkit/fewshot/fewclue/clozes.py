@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
 from labkit.fewshot.fewclue.candidates import RowCandidates
-from labkit.fewshot.fuzzy import FuzzyPET
-from labkit.fewshot.generative import GenerativePET
 from labkit.fewshot.pet import PET
-from labkit.fewshot.verbalizer import pieces_of
+from labkit.fewshot.pet.fuzzy import FuzzyPET
+from labkit.fewshot.prompts.generative import GenerativePET
+from labkit.fewshot.prompts.verbalizer import pieces_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from labkit.errors import DataError, UsageError, unknown
 from labkit.evaluation import evaluate, predict
 from labkit.fewshot.fewclue.clozes import candidates_of, cloze_for, is_fuzzy
-from labkit.fewshot.multitask import continue_pretraining
-from labkit.fewshot.self_training import Member, self_training
+from labkit.fewshot.instruction.multitask import continue_pretraining
+from labkit.fewshot.pet.self_training import Member, self_training
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.training import Batches, fit
 

@@ -3,6 +3,7 @@
 | file | objective | asks for |
 |---|---|---|
 | `masked.py` | BERT's masked LM, RoBERTa's dynamic masks | the hidden tokens |
+| `selective.py` | selective masking | the words that tell, more often |
 | `sentences.py` | BERT as published: masked LM and next sentence | the same, and whether B follows A |
 | `causal.py` | GPT; PanGu-α's query layer | the next token, everywhere |
 | `electra.py` | ELECTRA | of each token, whether it was replaced |
@@ -34,6 +35,7 @@ from labkit.foundations.pretraining.masked import (
     tokenize_corpus,
 )
 from labkit.foundations.pretraining.models import MICRO, micro_model, reader
+from labkit.foundations.pretraining.selective import SelectiveLM
 from labkit.foundations.pretraining.sentences import NextSentence, next_sentence, sentence_rows, split_sentences
 from labkit.foundations.pretraining.spans import (
     SpanCorruption,
@@ -48,8 +50,9 @@ from labkit.foundations.pretraining.views import views
 
 __all__ = [
     "BERT", "CHUNK", "IGNORE", "MICRO", "CausalLM", "Electra", "MaskedLM", "NextSentence", "QueryLM", "QueryLayer",
-    "ReplacedTokens", "SpanCorruption", "TranslationLM", "auxiliary", "concatenate", "corrupt_spans", "detected",
-    "frequency_weights", "hidden_logits", "mask_tokens", "masked_accuracy", "masked_perplexity", "masked_scores",
-    "micro_model", "next_sentence", "next_tokens", "reader", "replaced", "restore_spans", "sentence_rows",
-    "sentinels_of", "span_mask", "split_sentences", "token_counts", "tokenize_corpus", "views", "with_sentinels",
+    "ReplacedTokens", "SelectiveLM", "SpanCorruption", "TranslationLM", "auxiliary", "concatenate", "corrupt_spans",
+    "detected", "frequency_weights", "hidden_logits", "mask_tokens", "masked_accuracy", "masked_perplexity",
+    "masked_scores", "micro_model", "next_sentence", "next_tokens", "reader", "replaced", "restore_spans",
+    "sentence_rows", "sentinels_of", "span_mask", "split_sentences", "token_counts", "tokenize_corpus", "views",
+    "with_sentinels",
 ]  # fmt: skip

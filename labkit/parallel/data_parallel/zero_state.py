@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,16 +21,27 @@ from torch import Tensor
 from labkit import checkpoints
 from labkit.checkpoints import Snapshot
 from labkit.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from labkit.parallel.data_parallel.units import Unit
-    from labkit.parallel.data_parallel.zero import Zero
+from labkit.parallel.data_parallel.units import Unit
 
 PART = re.compile(r"rank-(\d+)-of-(\d+)")
 KINDS = ("master", "mean", "square")
 
 
-def save(zero: Zero, folder: str | os.PathLike[str], keep: int = 2) -> Path:
+class Sharded(Protocol):
+    """What of a rank's ZeRO (`labkit.parallel.data_parallel.zero`) is saved and taken up again."""
+
+    stage: int
+    rank: int
+    world: int
+    steps: int
+    units: Sequence[Unit]
+    group: Any
+
+    def publish(self, unit: Unit) -> None:
+        """Bring a unit's weights, from the masters, to all ranks."""
+
+
+def save(zero: Sharded, folder: str | os.PathLike[str], keep: int = 2) -> Path:
     """Write this rank's part for step `zero.steps`, and wait for the others; all ranks must call it."""
     own = zero.rank, zero.world
     if zero.stage == 0:  # all have the same: one writes it
@@ -43,7 +55,7 @@ def save(zero: Zero, folder: str | os.PathLike[str], keep: int = 2) -> Path:
     return target
 
 
-def load(zero: Zero, folder: str | os.PathLike[str]) -> int | None:
+def load(zero: Sharded, folder: str | os.PathLike[str]) -> int | None:
     """Take up the newest step of which every part is there, of any number of ranks; its number, None for no checkpoint.
 
     CheckpointError where parts are missing or damaged, and where they are of another model.
@@ -95,7 +107,7 @@ def _complete(folder: Path) -> tuple[int, list[Path]] | None:
     return None
 
 
-def _same_model(zero: Zero, snapshot: Snapshot, path: Path) -> None:
+def _same_model(zero: Sharded, snapshot: Snapshot, path: Path) -> None:
     there = snapshot.facts.get("layout")
     here = {unit.name: {name: list(shape) for name, shape in unit.shapes.items()} for unit in zero.units}
     if there == here:

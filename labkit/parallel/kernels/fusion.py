@@ -2,33 +2,27 @@
 
 An element-wise kernel on n numbers does n operations, and moves 2 n or 3 n numbers. Run one after the other, the
 kernels of a chain write what the next one reads; fused, only what comes from outside is read, and only what is needed
-outside is written. `Chain` counts both from a list of steps. CHAINS are three of a transformer's; `eager` and `fused`
-run them, and `tally.BytesMoved` counts their bytes from the real tensors.
+outside is written. `Chain` counts both from a list of steps. CHAINS are three of a transformer's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from labkit import cuda
 from labkit.errors import UsageError, unknown
-from labkit.lab import generator
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator: the names of the tensors that it reads and writes, and its operations an element."""
+    """One operator: the names of the tensors that it reads and writes."""
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    flops: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,11 +65,6 @@ class Chain:
         """Bytes moved by one kernel for all: inputs in, results out."""
         return sum(self.sizes[name] for name in (*self.inputs, *self.results))
 
-    @property
-    def flops(self) -> float:
-        """Operations an element, of all steps."""
-        return sum(step.flops for step in self.steps)
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -101,9 +90,9 @@ def layernorm_chain(shape: Shape) -> Chain:
     vectors = {"bias": row, "weight": row, "shift": row, "mean": line, "rstd": line}
     steps = (
         Step("add", ("x", "bias"), ("added",)),
-        Step("native_dropout", ("added",), ("dropped", "mask"), 2),
+        Step("native_dropout", ("added",), ("dropped", "mask")),
         Step("add", ("dropped", "residual"), ("z",)),
-        Step("native_layer_norm", ("z", "weight", "shift"), ("y", "mean", "rstd"), 7),
+        Step("native_layer_norm", ("z", "weight", "shift"), ("y", "mean", "rstd")),
     )
     return Chain(steps, {**full, **vectors, "mask": shape.rows * shape.width}, ("y", "z", "mean", "rstd"))
 
@@ -111,7 +100,7 @@ def layernorm_chain(shape: Shape) -> Chain:
 def gelu_chain(shape: Shape) -> Chain:
     """y = gelu(x + bias)."""
     sizes = {**dict.fromkeys(("x", "added", "y"), shape.full), "bias": shape.width * shape.each}
-    return Chain((Step("add", ("x", "bias"), ("added",)), Step("gelu", ("added",), ("y",), 9)), sizes, ("y",))
+    return Chain((Step("add", ("x", "bias"), ("added",)), Step("gelu", ("added",), ("y",))), sizes, ("y",))
 
 
 def softmax_chain(shape: Shape) -> Chain:
@@ -120,7 +109,7 @@ def softmax_chain(shape: Shape) -> Chain:
     steps = (
         Step("mul", ("x",), ("scaled",)),
         Step("masked_fill", ("scaled", "mask"), ("masked",)),
-        Step("_softmax", ("masked",), ("y",), 5),
+        Step("_softmax", ("masked",), ("y",)),
     )
     return Chain(steps, sizes, ("y",))
 
@@ -130,50 +119,6 @@ CHAINS: Mapping[str, Callable[[Shape], Chain]] = {
     "bias + GELU": gelu_chain,
     "scale + mask + softmax": softmax_chain,
 }
-
-# The same three as programs: tensors by name, and each operator a kernel, or all of them one
-
-
-def tensors(shape: Shape, dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, Tensor]:
-    """Inputs of all chains: x, residual (rows, width); vectors (width,); mask (1, width), true in nine tenths, and its
-    opposite, hidden."""
-    draw = generator(seed)
-    full = [torch.randn(shape.rows, shape.width, generator=draw).to(dtype) for _ in range(2)]
-    vectors = [torch.randn(shape.width, generator=draw).to(dtype) for _ in range(3)]
-    mask = torch.rand(1, shape.width, generator=draw) < 0.9
-    mask[0, 0] = True
-    names = ("x", "residual", "bias", "weight", "shift", "mask", "hidden")
-    return dict(zip(names, (*full, *vectors, mask, ~mask), strict=True))
-
-
-def eager(name: str, given: Mapping[str, Tensor], p: float = 0.1) -> Tensor:
-    """The chain `name` of CHAINS, an operator at a time, as PyTorch runs it on a GPU."""
-    x, width = given["x"], given["x"].shape[-1]
-    if name == "bias + GELU":
-        return F.gelu(x + given["bias"])
-    if name == "scale + mask + softmax":
-        return (x * width**-0.5).masked_fill(given["hidden"], -math.inf).softmax(-1)
-    _known(name)
-    dropped, _ = torch.native_dropout(x + given["bias"], p, True)
-    return F.layer_norm(dropped + given["residual"], (width,), given["weight"], given["shift"])
-
-
-def fused(name: str, given: Mapping[str, Tensor], p: float = 0.1, backend: str = "reference") -> Tensor:
-    """The same as one operator of `labkit.cuda`; dropout draws other numbers."""
-    x = given["x"]
-    if name == "bias + GELU":
-        return cuda.bias_gelu(x, given["bias"], backend=backend)
-    if name == "scale + mask + softmax":
-        return cuda.scale_mask_softmax(x, given["mask"], scale=x.shape[-1] ** -0.5, backend=backend)
-    _known(name)
-    parts = (x, given["bias"], given["residual"], given["weight"], given["shift"])
-    return cuda.bias_dropout_residual_layernorm(*parts, p=p, seed=0, backend=backend)
-
-
-def _known(name: str) -> None:
-    if name not in CHAINS:
-        raise unknown("chain", name, CHAINS)
-
 
 # GELU in its single steps, as a compiler meets it
 

@@ -1,21 +1,20 @@
 """How fast can a kernel be? The roofline: bounded by arithmetic, or by the bytes that it moves.
 
-A kernel of F operations on B bytes has the arithmetic intensity F / B. A device of P operations and W bytes a second
-runs it at min(P, W F / B) operations a second at best (Williams, Waterman & Patterson 2009, Roofline, section 3). Below
-the ridge P / W it is bound by memory, and only moving fewer bytes makes it faster.
+A kernel of F operations on B bytes has the arithmetic intensity F / B. A device of P operations and W bytes per second
+runs it at min(P, W F / B) operations per second at best (Williams, Waterman & Patterson 2009, Roofline, section 3).
+Below the ridge P / W it is bound by memory, and only moving fewer bytes makes it faster.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from labkit.errors import UsageError, unknown
+from labkit.errors import UsageError
 from labkit.report import Plot
 from labkit.report.figure import COLOURS, MARKS
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Device:
-    """Peak operations a second, and bytes a second between chip and memory."""
+    """Peak operations per second, and bytes per second between chip and memory."""
 
     name: str
     flops: float
@@ -33,28 +32,12 @@ class Device:
 
     @property
     def ridge(self) -> float:
-        """Operations a byte from which on arithmetic is the bound."""
+        """Operations per byte from which on arithmetic is the bound."""
         return self.flops / self.bandwidth
 
     def attainable(self, intensity: float) -> float:
-        """The most operations a second at that intensity."""
+        """The most operations per second at that intensity."""
         return min(self.flops, self.bandwidth * intensity)
-
-
-# From NVIDIA's data sheets: 16-bit tensor cores without sparsity, and memory bandwidth.
-DEVICES = {
-    "T4": Device("T4", 65e12, 320e9),
-    "V100": Device("V100 SXM2", 125e12, 900e9),
-    "A100": Device("A100 SXM 80 GB", 312e12, 2039e9),
-    "H200": Device("H200 SXM", 989e12, 4.8e12),
-}
-
-
-def device(name: str) -> Device:
-    """A device by its short name. UsageError for an unknown one."""
-    if name not in DEVICES:
-        raise unknown("device", name, DEVICES)
-    return DEVICES[name]
 
 
 @dataclass(frozen=True)
@@ -71,16 +54,8 @@ class Work:
 
     @property
     def intensity(self) -> float:
-        """Operations a byte."""
+        """Operations per byte."""
         return self.flops / self.bytes
-
-    def seconds(self, on: Device) -> float:
-        """The least time on a device."""
-        return max(self.flops / on.flops, self.bytes / on.bandwidth)
-
-    def share(self, on: Device) -> float:
-        """Share of the device's arithmetic that is in use at best, in (0, 1]."""
-        return on.attainable(self.intensity) / on.flops
 
 
 def product(m: int, n: int, k: int, each: int = 2) -> Work:
@@ -88,48 +63,44 @@ def product(m: int, n: int, k: int, each: int = 2) -> Work:
     return Work(f"product {m:,} × {n:,} × {k:,}", 2.0 * m * n * k, float(each) * (m * k + k * n + m * n))
 
 
-def measured(where: torch.device | str = "cpu") -> Device:
-    """What this machine reaches now: a large matrix product and a large copy, float32, the best of three."""
-    length = 512 if torch.device(where).type == "cpu" else 8192
-    a, b = torch.ones(length, length, device=where), torch.ones(16 * 2**20, device=where)
+def measured() -> Device:
+    """What this machine's processor reaches now in float32: a large product; the faster of a large copy and a sum."""
+    a, b = torch.ones(512, 512), torch.ones(16 * 2**20)
     c = torch.empty_like(b)
-    flops = 2 * length**3 / seconds_of(lambda: a @ a)
-    return Device("this machine", flops, 2 * b.nbytes / seconds_of(lambda: c.copy_(b)))
+    bandwidth = max(2 * b.nbytes / seconds_of(c.copy_, b), b.nbytes / seconds_of(b.sum))
+    return Device("this machine", 2 * 512**3 / seconds_of(torch.mm, a, a), bandwidth)
 
 
-def seconds_of(function: Callable[[], object], times: int = 3) -> float:
-    """Seconds of the fastest of some runs, after one that does not count."""
+def seconds_of(function: Callable[..., object], *arguments: Any) -> float:
+    """Seconds of the fastest of three runs, after one that does not count."""
     found = []
-    for _ in range(times + 1):
-        began = _now()
-        function()
-        found.append(_now() - began)
+    for _ in range(4):
+        began = time.perf_counter()
+        function(*arguments)
+        found.append(time.perf_counter() - began)
     return min(found[1:])
 
 
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def plot(on: Device, works: Sequence[Work]) -> Plot:
-    """The roof of a device, and where each kernel stands on it at best."""
+def plot(on: Device, seconds: Mapping[Work, float]) -> Plot:
+    """The roof of a device, and for each kernel what its bytes allow (hollow) and what it reached (filled)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 4.8), layout="constrained")
     axes = figure.subplots()
-    ends = (min(0.05, *(w.intensity / 2 for w in works)), max(20 * on.ridge, *(2 * w.intensity for w in works)))
-    _roof(axes, on, ends)
-    for rank, place in enumerate(sorted(range(len(works)), key=lambda place: works[place].intensity)):
-        _point(axes, on, works[place], place, rank)
-    axes.set_xlabel("arithmetic intensity (operations a byte)")
-    axes.set_ylabel("operations a second")
-    title = f"{on.name}: bound by memory left of {_digits(on.ridge)} operations a byte; shares are of the peak"
-    axes.set_title(title, loc="left", fontsize=10)
+    works = sorted(seconds, key=lambda work: work.intensity)
+    _roof(axes, on, (works[0].intensity / 2, max(20 * on.ridge, 3 * works[-1].intensity)))
+    by_height = sorted(works, key=lambda work: work.flops / seconds[work])  # so that few lines to the names cross
+    lowest = by_height[0].flops / seconds[by_height[0]]
+    axes.set_ylim(0.2 * min(lowest, on.attainable(works[0].intensity)), 3 * on.flops)
+    for rank, work in enumerate(by_height):
+        _point(axes, on, work, seconds[work], rank)
+    axes.set_xlabel("arithmetic intensity (operations per byte)")
+    axes.set_ylabel("operations per second")
+    title = "Hollow: the most that its bytes allow, computed. Filled: measured. Shares are of the hollow mark"
+    axes.set_title(f"{on.name.capitalize()}. {title}", loc="left", fontsize=10)
     axes.grid(alpha=0.25, which="major")
     axes.spines[["top", "right"]].set_visible(False)
-    return Plot(figure, _alt(on, works))
+    return Plot(figure, _alt(on, works, seconds))
 
 
 def _roof(axes: Axes, on: Device, ends: tuple[float, float]) -> None:
@@ -137,28 +108,23 @@ def _roof(axes: Axes, on: Device, ends: tuple[float, float]) -> None:
     axes.loglog(corners, [on.attainable(x) for x in corners], color="#222222", lw=1.6)
     axes.fill_between(corners[:2], [on.attainable(x) for x in corners[:2]], on.flops, color="#888888", alpha=0.12, lw=0)
     axes.set_xlim(*ends)
-    axes.set_ylim(0.7 * on.attainable(ends[0]), 3 * on.flops)
     axes.annotate("out of reach: too many bytes", (ends[0], on.flops), (6, -14), textcoords="offset points", fontsize=9)
     axes.axvline(on.ridge, color="#888888", lw=0.8, ls=":")
+    ridge = f"ridge: {_digits(on.ridge)} operations per byte"
+    axes.annotate(ridge, (on.ridge, 1.7 * on.flops), (-6, 0), textcoords="offset points", fontsize=9, ha="right")
 
 
-def _point(axes: Axes, on: Device, work: Work, place: int, rank: int) -> None:
-    """A mark on the roof, with its name; `rank` counts from the left."""
-    height, colour = on.attainable(work.intensity), COLOURS[place % 6]
-    axes.plot([work.intensity], [height], color=colour, marker=MARKS[place % len(MARKS)], ls="none", ms=8)
-    said = f"at most {_digits(100 * work.share(on))} %"
-    look = {"va": "center", "fontsize": 9, "bbox": {"fc": "white", "ec": "none", "pad": 0.8}}
-    left, right = axes.get_xlim()
-    along = math.log(work.intensity / left) / math.log(right / left)
-    where: dict[str, Any]
-    if along > 0.8:
-        where = {"xytext": (8, 15), "textcoords": "offset points", "ha": "right"}
-    elif along > 0.5:
-        where = {"xytext": (4, -18), "textcoords": "offset points"}
-    else:
-        line = {"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkB": 4, "relpos": (0, 0.5)}
-        where = {"xytext": (0.5, 0.04 + 0.06 * rank), "textcoords": "axes fraction", "arrowprops": line}
-    axes.annotate(f"{work.name}: {said}", (work.intensity, height), **where, **look)
+def _point(axes: Axes, on: Device, work: Work, seconds: float, rank: int) -> None:
+    """The two marks of a kernel, and its name at the end of a line; `rank` counts from below."""
+    most, reached = on.attainable(work.intensity), work.flops / seconds
+    look = {"color": COLOURS[rank % 6], "marker": MARKS[rank % len(MARKS)], "ms": 8}
+    axes.plot([work.intensity] * 2, [most, reached], color=look["color"], lw=0.8)
+    axes.plot([work.intensity], [most], ls="none", markerfacecolor="white", **look)
+    axes.plot([work.intensity], [reached], ls="none", **look)
+    line = {"arrowstyle": "-", "color": look["color"], "lw": 0.8, "shrinkB": 5, "relpos": (0, 0.5)}
+    said, box = f"{work.name}: {_digits(100 * reached / most)} %", {"fc": "white", "ec": "none", "pad": 0.8}
+    place = {"xytext": (0.56, 0.05 + 0.085 * rank), "textcoords": "axes fraction", "va": "center", "fontsize": 9}
+    axes.annotate(said, (work.intensity, reached), arrowprops=line, bbox=box, **place)
 
 
 def _digits(value: float) -> str:
@@ -166,10 +132,10 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-def _alt(on: Device, works: Sequence[Work]) -> str:
+def _alt(on: Device, works: Sequence[Work], seconds: Mapping[Work, float]) -> str:
     def one(work: Work) -> str:
-        most = f"at most {_digits(100 * work.share(on))} % of the peak"
-        return f"{work.name} at {_digits(work.intensity)} operations a byte, {most}"
+        share = _digits(100 * work.flops / seconds[work] / on.attainable(work.intensity))
+        return f"{work.name} at {_digits(work.intensity)} operations per byte, {share} % of what its bytes allow"
 
     parts = "; ".join(map(one, works))
-    return f"Roofline of {on.name}, ridge at {_digits(on.ridge)} operations a byte. {parts}."
+    return f"Roofline of {on.name}, ridge at {_digits(on.ridge)} operations per byte. {parts}."

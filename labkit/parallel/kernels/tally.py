@@ -61,8 +61,8 @@ class BytesMoved(TorchDispatchMode):
 
 def _bytes(func: Any, args: Any, kwargs: Any, changed: list[Tensor], out: Any) -> tuple[int, int]:
     name = func.overloadpacket.__name__
-    inputs = _distinct((args, kwargs))
-    stored = {_storage(tensor) for tensor in inputs}
+    inputs = _distinct((args, {key: value for key, value in kwargs.items() if key not in _only_written(func)}))
+    stored = {_storage(tensor) for tensor in _distinct((args, kwargs))}
     made = [tensor for tensor in _distinct(out) if _storage(tensor) not in stored]
     if not made and not changed or name.startswith(("empty", "new_empty")):
         return 0, 0  # a view, or memory that nothing is written to yet
@@ -88,6 +88,11 @@ def _changed(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
             yield from (tensor for tensor in tree_iter(value) if isinstance(tensor, Tensor))
+
+
+def _only_written(func: Any) -> set[str]:
+    """The names of the arguments that a result goes to, as `out`: nothing is read there."""
+    return {a.name for a in func._schema.arguments if a.kwarg_only and a.alias_info and a.alias_info.is_write}
 
 
 def _distinct(values: Any) -> list[Tensor]:

@@ -15,8 +15,9 @@
 #
 # **After this lesson you can**
 #
-# - write the objective of BERT, RoBERTa, GPT, PanGu-α, ELECTRA, T5 and TLM as a function from text to inputs and targets;
-# - say for each how many tokens teach in a step, what the model may look at, and what that costs;
+# - write the objectives of BERT, GPT, ELECTRA and T5 as functions from text to inputs and targets, and say what RoBERTa,
+#   PanGu-α and TLM change in them;
+# - say for each how many tokens are asked for in a step, what the model may look at, and what that costs;
 # - find the mistakes that everybody makes once (the shift, the kept tokens, the guess that happened to be right);
 # - read a table of objectives with the suspicion it deserves.
 #
@@ -72,16 +73,21 @@ masking_explorer(tokenizer, TEXT)
 #
 # $$L_{\text{MLM}} = -\frac{1}{|C|} \sum_{t \in C} \log p\big(x_t \mid \tilde x\big), \qquad \tilde x = x \text{ with } C \text{ hidden.}$$
 #
-# Hidden how? If every chosen token became `[MASK]`, the model would only ever have to think about `[MASK]`, a token that
-# no real text contains; it could leave the states of all other tokens empty. So of the chosen tokens 80 % become `[MASK]`,
-# 10 % a random token and 10 % stay as they are. **All** of them are asked for. Now any token might be wrong, and each
-# state must know its word in context. (Devlin et al. 2019, [*BERT*](https://arxiv.org/abs/1810.04805), §3.1.)
+# Hidden how? If every chosen token became `[MASK]`, the model would be asked at `[MASK]` only, a token that no real text
+# contains, and the states of all other tokens need not hold anything. So of the chosen tokens 80 % become `[MASK]`, 10 % a
+# random token and 10 % stay as they are. **All** of them are asked for. Now any token may be asked for, so each state must
+# hold what the word is in its context. (Devlin et al. 2019, [*BERT*](https://arxiv.org/abs/1810.04805), §3.1.)
 #
 # ### Your turn: 80 / 10 / 10
 #
+# *●●○ · 10 minutes*
+#
 # For one text `ids` $(\text{tokens},)$: `chosen` says which tokens are in $C$; `fate` is a random number in $[0, 1)$ and
 # `drawn` a random token for every place. Return `inputs` (what the model reads) and `labels` (the original token where one
-# is asked for, −100 elsewhere: the value that PyTorch's cross-entropy leaves out).
+# is asked for, −100 elsewhere: the value that PyTorch's cross-entropy leaves out). Leave the arguments as they are.
+#
+# `ids = [11, 12, 13, 14]`, `chosen = [True, True, True, False]`, `fate = [0.1, 0.85, 0.95, 0.2]`, `drawn = [31, 32, 33, 34]`,
+# `mask_id = 4` → `inputs = [4, 32, 13, 14]`, `labels = [11, 12, 13, -100]`
 
 # %%
 import numpy as np
@@ -93,7 +99,7 @@ from labkit.checks import pretraining as check
 def bert_masks(ids, chosen, fate, drawn, mask_id): ...  # your turn
 
 
-check.bert_masks(bert_masks)
+bert_masks = check.bert_masks(bert_masks)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -123,7 +129,18 @@ check.bert_masks(bert_masks)
 # ```
 # </details>
 #
-# In labkit the same lines are `mask_tokens`, and `MaskedLM` makes batches of them. Does it keep its promises? Count:
+# Here it is on `TEXT`. Run the cell again with another seed: which tokens look untouched and are asked for all the same?
+
+# %%
+rng, text_ids = np.random.default_rng(35), np.array(tokenizer(TEXT)["input_ids"])
+chosen, fate = rng.random(len(text_ids)) < 0.15, rng.random(len(text_ids))
+drawn = rng.integers(len(tokenizer), size=len(text_ids))
+inputs, labels = (np.asarray(part) for part in bert_masks(text_ids, chosen, fate, drawn, tokenizer.mask_token_id))
+print("the model reads:", tokenizer.decode(inputs))
+print("it is asked for:", ", ".join(tokenizer.convert_ids_to_tokens(labels[labels != -100].tolist())))
+
+# %% [markdown]
+# In labkit the same lines are `mask_tokens`, and `MaskedLM` makes batches of them. Are the shares right? Count:
 
 # %% tags=["nbval-check-output"]
 from labkit.foundations.pretraining import IGNORE, MaskedLM
@@ -154,8 +171,8 @@ for name, objective in (("static", MaskedLM(tokenizer, fixed_masks=1)), ("dynami
 
 # %% [markdown]
 # **Next sentence.** BERT was also shown two stretches of text, and asked whether the second really followed the first (half
-# of the time it was a random one). RoBERTa left this out and lost nothing: telling a change of topic is too easy. It is
-# `NextSentence` here, and a row in the table below.
+# of the time it was a random one). RoBERTa left this out and lost nothing, perhaps because a change of topic is too easy to
+# tell. It is `NextSentence` here, and a row in the table below.
 #
 # ## 3 · GPT: what comes next?
 #
@@ -164,20 +181,27 @@ for name, objective in (("static", MaskedLM(tokenizer, fixed_masks=1)), ("dynami
 # $$L_{\text{LM}} = -\frac{1}{n-1} \sum_{t=1}^{n-1} \log p\big(x_{t+1} \mid x_1, \dots, x_t\big).$$
 #
 # One pass through the network answers all $n - 1$ questions, because the attention mask keeps position $t$ from looking
-# beyond $t$. Nothing needs to be hidden, and nearly every token teaches. In exchange the state of a word never knows what
-# follows it. (Radford et al. 2018, §3.1.)
+# beyond $t$. Nothing needs to be hidden, and nearly every token is asked for. In exchange, the state of a word holds nothing
+# of what follows it. (Radford et al. 2018, §3.1.)
 #
 # ### Your turn: the shift
 #
+# *●●○ · 10 minutes*
+#
 # The model's `logits` $(\text{batch}, \text{tokens}, \text{vocabulary})$ for the text `ids` $(\text{batch},
-# \text{tokens})$ in; the mean loss out, a single number.
+# \text{tokens})$ in; the mean loss out, a tensor of a single number, through which the model can learn.
+#
+# `logits = [[[0, 1], [2, 0], [5, 5]]]`, `ids = [[0, 1, 1]]` → `1.220`,
+#
+# because the first position gives token 1 the probability $e^1 / (e^0 + e^1) = 0.731$, the second one gives it
+# $e^0 / (e^2 + e^0) = 0.119$, and $-\tfrac12 (\ln 0.731 + \ln 0.119) = 1.220$. The last position is not asked.
 
 
 # %%
 def next_token_loss(logits, ids): ...  # your turn
 
 
-check.next_token_loss(next_token_loss)
+next_token_loss = check.next_token_loss(next_token_loss)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -204,11 +228,22 @@ check.next_token_loss(next_token_loss)
 # ```
 # </details>
 #
+# A model that knows nothing gives each of the $V$ tokens the probability $1/V$, so its loss is $\ln V$. An untrained GPT is
+# close to that, and labkit's `CausalLM` computes the same number:
+
+# %% tags=["nbval-check-output"]
+from labkit.foundations.pretraining import CausalLM, micro_model
+
+gpt, causal = micro_model("gpt", tokenizer).eval(), CausalLM(tokenizer)
+batch = causal.collate(rows[:1])
+mine = next_token_loss(gpt(input_ids=batch["input_ids"]).logits, batch["input_ids"])
+print(f"untrained: {mine.item():.1f}, ln V: {np.log(len(tokenizer)):.1f}")
+print("the same as CausalLM's loss:", torch.allclose(mine, causal.loss(gpt, batch)))
+
+# %% [markdown]
 # Is the future really out of sight? Change one token, and see which answers change:
 
 # %% tags=["nbval-check-output"]
-from labkit.foundations.pretraining import micro_model
-
 for kind, name in (("gpt", "GPT"), ("query", "PanGu-α"), ("bert", "BERT")):
     model = micro_model(kind, tokenizer).eval()
     ids = torch.from_numpy(rows[0]["input_ids"])[None].long()
@@ -225,7 +260,7 @@ for kind, name in (("gpt", "GPT"), ("query", "PanGu-α"), ("bert", "BERT")):
 
 # %% [markdown]
 # **PanGu-α**, a Chinese model of 200 billion parameters, asks the same question in another way. In GPT the state of token
-# $t$ has two jobs: to represent token $t$ and to announce token $t + 1$. PanGu-α puts a *query layer* on top: one more
+# $t$ has two jobs: to represent token $t$ and to predict token $t + 1$. PanGu-α puts a *query layer* on top: one more
 # attention layer in which the query is not the state of token $t$ but the **embedding of position $t + 1$**: "what stands
 # at place $t + 1$?" Keys and values are the states up to $t$ (Zeng et al. 2021,
 # [*PanGu-α*](https://arxiv.org/abs/2104.12369), §2.2). As you have just seen, it does not see the future either.
@@ -240,21 +275,26 @@ for kind, name in (("gpt", "GPT"), ("query", "PanGu-α"), ("bert", "BERT")):
 # \qquad \lambda = 50 .$$
 #
 # BCE is the binary cross-entropy and $\hat x$ the text with the generator's samples. No gradient flows back through the
-# sampling: the generator is not an adversary, it merely learns to fill gaps, and so makes ever harder fakes. (Clark et al.
-# 2020, [*ELECTRA*](https://arxiv.org/abs/2003.10555), §2.)
+# sampling: the generator is not trained to deceive, only to fill gaps. As it gets better at that, its samples get harder to
+# tell from the original. (Clark et al. 2020, [*ELECTRA*](https://arxiv.org/abs/2003.10555), §2.)
 #
 # ### Your turn: the labels of the discriminator
 #
+# *●○○ · 5 minutes*
+#
 # `ids` $(\text{tokens},)$, `where` $(\text{tokens},)$ true at the gaps, and the generator's `samples` for the gaps, in
-# order. Return what the discriminator reads and its labels, 0 or 1 for every token. Beware: sometimes the generator
-# guesses right.
+# order. Return what the discriminator reads and its labels, 0 or 1 for every token. Leave `ids` as it is. Beware: sometimes
+# the generator guesses right.
+#
+# `ids = [21, 22, 23, 24]`, `where = [False, True, False, True]`, `samples = [40, 24]` → `inputs = [21, 40, 23, 24]`,
+# `labels = [0, 1, 0, 0]`
 
 
 # %%
 def replaced_tokens(ids, where, samples): ...  # your turn
 
 
-check.replaced_tokens(replaced_tokens)
+replaced_tokens = check.replaced_tokens(replaced_tokens)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -282,6 +322,21 @@ check.replaced_tokens(replaced_tokens)
 # ```
 # </details>
 #
+# Let `micro-bert-en` be the generator, and hide every fourth token of `TEXT`. Which of its guesses are right?
+
+# %%
+generator, _ = labkit.load_model("micro-bert-en", head="mlm")
+where = np.arange(len(text_ids)) % 4 == 3
+masked = torch.from_numpy(np.where(where, tokenizer.mask_token_id, text_ids))[None]
+with torch.no_grad():
+    chances = generator(input_ids=masked).logits[0, torch.from_numpy(where)].softmax(-1)
+samples = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(0))[:, 0].numpy()
+inputs, labels = (np.asarray(part) for part in replaced_tokens(text_ids, where, samples))
+for before, after, label in zip(text_ids[where], inputs[where], labels[where], strict=True):
+    words = tokenizer.convert_ids_to_tokens([int(before), int(after)])
+    print(f"{words[0]:<10} → {words[1]:<10} label {int(label)}")
+
+# %% [markdown]
 # Generator and discriminator are two networks that share their token embeddings. Unfold the tree: which part is thrown away
 # after pre-training?
 
@@ -307,15 +362,20 @@ model_tree(micro_model("electra", tokenizer), depth=2)
 #
 # ### Your turn: spans and sentinels
 #
-# `ids` and `hidden` are lists of one entry a token, `sentinels` a list that is long enough. Return `inputs` and `targets`
-# as lists. Hidden tokens that stand side by side are one span.
+# *●●○ · 15 minutes*
+#
+# `ids` and `hidden` are lists with one entry per token, `sentinels` a list that is long enough. Return `inputs` and `targets`
+# as lists, and leave the three lists as they are. Hidden tokens that stand side by side are one span.
+#
+# `ids = [11, 12, 13, 14]`, `hidden = [False, True, True, False]`, `sentinels = [90, 91, 92]` → `inputs = [11, 90, 14]`,
+# `targets = [90, 12, 13, 91]`
 
 
 # %%
 def corrupt(ids, hidden, sentinels): ...  # your turn
 
 
-check.corrupt(corrupt)
+corrupt = check.corrupt(corrupt)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -348,13 +408,17 @@ check.corrupt(corrupt)
 #     return inputs, targets + [sentinels[spans]]
 # ```
 # </details>
+#
+# Nothing is lost: put each span back in the place of its sentinel, and the text is there again.
 
 # %% tags=["nbval-check-output"]
-from labkit.foundations.pretraining import corrupt_spans, restore_spans, sentinels_of
+from labkit.foundations.pretraining import restore_spans, sentinels_of, span_mask
 
-marks, rng = sentinels_of(with_sentinels(tokenizer)), np.random.default_rng(0)
-exact = [np.array_equal(restore_spans(*corrupt_spans(ids, rng, marks), marks), ids)
-         for ids in (np.array(row["input_ids"]) for row in rows[:1000])]  # fmt: skip
+marks, rng, exact = sentinels_of(with_sentinels(tokenizer)), np.random.default_rng(0), []
+for row in rows[:1000]:
+    ids = np.array(row["input_ids"])
+    inputs, targets = corrupt(ids.tolist(), span_mask(len(ids), rng).tolist(), marks)
+    exact.append(np.array_equal(restore_spans(np.array(inputs), np.array(targets), marks), ids))
 print(f"texts that come back exactly from inputs and targets: {sum(exact)} of {len(exact)}")
 
 # %% [markdown]
@@ -364,16 +428,16 @@ print(f"texts that come back exactly from inputs and targets: {sum(exact)} of {l
 #
 # ## 6 · All of them, on the same text
 #
-# Same network (two layers, $d = 128$), same texts, same learning rate, `STEPS` steps:
+# Networks of the same width and depth (two layers, $d = 128$), the same texts, the same learning rate, `STEPS` steps:
 
 # %%
-from labkit.foundations.pretraining import CausalLM, ReplacedTokens, SpanCorruption
+from labkit.foundations.pretraining import ReplacedTokens, SpanCorruption
 from labkit.training import Batches
 
 spans = with_sentinels(tokenizer)
 setups = {
     "BERT": ("bert", MaskedLM(tokenizer)),
-    "GPT": ("gpt", CausalLM(tokenizer)),
+    "GPT": ("gpt", causal),
     "ELECTRA": ("electra", ReplacedTokens(tokenizer)),
     "T5": ("t5", SpanCorruption(spans)),
 }
@@ -393,9 +457,11 @@ from labkit.widgets import training_curve
 training_curve(runs, smoothing=0.5, log=True)
 
 # %% [markdown]
-# Which is best? **This picture cannot say.** The losses answer different questions: naming one of 2452 words is harder
-# than saying "original" or "replaced", and ELECTRA's loss is multiplied by 50. But each must begin where a model that
-# knows nothing begins, and that can be computed: with $V$ words, at $\ln V$; with ELECTRA, at $\ln V + 50 \ln 2$.
+# Which is best? **This picture cannot say.** The losses answer different questions: naming one token of the whole
+# vocabulary is harder than saying "original" or "replaced", and ELECTRA's loss is multiplied by 50. But where they begin can
+# be computed. The first answers of BERT, GPT and ELECTRA are nearly even, so their losses begin where a model that knows
+# nothing begins: with $V$ tokens, at $\ln V$; with ELECTRA, at $\ln V + 50 \ln 2$. T5's first answers are less even, so it
+# begins a little above $\ln V$.
 
 # %% tags=["nbval-check-output"]
 ignorant = {
@@ -415,8 +481,9 @@ print(
 # %% [markdown]
 # What *can* be compared is what the models are good for afterwards. `benchmarks/pretraining.py` gives each objective the
 # same number of arithmetic operations (a decoder, a generator, an output layer at every token are not free), then
-# fine-tunes a fresh head on 16 examples a class. The paper's column is the GLUE score of small models of the same size and
-# compute (ELECTRA, Table 1).
+# fine-tunes a fresh head on 16 examples per class. The paper's column is the GLUE score of small models of the same size and
+# compute (ELECTRA, Table 1). The table was measured on reviews that are easier to read than those above, because none of
+# them negates what it says: compare its rows with one another, not with the tables of other lessons.
 
 # %%
 from labkit.report import results
@@ -439,21 +506,23 @@ for method in dict.fromkeys(row.method for row in downstream.rows if row.method 
     print(f"{method:<38} {side or 'no difference beyond noise'}")
 
 # %% [markdown]
-# The verdicts are those of 95 % intervals over three pre-trainings, which are wide. `own_loss` is in nats and not comparable between rows, `signal` is the share of tokens that teach, `tokens` how many were
-# read, in millions. **Read the accuracies with suspicion.** The budget is a third of what `micro-bert-en` was given, so the table says
-# who learns *first*, not who is best in the end:
+# The verdicts are those of 95 % intervals over three pre-trainings, which are wide. `own_loss` is in nats and not
+# comparable between rows, `signal` is the share of tokens that are asked for, `tokens` how many were read, in millions.
+# **Read the accuracies with suspicion.** The models read at most about a quarter of the tokens that `micro-bert-en` reads,
+# so the table says which objective learns *first*, not which is best in the end:
 #
 # - **BERT's 15 %** have not yet learned which words are good and which are bad. **Hiding rare words more often** has: polar
 #   words are rare, so there are fewer questions about "the" and more about "dreadful". The course's own models are trained
-#   so.
-# - **GPT and PanGu-α** vary most: in two runs of three they had begun to learn it, in one not. Polarity comes suddenly, and a short
-#   budget ends just before or just after. Nearly every token teaches them; but an output layer at every token costs
-#   arithmetic, so they have read only half as much text.
+#   so, and half of their batches go further: they ask for words that judge, and for hardly anything else
+#   ([`selective.py`](../../labkit/foundations/pretraining/selective.py)).
+# - **GPT and PanGu-α** vary most: in two runs of three they had begun to learn it, in one not. Polarity comes suddenly, and
+#   a short budget ends just before or just after. Nearly every token is asked for; but an output layer at every token costs
+#   arithmetic, so they have read only about half as much text.
 # - **Static masks** do no worse than new ones: no text is read often enough here to be learned by heart. **Next sentence**
 #   costs arithmetic and brings nothing that these tasks can use.
 # - **ELECTRA and T5** have hardly begun. ELECTRA's discriminator still answers "original" everywhere: its loss is the
-#   entropy of the share of replaced tokens, which is what a model earns that has only counted. On `world/subj` both stay
-#   below the untrained network: what they have learned so far is in the way. The paper's claim is about
+#   entropy of the share of replaced tokens, as it is for a model that knows this share and nothing else. On `world/subj` both
+#   stay below the untrained network, so what they have learned so far does harm there. The paper's claim is about
 #   runs thousands of times as long; this table neither confirms nor refutes it.
 #
 # TLM, on sentences in English and Chinese: how often is the nearest of 200 sentences of the other language the translation?
@@ -462,8 +531,8 @@ for method in dict.fromkeys(row.method for row in downstream.rows if row.method 
 parallel.table()
 
 # %% [markdown]
-# Few are found, but against guessing (0.5 %) and against the same text read one sentence at a time, which aligns nothing, it
-# is the *pair* that makes the difference.
+# Few are found. But guessing finds 0.5 %, and a model that reads the same text one sentence at a time is hardly better, so
+# it is the *pair* of sentences that makes the difference.
 #
 # ## Read on
 #
@@ -471,6 +540,6 @@ parallel.table()
 # - `labkit/foundations/pretraining/`: [`masked.py`](../../labkit/foundations/pretraining/masked.py),
 #   [`causal.py`](../../labkit/foundations/pretraining/causal.py),
 #   [`electra.py`](../../labkit/foundations/pretraining/electra.py),
-#   [`spans.py`](../../labkit/foundations/pretraining/spans.py): one short file a question.
-# - Next: [PET](../03_fewshot/02_pet.ipynb) asks the blank-filling head for labels. It starts from `micro-bert-en`, which
-#   `labkit zoo build` trains with the masked objective of this lesson, rare words hidden more often.
+#   [`spans.py`](../../labkit/foundations/pretraining/spans.py): one short file per question.
+# - Next: [PET](../03_fewshot/02_pet.ipynb) asks the blank-filling head for labels. It starts from `mini-bert-en`, which
+#   `labkit zoo build` trains with the masked objective of this lesson, rare and judging words hidden more often.

@@ -11,7 +11,7 @@
 #
 # So far every task began anew: the same pre-trained model, sixteen examples, its own few steps. But you have *other* tasks
 # too, with labels in plenty. Can they teach something that helps with the new one, or even let the model do it without an
-# example? Three answers, and an honest measurement of how far each of them reaches.
+# example? This lesson tries three answers on a small scale, and asks each time how far it reaches.
 #
 # **After this lesson you can**
 #
@@ -33,7 +33,7 @@ lab = labkit.setup(lesson="03/07")
 # `sentiment`, `subjectivity`, `topic`, `paraphrase` and `inference`.
 
 # %%
-MODEL = "micro-bert-en"  # @param {type:"string"}
+MODEL = "mini-bert-en"  # @param {type:"string"}
 HELD_OUT = "inference"  # @param {type:"string"}
 
 # %% [markdown]
@@ -49,7 +49,7 @@ HELD_OUT = "inference"  # @param {type:"string"}
 # label words are enough to make the statements:
 
 # %%
-from labkit.fewshot.statements import OTHERWISE, statements_of
+from labkit.fewshot.instruction.statements import OTHERWISE, statements_of
 from labkit.report import Table
 
 names = ["world/reviews", "world/subj", "world/news", "world/rte", "world/genres"]
@@ -73,7 +73,7 @@ Table(
 # %% tags=["nbval-check-output"]
 import numpy as np
 
-from labkit.fewshot.multitask import entailment_rows
+from labkit.fewshot.instruction.multitask import entailment_rows
 
 pairs = entailment_rows(tasks["world/news"], np.random.default_rng(0), negatives=1)
 for pair in pairs[:4]:
@@ -103,8 +103,14 @@ print(
 #
 # ### Your turn: entailed or not
 #
+# *●○○ · 5 minutes*
+#
 # Blank logits $(\text{batch}, \text{labels}, \text{vocabulary})$, a blank for each statement, and the ids of the two answers
-# in; $p(\text{entailed})$, $(\text{batch}, \text{labels})$, out.
+# in; $p(\text{entailed})$, $(\text{batch}, \text{labels})$, out. For one text, two statements and a vocabulary of three words:
+#
+# `blank_logits = [[[0, 1, 3], [2, 2, 5]]]`, `no = 0`, `yes = 1` → `[[0.731, 0.5]]`,
+#
+# because $e^1 / (e^1 + e^0) = 0.731$ and $e^2 / (e^2 + e^2) = 0.5$. The third word, likelier than both, makes no difference.
 
 # %%
 from labkit.checks import instruction as check
@@ -113,7 +119,7 @@ from labkit.checks import instruction as check
 def entailed(blank_logits, no, yes): ...  # your turn
 
 
-check.entailed(entailed)
+entailed = check.entailed(entailed)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -146,33 +152,34 @@ check.entailed(entailed)
 # %%
 import inspect
 
-from labkit.fewshot.entailment import Entailment
+from labkit.fewshot.instruction.entailment import Entailment
 
 print(inspect.getsource(Entailment.judgements), inspect.getsource(Entailment.logits), sep="\n")
 
 # %% [markdown]
-# Two tests of that claim. A row's scores equal a loop over its statements with the model's bare forward pass; and training
-# the method with *all* wrong statements is training PET on the entailment rows, because it is the same loss.
+# Two tests of that claim. A row's scores equal a loop over its statements with the model's bare forward pass and
+# `entailed`; and training the method with *all* wrong statements is training PET on the entailment rows, because it is the
+# same loss.
 
 # %% tags=["nbval-check-output"]
 import torch
 
-from labkit.fewshot.entailment import judge
+from labkit.fewshot.instruction.entailment import judge
 
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
 model.eval()
 reviews = tasks["world/reviews"]
 method, some = Entailment.for_task(reviews, tokenizer), reviews.splits["test"][:20]
 
-by_hand = []
+by_hand, (no, yes) = [], tokenizer.convert_tokens_to_ids(["no", "yes"])
 for row in some:
     for said in statements_of(reviews).values():
         text = f"{row['text'].rstrip(' .')} ? {tokenizer.mask_token} , {said}"
         inputs = tokenizer(text, return_tensors="pt")
         blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
         with torch.no_grad():
-            logits = model(**inputs).logits[0, blank]
-        by_hand.append(logits[tokenizer.convert_tokens_to_ids(["no", "yes"])].softmax(0)[1])
+            logits = model(**inputs).logits[:, [blank]]  # one text, one statement
+        by_hand.append(entailed(logits, no, yes))
 by_hand = torch.stack(by_hand).reshape(-1, 2)
 with torch.no_grad():
     scores = method.logits(model, method.collate(some)).exp()
@@ -186,52 +193,65 @@ with torch.no_grad():
 print("the same loss:", bool(abs(one - two) < 1e-5))
 
 # %% [markdown]
-# Does it carry over? Sixty steps on reviews of twelve kinds of goods, then the *films* of another task, `world/mr`, of which
-# the model has seen no labelled row:
+# Does it carry over? Forty steps on reviews of twelve kinds of goods, then three tasks of which the model has seen no labelled
+# row: the *films* of `world/mr`, fact or opinion (`world/subj`), and pairs that say the same or do not (`world/mrpc`).
+# **Predict** first: which of the three will gain?
 
 # %%
-from labkit.fewshot.multitask import continue_pretraining
-
-films = labkit.load_task("world/mr")
-rows = films.splits["test"][:300]
-labels = np.array([row["label"] for row in rows])
-judged = Entailment.for_task(films, tokenizer)
+from labkit.fewshot.instruction.multitask import continue_pretraining
 
 
-def right(model, method):
-    return float((labkit.predict(model, method, rows, progress=False).argmax(1) == labels).mean())
+def cold(model, name):
+    """Accuracy on the first 200 test rows of a task, asked as entailment, without an example."""
+    task = labkit.load_task(name)
+    rows = task.splits["test"][:200]
+    method = Entailment.for_task(task, tokenizer)
+    answers = labkit.predict(model, method, rows, progress=False).argmax(1)
+    return float((answers == np.array([row["label"] for row in rows])).mean())
 
 
 taught = continue_pretraining(
-    model, tokenizer, [reviews], steps=60, lr=1e-3, seed=0, mlm_weight=0, progress=lab.progress
+    model, tokenizer, [reviews], steps=40, lr=1e-3, seed=0, mlm_weight=0, progress=lab.progress
 )
 report = labkit.Report()
-report.add("entailment, as pre-trained", "world/mr", right(model, judged))
-report.add("entailment, after reviews", "world/mr", right(taught, judged))
+for name in ("world/mr", "world/subj", "world/mrpc"):
+    report.add("entailment, as pre-trained", name, cold(model, name))
+    report.add("entailment, after reviews", name, cold(taught, name))
 report.table()
 
 # %% [markdown]
-# From guessing to reading, without an example of the new task. But films are reviews too, and the statements were the same.
-# What if the new task is *not* the old one in another coat? That question runs through the rest of the lesson.
+# The films gain thirty points without an example of their own: another task, but the same question with the same
+# statements. Facts and opinions stay at guessing. And the pairs *lose*: the model as pre-trained could judge them, and
+# after forty steps on reviews it answers hardly better than by guessing.
+#
+# So teaching one task can help another, leave it alone, or harm it. How alike must two tasks be? That question runs through
+# the rest of the lesson.
 #
 # ## 2 · A mixture of tasks
 #
-# Real collections are uneven: one task has a million rows, another forty. Drawn in proportion, the small ones are never
-# heard; drawn alike, they are repeated until the model knows them by heart. The usual way between is a temperature $T \ge 1$
-# (Raffel et al. 2020, [T5](https://arxiv.org/abs/1910.10683), §3.5.2): with $n_i$ rows, task $i$ has the share
+# Real collections are uneven: one task has a million rows, another forty. Drawn in proportion to their rows, the small ones
+# are hardly ever read; drawn in equal shares, they are repeated until the model knows them by heart. The usual compromise
+# is a temperature $T \ge 1$ (Raffel et al. 2020, [T5](https://arxiv.org/abs/1910.10683), §3.5.2): with $n_i$ rows, task $i$
+# has the share
 #
 # $$p_i = \frac{n_i^{1/T}}{\sum_j n_j^{1/T}} .$$
 #
 # ### Your turn: shares
 #
-# Rows of each task $(\text{tasks},)$ and $T$ in, shares $(\text{tasks},)$ out.
+# *●○○ · 5 minutes*
+#
+# Rows of each task $(\text{tasks},)$ and $T$ in, shares $(\text{tasks},)$ out, both as tensors:
+#
+# `sizes = [900, 100]`, `temperature = 2` → `[0.75, 0.25]`,
+#
+# because $\sqrt{900} = 30$ and $\sqrt{100} = 10$. At `temperature = 1` the shares are `[0.9, 0.1]`.
 
 
 # %%
 def shares(sizes, temperature): ...  # your turn
 
 
-check.shares(shares)
+shares = check.shares(shares)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -259,15 +279,24 @@ check.shares(shares)
 # </details>
 
 # %% [markdown]
-# Play with it: sixteen labelled rows a class make 240 rows of news (fifteen topics) and 32 of each two-way task.
+# Sixteen labelled rows per class make 240 rows of news (fifteen topics) and 32 of each two-way task. News and eight such
+# tasks:
+
+# %% tags=["nbval-check-output"]
+for temperature in (1, 2, 5):
+    part = shares(torch.tensor([240.0] + 8 * [32.0]), temperature)
+    print(f"T = {temperature}: news {100 * part[0]:.1f} %, each of the others {100 * part[1]:.1f} %")
+
+# %% [markdown]
+# The widget does the same for all tasks.
 #
 # 1. At which temperature is a row of a small task read twice as often as a row of the news?
-# 2. Hold out the largest type. Who gains most?
-# 3. Below are the measured accuracies of each type *when it was held out*; section 3 says how they came about. Which type
-#    gained, and which did not?
+# 2. Hold out the largest type. Which task gains most?
+# 3. Below are the measured accuracies of each type *when it was held out*, before and after; section 3 says how they came
+#    about. Did any type gain?
 
 # %%
-from labkit.fewshot.task_types import ENGLISH
+from labkit.fewshot.instruction.task_types import ENGLISH
 from labkit.report import results
 from labkit.widgets import task_mixture
 
@@ -290,58 +319,36 @@ task_mixture(sizes, zero_shot_means, held=HELD_OUT)
 # ### Is it worth a stage of its own?
 #
 # The FewCLUE system trains on such a mixture *before* the few examples. Here: 150 steps on the entailment rows of all tasks
-# of **other** types (and masked language modelling on their text, which keeps the model from forgetting), then 16 examples
-# a class of the task that was left out, with PET or as entailment (`python benchmarks/instruction.py entailment`).
+# of **other** types (and masked language modelling on their text, against forgetting), then 16 examples per class of
+# the task that was left out, with PET or as entailment; and without any example (`python benchmarks/instruction.py
+# entailment`, one draw, 500 test rows).
 
 # %%
+from dataclasses import replace
+
 left_out = ("world/subj", "world/mrpc", "world/rte")
-both = [row for row in measured.rows if "16 shots" in row.method and row.task in left_out]
-labkit.Report(both).table()
 
 
-# %% tags=["nbval-check-output"]
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
-    points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
-        return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
+def pick(what, tasks):
+    found = [row for row in measured.rows if what in row.method and row.task in tasks]
+    return labkit.Report(replace(row, extra={}) for row in found)
 
 
-for method in ("PET, 16 shots", "entailment, 16 shots"):
-    for task in left_out:
-        difference = measured.compare(f"{method}, after other tasks", method, task=task)
-        print(f"{method:<21} {task:<11} after other tasks: {verdict(difference)}")
-
-print("entailment against PET, 16 shots, world/rte:",
-      verdict(measured.compare("entailment, 16 shots", "PET, 16 shots", task="world/rte")))  # fmt: skip
-
-# %% [markdown]
-# With sixteen examples a class the stage is worth nothing here, for neither method; in FewCLUE's system it was meant for the
-# pair tasks, and the [next lesson](08_fewclue.ipynb) measures it there. What *does* make a difference is where the blank
-# stands: on `world/rte` entailment is ahead of PET by twelve points, and it is not the entailment that does it. PET's first
-# pattern asks at the end, "… does it follow that … ? ___ ."; the judge asks in between, "… ? ___ , …", as this model's
-# pre-training text did. PET with *that* pattern is at 64 % too ("PET, alone" in section 4).
-#
-# And without any example of the new type?
+pick("16 shots", left_out).table()
 
 # %%
-new_types = ("world/reviews", *left_out, "world/news")
-labkit.Report(
-    row for row in measured.rows if "zero shots" in row.method and row.task in new_types
-).table()
-
-# %% tags=["nbval-check-output"]
-for task in new_types:
-    method = "entailment, zero shots"
-    difference = measured.compare(f"{method}, after other tasks", method, task=task)
-    print(f"{task:<14} asked cold, after other tasks: {verdict(difference)}")
+pick("zero shots", ("world/reviews", *left_out, "world/news")).table()
 
 # %% [markdown]
-# One type in five is answered better than by guessing although it was held out: whether a sentence is fact or opinion, with 67 %
-# where sixteen labelled examples a class give 67 to 71. (One guess: to judge "it was great ." of a review is to look for
-# opinions, and the word "opinion" is near enough to be understood.) The other types stay where they were. We shall see the
-# same picture with other means, and then look for the reason.
+# (One draw: differences of less than about five points are noise.) Here the stage costs more than it brings. With sixteen
+# examples per class the model that had it is nowhere ahead, and behind on all three tasks with entailment, on `world/mrpc`
+# with PET as well. Without an example no held-out type is answered better by more than noise, and `world/mrpc` much worse.
+# The reason is in the last table: as pre-trained, this model already judges pairs well. A hundred and fifty steps on other
+# types, at a rate that was not searched for, make it forget a part of that.
+#
+# Note also that PET is ahead of entailment on `world/subj` and `world/rte`: it asks with the task's own pattern, which the
+# pre-training text has prepared. In the FewCLUE system the stage is one of several; the [next lesson](08_fewclue.ipynb)
+# measures it there.
 #
 # ## 3 · Instructions
 #
@@ -374,8 +381,6 @@ Table(
 # sets more often than one thinks. `held_out` refuses the first two and takes the third out:
 
 # %% tags=["nbval-check-output"]
-from dataclasses import replace
-
 from labkit.fewshot.instruction import check_split, held_out, texts_of
 
 for one in ENGLISH:
@@ -401,15 +406,21 @@ print("a test row of rte, hidden in mrpc's training rows in capitals:", split.dr
 # %% [markdown]
 # ### Your turn: take the leaks out
 #
-# Training rows, held-out rows and the names of their text fields in; the training rows whose texts are not among the held-out
-# ones out, as they are. Letters' case makes no difference; a row is the same if **all** its fields are, whatever its label.
+# *●●○ · 10 minutes*
+#
+# Training rows, held-out rows and the names of their text fields in; the training rows whose texts are not among the
+# held-out ones out, as they are and in their order. Letters' case makes no difference; a row is the same if the texts of
+# **all** `fields` are, whatever its label.
+#
+# `train = [{"text": "It rained", "label": 0}, {"text": "it snowed", "label": 1}]`,
+# `held = [{"text": "it rained", "label": 1}]`, `fields = ["text"]` → `[{"text": "it snowed", "label": 1}]`
 
 
 # %%
 def without_leaks(train, held, fields): ...  # your turn
 
 
-check.without_leaks(without_leaks)
+without_leaks = check.without_leaks(without_leaks)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -438,21 +449,28 @@ check.without_leaks(without_leaks)
 #     return [row for row in train if key(row) not in seen]
 # ```
 # </details>
+#
+# Does it find the row that we hid?
+
+# %% tags=["nbval-check-output"]
+rows = bad.splits["train"]
+clean = without_leaks(rows, world["world/rte"].splits["test"], ("text_a", "text_b"))
+print(f"{len(rows)} training rows of mrpc, {len(clean)} are left; the hidden row is gone: {stolen not in clean}")
 
 # %% [markdown]
 # ### Asking cold
 #
-# Sixty steps on the other types, then the held-out one. Sixty are few (the figure below has 300), but you see the machine at
-# work: each batch holds tasks of two, three and fifteen labels, each row in a wording drawn at random.
+# Forty steps on the other types, then the held-out one. Forty are few (the figure below has 300), but they show how it is
+# done: each batch holds tasks of two, three and fifteen labels, each row in a wording drawn at random.
 
 # %%
 from labkit.fewshot.instruction import instruction_tune, zero_shot
 
 split = held_out(ENGLISH, HELD_OUT, world)
-tuned = instruction_tune(model, tokenizer, split, steps=60, lr=1e-3, seed=0, progress=lab.progress)
+tuned = instruction_tune(model, tokenizer, split, steps=40, lr=1e-3, seed=0, progress=lab.progress)
 
 short = {
-    name: replace(task, splits={**task.splits, "test": task.splits["test"][:150]})
+    name: replace(task, splits={**task.splits, "test": task.splits["test"][:100]})
     for name, task in world.items()
 }
 asked = replace(split.held, tasks=split.held.tasks[:2])
@@ -464,9 +482,13 @@ for label, one in (("as pre-trained", model), ("instruction-tuned", tuned)):
 report.table()
 
 # %% [markdown]
+# The pre-trained model answers these questions well, because its pre-training text asked similar ones. After forty steps on
+# other types it is worse in three wordings of four by more than five points. Are forty steps too few, or is it the tuning
+# itself?
+#
 # ### How far it reaches
 #
-# The measurement, over three seeds of 300 steps (`python benchmarks/instruction.py reach`), ever farther from what was
+# The measurement, one run of 300 steps (`python benchmarks/instruction.py reach`), ever farther from what was
 # trained:
 #
 # - **new rows**: task and wording were trained on, the rows are new, as in every lesson so far;
@@ -498,7 +520,7 @@ for number, one in enumerate(ENGLISH):
         (one.name, *(f"{dict(points)[n]:.1f}" if n in dict(points) else "–" for n in range(5)))
     )
 axes.set_xticks(range(5), distances)
-axes.set(ylabel="accuracy (%), mean of three seeds", ylim=(0, 100))
+axes.set(ylabel="accuracy (%)", ylim=(0, 100))
 axes.grid(axis="y", alpha=0.3)
 axes.spines[["top", "right"]].set_visible(False)
 axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower left")
@@ -508,76 +530,64 @@ Plot(figure, f"Zero-shot accuracy in % on {', '.join(distances)}: {said}.")
 # %%
 Table(("accuracy (%)", *distances), tuple(shown))
 
-# %% tags=["nbval-check-output"]
-from scipy.stats import t as student
-
-
-def gain(method, task, other="before"):
-    """The mean over seeds less that of `other`, which has one, with its 95 % interval (Student's t)."""
-    found = [row.value for row in measured.rows if (row.method, row.task) == (method, task)]
-    points = np.mean(found) - mean(other, task)
-    reach = student.ppf(0.975, len(found) - 1) * np.std(found, ddof=1) / np.sqrt(len(found))
-    side = (
-        "ahead" if points > reach else "behind" if points < -reach else "no difference beyond noise"
-    )
-    return f"{100 * points:+5.1f} points, {side}"
-
-
-for one in ENGLISH:
-    task = f"type/{one.name}"
-    print(f"{one.name:<13} as a new type {gain('new type', task)}")
-    print(f"{'':<13} as new rows   {gain('new rows', task)}")
-
 # %% [markdown]
-# A clear answer, and not the one that the papers' abstracts prepare for. **A new task of a known type costs nothing**: films
-# after reviews, `world/qqp` after `world/mrpc`, are answered as well as new rows of the old tasks. **A new wording already
-# costs a lot**: the reviews fall by twenty points and the pairs to guessing, although the same tasks were trained in three
-# other wordings. **A new type gains nothing**: a model tuned on four types is no better at the fifth than before, and on the
-# topics, which it could guess a little, worse. (Paraphrase is a two-way task: where it stands "ahead" of 48.6 by two to four
-# points, it is guessing still.)
+# What can be read from it (one run, so differences of less than about five points are noise):
 #
-# The step that fails explains the one after it: a model that does not read the *wording* cannot be told what to do with it.
+# - **A new task of a known type costs nothing.** Films after other reviews, `world/qqp` after `world/mrpc`, `world/rte` after
+#   the other inference tasks are answered as well as new rows of the tasks that were trained on.
+# - **A new wording costs little for three types, and everything for one.** Topics, paraphrase and inference lose five
+#   points at most, reviews lose fourteen. But facts and opinions fall far *below* guessing: four answers in five are the
+#   wrong way round. The reason stands in the wordings. Training asked "is that an opinion ? [MASK]" and taught the model to
+#   agree with opinions; the wording kept back asks "true or false : that is a fact ? [MASK]", where the right answer is the
+#   opposite one. The model agrees with opinions all the same. It does not read which of the two was asked.
+# - **A new type gains nothing, and may lose.** On no type is the tuned model better than before. It is worse on pairs, and on
+#   topics by almost thirty points. The pre-training text holds many such questions with their answers ("this is news about
+#   …"), so the untuned model answers pairs and reviews better than by guessing, and topics far better. Tuning on the other
+#   types makes it forget a part of that, and puts nothing in its place.
+#
+# The second finding explains the third: a model that does not read the *wording* cannot be told what to do by it.
 #
 # ### Why?
 #
 # First suspicion: what do the pair tasks teach at all? Half of their rows say in so many words how the two texts agree ("put
-# differently …", "on the other hand …"); in the other half one has to compare names and relations.
+# differently …"); in the other half one has to compare names and relations.
 
 # %%
 cued = [row for row in measured.rows if "cue" in row.method and row.task == "type/inference"]
 labkit.Report(replace(row, extra={}) for row in cued).table()
 
 # %% [markdown]
-# There it is. With a cue the tuned model is right nine times in ten, on a task that it has never seen too; without one it
-# guesses. It learned a dozen phrases, not to compare. Phrases of one type are no phrases of another, so there is nothing to
-# carry over.
+# With a cue the tuned model is right nine times in ten, also on a task that it has never seen. Without one it is only a
+# little better than guessing. So what it learned from the training rows is mostly a dozen phrases, and hardly how to
+# compare names and relations. The phrases of one type do not occur in another, so there is little to carry over.
 #
 # Second suspicion: too few task types, or too small a model. Two types more can be made of any text, "is this word in it?" and
-# "is this sentence whole?"; and there is a model twice as deep (`python benchmarks/instruction.py more`).
+# "is this sentence whole?"; and there is a smaller model to compare with, of 0.6 million weights in place of 1.5
+# (`python benchmarks/instruction.py more`):
 
-# %% tags=["nbval-check-output"]
+# %%
+lines = []
 for one in ("sentiment", "paraphrase", "inference"):
-    for method, other in (
-        ("new type", "before"),
-        ("new type, two made types more", "before"),
-        ("new type, larger model", "before, larger model"),
-    ):
-        if (method, f"type/{one}") in have:
-            print(f"{one:<11} {method:<30} {gain(method, f'type/{one}', other)}")
+    ways = ("before", "new type", "new type, two made types more")
+    lines.append((one, *(f"{100 * mean(way, f'type/{one}'):.1f}" for way in ways)))
+ways = ("before, smaller model", "new type, smaller model")
+lines.append(("inference, micro-bert-en", *(f"{100 * mean(way, 'type/inference'):.1f}" for way in ways), "–"))
+Table(("held out", "before", "after the other types", "and two made types"), tuple(lines))
 
 # %% [markdown]
-# Neither helps here (on the reviews the made types cost six points), and the papers' own figures say why. In FLAN, tuning on many tasks made models of 68 and 137 billion
-# parameters better on tasks held out, and those of 8 billion and fewer **worse** (§4.2, Figure 7): a small model spends all it
-# has on the tasks it is given. Ours has 0.0006 billion. It gained with the number of clusters, too, up to seven (§4.1); we
-# have five types, of which two look alike. At this size, expect something from *similar* tasks, not from instructions.
-
-# %% [markdown]
+# The made types do not help. The smaller model gains nothing either: the larger one is ahead of it before any tuning, and
+# that lead comes from pre-training. The papers' own figures agree. In FLAN, tuning on many tasks made models of 68 and 137
+# billion parameters better on tasks held out, and those of 8 billion and fewer **worse** (§4.2, Figure 7); the authors
+# suppose that the training tasks fill a small model's whole capacity. Ours has 0.0015 billion, and got worse. FLAN's models
+# also gained with the number of clusters, up to seven (§4.1); we have five types, of which two look alike. At this size,
+# expect something from *similar* tasks, not from instructions.
+#
 # ## 4 · TransPrompt: what similar tasks share
 #
-# Between "another coat" and "another kind" lie *similar* tasks: two kinds of paraphrase, two of inference. TransPrompt
-# ([Wang et al. 2021](https://aclanthology.org/2021.emnlp-main.221)) trains one *meta-learner* on a group of them, then adapts
-# it to each. As in P-tuning the pattern's words are trainable vectors $P \in \mathbb{R}^{n \times d}$, but a prompt encoder
-# computes them, one for each task, $E_t$, and a universal one, $E_u$:
+# Between a new wording of the same task and a new type of task lie *similar* tasks: two of paraphrase, two of inference.
+# TransPrompt ([Wang et al. 2021](https://aclanthology.org/2021.emnlp-main.221)) trains one *meta-learner* on a group of
+# them, then adapts it to each. As in P-tuning the pattern's words are trainable vectors $P \in \mathbb{R}^{n \times d}$,
+# but a prompt encoder computes them, one for each task, $E_t$, and a universal one, $E_u$:
 #
 # $$P_t = P + \tfrac12 E_u(P) + \tfrac12 E_t(P), \qquad P_{\text{unseen}} = P + E_u(P) .$$
 #
@@ -587,7 +597,7 @@ for one in ("sentiment", "paraphrase", "inference"):
 # %% tags=["nbval-check-output"]
 import copy
 
-from labkit.fewshot import transprompt
+from labkit.fewshot.instruction import transprompt
 from labkit.fewshot.pet import PET
 
 group = [
@@ -624,15 +634,22 @@ print("untrained, it is PET:", bool(abs(start - same).max() < 1e-5))
 #
 # ### Your turn: prototype scores
 #
+# *●●● · 20 minutes*
+#
 # Features $(n, d)$, task numbers $(n,)$ and class numbers $(n,)$ in; $s$, $(n,)$, out, with $\zeta = \tfrac12$. In the check
-# every task has every class.
+# every task has every class. Three examples of one class, two of them of task 0:
+#
+# `features = [[1, 0], [3, 4], [0, 2]]`, `tasks = [0, 0, 1]`, `classes = [0, 0, 0]` → `[0.354, 0.895, 0.854]`,
+#
+# because the centroids are $c_{0,0} = (2, 2)$ and $c_{1,0} = (0, 2)$. The second example has the cosines 0.990 with its own
+# centroid and 0.8 with the other one, which is 0.895 on average.
 
 
 # %%
 def prototype_scores(features, tasks, classes): ...  # your turn
 
 
-check.prototype_scores(prototype_scores)
+prototype_scores = check.prototype_scores(prototype_scores)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -674,7 +691,7 @@ check.prototype_scores(prototype_scores)
 members = transprompt.group_rows(trans, group)
 found = transprompt.features(model, trans, members)
 columns = ([row[name] for row in members] for name in ("prompt", "label"))
-score = transprompt.prototype_scores(found, *columns)
+score = np.asarray(prototype_scores(*(torch.as_tensor(part) for part in (found, *columns))))
 weight = transprompt.prototype_weights(score)
 order, answers = np.argsort(-score), [words[0] for words in trans.verbalizer.words.values()]
 Table(
@@ -687,7 +704,7 @@ Table(
 )  # fmt: skip
 
 # %% [markdown]
-# Sixteen examples a class of each of four pair tasks, three draws (`python benchmarks/instruction.py transprompt`). "Alone"
+# Sixteen examples per class of each of four pair tasks, one draw (`python benchmarks/instruction.py transprompt`). "Alone"
 # sees one task; "not adapted" is the meta-learner itself; without de-biasing all weights are 1 and $\lambda = 0$.
 
 # %%
@@ -695,22 +712,23 @@ pair_tasks = ("world/mrpc", "world/qqp", "world/qnli", "world/rte")
 ways = ("PET, alone", "PET, alone, as many steps", "P-tuning, alone", "PET, all in one", "TransPrompt, not adapted",
         "TransPrompt", "TransPrompt without de-biasing", "TransPrompt with sharp weights")  # fmt: skip
 transfer = labkit.Report(
-    row for way in ways for row in measured.rows if row.task in pair_tasks and row.method == way
+    row for way in ways for row in results("instruction").rows if row.task in pair_tasks and row.method == way
 )
 transfer.plot(title="Four pair tasks, 16 shots")
 
-# %% tags=["nbval-check-output"]
-for other in (w for w in ways if w != "TransPrompt"):
-    print(f"TransPrompt against {other:<31} {verdict(transfer.compare('TransPrompt', other))}")
-
 # %% [markdown]
-# **Learning from similar tasks pays**: five points over PET or P-tuning on each task alone, and more steps on the one task do
-# not make up for it. But look at "PET, all in one": the same pattern, one plain model, the rows of all four tasks thrown
-# together, no prompts, no weights, no entropy. It is where TransPrompt is. The gain comes from the other tasks' *rows*; what
-# the prompts add is not to be told from noise here, and the same holds for the de-biasing: with a temperature of 1 the
-# weights lie between 0.85 and 1.13, which hardly changes anything, and when they are made sharp ($T = 0.02$) the mean falls.
-# Whoever reports a multi-task method should show this row. (P-tuning's vectors start as the pattern's words, and at this
-# learning rate stay near them: its answers are PET's.)
+# (One draw, so look at the order of large differences only.)
+#
+# - **Similar tasks help a little.** "PET, all in one" is the same pattern, one plain model, the rows of all four tasks thrown
+#   together, no prompts, no weights, no entropy. It is about two points above PET on each task alone, and more
+#   steps on the one task do not make up for it.
+# - **The prompts add nothing to that.** The meta-learner that is not adapted is exactly where "PET, all in one" is. The gain
+#   comes from the other tasks' *rows*.
+# - **Adapting to the single task loses this gain, and more**, except with sharp weights ($T = 0.02$). The usual weights lie
+#   close to 1, as the table above shows, so it makes no difference whether the de-biasing is there or not.
+#
+# Whoever reports a multi-task method should show the row "all in one". (P-tuning's vectors start as the pattern's words,
+# and at this learning rate stay near them: its answers are almost PET's.)
 #
 # ## 5 · Learning to be a good start
 #
@@ -724,7 +742,7 @@ for other in (w for w in ways if w != "TransPrompt"):
 # and take the next task. With one task and $\varepsilon = 1$ this is ordinary training.
 
 # %% tags=["nbval-check-output"]
-from labkit.fewshot.meta_learning import reptile, text_episodes
+from labkit.fewshot.instruction.meta_learning import reptile, text_episodes
 
 episodes = text_episodes(
     [
@@ -742,7 +760,7 @@ middle = [
 print(f"half the way in all {len(middle)} tensors:", all(middle))
 
 # %% [markdown]
-# What it buys is not measured here: our tasks' texts are of the very world that the micro model was pre-trained on, so there
+# What it buys is not measured here: our tasks' texts are of the very world that the model was pre-trained on, so there
 # is little that a better start could show. With a hub model and the texts of your own domains there is.
 #
 # ## Read on
@@ -750,7 +768,8 @@ print(f"half the way in all {len(middle)} tensors:", all(middle))
 # - Wei et al. 2022, [FLAN](https://arxiv.org/abs/2109.01652), §4: number of clusters, size of the model, the role of the
 #   instructions; Sanh et al. 2022, [T0](https://arxiv.org/abs/2110.08207), many wordings for every task.
 # - Wang et al. 2021, [*Entailment as few-shot learner*](https://arxiv.org/abs/2104.14690).
-# - `labkit/fewshot/`: [`entailment.py`](../../labkit/fewshot/entailment.py), [`multitask.py`](../../labkit/fewshot/multitask.py),
-#   [`instruction.py`](../../labkit/fewshot/instruction.py) with [`task_types.py`](../../labkit/fewshot/task_types.py),
-#   [`transprompt.py`](../../labkit/fewshot/transprompt.py), [`meta_learning.py`](../../labkit/fewshot/meta_learning.py).
+# - `labkit/fewshot/instruction/`: [`entailment.py`](../../labkit/fewshot/instruction/entailment.py),
+#   [`multitask.py`](../../labkit/fewshot/instruction/multitask.py), [`tuning.py`](../../labkit/fewshot/instruction/tuning.py) with
+#   [`task_types.py`](../../labkit/fewshot/instruction/task_types.py), [`transprompt.py`](../../labkit/fewshot/instruction/transprompt.py),
+#   [`meta_learning.py`](../../labkit/fewshot/instruction/meta_learning.py).
 # - Next: [08 · FewCLUE](08_fewclue.ipynb). The multi-task stage takes its place in a whole system, the one that won there.

@@ -7,23 +7,23 @@
 # ---
 
 # %% [markdown]
-# # FewCLUE: nine tasks, one system
+# # FewCLUE: what does each stage of a winning system add?
 #
-# A method that works on one task is a result; a method that works on nine unlike ones, with 16 examples a class and no
-# time to tune each, is a system. FewCLUE asks for that, in Chinese: reviews, headlines, abstracts, apps, inference,
-# paraphrase, keywords, idioms, pronouns. In July 2021 Alibaba's PAI team and DAMO Academy took its first place with
-# three stages: pre-training with knowledge, continued pre-training on many tasks at once, and Fuzzy-PET with
-# self-training. You build these stages here, on a small world, and measure what each is worth.
+# FewCLUE is a Chinese benchmark of nine tasks with few labelled examples: reviews, headlines, abstracts, apps, inference,
+# paraphrases, keywords, idioms, pronouns. In July 2021 Alibaba's PAI team and DAMO Academy took its first place with a
+# system of several stages. Its authors name one use for it: a customer writes a sentence, and a few dozen labelled
+# sentences should be enough to know what the customer wants. You build the stages, put them together, and measure on that
+# task what each of them adds.
 #
 # **After this lesson you can**
 #
-# - turn nine shapes of task, with two classes or a hundred, into clozes for one and the same language model;
-# - score answers of unequal length, and answers that every row brings for itself;
-# - put a system together from stages, and take it apart again: an ablation, split by split;
-# - keep a held-out set held out when several tasks are trained at once, and write answers in a leaderboard's format.
+# - score label words of several characters, and add up several words per class;
+# - write labelled rows of unlike tasks as one and the same task;
+# - let a model label texts for itself, class by class;
+# - put stages together into a system, and take it apart again: an [ablation](../glossary.ipynb#ablation).
 #
-# **60 minutes.** Before it: [PET](02_pet.ipynb) and [instructions and many tasks](07_instruction.ipynb). You need Python
-# and a little PyTorch.
+# **45 minutes.** Before it: [PET](02_pet.ipynb) and [instructions and many tasks](07_instruction.ipynb). You need Python
+# and a little PyTorch, and no Chinese: each example has its English beside it.
 
 # %%
 import labkit
@@ -31,547 +31,634 @@ import labkit
 lab = labkit.setup(lesson="03/08")
 
 # %% [markdown]
-# With `FOLDER = ""` the lesson writes a *micro-FewCLUE* of this course's own world, in the benchmark's own file format. With
-# the real files, name the folder that holds `eprstmt`, `bustm` and the others, and take a model that reads real Chinese
-# (`"hfl/chinese-roberta-wwm-ext"`).
+# `world/intents-zh` has twelve intents; four labelled sentences of each make 48 rows. The lesson is written for it; try another
+# task with one text per row and three words per class afterwards, such as the headlines (`"world/fewclue/tnews"`).
 
 # %%
-MODEL = "micro-bert-zh"  # @param {type:"string"}
-FOLDER = ""  # @param {type:"string"}
-SPLIT = 0  # @param {type:"integer"}
+MODEL = "mini-bert-zh"  # @param {type:"string"}
+TASK = "world/intents-zh"  # @param {type:"string"}
+SHOTS = 4  # @param {type:"integer"}
+SEED = 0  # @param {type:"integer"}
 
 # %% [markdown]
-# ## 1 · Nine shapes
+# ## 1 · Blanks in three Chinese sentences
 #
-# A task is a folder: five small training files, each with a development file of its own, a public test set with labels, a
-# hidden one without, and unlabelled text. Five training files, because one draw of 32 sentences says little. Every
-# figure below is a mean over them.
+# A Chinese word has mostly two characters, and the model reads characters. So a [cloze](../glossary.ipynb#cloze) needs two
+# blanks, written ＿＿ here. For each blank we take the likeliest character. Nothing has been trained for these questions.
 
 # %%
-import tempfile
-from dataclasses import replace
-from pathlib import Path
-
-from labkit.tasks import FEWCLUE
-from labkit.world.fewclue import write_fewclue
-
-folder = Path(FOLDER or tempfile.mkdtemp())
-if not FOLDER:
-    write_fewclue(folder)
-
-
-def load(name, split=SPLIT):
-    """The task from its files; in the world, with the world's own patterns and label words."""
-    known = None if FOLDER else labkit.load_task(f"world/fewclue/{name}")
-    options = {} if known is None else {"patterns": known.patterns, "words": known.words}
-    return labkit.load_task(f"fewclue:{folder}/{name}", split=split, **options)
-
-
-tasks = {name: load(name) for name in FEWCLUE if (folder / name).is_dir()}
-print(*sorted(path.name for path in (folder / next(iter(tasks))).iterdir()), sep="  ")
-
-# %%
-from labkit.fewshot.fewclue import SHAPES
-from labkit.report import Table
-
-
-def brief(text, most=40):
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-Table(
-    ("task", "gives", "what goes into the blank", "classes", "training rows", "a row"),
-    tuple(
-        (name, SHAPES[name].gives, SHAPES[name].blank, str(len(task.labels)), str(len(task.splits["train"])),
-         brief("　".join(task.splits["train"][0][field] for field in task.fields)))
-        for name, task in tasks.items()
-    ),
-    notes=("“of 67”, “of 119” are FewCLUE's own; the world's have 34 and 36.",),
-)  # fmt: skip
-
-# %% [markdown]
-# For most of them, lesson 02's PET does. Three do not fit:
-#
-# - **ocnli**: one class is called 是, another 没错: label words of one and of two characters;
-# - **csldcp, iflytek** in the real files: names of two to ten characters ("数学", "林学/林业工程");
-# - **chid**: the answers are not classes at all. Each row brings seven idioms of its own.
-#
-# `cloze_for` looks at a task and chooses. What it writes for the first row of each:
-
-# %%
-from labkit.fewshot.fewclue import cloze_for
+import torch
 
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
 model.eval()
 
 
-def written(task):
-    """The first row as the model gets to read it."""
-    batch = cloze_for(task, tokenizer).collate(task.splits["train"][:1])
-    ids = next(value for name, value in batch.items() if name.endswith("input_ids"))
-    text = tokenizer.decode(ids[0], skip_special_tokens=False).replace(" ", "")
-    return text.replace("[CLS]", "").replace("[SEP]", "").replace("[MASK]", "＿")
+@torch.no_grad()
+def blank_logits(text):
+    """The model's logits at the blanks of one text: (1, blanks, vocabulary)."""
+    inputs = tokenizer(text.replace("＿", tokenizer.mask_token), return_tensors="pt")
+    blanks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
+    return model(**inputs).logits[:, blanks]
 
 
-Table(
-    ("task", "method", "cloze"),
-    tuple(
-        (name, type(cloze_for(task, tokenizer)).__name__, written(task))
-        for name, task in tasks.items()
-    ),
-)
+# %% tags=["nbval-check-output"]
+ENGLISH = {"房产": "property", "汽车": "cars", "电车": "electric cars", "物流": "delivery"}
+SENTENCES = (
+    ("周三看点：杭州房东修好了屋顶。这则新闻属于＿＿。", "房产",
+     "Wednesday: a landlord in Hangzhou has mended the roof. This news is about ＿＿."),
+    ("据报道，周二，昆明一位车主给电池充了电。她非常高兴。这则新闻属于＿＿。", "汽车",
+     "On Tuesday a car owner in Kunming charged the battery. She is happy. This news is about ＿＿."),
+    ("可以把快件放在邻居家吗？我等了7天。客户问的是＿＿。", "物流",
+     "Can the parcel go to my neighbour? I waited 7 days. The customer asks about ＿＿."),
+)  # fmt: skip
+for text, right, gloss in SENTENCES:
+    found = "".join(tokenizer.convert_ids_to_tokens(blank_logits(text)[0].argmax(-1).tolist()))
+    verdict = "✓ right" if found == right else f"✗ wrong: {right} ({ENGLISH[right]})"
+    print(f"{text}\n{gloss}\n    {found} ({ENGLISH.get(found, 'no word')})  {verdict}\n")
 
 # %% [markdown]
-# ## 2 · Seven idioms, one gap
+# Look at the three answers. The first is right. The second is a word, and close to the right one. The third is no word at
+# all, because each blank was filled without regard to the other, and because this model has read many headlines and few
+# customers. FewCLUE is such a mixture: some tasks ask what [pre-training](../glossary.ipynb#pre-training) has taught, some do
+# not. What can a system do with 48 sentences about the third kind?
 #
-# One can *number* the seven idioms and ask for the number: "the gap is filled by number ＿: 0, …; 1, …". Or one puts every
-# candidate into the gap itself. An idiom $c$ has $m$ characters, $m$ blanks stand in the gap of the passage $x$, and its
-# score is
+# ## 2 · Words of several characters
 #
-# $$s(c \mid x) = \frac{1}{m} \sum_{k=1}^{m} \log p\big(c_k \mid x \text{ with } m \text{ blanks}\big), \qquad
-# q(c \mid x) = \frac{e^{s(c \mid x)}}{\sum_{c'} e^{s(c' \mid x)}} ,$$
-#
-# where $p$ is the softmax over the whole vocabulary at blank $k$, and $c'$ runs over **this row's** candidates. By hand,
-# for one row:
+# We never need *all* words, only the [label words](../glossary.ipynb#label-word). The smallest case: one text, two blanks, a
+# vocabulary of three characters, numbered 0, 1, 2.
 
 # %%
-import torch
-
-row = tasks["chid"].splits["test"][0] if "chid" in tasks else {
-    "text_a": "听到好消息，可以说#idiom#。", "label": 0,
-    "candidates": ["兴高采烈", "夜以继日", "饥寒交迫", "同甘共苦", "十全十美", "一贫如洗", "齐心协力"],
-}  # fmt: skip
-
-
-def gap_scores(row):
-    """s(c | x) of each candidate: (candidates,); all are four characters long."""
-    filled = row["text_a"].replace("#idiom#", tokenizer.mask_token * 4)
-    inputs = tokenizer(filled, return_tensors="pt")
-    blanks = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().flatten()
-    with torch.no_grad():
-        logs = model(**inputs).logits[0, blanks].log_softmax(-1)  # (4, vocabulary)
-    pieces = [tokenizer.convert_tokens_to_ids(list(idiom)) for idiom in row["candidates"]]
-    return torch.stack([logs[torch.arange(4), torch.tensor(ids)].mean() for ids in pieces])
-
-
-print(row["text_a"])
-for idiom, score in zip(row["candidates"], gap_scores(row), strict=True):
-    print(f"    {idiom}  {score:6.2f}")
+probabilities = torch.tensor([[[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]]])  # (1 text, 2 blanks, 3 characters)
+for first, second in ((0, 1), (1, 0)):
+    p, q = probabilities[0, 0, first], probabilities[0, 1, second]
+    print(f"characters {first}, {second}: {p:.1f} · {q:.1f} = {p * q:.2f}, its logarithm {(p * q).log():.2f}")
 
 # %% [markdown]
-# ### Your turn: a whole batch of rows
+# A word fits if all its characters fit, so their probabilities are multiplied, and their logarithms are added. For a word
+# $w$ of the characters $w_1, \dots, w_m$ and a text $x$ with $m$ blanks, the
+# [log-probability](../glossary.ipynb#log-probability) is
 #
-# Logits at the blanks, $(\text{batch}, \text{blanks}, \text{vocabulary})$, and each row's candidates as pieces,
-# $(\text{batch}, \text{candidates}, \text{blanks})$; back come the scores $s$, $(\text{batch}, \text{candidates})$.
+# $$s(w \mid x) = \sum_{k=1}^{m} \log p_k(w_k \mid x), \qquad p_k = \mathrm{softmax}(\text{logits at blank } k),$$
+#
+# where the softmax runs over the whole vocabulary. (Words of unequal length cannot be compared by a sum, which becomes
+# smaller with every character. The real files have such names, and for them labkit divides the sum by $m$.)
+#
+# ### Your turn: the scores of words
+#
+# *●●○ · 8 minutes*
+#
+# Logits at the blanks, $(\text{texts}, \text{blanks}, \text{vocabulary})$, and the characters of some words,
+# $(\text{words}, \text{blanks})$, in; the words' log-probabilities, $(\text{texts}, \text{words})$, out. The training below
+# needs the gradient, so stay in torch. A word may be so unlikely that its probability is rounded to 0; its score must not be −∞
+# then. For example, with the numbers above,
+#
+# `blank_logits = probabilities.log()`, `pieces = [[0, 1], [1, 0]]` → `[[-0.87, -2.81]]`.
 
 # %%
 from labkit.checks import fewclue as check
 
 
-def idiom_scores(blank_logits, candidates): ...  # your turn
+def word_scores(blank_logits, pieces): ...  # your turn
 
 
-check.idiom_scores(idiom_scores)
+word_scores = check.word_scores(word_scores)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First the logarithm of the softmax over the vocabulary, for every blank. Then *pick*, then average.
+# Three steps: the logarithm of the softmax over the vocabulary, for every blank; pick; add. Where does blank `k` look for
+# its character? In column `pieces[:, k]`.
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `logs.gather(2, index)` picks along the vocabulary. It wants an index of the shape (batch, blanks, candidates):
-# `candidates.transpose(1, 2)`.
+# `logs[:, k, pieces[:, k]]` has the shape (texts, words): for each text and word, the log-probability at blank `k`.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# What comes out of `gather` is (batch, blanks, candidates); average over dimension 1.
+# Add these over the blanks, in a loop or at once: `logs[:, torch.arange(m), pieces]` is (texts, words, blanks).
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# def idiom_scores(blank_logits, candidates):
+# def word_scores(blank_logits, pieces):
 #     logs = blank_logits.log_softmax(-1)
-#     return logs.gather(2, candidates.transpose(1, 2)).mean(1)
+#     blanks = torch.arange(pieces.shape[1])
+#     return logs[:, blanks, pieces].sum(-1)
 # ```
 # </details>
 #
-# `RowCandidates` is the same, made safe: candidates of several lengths, passages that are too long (cut at both ends, never
-# in the gap), a row without its gap.
+# One of the nine tasks, *chid*, needs nothing more. Its rows bring their own answers: seven idioms, each of four characters,
+# and a gap. Here your function scores them for one row: 昨天，婚礼办得很好，＿＿＿＿。 *Yesterday the wedding went very well,
+# ＿＿＿＿.* Which one would you choose? The first is the right one; look whether the model finds it.
 
 # %%
-import inspect
+from labkit.report import Table
 
-from labkit.fewshot.fewclue import RowCandidates
-from labkit.fewshot.fewclue.candidates import mean_log_probability
+IDIOMS = {"尽善尽美": "perfect in every way", "湖光山色": "lakes and mountains", "囊空如洗": "penniless",
+          "燃眉之急": "a pressing need", "勇往直前": "marching bravely on", "手忙脚乱": "in a muddle",
+          "风景如画": "pretty as a picture"}  # fmt: skip
 
-print(inspect.getsource(mean_log_probability))
 
-# %% tags=["nbval-check-output"]
-in_gap = RowCandidates(tokenizer)
-some = tasks["chid"].splits["test"][:50] if "chid" in tasks else [row]
-by_hand = torch.stack([gap_scores(one) for one in some]).softmax(1)
-difference = (by_hand - torch.from_numpy(labkit.predict(model, in_gap, some))).abs().max()
-print("largest difference below 1e-5:", bool(difference < 1e-5))
+def pieces_of(words):
+    """The numbers of the words' characters: (words, characters)."""
+    return torch.tensor([tokenizer.convert_tokens_to_ids(list(word)) for word in words])
+
+
+scores = word_scores(blank_logits("昨天，婚礼办得很好，＿＿＿＿。"), pieces_of(IDIOMS))[0]
+marks = ["" if at != scores.argmax() else "✗" if at else "✓" for at in range(len(IDIOMS))]
+lines = [(*pair, f"{score:.1f}", mark) for pair, score, mark in zip(IDIOMS.items(), scores, marks, strict=True)]
+Table(("idiom", "in English", "log-probability", "answer"), tuple(lines))
 
 # %% [markdown]
-# Is the gap a better blank than a number? Without a single example, on 500 rows:
+# ## 3 · Several words per class
+#
+# Somebody chose one word per class. [Fuzzy-PET](../glossary.ipynb#fuzzy-pet), a part of the winning system, takes several and
+# adds up their **probabilities**. The smallest case: the class *refund* has the words 退款 (refund) and 退货 (to return
+# goods), the class *price* has 价格 (price).
+
+# %%
+chances = {"退款": 0.30, "退货": 0.10, "价格": 0.35}
+refund, price = chances["退款"] + chances["退货"], chances["价格"]
+print(f"likeliest word: {max(chances, key=chances.get)} (price)")
+print(f"refund {refund:.2f}, price {price:.2f}: likeliest class refund")
+print("logarithms:", [round(value, 2) for value in torch.tensor([refund, price]).log().tolist()])
+
+# %% [markdown]
+# With the words $V_c$ of class $c$, the class's score is again a logarithm:
+#
+# $$S(c \mid x) = \log \sum_{w \in V_c} e^{s(w \mid x)} .$$
+#
+# ### Your turn: from words to classes
+#
+# *●●○ · 6 minutes*
+#
+# The log-probabilities of words, `scores`, $(\text{texts}, \text{words})$, and the class of each word, `owner`,
+# $(\text{words},)$, in; $S$ of each class, $(\text{texts}, \text{classes})$, out. Classes may have different numbers of words,
+# and the words of a class need not stand side by side. Here, too, a word may have the
+# probability $e^{-300}$, and the result must not be −∞. For example,
+#
+# `scores = log([[0.30, 0.10, 0.35]])`, `owner = [0, 0, 1]` → `[[-0.92, -1.05]]`.
+
+
+# %%
+def class_scores(scores, owner): ...  # your turn
+
+
+class_scores = check.class_scores(class_scores)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `scores[:, owner == c]` are the words of class `c`.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `logsumexp` is exp, sum and log in one, and guards against rounding to 0.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# The classes are 0, 1, … `owner.max()`. One column per class: `torch.stack([…], 1)`.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def class_scores(scores, owner):
+#     classes = range(int(owner.max()) + 1)
+#     return torch.stack([scores[:, owner == c].logsumexp(1) for c in classes], 1)
+# ```
+# </details>
+#
+# Now the task. `few` has the 48 labelled rows; 1000 further rows lose their labels until section 5, where `truth` says how
+# good the model's own labels are.
 
 # %% tags=["nbval-check-output"]
-import math
-
 import numpy as np
+
+task = labkit.load_task(TASK)
+few = task.few_shot(SHOTS, seed=SEED)
+labelled = few.splits["train"]
+known = {row["text"] for row in labelled}
+hidden = [row for row in task.splits["train"] if row["text"] not in known][:1000]
+unlabelled = [{**row, "label": None} for row in hidden]
+truth = np.array([row["label"] for row in hidden])
+asked = {row["text"] for row in few.splits["test"]}
+print(f"{len(labelled)} labelled rows, {len(unlabelled)} unlabelled, {len(few.splits['test'])} to test on")
+print("test rows among the unlabelled:", sum(row["text"] in asked for row in unlabelled))
+
+# %% [markdown]
+# A test row among the unlabelled ones would be a [leak](../glossary.ipynb#leak); there is none. The task has three words per
+# class. Three of the twelve classes are
+#
+# - *refund*: 退款 (refund), 退货 (return goods), 退钱 (money back);
+# - *delivery*: 物流 (logistics), 快递 (courier), 配送 (delivery);
+# - *complaint*: 投诉 (complaint), 抱怨 (to grumble), 举报 (to report somebody).
+#
+# The method is your two functions on top of PET's template, `{text}客户问的是＿＿。` (*the customer asks about ＿＿*). It answers
+# with the sum. For training there are two losses, both cross-entropies: of the **sum** $S(c \mid x)$, or of **each** set of
+# words by itself, averaged. Set $k$ has word number $k$ of every class. The system's authors train with each set.
+
+# %% tags=["idea"]
+from torch.nn.functional import cross_entropy
 
 from labkit.fewshot.pet import PET
 
 
-def right(method, rows):
-    """The share of rows that the untrained model answers rightly."""
-    answers = labkit.predict(model, method, rows, progress=False).argmax(1)
-    return float(np.mean(answers == [row["label"] for row in rows]))
+class Cloze:
+    def __init__(self, words, train_with="each"):
+        self.pet = PET.for_task(task, tokenizer, words=words)  # template and tokenizer
+        self.collate, self.words, self.train_with = self.pet.collate, words, train_with
+        self.owner = torch.arange(len(task.labels)).repeat_interleave(words)  # 0 0 0 1 1 1 …
 
+    def scores(self, model, batch):
+        return word_scores(self.pet.mask_logits(model, batch), self.pet.verbalizer.word_ids)
 
-if "chid" in tasks:
-    some, chance = tasks["chid"].splits["test"][:500], 1 / 7
-    error = math.sqrt(chance * (1 - chance) / len(some))
-    for name, method in (
-        ("idioms in the gap", in_gap),
-        ("a number", PET.for_task(tasks["chid"], tokenizer)),
-    ):
-        above = (right(method, some) - chance) / error
-        print(
-            f"{name:<18} {'above chance' if above > 2 else 'not above chance'} (beyond two standard errors)"
-        )
+    def logits(self, model, batch):
+        return class_scores(self.scores(model, batch), self.owner)
+
+    def loss(self, model, batch):
+        if self.train_with == "sum":
+            return cross_entropy(self.logits(model, batch), batch["labels"])
+        scores = self.scores(model, batch)  # (texts, words)
+        sets = [scores[:, k :: self.words] for k in range(self.words)]
+        return sum(cross_entropy(one_set, batch["labels"]) for one_set in sets) / self.words
+
 
 # %% [markdown]
-# ### Names that differ in length
+# `trained` trains a copy of a model on some rows, and `measure` counts the right answers on the test rows.
 #
-# Why divide by $m$? A log-probability is negative, so every further character can only make a sum smaller: "数学" beats
-# "林学/林业工程" before anything is read. The mean asks how likely a character of the name is.
-#
-# ### Your turn: one name's score
-#
-# Log-probabilities at the blanks of *one* name, $(m, \text{vocabulary})$, and its pieces, $(m,)$; back comes one number that
-# can be compared with a name of any other length.
+# **Predict** before you run the second cell. Three models learn from the same 48 rows: with one word per class, with the sum of
+# three, with each of three. Which is best, and is any of them worse than one word?
+
+# %%
+import copy
+
+from labkit.training import Batches
+
+report, right = labkit.Report(), {}
+
+
+def trained(start, rows, method=None, steps=40):
+    model, how = copy.deepcopy(start), method or fuzzy
+    batches = Batches(rows, how.collate, 16, seed=SEED)
+    labkit.fit(model, how.loss, batches, steps=steps, lr=1e-3, seed=SEED, progress=lab.progress)
+    return model
+
+
+def measure(name, model, method):
+    rows = few.splits["test"]
+    answers = labkit.predict(model, method, rows, progress=False).argmax(1)
+    right[name] = answers == [row["label"] for row in rows]
+    report.add(name, few, right[name].mean())
 
 
 # %%
-def label_score(log_probabilities, pieces): ...  # your turn
+one, by_sum, fuzzy = Cloze(1), Cloze(3, "sum"), Cloze(3, "each")
+measure("untrained", model, fuzzy)
+measure("PET, one word", trained(model, labelled, one), one)
+measure("three words, sum", trained(model, labelled, by_sum), by_sum)
+by_words = trained(model, labelled, fuzzy)
+measure("+ three words, each", by_words, fuzzy)
 
 
-check.label_score(label_score)
+def change(new, old):
+    """The change in points, row by row on the same test rows, and its standard error."""
+    points = 100.0 * right[new] - 100.0 * right[old]
+    gain, error = points.mean(), points.std() / len(points) ** 0.5
+    verdict = "beyond noise" if abs(gain) > 2 * error else "within noise"
+    return f"{new} against {old}: {gain:+.1f} points, standard error {error:.1f}: {verdict}"
+
+
+for new in ("three words, sum", "+ three words, each"):
+    print(change(new, "PET, one word"))
+
+# %% [markdown]
+# [Beyond noise](../glossary.ipynb#beyond-noise) means here: more than two
+# [standard errors](../glossary.ipynb#standard-error), so it is not the choice of the test rows. It says nothing about other
+# [draws](../glossary.ipynb#draw) of 48 sentences: change `SEED`, and look again.
+#
+# Why is it not enough to train the sum? In the gradient of $S(c \mid x)$, each word has the share that it has of its class's
+# probability. If one of the three words has 98 % of it, it gets 98 % of the push, and the other two learn nothing: the model
+# learns one word after all. With each set, all three words must become right, and one sentence teaches three things.
+#
+# ## 4 · Many tasks as one
+#
+# The system's second stage comes before the few examples. It goes on with the pre-training, on the labelled rows of *all* tasks
+# at once ([continued pre-training](../glossary.ipynb#continued-pre-training)). Its authors wanted it above all for the tasks
+# with two sentences, *ocnli*, *bustm* and *csl*. Tasks with 2, 15 or 34 classes become one task with two answers: does the
+# statement hold for the text ([entailment](../glossary.ipynb#entailment))? The smallest case, one headline and two statements:
+#
+# | text | statement | holds |
+# | --- | --- | --- |
+# | 杭州房东修好了屋顶。 *A landlord in Hangzhou has mended the roof.* | 这则新闻属于房产。 *This news is about property.* | 1 |
+# | 杭州房东修好了屋顶。 *A landlord in Hangzhou has mended the roof.* | 这则新闻属于教育。 *This news is about education.* | 0 |
+#
+# ### Your turn: rows to judge
+#
+# *●●○ · 8 minutes*
+#
+# A row with `text` and `label`, the list of all labels' statements, and a numpy generator in; a list of two dictionaries with
+# `text`, `statement` and `label` out. The first holds (label 1) and states the row's own label. The second does not hold
+# (label 0); its statement is drawn by `rng` from those of all *other* labels, each equally often. For example,
+#
+# `row = {"text": "Team wins.", "label": 1}`, `statements = ["It is music.", "It is sport."]` →
+# `[{"text": "Team wins.", "statement": "It is sport.", "label": 1}, {"text": "Team wins.", "statement": "It is music.", "label": 0}]`.
+
+
+# %%
+def judgements(row, statements, rng): ...  # your turn
+
+
+judgements = check.judgements(judgements)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# At blank 0 you want the log-probability of piece 0, at blank 1 of piece 1, and so on: $m$ numbers.
+# The other labels: `[c for c in range(len(statements)) if c != row["label"]]`.
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `log_probabilities[torch.arange(m), pieces]` picks them.
+# `rng.choice(others)` draws one of them, each equally often.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# Their mean; `len(pieces)` is $m$.
+# Write the two dictionaries out; only statement and label differ.
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# def label_score(log_probabilities, pieces):
-#     return log_probabilities[torch.arange(len(pieces)), pieces].mean()
+# def judgements(row, statements, rng):
+#     others = [c for c in range(len(statements)) if c != row["label"]]
+#     right, wrong = statements[row["label"]], statements[rng.choice(others)]
+#     return [
+#         {"text": row["text"], "statement": right, "label": 1},
+#         {"text": row["text"], "statement": wrong, "label": 0},
+#     ]
 # ```
 # </details>
 #
-# A hundred and nineteen names need no 119 passes: all names of one length are read off the same $m$ blanks. IFLYTEK's take
-# one pass a length. (`labkit.fewshot.generative.GenerativePET`, lesson [01](01_prompts.ipynb).)
-#
-# ## 3 · The stages
-#
-# **Knowledge.** The authors pre-train on text aligned with facts (subject, predicate, object) of a knowledge graph; module
-# 02 is about that. Here it is a *hook*: a function from a model to a model, or a model that takes the backbone's place.
-# Without one, the stage changes nothing, and its rows say so.
-#
-# **Many tasks.** Every labelled row of all nine tasks becomes one question: does this statement hold of the text?
-# "I like the movie" and "this shows a positive feeling": yes. Sentiment, sections, disciplines, pairs: one task, and the
-# model continues its pre-training on it and on the unlabelled text of all.
+# Four tasks of FewCLUE with one text per row, eight rows per class, and our own 48 rows. `statements_of` makes a statement of
+# each label: its word in the task's pattern. The question to the model is again a cloze, `{text}？＿，{statement}`, answered
+# by 是 (yes) or 不 (no).
 
 # %%
-from labkit.fewshot.multitask import entailment_rows
+from labkit.fewshot.instruction.entailment import judge
+from labkit.fewshot.instruction.statements import statements_of
 
-rng = np.random.default_rng(0)
-shown = [
-    one
-    for name in tasks
-    for one in entailment_rows(tasks[name], rng)[:2]
-    if name in ("eprstmt", "tnews", "bustm")
-]
-Table(
-    ("task", "text", "statement", "holds"),
-    tuple(
-        (
-            one["task"].split("/")[-1],
-            brief(one["text"]),
-            one["statement"],
-            ("no", "yes")[one["label"]],
-        )
-        for one in shown
-    ),
-)
+names = ("eprstmt", "tnews", "csldcp", "iflytek")  # reviews, headlines, abstracts, apps
+others = [labkit.load_task(f"world/fewclue/{name}").few_shot(8, seed=SEED) for name in names]
+rng, pairs = np.random.default_rng(SEED), []
+for one_task in (few, *others):
+    statements = list(statements_of(one_task).values())
+    pairs += [pair for row in one_task.splits["train"] for pair in judgements(row, statements, rng)]
+print(f"{len(pairs)} rows to judge, of {1 + len(others)} tasks; {sum(p['label'] for p in pairs)} hold")
+
+
+def continued(model):
+    return trained(model, pairs, judge(tokenizer, "zh"), steps=20)
+
 
 # %% [markdown]
-# Here is where such systems cheat without meaning to. Nine tasks are read at once, with all their unlabelled text; if one
-# test sentence stands in it, the figure for that task is worth less. `training_view` is what the stage may see: this
-# split's training rows, and unlabelled text less any that will be judged later.
-
-# %% tags=["nbval-check-output"]
-from labkit.fewshot.fewclue import training_view
-
-leaks = 0
-for task in tasks.values():
-    view = training_view(task)
-    held = {
-        row[task.fields[0]] + row[task.fields[-1]]
-        for part in ("dev", "test", "submission")
-        for row in task.splits.get(part, [])
-    }
-    leaks += sum(
-        row[task.fields[0]] + row[task.fields[-1]] in held
-        for row in view.splits.get("unlabelled", [])
-    )
-    assert set(view.splits) <= {"train", "unlabelled"}
-print(f"rows of dev or test among what the multi-task stage reads as unlabelled text: {leaks}")
-
-# %% [markdown]
-# **Fuzzy-PET and self-training** you know from lesson 02. For OCNLI the authors name their template and words: “{a}” and “{b}”:
-# the relation is ＿, with the sets *relevant / irrelevant / opposite*, *implying / neutral / contradictory*, *containing /
-# neutral / reverse*. The answer adds up the three words of a class. Then the model labels unlabelled rows, and learns from
-# those it is surest of, class by class.
+# This stage is measured when the system is whole, in section 6.
 #
-# The system is these parts in a row; a *stage* says which of them it has:
+# ## 5 · Learning from one's own answers
+#
+# FewCLUE brings unlabelled text. In [self-training](../glossary.ipynb#self-training) the model answers unlabelled rows, and
+# its surest answers become training rows with a [pseudo-label](../glossary.ipynb#pseudo-label). Which ones? Two ways to
+# choose, on four rows and two classes, with two rows to take:
 
 # %%
-from labkit.fewshot.fewclue import STAGES, FewClueSystem, Rates, Settings
-
-parts = ("knowledge", "multitask", "fuzzy", "self_training")
-Table(
-    ("stage", "new head", *parts),
-    tuple(
-        (
-            stage.name,
-            "✓" if stage.head else "",
-            *("✓" if getattr(stage, part) else "" for part in parts),
-        )
-        for stage in STAGES
-    ),
-)
+four = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
+print("surest of all:    rows", np.argsort(-four.max(1))[:2], "→ classes", four.argmax(1)[[0, 1]])
+print("surest per class: rows [0 2] → classes", four.argmax(1)[[0, 2]])
 
 # %% [markdown]
-# A slice of it, live: two tasks, one training split, few steps. (The whole of it, nine tasks and five splits, takes about
-# forty minutes of one core.)
+# **Predict**: the model trained on 48 rows answers 1000 rows with twelve classes. If the 144 surest of all are taken, how many
+# of the twelve classes get fewer than twelve rows? And which way of choosing has more right pseudo-labels?
+#
+# ### Your turn: the rows to teach
+#
+# *●●○ · 10 minutes*
+#
+# Unlabelled rows, a numpy array of probabilities $(\text{rows}, \text{classes})$ and a number per class in; a list of new rows
+# out: for each class, of the rows for which it is the likeliest, the `per_class` with the highest probability, with the class as
+# their `label`. A class with too few rows gets fewer. The given rows stay as they are. For example, with `four` from above and
+# rows `a`, `b`, `c`, `d` (each `{"text": …, "label": None}`),
+#
+# `taught([a, b, c, d], four, 1)` → `[{"text": "a", "label": 0}, {"text": "c", "label": 1}]`.
+#
+# If you wrote `most_confident` in lesson [03/02](02_pet.ipynb), start from it.
+
 
 # %%
-few = {name: tasks[name] for name in ("eprstmt", "tnews") if name in tasks}
-few = {
-    name: replace(task, splits={**task.splits, "test": task.splits["test"][:200]})
-    for name, task in few.items()
-}
-system = FewClueSystem(
-    model, tokenizer, few, {"eprstmt": Rates(1e-3, 3e-5), "tnews": Rates(1e-3, 1e-3)},
-    settings=Settings(steps=30, multitask_steps=30, unlabelled=200), seed=SPLIT,
-)  # fmt: skip
-report = labkit.Report()
-for name, task in few.items():
-    for stage in STAGES:
-        report.add(
-            stage.name, task, system.score(name, stage), seed=SPLIT, note=system.note(name, stage)
-        )
+def taught(rows, probabilities, per_class): ...  # your turn
+
+
+taught = check.taught(taught)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `answers = probabilities.argmax(1)` says for each row which class it may be taken for; `np.flatnonzero(answers == c)` are
+# the places of class `c`'s rows.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `np.argsort(-probabilities[own, c])` sorts from high to low, but gives places *within* `own`: index `own` with them.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `{**rows[i], "label": c}` is a copy of a row with another label.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def taught(rows, probabilities, per_class):
+#     answers, chosen = probabilities.argmax(1), []
+#     for c in range(probabilities.shape[1]):
+#         own = np.flatnonzero(answers == c)
+#         surest = own[np.argsort(-probabilities[own, c])][:per_class]
+#         chosen += [{**rows[i], "label": c} for i in surest]
+#     return chosen
+# ```
+# </details>
+
+# %%
+p = labkit.predict(by_words, fuzzy, unlabelled, progress=False)
+of = {row["text"]: label for row, label in zip(unlabelled, truth, strict=True)}
+chosen = taught(unlabelled, p, 12)
+surest = np.argsort(-p.max(1))[: len(chosen)]
+counts = np.bincount(p.argmax(1)[surest], minlength=len(task.labels))
+good = np.mean([row["label"] == of[row["text"]] for row in chosen])
+print(f"all {len(p)} answers:        {np.mean(p.argmax(1) == truth):.0%} right")
+print(f"{len(chosen)} surest of all:    {np.mean(p.argmax(1)[surest] == truth[surest]):.0%} right, "
+      f"{np.sum(counts < 12)} classes have fewer than 12 rows, the smallest {counts.min()}, the largest {counts.max()}")  # fmt: skip
+print(f"{len(chosen)} surest per class: {good:.0%} right, at most 12 rows per class")
+
+# %% [markdown]
+# Look first at the shares of right answers. A sure answer is right far more often than an answer in general, so pseudo-labels are
+# worth something; but the two ways of choosing hardly differ in this. Now look at the classes. The surest *of all* belong to a
+# few classes that the model likes, and the next model would like them even more. Chosen class by class, every class gets rows.
+#
+# ## 6 · The whole system
+#
+# ### Your turn: put the stages together
+#
+# *●●● · 8 minutes*
+#
+# The stages are functions now: `continued(model)` gives a model, `trained(model, rows)` trains a copy and gives it, and
+# `teach(model, rows)` gives the rows to teach. Write the system:
+#
+# 1. continue the pre-training of the model;
+# 2. from there, train on the labelled rows: this is the *first* model;
+# 3. let it teach unlabelled rows;
+# 4. train anew, again from the continued model, on the labelled rows **and** the taught ones: this is the *last* model.
+#
+# Return both, `(first, last)`. Train no model twice, and leave the lists as they are. For example, with `labelled = [a, b]`,
+# `unlabelled = [c, d]` and a `teach` that gives `[d]`, the result is `trained(start, [a, b])` and
+# `trained(start, [a, b, d])`, where `start` is `continued(model)`.
+
+
+# %%
+def system(model, labelled, unlabelled, continued, trained, teach): ...  # your turn
+
+
+system = check.system(system)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Keep what `continued(model)` gives in a variable: two models start from it.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `teach` asks the *first* model about the *unlabelled* rows.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `[*labelled, *more]` is a new list with the rows of both.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def system(model, labelled, unlabelled, continued, trained, teach):
+#     start = continued(model)
+#     first = trained(start, labelled)
+#     more = teach(first, unlabelled)
+#     return first, trained(start, [*labelled, *more])
+# ```
+# </details>
+#
+# **Predict** before you run it: which stage adds most, and does any take something away?
+
+# %%
+import itertools
+
+
+def teach(model, rows):
+    return taught(rows, labkit.predict(model, fuzzy, rows, progress=False), 12)
+
+
+first, last = system(model, labelled, unlabelled, continued, trained, teach)
+measure("+ many tasks", first, fuzzy)
+measure("+ self-training", last, fuzzy)
+stages = ("untrained", "PET, one word", "+ three words, each", "+ many tasks", "+ self-training")
+for old, new in itertools.pairwise(stages):
+    print(change(new, old))
 report.table()
 
-# %% [markdown]
-# ## 4 · What is each stage worth?
-#
-# The benchmark's score is one number: the mean of nine accuracies. First that number, then what it hides.
-#
-# ### Your turn: the nine-task mean
-#
-# A dictionary from a task's name to the accuracies of its splits, of which a task may have fewer than five. Every task
-# counts the same. And a mean over eight tasks must not pass for the benchmark's score: raise a `ValueError`.
-
-
-# %%
-def nine_task_mean(scores): ...  # your turn
-
-
-check.nine_task_mean(nine_task_mean)
+# %% tags=["nbval-check-output"]
+gain = right["+ self-training"].mean() - right["PET, one word"].mean()
+print("the whole is more than five points ahead of PET with one word:", bool(gain > 0.05))
 
 # %% [markdown]
-# <details><summary>Hint 1</summary>
+# Everything in that table ran through your functions. Look at the four changes above it. The first step, 48 labels for a cloze,
+# is the largest, because the untrained cloze knows little here; [chance](../glossary.ipynb#chance) is one in twelve. **Several
+# words per class**, each trained, add to it, because one sentence then teaches three words. **Self-training** adds again: it
+# makes four times as many rows of the 48, and most of the new labels are right. **Many tasks** do not help: to judge statements
+# about headlines and apps is no practice in reading customers, for whom the authors did not mean this stage. A stage that adds
+# nothing on one task belongs in the table too, or nobody can tell what the others are worth.
 #
-# Two means, one inside the other. Which is the inner one?
-# </details>
+# The system's remaining stage, pre-training with *knowledge*, is the subject of module 02. In labkit it is a hook, a model in
+# place of this one: `FewClueSystem(…, hook=model)`.
 #
-# <details><summary>Hint 2</summary>
+# ## 7 · And on the nine tasks?
 #
-# `sum(values) / len(values)` for each task's splits gives nine numbers.
-# </details>
-#
-# <details><summary>Hint 3</summary>
-#
-# `if len(scores) != 9: raise ValueError(…)`, then the mean of the nine.
-# </details>
-#
-# <details><summary>Solution</summary>
-#
-# ```python
-# def nine_task_mean(scores):
-#     if len(scores) != 9:
-#         raise ValueError(f"nine tasks make the score, not {len(scores)}")
-#     return sum(sum(values) / len(values) for values in scores.values()) / 9
-# ```
-# </details>
-#
-# Nine tasks, five training splits, learning rates chosen on other draws and on development rows (`python
-# benchmarks/fewclue.py tune`, then `world`; [its rows](../../labkit/results/fewclue.json)). Switch between accuracies and
-# changes. A change is taken split by split, and a ● marks one beyond two standard errors.
+# So far this was one task. labkit's `FewClueSystem` has the same stages, trained for longer, with learning rates chosen on
+# development rows; its second stage also reads the unlabelled text of all tasks, as a [masked language
+# model](../glossary.ipynb#masked-language-model). `python benchmarks/fewclue.py world` runs it on the nine tasks ([every
+# number](../../docs/results.md#the-fewclue-system-stage-by-stage)). Each large mark is a mean over the nine, the
+# benchmark's score; `fine-tune [mean]` is a new [head](../glossary.ipynb#head) in place of the cloze.
 
 # %%
 from labkit.report import results
-from labkit.widgets import ablation_table
 
 measured = results("fewclue")
-names = [stage.name for stage in STAGES]
-ablation_table(measured, names)
+names = ["fine-tune [mean]", "PET", "+ multi-task", "+ Fuzzy-PET", "+ self-training"]
+chosen = [row for row in measured.rows if row.method in names]
+labkit.Report(chosen).plot(title="Mean over the nine tasks", ranked=True)
 
 # %%
-labkit.Report([row for row in measured.rows if row.method in names]).plot(
-    title="Nine-task mean, five splits"
-)
+def points(new, old, task=None, of=measured):
+    found = of.compare(new, old, task=task)
+    beyond = found.low > 0 or found.high < 0  # the 95 % interval over splits leaves 0 out
+    return 100 * found.difference, ", beyond noise" if beyond else ", within noise"
+
+
+def step(new, old, **options):
+    return "{:+.1f} points{}".format(*points(new, old, **options))
+
+
+each = {row.task.split("/")[-1]: points("PET", "fine-tune [mean]", row.task)[0] for row in chosen}
+print("a cloze instead of a head:", step("PET", "fine-tune [mean]"))
+print("   ", ", ".join(f"{name} {each[name]:+.1f}" for name in sorted(each, key=each.get, reverse=True)))
+print("    customers:", step("PET", "fine-tune [mean]", of=results("fewclue_intents")))
+print("all stages on top of PET:", step("+ self-training", "PET"))
+for old, new in itertools.pairwise(names[1:]):
+    print(f"    {new}: {step(new, old)}")
 
 # %% tags=["nbval-check-output"]
-
-
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
-    points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
-        return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
-
-
-print("nine-task mean, each stage against the one before")
-for before, after in zip(names, names[1:], strict=False):
-    print(f"    {after:<18} {verdict(measured.compare(after, before))}")
-print(f"    the whole against PET {verdict(measured.compare(names[-1], 'PET'))}")
+cloze, rest = points("PET", "fine-tune [mean]")[0], points("+ self-training", "PET")[0]
+print("on the nine tasks the cloze adds more than all stages on top of it:", cloze > rest)
 
 # %% [markdown]
-# Read it in this order.
+# Look at the second line, sorted by what the cloze brings. At one end stand tasks that ask what pre-training has taught:
+# *chid* (idioms) and *eprstmt* (reviews). At the other end stand those with 15 to 36 classes and hundreds of labelled rows,
+# from which a head learns as well or better: *tnews* (headlines), *csldcp* (abstracts), *iflytek* (apps). Our customers
+# seem to belong to this end: PET with one word is behind a head in both of [two
+# draws](../../docs/results.md#the-same-from-four-sentences-an-intent), which are too few for a verdict. The stages on top
+# of the cloze bring about a point *on average*: the mean of nine tasks hides on which of them a stage helps.
 #
-# 1. **The step from a head to a cloze** is the large one, and it is not a step up everywhere. Where pre-training has met the
-#    words of the answer, it is worth most: reviews +23 points, idioms +14. Headlines and paraphrases lose: for them the head
-#    reads the whole sentence, the cloze one place in it.
-# 2. **Knowledge.** Its row is the row before: there is no hook yet. An ablation has to show the empty stage, too.
-# 3. **Many tasks** raise the task that is worded as they are, inference, by 7 points, and cost the ones that worked: reviews,
-#    headlines, abstracts and idioms lose 2 to 3 points each, beyond noise. The mean does not move. Two hundred further steps
-#    on one kind of question make a model of this size forget others.
-# 4. **Fuzzy-PET** helps where a class has several good words (headlines, apps) and cannot help where it has one set.
-# 5. **Self-training** raises headlines again and lowers the two tasks with the most classes: with 34 and 36 classes, answers that
-#    are right every second time are poor teachers.
-# 6. **At chance** whatever is done: pronouns. This model cannot do them with thousands of examples either, and no stage adds
-#    what a model does not have.
+# **So what does each stage add?** The cloze adds most where pre-training has asked the question before. Where it has not,
+# as with our customers, several words per class and self-training add much, because they make more of few labels. Many
+# tasks added nothing here, and little there. The authors report that their stages helped, and give no figure for a single
+# one; their models have 300 million and 1.5 billion parameters, this one has one and a half million. They name 90 % as the
+# goal for customers' intents. The [ceiling](../glossary.ipynb#ceiling) of our task is a little below that, and the system
+# is far from it.
 #
-# So the system as a whole is ahead of plain PET on headlines, behind on abstracts and idioms, and the claim that each stage
-# raises the mean does not hold at this size. What if one stage is left out *of the whole*? A stage can be worth more, or less,
-# beside the others (`python benchmarks/fewclue.py less`).
-
-# %% tags=["nbval-check-output"]
-from labkit.fewshot.fewclue import LESS_ONE
-
-for stage in LESS_ONE:
-    print(f"{stage.name:<20} against the whole {verdict(measured.compare(stage.name, names[-1]))}")
-    print(f"{'':<20} against PET       {verdict(measured.compare(stage.name, 'PET'))}")
-
-# %% [markdown]
-# Fuzzy-PET is the stage that carries the rest: without it the system is behind. Without the many tasks it is as good, and then
-# ahead of plain PET beyond noise: Fuzzy-PET and self-training are what pays here.
+# **Try**: run `system` with `continued=lambda model: model`, which leaves out the stage that added nothing by itself. Is the last
+# model better or worse?
 #
-# The authors report that each idea helped, and give no figure for a single one; their score is of models with 300 million
-# and 1.5 billion parameters, this is one of half a million.
-#
-# ## 5 · Answers for the leaderboard
-#
-# The hidden test file wants a line a row: the row's id, and the label as the files write it, which is a code for TNEWS and a
-# number under another key for CHID. `write_submission` writes all rows or nothing; `score_submission` reads such a file
-# back, checks it, and scores it against a labelled one.
-
-# %%
-from labkit.fewshot.fewclue import write_submission
-
-name = "tnews" if "tnews" in few else next(iter(few))
-answers = system.answers(name, "PET", "submission")
-path = write_submission(tempfile.mkdtemp(), str(folder / name), few[name], answers)
-lines = path.read_text(encoding="utf-8").splitlines()
-print(path.name, *lines[:3], "…", sep="\n")
-
-# %% tags=["nbval-check-output"]
-import json
-
-whole = len(lines) == len(few[name].splits["submission"])
-print(f"a line for each row: {whole}; keys: {', '.join(json.loads(lines[0]))}")
-
-# %% [markdown]
-# ## 6 · In service: what does the customer want?
-#
-# The authors say where they use this: a customer-service dialogue has a new set of intents every month, and "a few dozen"
-# labelled sentences should reach 90 % of them. Here is that, in this world: twelve intents, four sentences each, forty-eight
-# in all (`python benchmarks/fewclue.py intents`). The multi-task stage has this one task only.
-
-# %%
-intents = results("fewclue_intents")
-intents.table()
-
-# %% [markdown]
-# Ninety per cent is also this task's ceiling, and nothing comes near it. The new head is best, by far: the opposite of the
-# reviews above. Why? Count the words of the answers in the 60 000 texts that this model was pre-trained on: 退款 stands there
-# 38 times, 价格 71 times, and the words of the reviews, 好 and 差 and their like, thousands of times. A cloze asks for what
-# pre-training has taught; where it has taught little, twelve words are twelve new things to learn, through the detour of a
-# vocabulary. Where the blank stands matters as well: in front of the sentence (`"{mask*2}：{text}"`) PET gains 6 to 13 points
-# on the first draw, and stays behind the head.
-#
-# On real data, the same code reads ATIS, questions to an airline (`labkit.fewshot.fewclue.atis_task`). Beware of its
-# accuracy: three questions of four ask for a flight, so always answering "flight" looks good. Its metric here is macro-F1.
-#
-# ## 7 · Real files, a model that cannot read them
-#
-# Four of FewCLUE's tasks, real files, and the same micro model, which has never seen a sentence of real Chinese and knows
-# 2 179 signs. This is no score to compare with anyone's: it shows that the files load and every stage runs, and what
-# stages do for a model that brings no knowledge. (`python benchmarks/fewclue.py real --data DIR`.)
-
-# %%
-real = results("fewclue_real")
-ablation_table(real, names, "accuracy")
-
-# %% tags=["nbval-check-output"]
-on_reviews = labkit.Report([row for row in real.rows if row.task.endswith("eprstmt")])
-print(f"real reviews, PET against a new head: {verdict(on_reviews.compare('PET', names[0]))}")
-
-# %% [markdown]
-# One figure is a surprise: on real reviews the cloze is well ahead of the head, with a model whose whole Chinese is this
-# course's world. The world's polar words are real Chinese words, and some of what it learned of them holds. Head and
-# cloze reach three times chance on headlines, and on pairs of sentences both stay where guessing is.
-#
-# %% [markdown]
 # ## What to read, what comes next
 #
 # - L. Xu et al. 2021, [*FewCLUE: A Chinese few-shot learning evaluation benchmark*](https://arxiv.org/abs/2107.07498): the
-#   tasks, the protocol with five splits, and baselines.
+#   tasks, five training splits each, and baselines.
 # - S. Wang et al. 2021, [*Entailment as few-shot learner*](https://arxiv.org/abs/2104.14690): one question for all tasks.
-# - Schick & Schütze 2021, [*It's not just size that matters*](https://arxiv.org/abs/2009.07118): several blanks a word.
+# - `labkit/fewshot/fewclue/`: [`system.py`](../../labkit/fewshot/fewclue/system.py) has the stages,
+#   [`submission.py`](../../labkit/fewshot/fewclue/submission.py) writes and scores answers in the leaderboard's format.
 #
-# Next, 03/09 looks into the model that all these prompts speak to. The knowledge hook waits for
-# module 02; a model from there is one argument away: `FewClueSystem(…, hook=model)`.
+# Next, 03/09 looks into the model that all these prompts speak to.

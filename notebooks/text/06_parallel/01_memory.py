@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Memory: where it goes, and four ways to need less
 #
-# A model of a billion weights fills two gigabytes, in 16 bits. Training it takes sixteen, and room for every token. This lesson takes the
-# memory of a training step apart, predicts it to the byte, and then makes it smaller: with fewer bits, smaller batches, and by
-# forgetting what can be computed again.
+# A model of a billion weights fills two gigabytes, in 16 bits. Training it takes sixteen, and some memory for every token besides.
+# This lesson takes the memory of a training step apart, predicts it to within five per cent, and then makes it smaller in four
+# ways: fewer bits, smaller batches, and computing again what was not kept, in attention (fused) or in whole layers (checkpoints).
 #
 # **After this lesson you can**
 #
@@ -37,12 +37,13 @@ WIDTH = 64  # @param {type:"integer"}
 PUBLISHED = "fewclue-1.2b"  # @param {type:"string"}
 
 # %% [markdown]
-# ## 1 · Sixteen bytes a weight
+# ## 1 · Sixteen bytes per weight
 #
 # With Adam in plain fp32, a weight has four numbers of 4 bytes: itself, its gradient, and Adam's two running averages. In *mixed
 # precision* the weight and its gradient take 2 bytes each, and the optimizer 12: its averages, and an fp32 copy of the weight.
-# Both are 16 bytes (Rajbhandari et al. 2020, [*ZeRO*](https://arxiv.org/abs/1910.02054), §3.1). How many weights are there? Almost
-# all are in the layers, $12\, d^2$ each: $4\,d^2$ in attention's four matrices, $8\,d^2$ in the MLP's two.
+# Both are 16 bytes (Rajbhandari et al. 2020, [*ZeRO*](https://arxiv.org/abs/1910.02054), §3.1). How many weights are there? In
+# large models almost all are in the layers, $12\, d^2$ each: $4\,d^2$ in attention's four matrices, $8\,d^2$ in the MLP's two. (In
+# BERT-base and GPT-2, the embeddings hold a fifth and more.)
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.anatomy import state_bytes
@@ -70,9 +71,9 @@ Table(("model", "layers × width", "weights", "to run it, 16 bits", "to train it
 #
 # ## 2 · What a token costs
 #
-# The second part are *activations*: what the forward pass keeps because the backward pass will need it. A linear layer's gradient
-# needs the layer's input; a non-linearity's derivative needs its input; softmax needs its output. PyTorch tells us what it keeps, by
-# a hook that sees every saved tensor:
+# The second part is the *activations*: what the forward pass keeps because the backward pass will need it. A linear layer's
+# gradient needs the layer's input; a non-linearity's derivative needs its input; softmax needs its output. PyTorch tells us what
+# it keeps, by a hook that sees every saved tensor:
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -100,22 +101,28 @@ print(f"{sum(t.untyped_storage().nbytes() for t in activations.values()):>9,} by
 
 # %% [markdown]
 # Find them in the layer: `norm1`'s input and output, the queries, keys and values, the attention shares (the square ones, one
-# table a head), the heads' joined output, `norm2`'s input and output, and the MLP's middle twice, before and after its non-linearity.
-# (The small ones are LayerNorm's means and deviations.)
+# table per head), the heads' joined output, `norm2`'s input and output, and the MLP's middle twice, before and after its
+# non-linearity. (The small ones are LayerNorm's means and deviations.)
 #
-# | kept | numbers a token |
+# | kept | numbers per token |
 # |---|---|
 # | inputs and outputs of both LayerNorms | $4\,d$ |
 # | queries, keys, values, joined output | $4\,d$ |
 # | the MLP's middle ($4\,d$ wide), before and after the non-linearity | $8\,d$ |
-# | attention shares, one row a head | heads · length |
+# | attention shares, one row per head | heads · length |
 #
 # Korthikanti et al. (2022, [*Reducing activation recomputation*](https://arxiv.org/abs/2205.05198), §4.1) count
-# $s\,b\,h\,(34 + 5\,a s / h)$ bytes in 16 bits; without dropout's share that is this table.
+# $s\,b\,h\,(34 + 5\,a s / h)$ bytes in 16 bits, for $b$ texts of length $s$, a width $h$ and $a$ heads; without dropout's share
+# that is this table.
 #
 # ### Your turn: the numbers of a layer
 #
-# How many numbers does one layer keep? LayerNorm's statistics may be left out.
+# *●○○ · 5 minutes*
+#
+# How many numbers does one layer keep? Leave out LayerNorm's means and deviations. For example,
+# `kept_numbers(1, 10, 8, 2)` → `1480`.
+#
+# Below the check, your function predicts the bytes that the hook has counted above; the hook counted the statistics too.
 
 # %%
 from labkit.checks import memory as check
@@ -124,7 +131,8 @@ from labkit.checks import memory as check
 def kept_numbers(batch, length, width, heads): ...  # your turn
 
 
-check.kept_numbers(kept_numbers)
+kept_numbers = check.kept_numbers(kept_numbers)
+print(f"{4 * kept_numbers(batch, length, WIDTH, 4):,} bytes predicted for the layer above")
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -163,9 +171,10 @@ plain = measured(shape, 8, length)
 course_plot({"fp32, batch of 8": plain})
 
 # %% [markdown]
-# Weights, gradients and optimizer are the floor. Activations rise through the forward pass, layer by layer, and are given back
-# in the backward pass, last layer first. The spike between them is the **loss**: log-probabilities and two gradients of their
-# size, `3 · batch · length · vocabulary` numbers, are alive at once. With real vocabularies that spike is larger than many layers.
+# Weights, gradients and optimizer states stay at one height. Activations rise through the forward pass, layer by layer, and are
+# given back in the backward pass, last layer first. The spike between them is the **loss**: log-probabilities and two gradients of
+# their size, `3 · batch · length · vocabulary` numbers, are alive at once. With a real vocabulary that is more than several layers
+# keep.
 #
 # All of it can be predicted: `peak` adds up the closed forms, and the table lays its answer beside what was counted while the
 # step ran.
@@ -198,8 +207,8 @@ print("all within 5 per cent:", max(off) < 0.05)
 Table(("technique", "states, MB", "activations, MB", "predicted, MB", "measured, MB"), tuple(rows))
 
 # %% [markdown]
-# Mixed precision does not make the states smaller; it halves the activations. Fused attention keeps no attention shares: it
-# computes them again in the backward pass (lesson 06/02). The other two are the next sections.
+# Mixed precision does not make the states smaller; it nearly halves the activations (the loss stays in fp32). Fused attention
+# keeps no attention shares: it computes them again in the backward pass (lesson 06/02). The other two are the next sections.
 #
 # Now at full size. The bars are what each card holds; ZeRO's stages, which share states out among the cards, are lesson 06/03.
 # Which part does more cards make smaller, and which part do checkpoints? Can GPT-3 be trained on 1,024 cards of 80 GB by
@@ -224,8 +233,8 @@ from labkit.parallel.memory.checkpointing import Checkpoint
 print(inspect.getsource(Checkpoint))
 
 # %% [markdown]
-# The state of the random generator is kept with the inputs: else dropout would drop other numbers the second time, and the gradient
-# would belong to a network that never ran. So the gradients are the same, bit for bit:
+# The state of the random generator is kept with the inputs. Without it, dropout would drop other numbers the second time, and the
+# gradient would not be that of the loss. With it, the gradients are the same, bit for bit:
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.model import Transformer
@@ -252,18 +261,17 @@ course_plot({"no checkpoints": plain, "every layer": watched["checkpoint every l
 # and given back.
 #
 # How far apart should checkpoints stand? With $n$ layers and one every $k$, memory holds $n/k$ inputs and the $k$ layers of one
-# segment. If both cost the same, $n/k + k$ is least at $k = \sqrt{n}$. But a layer keeps far more than its input (here sixteen times
-# and more), and then it is best to stand closer:
+# segment. If both cost the same, $n/k + k$ is least at $k = \sqrt{n}$. But a layer keeps far more than its input: `kept_numbers`
+# says how much. Then checkpoints should stand closer:
 
 # %% tags=["nbval-check-output"]
-from labkit.parallel.memory.anatomy import boundary, layer_activations
 from labkit.parallel.memory.checkpointing import best_every
 
 print("if a layer kept as much as its input: every", best_every(64, 1, 1), "of 64 layers")
 for name in ("bert-large", "gpt2-xl", "gpt3-175b"):
     s = preset(name)
-    edge = boundary(s, 1, s.positions)
-    whole = layer_activations(s, 1, s.positions)
+    edge = s.positions * s.width  # numbers of a layer's input
+    whole = kept_numbers(1, s.positions, s.width, s.heads)
     print(
         f"{name}: a layer keeps {whole / edge:.0f} × its input: every {best_every(s.layers, edge, whole)} of {s.layers}"
     )
@@ -274,20 +282,27 @@ for name in ("bert-large", "gpt2-xl", "gpt3-175b"):
 #
 # ## 5 · A large batch in small parts
 #
-# *Gradient accumulation*: activations grow with the batch, gradients do not. So take the batch in parts, add up the gradients,
-# and step once. The FewCLUE article's example takes 16 texts four times, for a batch of 64. One thing must be right: the mean over a
+# *Gradient accumulation*: activations grow with the batch, gradients do not. So take the batch in parts, add up the gradients, and
+# step once. The FewCLUE article's example takes 16 texts four times, for a batch of 64. One thing must be right: the mean over a
 # batch is a sum divided by the number of **targets**, and parts have unequal numbers of them (masked words, padding).
 #
 # ### Your turn: the loss of an accumulated batch
 #
+# *●○○ · 5 minutes*
+#
 # `sums` are the parts' losses, added up over their targets; `counts` the numbers of targets, which may be 0. Both are (parts,).
+# Return the mean loss over all targets as a tensor that keeps its gradient. For example, two parts with 2 and 5 targets:
+#
+# ```python
+# batch_loss(torch.tensor([6.0, 1.0]), torch.tensor([2, 5]))  # → tensor(1.)
+# ```
 
 
 # %%
 def batch_loss(sums, counts): ...  # your turn
 
 
-check.batch_loss(batch_loss)
+batch_loss = check.batch_loss(batch_loss)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -313,8 +328,8 @@ check.batch_loss(batch_loss)
 # ```
 # </details>
 #
-# Dividing every part by its own count is a mistake that training libraries have shipped with, and one that no error message
-# shows: the loss falls all the same. In float64, on a batch where one part has a single target:
+# Dividing every part by its own count is a mistake that training libraries have shipped with, and no error message shows it. In
+# float64, on a batch where one part has a single target (`accumulate` frees the activations of a part before it runs the next):
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.accumulation import accumulate, mean_of_means
@@ -333,6 +348,12 @@ def count(part):
     return int((part[1] != -100).sum())
 
 
+def one_division(loss_sum, count, parts):
+    """All parts at once, by your `batch_loss`."""
+    sums, counts = [loss_sum(part) for part in parts], [count(part) for part in parts]
+    batch_loss(torch.stack(sums), torch.tensor(counts)).backward()
+
+
 def distance(way):
     """The largest difference between the gradients of `way` and the whole batch's, against the largest gradient."""
     whole = torch.autograd.grad(model(ids, labels), list(model.parameters()))
@@ -343,15 +364,16 @@ def distance(way):
 
 
 print("targets of the four parts:", [count(part) for part in parts])
-print("accumulated gradients are the whole batch's to 1e-12:", bool(distance(accumulate) < 1e-12))
-print("so is the mean of means:", bool(distance(mean_of_means) < 1e-12))
-print(f"it is off by {100 * float(distance(mean_of_means)):.0f} % of the largest gradient")
+print("gradients of batch_loss are the whole batch's to 1e-12:", bool(distance(one_division) < 1e-12))
+print("so are accumulated gradients:", bool(distance(accumulate) < 1e-12))
+print("so are those of the mean of means:", bool(distance(mean_of_means) < 1e-12))
+print(f"they are off by {100 * float(distance(mean_of_means)):.0f} % of the largest gradient")
 
 # %% [markdown]
 # ## 6 · Half the bits
 #
 # fp16 has 10 bits of fraction and 5 of exponent; bf16 has 7 and 8. So fp16 is finer, and bf16 has fp32's range. Three things go
-# wrong, one after the other:
+# wrong:
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.precision import smallest
@@ -375,19 +397,27 @@ print("a large number overflows:  300 · 300 =", float((half * 300) * 300))
 # %% [markdown]
 # The remedies (Micikevicius et al. 2018, [*Mixed precision training*](https://arxiv.org/abs/1710.03740), §3): an fp32 *master* of
 # each weight takes the steps, so that they add up; the **loss is multiplied** by a large number before the backward pass, and
-# gradients divided by it afterwards, in fp32. How large? As large as goes: a *dynamic* scale is halved when a gradient overflows (and
-# that step is left out), and doubled after enough good steps in a row. bf16 needs the masters, but no scale.
+# gradients divided by it afterwards, in fp32. How large? As large as possible: a *dynamic* scale is halved when a gradient
+# overflows (and that step is left out), and doubled after `interval` good steps in a row. bf16 needs the masters, but no scale.
 #
 # ### Your turn: the next scale
 #
-# `good` good steps have gone before this one, which was `finite` or not. Return the new scale and the new `good`.
+# *●●○ · 8 minutes*
+#
+# `good` good steps have gone before this one, which was `finite` or not. Return the new scale and the new `good`. For example,
+# with an interval of 10:
+#
+# ```python
+# next_scale(1024.0, 3, True, 10)   # → (1024.0, 4): a good step, and six are still missing
+# next_scale(1024.0, 3, False, 10)  # → (512.0, 0): an overflow
+# ```
 
 
 # %%
 def next_scale(scale, good, finite, interval): ...  # your turn
 
 
-check.next_scale(next_scale)
+next_scale = check.next_scale(next_scale)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -417,7 +447,7 @@ check.next_scale(next_scale)
 # ```
 # </details>
 #
-# Watch it at work: the small model in real fp16 numbers, its scale starting absurdly high.
+# Watch your rule at work: the small model in real fp16 numbers, with a scale that is much too high at first, $2^{26}$.
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.precision import LossScaler, MixedPrecision
@@ -440,7 +470,15 @@ def train(dtype, scaler=None, steps=40):
     return losses, scales
 
 
-scaler = LossScaler(scale=2.0**26, interval=10)
+class Scaler(LossScaler):
+    """A loss scaler with your rule."""
+
+    def update(self, finite):
+        self.skipped += not finite
+        self.scale, self.good = next_scale(self.scale, self.good, finite, self.interval)
+
+
+scaler = Scaler(scale=2.0**26, interval=10)
 losses16, scales = train(torch.float16, scaler)
 losses32, _ = train(torch.float32)
 bf16, _ = train(torch.bfloat16)
@@ -473,14 +511,15 @@ Plot(
 )
 
 # %% [markdown]
-# While the scale comes down, fp16 stands still: those steps are left out. From then on it falls as fp32 does, late by just
-# these steps. The line of bf16 lies on that of fp32.
+# Look at the first steps: while the scale comes down, the loss in fp16 does not move, because those steps are left out. From then
+# on it falls as in fp32, later by the number of steps left out. The line of bf16 lies on that of fp32.
 #
 # ## 7 · Large batches: LAMB
 #
-# Accumulation and many cards make batches large, and a larger batch wants a larger learning rate. But one rate does not suit
-# all layers: where weights are small, a step that is right elsewhere overturns them. *LAMB* (You et al. 2020, [*Training BERT in 76
-# minutes*](https://arxiv.org/abs/1904.00962), algorithm 2) measures Adam's update $r$ of each weight matrix by the matrix itself:
+# Accumulation and many cards make batches large, and a larger batch wants a larger learning rate. But one rate does not suit all
+# layers: where weights are small, a step that suits the others is too large. *LAMB* (You et al. 2020, [*Training BERT in 76
+# minutes*](https://arxiv.org/abs/1904.00962), algorithm 2) stretches Adam's update $r$ of each weight matrix to the matrix's own
+# length:
 #
 # $$r = \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda w , \qquad w \leftarrow w - \eta\, \frac{\lVert w \rVert}{\lVert r
 # \rVert}\, r .$$
@@ -489,14 +528,21 @@ Plot(
 #
 # ### Your turn: LAMB's step
 #
-# `update` is $r$. Where the weight or the update is all zero, the ratio is 1.
+# *●●○ · 8 minutes*
+#
+# `update` is $r$, of the weight's shape (one dimension or two); the lengths are taken over all elements. Where the weight or the
+# update is all zero, the ratio is 1. Return a new weight. For example, lengths of 5 and 1 give a ratio of 5:
+#
+# ```python
+# lamb_step(torch.tensor([3.0, 4.0]), torch.tensor([0.6, 0.8]), 0.1)  # → tensor([2.7000, 3.6000])
+# ```
 
 
 # %%
 def lamb_step(weight, update, lr): ...  # your turn
 
 
-check.lamb_step(lamb_step)
+lamb_step = check.lamb_step(lamb_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -524,7 +570,17 @@ check.lamb_step(lamb_step)
 # ```
 # </details>
 #
-# Does it help? A network of seven layers learns what a random network says of 16,384 points, in one pass, in batches of 64
+# Three weights of length 0.05, 5 and 500 take the same update at a rate of 0.1. Predict by which share of its length each moves:
+
+# %%
+update = torch.tensor([0.6, 0.8])
+for size in (0.01, 1.0, 100.0):
+    weight = size * torch.tensor([3.0, 4.0])
+    moved = (lamb_step(weight, update, 0.1) - weight).norm() / weight.norm()
+    print(f"length {weight.norm():g}: moves by {moved:.2f} of its length; with Adam by {0.1 / weight.norm():.2g}")
+
+# %% [markdown]
+# Does it help? A network of seven layers learns what a random network answers for 16,384 points, in one pass, in batches of 64
 # (256 steps) to 2,048 (8 steps). The score is the share of the variance that is left unexplained; 1 is no better than the mean.
 # In the last setting the layers' weights start 8 times too large and too small by turns, which leaves the ReLU network's function
 # as it is. Learning rates are chosen for each setting and optimizer from five, on three other seeds
@@ -564,18 +620,19 @@ for task in TASKS:
     print(f"{task}: LAMB's score less Adam's {difference.difference:+.3f}, {verdict}")
 
 # %% [markdown]
-# While layers are of like size, an Adam whose rate is chosen as carefully keeps up, even with only eight steps; what both lose
-# with 2,048 points a batch is steps. (Nado et al. 2021, [*A large batch optimizer reality check*](https://arxiv.org/abs/2102.06356),
-# found so for BERT itself.) Where layers are not, no rate suits all of them, and Adam leaves twice as much unexplained. LAMB
-# reaches what it reached before: it measures each layer by itself, and that is what it can do.
+# While layers are of like size, five seeds show no difference to an Adam whose rate is chosen as carefully, even with only eight
+# steps; with 2,048 points per batch both leave far more unexplained, because they take so few steps. (Nado et al. 2021, [*A large
+# batch optimizer reality check*](https://arxiv.org/abs/2102.06356), found so for BERT itself.) Where layers are not of like size,
+# no rate suits all of them, and Adam leaves twice as much unexplained as LAMB. LAMB's score is what it was with even layers,
+# because its step is the same share of every layer's own length.
 #
 # ## 8 · A larger model from a smaller one
 #
 # Memory is spent to train a large model; must it start from nothing? *Net2Net* (Chen et al. 2016,
-# [paper](https://arxiv.org/abs/1511.05641)) grows a trained model so that it **computes the same function**: units are copied, and what
-# goes out of them is shared out among the copies. *bert2BERT* (Chen et al. 2022, [paper](https://arxiv.org/abs/2110.07143)) does it
-# for Transformers. `widen` gives copies unequal shares, so that their gradients differ and they can part; `deepen` puts in layers whose
-# outputs start at zero. *Continual training* then goes on where the small model stood.
+# [paper](https://arxiv.org/abs/1511.05641)) grows a trained model so that it **computes the same function**: units are copied, and
+# what goes out of them is shared out among the copies. *bert2BERT* (Chen et al. 2022, [paper](https://arxiv.org/abs/2110.07143))
+# does it for Transformers. `widen` gives copies unequal shares, so that their gradients differ and they can part; `deepen` puts in
+# layers whose outputs start at zero. *Continual training* then goes on where the small model stood.
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.growth import deepen, widen
@@ -610,12 +667,12 @@ Table(("a model of twice the width", "at first", "after 10 steps", "after 20"), 
 
 # %% [markdown]
 # The grown model starts at the small one's loss and goes on from there. (One run on eight texts shows that it works, not how
-# much it saves; bert2BERT reports 45 % of the computing for BERT-base, grown from a model of almost half its size.)
+# much it saves; bert2BERT reports that BERT-base, grown from a model of almost half its size, needs 45 % less computing.)
 #
 # ## 9 · What each technique gives and takes
 #
 # A larger model than above (8 layers, 128 wide, a vocabulary of 1,000, 8 texts of 128 tokens), all techniques in one run, taking
-# turns (`python benchmarks/memory.py peaks`). *Time* is the processor's, against plain fp32.
+# turns (`python benchmarks/memory.py peaks`). *Time* is that of a step on the processor, as a multiple of plain fp32.
 
 # %%
 cost = {}
@@ -635,11 +692,11 @@ Table(
 )
 
 # %% [markdown]
-# Four micro-batches cost nothing here. Checkpoints should cost the forward pass once more, which stands in the first row, and cost
-# less. What bf16 gives in time depends on the processor: this one has instructions for it. Its fused attention is another
-# matter: it is faster than the explicit one in fp32 and slower in bf16, and computed twice because of the checkpoints, it uses up
-# most of what bf16 had gained. So all of them together train in a quarter of the memory, in about the time of plain fp32; but the
-# best choice here is bf16 and small batches, and one finds that only by measuring. (Bytes are the same in every run, times are not.)
+# Four micro-batches cost no time here. Checkpoints should cost the forward pass once more, whose time is the first row, and cost
+# less. What bf16 gives in time depends on the processor: this one has instructions for it. Fused attention is faster than the
+# explicit one in fp32 but slower in bf16. With checkpoints it is computed twice, and that uses up most of the time that bf16 had
+# saved. So all of them together train in a quarter of the memory, in a little less time than plain fp32; the fastest row is bf16
+# alone. On another machine that may be different: measure there. (Bytes are the same in every run, times are not.)
 #
 # ## Read on
 #

@@ -10,18 +10,18 @@
 # # Many copies, one model: collectives, DDP and ZeRO
 #
 # One device is too slow, so we take several: each has a copy of the model and works on its own part of every batch. Two
-# questions follow. How do the copies stay one model, and what does the talking cost? And why should every device store
-# what all the others store too?
+# questions follow. How do the copies stay one model, and how many bytes must they send for that? And does every device
+# have to store what all the others store too?
 #
 # **After this lesson you can**
 #
 # - say what the five collectives do, build all-reduce as a ring, and count the bytes that each rank sends;
-# - write data parallelism that equals training in one process, and see in a time line how sending hides behind backward;
+# - train on several ranks and get the losses of one process, and see in a time line how ranks send during backward;
 # - say what a rank keeps under ZeRO 1, 2 and 3 and what it sends for it, and confirm both by measurement;
 # - take up a sharded checkpoint with another number of ranks.
 #
-# **50 minutes.** Before it: [06/01](01_memory.ipynb), where the 16 bytes a parameter of mixed-precision Adam come from. You need Python and
-# a little PyTorch.
+# **50 minutes.** Before it: [06/01](01_memory.ipynb), where the 16 bytes per parameter of mixed-precision Adam come from. You
+# need Python and a little PyTorch.
 
 # %%
 import labkit
@@ -44,8 +44,8 @@ LAYERS = 2  # @param {type:"integer"}
 #
 # $$\frac{1}{B}\sum_{i=1}^{B} \nabla \ell_i = \frac{1}{N}\sum_{r=1}^{N} \Big( \frac{N}{B}\sum_{i \in \text{rows of } r} \nabla \ell_i \Big) .$$
 #
-# Each rank computes its bracket, all take the mean, and every copy makes the same step. It is an identity, so it can be
-# tested as one: in double precision, up to rounding.
+# Each rank computes what is in the large brackets, all take the mean, and every copy makes the same step. Both sides are
+# equal for any model, so we can test it: in double precision, up to rounding.
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -71,8 +71,8 @@ print(
 )
 
 # %% [markdown]
-# The identity needs parts of *equal* size. If one rank had fewer rows, each of its rows would weigh more. So a batch that
-# the ranks do not divide is refused rather than trained on wrongly:
+# This holds for parts of *equal* size. If one rank had fewer rows, each of its rows would count more in the mean. So a
+# batch that cannot be shared equally is refused:
 
 # %% tags=["nbval-check-output"]
 from labkit.errors import LabkitError
@@ -95,12 +95,12 @@ except LabkitError as error:
 # | reduce-scatter | all have their $x_r$ | rank $r$ has part $r$ of the sum |
 # | all-gather | rank $r$ has part $r$ | all have all parts |
 #
-# Note that **all-reduce = reduce-scatter, then all-gather**. ZeRO will live on that.
+# Note that **all-reduce = reduce-scatter, then all-gather**. ZeRO (section 5) does something between the two.
 #
-# How would you do an all-reduce? Sending everything to rank 0 and back makes rank 0 send and receive $N-1$ tensors. The
-# *ring* (Patarasuk & Yuan 2009) spreads the work. Each tensor of $\Psi$ bytes is cut into $N$ chunks. In each of $N-1$ steps,
-# every rank sends one chunk to its right neighbour, which adds it: then chunk $r$ is complete on rank $r$. In $N-1$ more
-# steps the complete chunks go round. Every step moves $\Psi/N$ bytes a rank:
+# How would you do an all-reduce? If all send everything to rank 0 and it sends the sum back, rank 0 sends and receives $N-1$
+# tensors. In the *ring* (Patarasuk & Yuan 2009) all ranks send equally much. Each tensor of $\Psi$ bytes is cut into $N$ chunks.
+# In each of $N-1$ steps, every rank sends one chunk to its right neighbour, which adds it: then chunk $r$ is complete on
+# rank $r$. In $N-1$ more steps the complete chunks go round. In every step each rank sends $\Psi/N$ bytes:
 #
 # $$\underbrace{\tfrac{N-1}{N}\,\Psi}_{\text{reduce-scatter}} + \underbrace{\tfrac{N-1}{N}\,\Psi}_{\text{all-gather}} = 2\,\tfrac{N-1}{N}\,\Psi \;<\; 2\Psi \quad\text{for any number of ranks.}$$
 #
@@ -115,9 +115,18 @@ collectives("all-reduce", ranks=4, step=2)
 # %% [markdown]
 # ### Your turn: one step of the ring
 #
+# *●●○ · 8 minutes*
+#
 # Here ranks are entries of a list: `chunks[r][c]` is what rank `r` has of chunk `c`. In step $s$ (from 0), rank $r$ sends
 # chunk $(r - 1 - s) \bmod N$ to rank $r + 1$, which adds it to its own. Return the lists after that step, and leave those
 # you were given as they are.
+#
+# For example, with two ranks whose chunks are one number each, in step 0: rank 0 sends its chunk 1 (the 2) to rank 1, and
+# rank 1 sends its chunk 0 (the 10) to rank 0:
+#
+# ```python
+# ring_step([[1, 2], [10, 20]], 0)  # → [[11, 2], [10, 22]]
+# ```
 
 # %%
 from labkit.checks import data_parallel as check
@@ -126,7 +135,7 @@ from labkit.checks import data_parallel as check
 def ring_step(chunks, step): ...  # your turn
 
 
-check.ring_step(ring_step)
+ring_step = check.ring_step(ring_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -155,8 +164,20 @@ check.ring_step(ring_step)
 #     return after
 # ```
 # </details>
+
+# %% tags=["nbval-check-output"]
+# Rank r begins with 10 to the power of r in every chunk, so the digits of a sum say whose numbers are in it.
+chunks = [[torch.full((2,), 10.0**rank) for _ in range(RANKS)] for rank in range(RANKS)]
+for step in range(RANKS - 1):
+    chunks = ring_step(chunks, step)
+for rank in range(RANKS):
+    print(f"rank {rank}:", *(f"{int(chunk[0]):>{RANKS}}" for chunk in chunks[rank]))
+
+# %% [markdown]
+# After $N-1$ steps each rank has exactly one complete sum, with a digit of every rank: chunk $r$ on rank $r$. The other
+# chunks hold parts of a sum, which an all-gather would now overwrite.
 #
-# The library's version does the same with messages between processes. A `Communicator` knows two verbs of PyTorch, `isend`
+# The library does the same with messages between processes. A `Communicator` uses two operations of PyTorch, `isend`
 # and `irecv`, builds all five collectives from them, and counts what it sends.
 
 # %%
@@ -199,14 +220,17 @@ Table(("collective", "right", "bytes sent by each rank", "formula"), tuple(lines
 # %% [markdown]
 # ## 3 · Without a ring
 #
-# Two older plans show why the ring is worth its trouble.
+# Compare the ring with two older ways.
 #
 # A **parameter server** collects every rank's gradients, makes the step, and hands out the new weights. The result is the
-# same, but everything passes through one rank: it sends $(N-1)\Psi$ bytes a step and receives as many.
+# same, but everything passes through one rank: it sends $(N-1)\Psi$ bytes per step and receives as many.
 #
 # A model may also be **cut by layers**, so that a layer's owner hands it to everyone when it is needed. *BMTrain* (and ZeRO-3
 # below) instead cuts *every* layer into $N$ equal parts in one flat buffer, and all-gathers it. In total the same bytes are
-# sent, but from $N$ ranks at once.
+# sent, but by $N$ ranks at once.
+#
+# **Predict** before you run the next cell: with `RANKS` ranks, how many times as many bytes does the server send as a rank of
+# the ring?
 
 # %% tags=["nbval-check-output"]
 found = launch(programs.beside_each_other, RANKS, sizes)
@@ -218,18 +242,19 @@ for what in ("a step", "one layer"):
 Table(("bytes until all have", "sent by the busiest rank", "sent by all"), tuple(lines))
 
 # %% [markdown]
-# The totals are equal, the busiest rank's are not: it has $N/2$ times as much to send under the server as in the ring, and
-# $N$ times as much as the owner of a layer. A step lasts as long as its busiest rank.
+# Compare the lines in pairs. In each pair all ranks together send the same, but the busiest rank does not: the server sends
+# $N/2$ times as much as a rank of the ring, and the owner of a layer $N$ times as much as a rank of the all-gather. The
+# others wait for the busiest rank, so a step takes as long as that rank needs.
 #
 # ## 4 · DDP from its parts
 #
 # *Distributed data parallel* (Li et al. 2020, [*PyTorch distributed*](https://arxiv.org/abs/2006.15704)) has four parts:
 #
 # 1. **Broadcast** rank 0's weights, so that the copies begin alike.
-# 2. **Buckets**: many small messages cost more than a few large ones, so gradients travel in buckets, the last layers first,
-#    because backward finishes those first.
+# 2. **Buckets**: many small messages cost more than a few large ones, so gradients are sent in groups, called buckets: the
+#    last layers first, because backward finishes those first.
 # 3. **Hooks**: `register_post_accumulate_grad_hook` calls us as soon as a gradient is whole. When a bucket is full, its
-#    all-reduce starts, in a thread *beside* backward, which goes on with the layers before.
+#    all-reduce starts in a second thread, while backward goes on with the layers before.
 # 4. The **same optimizer step** on every rank.
 
 # %%
@@ -239,8 +264,8 @@ for part in (DataParallel._arrived, DataParallel._start, DataParallel._average):
     print(inspect.getsource(part))
 
 # %% [markdown]
-# Is the overlap real? The ranks record when each thing began and ended, on a common clock. This is the second of two steps
-# of a larger model, on two ranks.
+# Do the two really happen at the same time? The ranks record when each thing began and ended, on a common clock. This is
+# the second of two steps of a larger model, on two ranks.
 
 # %%
 from labkit.report.timeline import timeline
@@ -253,9 +278,10 @@ timeline(
 )
 
 # %% [markdown]
-# The lane *communicate* begins while *backward* is still going on: the first buckets are sent behind the computation.
-# What remains to *wait* for is the end: the last bucket can only start when backward is through. (If your processor is busy,
-# sending and computing take turns, and the picture is less tidy.)
+# The lane *communicate* begins while *backward* is still going on: the first buckets are sent while earlier layers are
+# computed. A bar there also contains the time in which a rank waits for the other one. After backward a rank still has to
+# *wait* for the buckets that have not arrived: the last can only start when backward is finished. (If your processor is
+# busy, sending and computing take turns, and the picture is less clear.)
 #
 # And the losses are those of one process:
 
@@ -267,33 +293,36 @@ print("two ranks = one process, to 1e-9:", off < 1e-9)
 # %% [markdown]
 # ## 5 · ZeRO: why keep everything N times?
 #
-# In DDP every rank keeps all 16 bytes of each parameter: weight 2, gradient 2, optimizer 12 (the fp32 master weight and
+# In DDP every rank keeps all 16 bytes per parameter: weight 2, gradient 2, optimizer 12 (the fp32 master weight and
 # Adam's two means). But each rank's optimizer computes exactly what all the others compute. *ZeRO* (Rajbhandari et al. 2020,
 # [*Memory optimizations toward training trillion parameter models*](https://arxiv.org/abs/1910.02054), §5) lets each rank keep
 # its *part*:
 #
-# | stage | cut into N parts | bytes a parameter and rank | sent by a rank in a step |
+# | stage | cut into N parts | bytes per parameter on each rank | bytes sent by each rank per step |
 # |---|---|---|---|
 # | 0 (DDP) | nothing | $16$ | $2\Psi \cdot \frac{N-1}{N}$ |
 # | 1 | optimizer | $4 + 12/N$ | $2\Psi \cdot \frac{N-1}{N}$ |
 # | 2 | … and gradients | $2 + 14/N$ | $2\Psi \cdot \frac{N-1}{N}$ |
 # | 3 | … and weights | $16/N$ | $3\Psi \cdot \frac{N-1}{N}$ |
 #
-# where $\Psi$ is the size of the weights in bytes as they are sent (2 each). Stage 1 and 2 cost *nothing* in traffic: all-reduce
-# was a reduce-scatter and an all-gather all along, and the step goes between the two. After the reduce-scatter a rank has
-# the mean gradient of its part; it updates its part of the weights; the all-gather hands the new weights round. Stage 3 pays
-# half as much again: no rank has the weights, so they are gathered before forward, and once more before backward.
+# where $\Psi$ is the size of the weights in bytes as they are sent (2 each). Stages 1 and 2 send *no more* than DDP: its
+# all-reduce already is a reduce-scatter and an all-gather, and the step goes between the two. After the reduce-scatter a rank has
+# the mean gradient of its part; it updates its part of the weights; the all-gather gives the new weights to all. Stage 3
+# sends half as much again: no rank has the weights, so they are gathered before forward, and once more before backward.
 #
-# ### Your turn: bytes a parameter
+# ### Your turn: bytes per parameter
 #
-# For a stage from 0 to 3 and a number of ranks, return the bytes that one rank keeps of each parameter.
+# *●○○ · 3 minutes*
+#
+# For a stage from 0 to 3 and a number of ranks, return the bytes that one rank keeps per parameter. For example,
+# `bytes_per_parameter(1, 3)` → `8.0`: weight 2, gradient 2, and a third of the optimizer's 12.
 
 
 # %%
-def bytes_a_parameter(stage, ranks): ...  # your turn
+def bytes_per_parameter(stage, ranks): ...  # your turn
 
 
-check.bytes_a_parameter(bytes_a_parameter)
+bytes_per_parameter = check.bytes_per_parameter(bytes_per_parameter)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -314,7 +343,7 @@ check.bytes_a_parameter(bytes_a_parameter)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def bytes_a_parameter(stage, ranks):
+# def bytes_per_parameter(stage, ranks):
 #     optimizer = 12 / ranks if stage >= 1 else 12
 #     gradient = 2 / ranks if stage >= 2 else 2
 #     weight = 2 / ranks if stage >= 3 else 2
@@ -326,27 +355,36 @@ check.bytes_a_parameter(bytes_a_parameter)
 # stage 3. These are the *limits* for many ranks, $16/4$ and $16/2$. How soon are they reached?
 
 # %% tags=["nbval-check-output"]
-from labkit.parallel.data_parallel.accounting import bytes_a_parameter as theory
-
 lines = []
 for ranks in (2, 4, 8, 64, 1024):
-    less = [16 / sum(theory(stage, ranks).values()) for stage in (1, 2, 3)]
+    less = [16 / float(bytes_per_parameter(stage, ranks)) for stage in (1, 2, 3)]
     lines.append((f"{ranks:,}", *(f"{times:,.2f} ×" for times in less)))
 Table(("ranks", "stage 1", "stage 2", "stage 3"), tuple(lines), (("limit", "4 ×", "8 ×", "N ×"),))
 
 # %% [markdown]
+# Stage 3 saves exactly $N$ times. Stages 1 and 2 come near their limits only with dozens of ranks, because the 4 or 2 bytes
+# that are not cut stay with every rank.
+#
 # ### Your turn: a rank's part
 #
-# Which part is whose? Parameters have all shapes, and few of them are divided by $N$. So a layer's parameters are laid end
-# to end in one row of numbers, the row is padded with zeros to a multiple of $N$, and rank $r$ owns the $r$-th stretch,
-# wherever parameters begin and end. Return the stretch.
+# *●○○ · 5 minutes*
+#
+# Which part belongs to which rank? Parameters have all shapes, and few of their sizes are multiples of $N$. So a layer's
+# parameters are laid end to end in one row of numbers, the row is padded with zeros to a multiple of $N$, and rank $r$ owns
+# the $r$-th of $N$ equal parts, wherever parameters begin and end. Return that part, in the row's dtype. For example:
+#
+# ```python
+# row = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+# shard(row, 0, 2)  # → tensor([1., 2., 3.])
+# shard(row, 1, 2)  # → tensor([4., 5., 0.])
+# ```
 
 
 # %%
 def shard(numbers, rank, ranks): ...  # your turn
 
 
-check.shard(shard)
+shard = check.shard(shard)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -376,16 +414,21 @@ check.shard(shard)
 #
 # ### Your turn: a step of ZeRO-1
 #
+# *●●○ · 8 minutes*
+#
 # Ranks are list entries again. `weights[r]` are rank $r$'s weights (alike everywhere), `gradients[r]` its own gradient; $N$
 # divides their length. `update(part, gradient, rank)` is the rank's optimizer: it takes the rank's part of the weights and of
 # the *mean* gradient, and returns the new part. Return every rank's new weights.
+#
+# For example, two ranks have the weights [1, 2] and the gradients [0, 2] and [2, 4], and `update` returns `part - gradient`.
+# The mean gradient is [1, 3]. Rank 0 computes 1 − 1 = 0, rank 1 computes 2 − 3 = −1, and both end with [0, −1].
 
 
 # %%
 def zero1_step(weights, gradients, update): ...  # your turn
 
 
-check.zero1_step(zero1_step)
+zero1_step = check.zero1_step(zero1_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -414,10 +457,32 @@ check.zero1_step(zero1_step)
 # ```
 # </details>
 #
+# Now both functions together, on the model and the gradients of section 1, with a step of gradient descent as the optimizer:
+
+
+# %% tags=["nbval-check-output"]
+def padded(row):
+    """All ranks' parts of a row, one after the other: the row with zeros at its end."""
+    return torch.cat([shard(row, rank, RANKS) for rank in range(RANKS)])
+
+
+row = padded(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+after = zero1_step(
+    [row.clone() for _ in range(RANKS)],
+    [padded(part) for part in parts],
+    lambda part, gradient, rank: part - 0.1 * gradient,
+)
+by_one = row - 0.1 * padded(whole)
+print(
+    f"a step on {RANKS} ranks = a step of one process:",
+    all(torch.allclose(one, by_one, atol=1e-12) for one in after),
+)
+
+# %% [markdown]
 # ## 6 · Measured
 #
-# `Zero` trains a model under any stage. Now for real, with bf16 weights and fp32 masters, on 2 ranks and on 4. Each rank adds
-# up the tensors that it holds when backward is through, and counts what it sends.
+# `Zero` trains a model under any stage, on real processes. We run it with bf16 weights and fp32 master weights, on 2 ranks and
+# on 4. Each rank adds up the tensors that it holds at the end of backward, and counts what it sends.
 
 # %%
 from labkit.parallel.data_parallel.picture import kept
@@ -432,7 +497,7 @@ lines = []
 for ranks, found in runs.items():
     for stage, run in found[0].items():
         each = sum(run["held"].values()) / parameters(model)
-        formula = sum(theory(stage, ranks).values())
+        formula = float(bytes_per_parameter(stage, ranks))
         sent = sum(run["sent"].values()) / run["steps"]
         times = (3 if stage == 3 else 2) * (ranks - 1) / ranks
         share = f"{100 * (each / formula - 1):.2f} %"
@@ -447,19 +512,19 @@ for ranks, found in runs.items():
             )
         )
 Table(
-    ("", "kept, bytes a parameter", "formula", "off by", "sent, bytes a step", "formula"),
+    ("", "kept, bytes per parameter", "formula", "off by", "sent, bytes per step", "formula"),
     tuple(lines),
 )
 
 # %% [markdown]
-# The figures agree but for the padding, fewer than $N$ numbers for each layer (`Zero.size` is $\Psi$ with it; against that they
-# agree to the byte). What the formula leaves out is what is there for a *moment*: activations, and in stage 3 the layers that are gathered just
-# now. Stage 3 holds two units whole at once, a layer and what is outside all layers (embeddings and head); of a model
-# with many layers that is little, and the library's tests hold the peak of all live tensors to 5 % of the formula.
+# Measured and computed numbers agree but for the padding, fewer than $N$ numbers for each layer. (`Zero.size` is $\Psi$ with the
+# padding; with that they agree to the byte.) The formula leaves out what a rank holds for a *moment* only: activations, and
+# in stage 3 the weights that are gathered just now. Stage 3 holds two units whole at once, a layer and what is outside all
+# layers (embeddings and head). In a model with many layers that is a small share.
 #
-# How does a layer come and go? Hooks on each layer gather its weights before forward and free them after. For backward
-# there is a difficulty: autograd *keeps* the weights that it will need, and what is kept is not freed. So they are kept as a note,
-# "this stretch of that layer", and gathered when the note is read:
+# How are a layer's weights gathered and freed? Hooks on each layer gather them before forward and free them after it. For
+# backward there is a difficulty: autograd *keeps* the weights that it will need, and what is kept is not freed. So autograd is
+# given a note in place of the weights, "this stretch of that layer", and they are gathered again when it reads the note:
 
 # %%
 from labkit.parallel.data_parallel.zero import Zero
@@ -470,8 +535,8 @@ for part in (Zero._pack, Zero._unpack, Zero._gather):
 # %% [markdown]
 # ## 7 · The same model?
 #
-# All this moves numbers about; it must not change them. In double precision, five steps under each stage on two ranks
-# have the losses of one process:
+# Cutting and sending must not change any number. In double precision, five steps under each stage on two ranks have the
+# losses of one process:
 
 # %% tags=["nbval-check-output"]
 alone = programs.alone(5, sizes=sizes)
@@ -483,10 +548,10 @@ for stage, run in found[0].items():
 # %% [markdown]
 # ### Another number of ranks
 #
-# Each rank saves its own part, and none needs the whole for it. What if tomorrow there are fewer devices, or more? A layer's row
-# of numbers is the same for any $N$ but for its padding, so a new rank reads, from each old part, the stretch that is now its
-# own. One run, in three pieces: 2 ranks under stage 3, then 1 under stage 0, then 4 under stage 1. (A checkpoint of
-# another model is refused.)
+# Each rank saves its own part, and none needs the whole model for it. What if tomorrow there are fewer devices, or more? A
+# layer's row of numbers is the same for any $N$ but for its padding, so a new rank reads, from each old part, the numbers that
+# are now its own. Here is one run in three pieces: 2 ranks under stage 3, then 1 under stage 0, then 4 under stage 1. In the
+# second cell a checkpoint of another model is refused.
 
 # %% tags=["nbval-check-output"]
 import tempfile
@@ -511,7 +576,7 @@ except LabkitError as error:
 # ## 8 · Beside DeepSpeed
 #
 # *DeepSpeed* is where ZeRO comes from. Here are both in one run (`python benchmarks/zero.py`): a small transformer, bf16, on CPU
-# ranks. *Sent* is what the operating system says went out through a rank's connections, so it holds for both alike.
+# ranks. *Sent* is what the operating system counted on a rank's connections, so both engines are measured in the same way.
 
 # %%
 import statistics
@@ -532,24 +597,27 @@ for task, engine, metric in median:
         slow, *_, fast = sorted(measured[task, engine, metric])
         lines.append((f"{task}, {engine}", *both, f"{slow:.1f} … {fast:.1f}"))
 Table(
-    ("", "bytes a parameter (formula)", "bytes sent, × Ψ (formula)", "steps/s, slowest … fastest"),
+    ("", "bytes per parameter (formula)", "bytes sent, × Ψ (formula)", "steps/s, slowest … fastest"),
     tuple(lines),
 )
 
 # %% [markdown]
-# Three things to see. Both keep what the formula says, in every stage. Ours sends what the formula says, but for gloo's headers;
-# DeepSpeed sends half as much again in stages 1 and 2. That is no fault of ZeRO: by default
-# (`use_multi_rank_bucket_allreduce`) it all-reduces the gradients and then drops what is not its own, which makes
-# $3\Psi \cdot \frac{N-1}{N}$ with the all-gather. And the speeds: on two ranks the two engines are level, on four DeepSpeed is about
-# twice as fast, though it sends more. A likely reason: ours hands every chunk on from Python, step by step
-# of the ring, and waits for its turn on two shared cores; gloo's own collectives stay in C++. Small models on CPU ranks say nothing about GPUs; bytes do.
+# Look at the columns one by one. Both engines keep what the formula says, to 0.01 bytes per parameter, in every stage. Ours
+# sends what the formula says, but for gloo's headers. DeepSpeed sends half as much again in stages 1 and 2. The cause is not
+# ZeRO: by default (`use_multi_rank_bucket_allreduce`) DeepSpeed all-reduces the gradients and then drops what is not its own,
+# and with the all-gather that makes $3\Psi \cdot \frac{N-1}{N}$.
+#
+# The speeds: on two ranks DeepSpeed is somewhat faster in stage 1 and ours in stage 3; in stage 2 their ranges overlap. On
+# four ranks DeepSpeed is about twice as fast in every stage, although in stages 1 and 2 it sends more. A likely reason: ours
+# sends every chunk from Python, step by step of the ring, and four processes share two cores; gloo's own collectives stay in
+# C++. The speed of a small model on CPU ranks does not say how fast either engine is on GPUs. The bytes are the same there.
 #
 # ## Read on
 #
 # - Rajbhandari et al. 2020, [*ZeRO*](https://arxiv.org/abs/1910.02054): §5 for the stages, §7 for the traffic. Li et al. 2020,
-#   [*PyTorch distributed*](https://arxiv.org/abs/2006.15704): what DDP learnt in use.
+#   [*PyTorch distributed*](https://arxiv.org/abs/2006.15704): how DDP is built, and why.
 # - `labkit/parallel/data_parallel/`: [`collectives.py`](../../labkit/parallel/data_parallel/collectives.py),
 #   [`ddp.py`](../../labkit/parallel/data_parallel/ddp.py), [`zero.py`](../../labkit/parallel/data_parallel/zero.py). Each runs by
 #   itself: `torchrun --nproc_per_node 2 -m labkit.parallel.data_parallel.zero --stage 2`.
-# - Next, [06/04](04_model_parallel.ipynb): when even one layer, or one row of a batch, is too much for a device. And
+# - Next, [06/04](04_model_parallel.ipynb): what to do when even one layer, or one row of a batch, is too much for a device. And
 #   [06/07](07_deepspeed.ipynb): the real DeepSpeed behind `labkit.fit`.

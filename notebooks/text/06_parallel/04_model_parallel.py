@@ -10,13 +10,14 @@
 # # One model over many devices
 #
 # Data parallelism gives every device a copy of the model. What if no device can hold one? A model of 175 billion weights
-# takes 16 bytes a weight to train, 2.8 TB; an accelerator has some 80 GB. The Noah's Ark talk puts it as a race: within a few
-# years models grew a thousandfold, the memory of a card fivefold. So the model itself is cut: **its layers**, laid out over
-# devices like stations of a production line, and **its operators**, each matrix shared by several devices.
+# takes 16 bytes per weight to train, 2.8 TB; an accelerator has some 80 GB. A talk of the Noah's Ark Lab compares the growth
+# of both: within a few years models became a thousand times larger, the memory of a card five times. So the model itself is
+# cut: **its layers**, laid out over devices like stations of a production line, and **its operators**, each matrix shared
+# by several devices.
 #
 # **After this lesson you can**
 #
-# - cut a layer over devices by columns and by rows, say where they must talk, and count the bytes;
+# - cut a layer over devices by columns and by rows, say where they must communicate, and count the bytes;
 # - write the schedules GPipe and 1F1B, predict their idle time and memory, and read both off a recorded time line;
 # - find a rank's place in a 3-D grid, and its three groups;
 # - train on a 2 × 2 × 2 grid of processes and get the losses of one process, to twelve digits.
@@ -30,7 +31,7 @@ import labkit
 lab = labkit.setup(lesson="06/04")
 
 # %% [markdown]
-# The sizes of everything below. A grid of `PIPE` × `DATA` × `MODEL` is as many processes; try 4, 1, 2 or 1, 2, 4.
+# The sizes of everything below. A grid of `PIPE` × `DATA` × `MODEL` needs one process per place; try 4, 1, 2 or 1, 2, 4.
 
 # %%
 STAGES = 4  # @param {type:"integer"}
@@ -60,9 +61,9 @@ import torch
 from torch.nn.functional import gelu
 
 torch.manual_seed(0)
-x, a = torch.randn(3, 4), torch.randn(4, 8)
+x, a = torch.randn(3, 4), torch.randn(4, 16)
 whole = gelu(x @ a)
-by_columns = torch.cat([gelu(x @ a[:, :4]), gelu(x @ a[:, 4:])], 1)  # rank 0's, rank 1's
+by_columns = torch.cat([gelu(x @ a[:, :8]), gelu(x @ a[:, 8:])], 1)  # rank 0's, rank 1's
 by_rows = gelu(x[:, :2] @ a[:2]) + gelu(x[:, 2:] @ a[2:])
 print("A by columns, each rank alone:", torch.allclose(by_columns, whole, atol=1e-6))
 print("A by rows, summed after GELU: ", torch.allclose(by_rows, whole, atol=1e-6))
@@ -70,7 +71,15 @@ print("A by rows, summed after GELU: ", torch.allclose(by_rows, whole, atol=1e-6
 # %% [markdown]
 # ### Your turn: the terms
 #
-# Given $X$, $A$, $B$ and a number of ranks, return the list of what each rank computes before the sum, $(n, d)$ each.
+# *●●○ · 5 minutes*
+#
+# Given $X$, $A$, $B$ and a number of ranks, return the list of what each rank computes before the sum, $(n, d)$ each. The
+# layer will be trained, so the terms must carry gradients. For example, with one token and $d = 1$:
+#
+# ```python
+# x, a, b = torch.tensor([[1.0]]), torch.tensor([[0.0, 1.0, 2.0, 3.0]]), torch.ones(4, 1)
+# terms(x, a, b, 2)  # → [tensor([[0.8413]]), tensor([[4.9504]])], which is [gelu(0) + gelu(1), gelu(2) + gelu(3)]
+# ```
 
 # %%
 from labkit.checks import model_parallel as check
@@ -79,7 +88,7 @@ from labkit.checks import model_parallel as check
 def terms(x, a, b, ranks): ...  # your turn
 
 
-check.terms(terms)
+terms = check.terms(terms)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -109,9 +118,22 @@ check.terms(terms)
 # ### The way back
 #
 # Going backward, every rank knows the gradient of $Y$ and can compute those of its $A_i$ and $B_i$. But $X$ was read by all
-# ranks, so its gradient is a sum over them: a second all-reduce. Two small functions hold all communication, and each is
-# the other's gradient: one does nothing forward and adds up backward, the other adds up forward and does nothing
-# backward. The paper calls them $f$ and $g$.
+# ranks, so each rank has only a part of its gradient:
+
+# %% tags=["nbval-check-output"]
+b = torch.randn(16, 4)
+x.requires_grad_()
+y = gelu(x @ a) @ b
+(right,) = torch.autograd.grad(y.sum(), x)
+own = [torch.autograd.grad(terms(x, a, b, 2)[rank].sum(), x)[0] for rank in range(2)]
+print("forward, the two terms add up to Y:    ", torch.allclose(sum(terms(x, a, b, 2)), y, atol=1e-5))
+print("backward, rank 0 has the gradient of X:", torch.allclose(own[0], right, atol=1e-5))
+print("backward, both ranks' sum is it:       ", torch.allclose(own[0] + own[1], right, atol=1e-5))
+
+# %% [markdown]
+# The sum is a second all-reduce. Two small functions hold all communication of such a layer, and each is the other's
+# gradient: one does nothing forward and adds up backward, the other adds up forward and does nothing backward. The paper
+# calls them $f$ and $g$.
 
 # %%
 import inspect
@@ -179,7 +201,7 @@ print("bytes sent equal the closed form on every rank: ", all(equal for _, equal
 # $d$ and $n$ tokens, $\Psi = 8nd$ bytes in float64, there are
 #
 # - $4L$ all-reduces of $\Psi$ in the blocks, one more for the embedding (forward), one for the output layer (backward);
-# - for the loss, three numbers a token: the largest logit (all-gathered), the sum of exponentials and the logit of the target
+# - for the loss, three numbers per token: the largest logit (all-gathered), the sum of exponentials and the logit of the target
 #   (all-reduced). The logits themselves, one for each word of the vocabulary, never travel: softmax needs only their sum.
 #
 # How much is that at scale? GPT-3 has 96 blocks 12 288 wide. One text of 2 048 tokens, in 16 bit, on 8 ranks:
@@ -191,8 +213,9 @@ print(f"tensor parallel over 8: {inside / 1e9:.1f} GB sent by each rank, for one
 print(f"between two stages, both ways:   {between / 1e9:.1f} GB, for the same text")
 
 # %% [markdown]
-# Tensor parallelism talks all the time, and everybody waits for it: it belongs **inside** a machine, where links are
-# fastest. Between machines one would rather hand over the hidden vectors once, at a layer's end. That is the second cut.
+# With tensor parallelism all ranks send in every block and wait for one another, so it belongs **inside** a machine, where
+# links are fastest. Between machines one would rather hand over the hidden vectors once, at a layer's end. That is the
+# second cut.
 #
 # ## 2 · Cutting between layers: the pipeline
 #
@@ -203,7 +226,7 @@ print(f"between two stages, both ways:   {between / 1e9:.1f} GB, for the same te
 #
 # $$\frac{p-1}{m+p-1},$$
 #
-# because a step takes as long as $m + p - 1$ micro-batches, of which each stage computes $m$ (Huang et al. 2019,
+# because a step takes as long as $m + p - 1$ micro-batches need on one stage, and each stage computes only $m$ (Huang et al. 2019,
 # [*GPipe*](https://arxiv.org/abs/1811.06965), §2.3). **GPipe** runs all forwards, then all backwards. **1F1B** goes back as
 # soon as it can, one forward and one backward in turn (Narayanan et al. 2019 and
 # [2021](https://arxiv.org/abs/2104.04473)). Play with both:
@@ -219,21 +242,29 @@ from labkit.widgets import pipeline_schedule
 pipeline_schedule(stages=STAGES, micro_batches=MICRO_BATCHES)
 
 # %% [markdown]
-# The bubble is the same. The difference is memory: GPipe keeps all $m$ micro-batches, 1F1B at most $p - s$ on stage $s$. So with 1F1B one can
-# take $m$ large, and the bubble becomes small, without paying for it in memory. (GPipe's authors also drop activations
-# and compute them again, as in [06/01](01_memory.ipynb).)
+# Both schedules have the same bubble. They differ in memory: GPipe keeps all $m$ micro-batches, 1F1B at most $p - s$ on stage
+# $s$. So with 1F1B one can take $m$ large, which makes the bubble small, and needs no more memory for it. (GPipe's authors also
+# drop activations and compute them again, as in [06/01](01_memory.ipynb).)
 #
 # ### Your turn: 1F1B
 #
+# *●●● · 10 minutes*
+#
 # Return the actions of one stage, in order, as pairs `("F", micro)` and `("B", micro)`. Stage $s$ of $p$ begins with $p - s - 1$
-# forwards; then forward and backward in turn; then the backwards that are left.
+# forwards; then forward and backward in turn; then the backwards that are left. For example, stage 1 of 3 begins with one
+# forward:
+#
+# ```python
+# one_f_one_b(1, 3, 4)
+# # → [("F", 0), ("F", 1), ("B", 0), ("F", 2), ("B", 1), ("F", 3), ("B", 2), ("B", 3)]
+# ```
 
 
 # %%
 def one_f_one_b(stage, stages, micro_batches): ...  # your turn
 
 
-check.one_f_one_b(one_f_one_b)
+one_f_one_b = check.one_f_one_b(one_f_one_b)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -264,18 +295,26 @@ check.one_f_one_b(one_f_one_b)
 #     return actions + [("B", micro) for micro in range(micro_batches - ahead, micro_batches)]
 # ```
 # </details>
-#
+
+# %% tags=["nbval-check-output"]
+from labkit.parallel.model_parallel.schedule import Action, bubble_in_theory, simulate
+
+plan = []
+for stage in range(STAGES):
+    actions = one_f_one_b(stage, STAGES, MICRO_BATCHES)
+    plan.append([Action(kind, int(micro)) for kind, micro in actions])
+    print(f"stage {stage}:", *plan[stage])
+
+# %% [markdown]
 # ### On a clock
 #
-# Now for real: one process a stage, messages between them, and a record of who did what when. To see the time line of
-# `STAGES` devices on a machine with fewer cores, these stages **sleep** instead of computing, 60 ms for a forward and 90 ms
-# for a backward: sleepers do not take the cores from one another. All else is as in training: the schedule, the messages,
-# the waiting.
+# We run both schedules: one process per stage, messages between them, and a record of who did what when. To see the time line
+# of `STAGES` devices on a machine with fewer cores, these stages **sleep** instead of computing, 60 ms for a forward and
+# 90 ms for a backward, because processes that sleep do not take the cores from one another. All else is as in training: the
+# schedule, the messages, the waiting.
 
 # %%
 from labkit.parallel.model_parallel.pipeline import sleeping
-from labkit.parallel.model_parallel.schedule import bubble as share_idle
-from labkit.parallel.model_parallel.schedule import bubble_in_theory
 from labkit.report.timeline import timeline
 
 ranks = launch(sleeping, STAGES, ("gpipe", "1f1b"), MICRO_BATCHES, 0.06, 0.09)
@@ -293,15 +332,21 @@ timeline(recorded["1f1b"], "1F1B, recorded: stages that sleep 60 and 90 ms", col
 # %% [markdown]
 # ### Your turn: the bubble, from events
 #
-# Each event has `.rank` (the stage), `.start` and `.end` in seconds; the clock does not start at 0. Return the share of all stages'
-# time, from the first start to the last end, in which they did nothing.
+# *●●○ · 5 minutes*
+#
+# Each event has `.rank` (the stage), `.start` and `.end` in seconds; they come rank after rank, and the clock does not start
+# at 0. Return the share of all stages' time, from the first start to the last end, in which they did nothing. A stage without
+# events did nothing all the time.
+#
+# For example, stage 0 works from 10 s to 12 s, and stage 1 from 12 s to 14 s. The two stages have 2 · 4 s of time and work for
+# 4 s of them, so the bubble is 0.5.
 
 
 # %%
 def bubble(events, stages): ...  # your turn
 
 
-check.bubble(bubble)
+bubble = check.bubble(bubble)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -330,18 +375,21 @@ check.bubble(bubble)
 
 # %%
 closed = bubble_in_theory(STAGES, MICRO_BATCHES)
+measured = {f"{name}, recorded": events for name, events in recorded.items()}
+measured["1f1b, simulated"] = simulate(plan, 0.06, 0.09)
 Table(
-    ("schedule", "bubble, recorded", "closed form"),
+    ("schedule", "bubble", "closed form"),
     tuple(
-        (name, f"{100 * share_idle(events, STAGES):.1f} %", f"{100 * closed:.1f} %")
-        for name, events in recorded.items()
+        (name, f"{100 * bubble(events, STAGES):.1f} %", f"{100 * closed:.1f} %")
+        for name, events in measured.items()
     ),
 )
 
 # %% [markdown]
-# The recorded bubble lies somewhat above the formula: messages take time, and a sleeper wakes late, the later the busier
-# the machine. Here is the same over the number of micro-batches, with longer sleeps, three times each (`python
-# benchmarks/pipeline.py`; [its rows](../../labkit/results/pipeline.json)):
+# For the last line, the lists of `one_f_one_b` were put on a clock on which messages take no time, so their bubble is exactly
+# the formula's. The recorded bubbles are usually a little larger: messages take time, and a process that sleeps wakes late,
+# above all on a busy machine. Here is the same over the number of micro-batches, with longer sleeps, the mean of three runs
+# (`python benchmarks/pipeline.py`; [its rows](../../labkit/results/pipeline.json)):
 
 # %%
 from labkit.report import results
@@ -351,8 +399,8 @@ results("pipeline").lines(
 )
 
 # %% [markdown]
-# And the memory? Here stages compute again: a language model, one block a stage, one step of training with each schedule. Every
-# stage counts the bytes that autograd keeps for backward passes still to come.
+# And the memory? Here stages compute again: a language model, one block per stage, one step of training with each schedule.
+# Every stage counts the bytes that autograd keeps for backward passes still to come.
 
 # %%
 from dataclasses import replace
@@ -388,11 +436,11 @@ for number, name in enumerate(names):
 # ## 3 · Three axes
 #
 # Data, layers, operators: three independent cuts, so a rank has three coordinates, (pipe, data, model). The talk prints this table
-# for 4 × 2 × 4 devices; the map below is the same, with machines added. Ranks that talk most should be nearest: so `model`
-# moves fastest, its groups are neighbours, and machines are filled in the order of ranks.
+# for 4 × 2 × 4 devices; the map below is the same, with machines added. Ranks that send each other most should be nearest: so
+# `model` moves fastest, its groups are neighbours, and machines are filled in the order of ranks.
 #
-# 1. With 4 ranks a machine, which axis never leaves one? With 8? With 2?
-# 2. Suppose 8 ranks fit in a machine: which grid of 32 ranks keeps both model *and* data within it?
+# 1. With 4 ranks per machine, along which axis do messages never leave a machine? With 8? With 2?
+# 2. Suppose 8 ranks fit in a machine: which grids of 32 ranks keep both model *and* data within it?
 
 # %%
 from labkit.widgets import rank_map
@@ -402,15 +450,17 @@ rank_map(4, 2, 4, per_machine=4, rank=6)
 # %% [markdown]
 # ### Your turn: the rank of a place
 #
-# `sizes` are those of the grid, in the same order (pipe, data, model). The talk's grid has sizes (4, 2, 4), and (2, 1, 3) is
-# rank 23.
+# *●○○ · 3 minutes*
+#
+# Return the rank at a place of the grid. `sizes` are those of the grid, in the same order (pipe, data, model). For example, in
+# the talk's grid, `rank_of(2, 1, 3, (4, 2, 4))` → `23`.
 
 
 # %%
 def rank_of(pipe, data, model, sizes): ...  # your turn
 
 
-check.rank_of(rank_of)
+rank_of = check.rank_of(rank_of)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -437,12 +487,22 @@ check.rank_of(rank_of)
 # ```
 # </details>
 #
+# A group of an axis holds the ranks that differ in that coordinate only. These are the three groups of the rank at (0, 1, 2):
+
+# %% tags=["nbval-check-output"]
+sizes = (4, 2, 4)
+print("rank :", int(rank_of(0, 1, 2, sizes)))
+print("pipe :", [int(rank_of(pipe, 1, 2, sizes)) for pipe in range(4)])
+print("data :", [int(rank_of(0, data, 2, sizes)) for data in range(2)])
+print("model:", [int(rank_of(0, 1, model, sizes)) for model in range(4)])
+
+# %% [markdown]
 # ### Eight processes train as one
 #
-# All of it together. A rank takes its replica's rows of the batch, its stage's layers, and of each layer its part. In a step it
-# runs its schedule (talking along `model` in every block, along `pipe` between blocks); then gradients are averaged along
-# `data`. One thing is left: this model's embedding and output layer are **one** matrix, and now its first use is on the
-# first stage and its second on the last. Each sees a part of the gradient, so the two add their parts, in a fourth group.
+# Now all three cuts together. A rank takes its replica's rows of the batch, its stage's layers, and of each layer its part. In a
+# step it runs its schedule (it sends along `model` in every block, along `pipe` between blocks); then gradients are averaged
+# along `data`. One thing is left: this model's embedding and output layer are **one** matrix, and now its first use is on the
+# first stage and its second on the last. Each has a part of the gradient, so the two add their parts, in a fourth group.
 
 # %%
 from labkit.parallel.model_parallel.three_d import combine
@@ -475,7 +535,7 @@ print("losses equal to 1e-9: ", apart < 1e-9)
 print("weights equal to 1e-9:", furthest < 1e-9 and set(joined) == set(weights_alone))
 
 # %% [markdown]
-# (To the last digit they cannot be equal: a sum taken in another order is rounded differently.) The second check joined all
+# (Where the last digits differ, the cause is rounding: the ranks take a sum in another order.) The second check joined all
 # shares into one set of weights. That is also how a checkpoint moves to another grid: join, then cut anew.
 #
 # What each rank held and sent:
@@ -495,9 +555,9 @@ Table(("rank", "(pipe, data, model)", "weights held", *groups), tuple(lines))
 who_holds(run.shape, grid)
 
 # %% [markdown]
-# The `model` column is the largest, although the groups have only two ranks: four sums a block, for every micro-batch. Of
-# the three axes `pipe` sends least. Along `data` a rank sends its share of the gradients once a step; that grows with the
-# weights, not with the text, and it can go on while the backward pass still runs ([06/03](03_data_parallel.ipynb)).
+# The `model` column is the largest, although the groups have only two ranks: four sums per block, for every micro-batch. Of
+# the three axes `pipe` sends least. Along `data` a rank sends its share of the gradients once per step; that grows with the
+# weights, not with the text, and it can be sent while the backward pass still runs ([06/03](03_data_parallel.ipynb)).
 #
 # On a cluster the same programs start with `torchrun`:
 #
@@ -509,8 +569,8 @@ who_holds(run.shape, grid)
 #
 # ## 4 · Further: PanGu-α's partition
 #
-# PanGu-α (200 billion weights, 2 048 Ascend processors) leaves the cutting to a compiler: every operator gets a layout, and messages
-# follow from it. Figure 6 of [its paper](https://arxiv.org/abs/2104.12369), shown in the talk, has parameters cut along rows
+# In PanGu-α (200 billion weights, 2 048 Ascend processors) a compiler does the cutting: every operator gets a layout, and the
+# messages follow from it. Figure 6 of [its paper](https://arxiv.org/abs/2104.12369), shown in the talk, has parameters cut along rows
 # and columns, and **the input cut along its rows as well**. For the pair $\varphi(XA)B$ on a grid of `data` × `model` ranks,
 # that is:
 #
@@ -524,24 +584,24 @@ who_holds(run.shape, grid)
 #     over_data.all_reduce(weight.grad)             # each saw only its rows
 # ```
 #
-# So a compiler has a choice of layouts for the same arithmetic. Which sends least? Four ranks, a layer 32 wide, and more
-# and more tokens:
+# So a compiler can choose among layouts for the same arithmetic. Here are four ranks and a layer 32 wide. **Predict** before you
+# run the cell: which layout sends least for few tokens, and which for many?
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.model_parallel.partition import on_layouts, partition_bytes
 
 width = 32
 layouts = [(data, 4 // data, tokens) for tokens in (32, 128, 512) for data in (4, 2, 1)]
-found = launch(on_layouts, 4, layouts, width)[0]  # rank 0 speaks for all
+found = launch(on_layouts, 4, layouts, width)[0]  # each rank sends as much as rank 0
 for (data, model, tokens), (_, _, sent) in zip(layouts, found, strict=True):
     closed = "as in" if sent == partition_bytes(data, model, tokens, width) else "not"
     counted = f"{sum(sent.values()):>7,} bytes sent by each rank, {closed} the closed form"
     print(f"{tokens:>3} tokens, data {data} × model {model}: {counted}")
 
 # %% [markdown]
-# With few tokens the gradients of the parameters weigh most, and cutting the parameters is cheapest; with many tokens the
-# activations do, and cutting the input is; in between, cutting both. The best layout depends on batch, width and links;
-# finding it for a given cluster is the question of the lesson on scaling.
+# With 32 tokens the gradients of the parameters are larger than the activations, so it is cheapest to cut the parameters only
+# (model 4). With 512 tokens the activations are larger, so it is cheapest to cut the input only (data 4). With 128 tokens
+# it is cheapest to cut both. The best layout depends on batch, width and links; lesson 06/08 looks for it.
 #
 # ## Read on
 #

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Offloading: models larger than the card's memory
 #
-# A machine has a card with a little fast memory and a host with a lot of slow memory, and between them a narrow road. What may
-# live on the far side? In training, the optimizer's states. For answering, even most of the layers. It costs time where the road
-# is waited for, and nothing where the trip is hidden behind work.
+# A machine has a card with a little fast memory and a host with a lot of slow memory, and between them a slow link. What can stay
+# on the host? In training, the optimizer's states. For answering, even most of the layers. This costs time where the card has to
+# wait for the link, and nothing where bytes travel while the card computes.
 #
 # **After this lesson you can**
 #
@@ -28,31 +28,31 @@ import labkit
 lab = labkit.setup(lesson="06/06")
 
 # %% [markdown]
-# Here the road is simulated, because there may be no card: `SlowLink` really copies the bytes, in a thread of its own as a card's copy
-# engine does, and then waits until a link of the stated bandwidth would be done. Layers are *paced* likewise, and so is the host's optimizer. So what
-# overlaps truly overlaps, and the pictures do not depend on the machine. (On a GPU, `CudaLink` has the same verbs: pinned memory
-# and a stream.)
+# Here the link is simulated, because there may be no card: `SlowLink` really copies the bytes, in a thread of its own as a card's
+# copy engine does, and then waits until a link of the stated bandwidth would be done. Layers are *paced* likewise, and so is the
+# host's optimizer. So what overlaps truly overlaps, and the pictures do not depend on the machine. (On a GPU, `CudaLink` has the
+# same verbs: pinned memory and a stream.)
 
 # %%
 BANDWIDTH = 30e6  # @param {type:"number"}
 COMPUTE = 0.02  # @param {type:"number"}
 
 # %% [markdown]
-# ## 1 · The optimizer stays at home
+# ## 1 · The optimizer stays on the host
 #
-# Of mixed precision's 16 bytes a weight, 12 are the optimizer's, and it touches them once a step. *ZeRO-Offload* (Ren et al. 2021,
-# [paper](https://arxiv.org/abs/2101.06840)) keeps them on the host. The card computes gradients; gradients travel to the host
-# (2 bytes a weight); the host steps; weights travel back (2 bytes). In small:
+# Of mixed precision's 16 bytes per weight, 12 are the optimizer's, and it touches them once per step. *ZeRO-Offload* (Ren et al.
+# 2021, [paper](https://arxiv.org/abs/2101.06840)) keeps them on the host. The card computes gradients; gradients travel to the
+# host (2 bytes per weight); the host steps; weights travel back (2 bytes). In small:
 #
 # ```python
 # loss.backward()                                   # card
 # for weight, master in zip(weights, masters):
-#     master.grad = weight.grad.to("cpu").float()   # road, 2 bytes
+#     master.grad = weight.grad.to("cpu").float()   # link, 2 bytes
 #     optimizer_of[master].step()                   # host, 12 bytes that never travel
-#     weight.copy_(master)                          # road, 2 bytes
+#     weight.copy_(master)                          # link, 2 bytes
 # ```
 #
-# So written, card, road and host wait for each other. But a gradient is ready long before the backward pass ends, and one
+# So written, card, link and host wait for each other. But a gradient is ready long before the backward pass ends, and one
 # weight can travel while the host computes the next. The library's version sends each gradient from a hook, the moment it is
 # complete:
 
@@ -104,7 +104,7 @@ for overlap in (False, True):
     same = all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
     sent = sum(event.bytes for event in trace.events) / 3 / weights
     print(
-        f"overlap {overlap!s:<5}: the resident's weights bit for bit, {same}; {sent:.0f} bytes a weight crossed each step"
+        f"overlap {overlap!s:<5}: the resident's weights bit for bit, {same}; {sent:.0f} bytes per weight crossed in each step"
     )
 
 # %% [markdown]
@@ -158,10 +158,10 @@ print(
 )
 
 # %% [markdown]
-# Above, each part waits for the one before. Below, gradients (the small ones are biases) leave while the backward pass goes on, and
-# weights return while the host still updates. One thing cannot be hidden: no update may begin before the **last** gradient has
-# arrived, because an overflow in it must leave the whole step out. Measured at three bandwidths, medians of six steps
-# (`python benchmarks/offload.py`):
+# In the first picture each part waits for the one before. In the second, gradients (the small ones are biases) leave while the
+# backward pass goes on, and weights return while the host still updates. But no update may begin before the **last** gradient has
+# arrived, because an overflow in it must leave the whole step out: that wait remains. Measured at three bandwidths, medians of six
+# steps (`python benchmarks/offload.py`):
 
 # %%
 from labkit.report import Table, results
@@ -184,17 +184,12 @@ Table(
 )
 
 # %% [markdown]
-# When is the road wide enough? A step moves $4\,\Psi$ bytes for $\Psi$ weights, and computes $6\,\Psi$ operations for every token. So
-# the model's size drops out: what counts is how many tokens a step has.
+# When is the link fast enough? A step moves $4\,\Psi$ bytes for $\Psi$ weights, and computes $6\,\Psi$ operations for every token.
+# So the model's size drops out: what counts is how many tokens a step has.
 
 # %% tags=["nbval-check-output"]
-road, speed = (
-    12e9,
-    100e12,
-)  # bytes a second of a PCIe 3 slot; operations a second that a card sustains
-print(
-    f"{4 / road * speed / 6:,.0f} tokens a step make computing as long as travelling, for any model"
-)
+bandwidth, speed = 12e9, 100e12  # bytes per second of a PCIe 3 slot; operations per second that a card sustains
+print(f"with {4 / bandwidth * speed / 6:,.0f} tokens per step, any model computes as long as its bytes travel")
 
 # %% [markdown]
 # With gradient accumulation that is easy to reach. (The host's Adam takes time as well: ZeRO-Offload's authors wrote one for the
@@ -203,8 +198,8 @@ print(
 # ## 2 · Layers that take turns
 #
 # To answer, a model needs no optimizer; but the model itself may not fit. *BMInf* (Han et al. 2022,
-# [paper](https://aclanthology.org/2022.acl-demo.22/)) runs CPM-2, 11 billion weights, on a GTX 1060 of 6 GB. In 8 bits that is 11 GB
-# in 48 layers, 229 MB each: two layers are the half gigabyte that the lecture names.
+# [paper](https://aclanthology.org/2022.acl-demo.22/)) runs CPM-2, 11 billion weights, on a GTX 1060 of 6 GB. In 8 bits that is 11
+# GB in 48 layers, 229 MB each: two layers take about half a gigabyte.
 #
 # Layers are needed one after the other. So two places on the card are enough in principle, *slots*: in one the present layer
 # computes, into the other the next is loaded. But loading takes longer than computing. Therefore, if `room` layers fit,
@@ -212,8 +207,15 @@ print(
 #
 # ### Your turn: spread the moving layers
 #
-# Return the numbers of the `moving` layers among `layers`, as evenly as whole numbers allow, counting over the end to the
-# beginning: the next token starts again at layer 0.
+# *●●○ · 8 minutes*
+#
+# Return the numbers of the `moving` layers among `layers`, as evenly spread as whole numbers allow. Count over the end to the
+# beginning, because the next token starts again at layer 0; and where gaps differ, let long and short ones alternate. For example:
+#
+# ```python
+# spread(12, 4)  # → [0, 3, 6, 9]: each gap is 3
+# spread(6, 4)   # → [0, 1, 3, 4]: gaps of 1, 2, 1, 2
+# ```
 
 # %%
 from labkit.checks import offload as check
@@ -222,12 +224,12 @@ from labkit.checks import offload as check
 def spread(layers, moving): ...  # your turn
 
 
-check.spread(spread)
+spread = check.spread(spread)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# With 4 of 12, every third layer moves: 0, 3, 6, 9.
+# On a line of 12 layers, 4 places stand 12 / 4 layers apart.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -248,8 +250,8 @@ check.spread(spread)
 # ```
 # </details>
 #
-# `LayerScheduler` pins, makes two slots, and begins to load a slot's next layer as soon as the one in it has been computed. The
-# answers are the resident model's:
+# `LayerScheduler` pins all layers but those that `spread` names, makes two slots, and begins to load a slot's next layer as soon as
+# the one in it has been computed. The answers are the resident model's:
 
 # %% tags=["nbval-check-output"]
 from labkit.parallel.memory.model import Layer
@@ -261,11 +263,18 @@ shape = ModelShape(layers=12, width=64, heads=4, vocabulary=100, positions=32)
 torch.manual_seed(0)
 stack = [Layer(shape) for _ in range(12)]
 each, x = layer_bytes(stack[0]), torch.randn(2, 32, 64)
+
+
+def place(layers, moving):
+    """Your `spread`, as plain numbers in order."""
+    return sorted(int(number) for number in spread(layers, moving))
+
+
 with torch.no_grad():
     wanted = nn.Sequential(*stack)(x)
 for room in (2, 6, 10, 12):
     with SlowLink(1e9) as link:
-        model = LayerScheduler(stack, room * each, link)
+        model = LayerScheduler(stack, room * each, link, place=place)
         same = all(torch.equal(model(x), wanted) for _ in range(2))
         model.wait()
     print(
@@ -284,7 +293,7 @@ LOOKS = {"compute": "#0072B2", "stall": "#D55E00", "load": "#E69F00"}
 def passes(place, load=2.5, skip=3, shown=2):
     """Events of `shown` passes after `skip`, and the share of waiting in computing."""
     paced, trace = [Paced(layer, COMPUTE) for layer in stack], Trace()
-    loading = each / (load * COMPUTE)  # bytes a second
+    loading = each / (load * COMPUTE)  # bytes per second
     with SlowLink(loading, trace=trace) as link:
         model = LayerScheduler(paced, 10 * each, link, place=place, trace=trace)
         for number in range(skip + shown):
@@ -298,19 +307,19 @@ def passes(place, load=2.5, skip=3, shown=2):
     return events, stall / sum(e.seconds for e in device if e.name.startswith("compute"))
 
 
-even, waited = passes(schedule.spread)
+even, waited = passes(place)
 timeline(even, f"evenly spread: waiting is {100 * waited:.0f} % of computing", colours=LOOKS)
 
 # %% [markdown]
-# and all at the end:
+# Now the same with the moving layers in a row, at the end. Predict which layers the device waits for, and why not for all four:
 
 # %%
 row, waited = passes(schedule.clumped)
 timeline(row, f"in a row: waiting is {100 * waited:.0f} % of computing", colours=LOOKS)
 
 # %% [markdown]
-# In a row, two layers can be loaded ahead, into the two slots, during the long pinned stretch; then the link stands idle although it
-# will soon be needed, and the third and fourth have only one layer's time to come in.
+# In a row, two layers can be loaded ahead, into the two slots, during the long pinned stretch; then the link stands idle although
+# it will soon be needed, and the third and fourth have only one layer's time to come in.
 #
 # ## 3 · How long does a pass take?
 #
@@ -323,14 +332,17 @@ timeline(row, f"in a row: waiting is {100 * waited:.0f} % of computing", colours
 #
 # ### Your turn: the time of a pass
 #
-# Evenly spread, with three or more layers moving. Return seconds.
+# *●○○ · 5 minutes*
+#
+# Evenly spread, with three or more layers moving. Return seconds. For example, 6 layers that take 1 s each, of which 3 move and
+# take 3 s each to load: `pass_time(6, 3, 1.0, 3.0)` → `9.0`.
 
 
 # %%
 def pass_time(layers, moving, compute, load): ...  # your turn
 
 
-check.pass_time(pass_time)
+pass_time = check.pass_time(pass_time)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -356,24 +368,28 @@ check.pass_time(pass_time)
 # ```
 # </details>
 #
-# Is evenly spread really best? A small event model of card, link and two slots can try **every** placement:
+# Is evenly spread really best, and is your formula right? A small event model of card, link and two slots can try **every**
+# placement:
 
 # %% tags=["nbval-check-output"]
-beaten = short = settings = 0
+beaten = settings = 0
+missed = []
 for layers in range(3, 9):
     for moving in range(3, layers + 1):
         for load in (0.5, 1.3, 2.0, 3.0):
             fastest, _ = schedule.best(layers, moving, 1.0, load)
-            even = schedule.steady_pass(layers, schedule.spread(layers, moving), 1.0, load).total
+            even = schedule.steady_pass(layers, place(layers, moving), 1.0, load).total
             settings += 1
             beaten += even > fastest + 1e-9
-            short += fastest > schedule.least(layers, moving, 1.0, load) + 1e-9
+            if fastest > pass_time(layers, moving, 1.0, load) + 1e-9:
+                missed.append(load == 1.3 and layers < 2 * moving)
 print(f"settings tried: {settings}; a placement beats the even one in {beaten}")
-print(f"where even the best misses max(n c, k l): {short}, all with a load of 1.3 and n < 2 k")
+print(f"where even the best takes longer than pass_time: {len(missed)}")
+print("all of those with a load of 1.3 and n < 2 k:", all(missed))
 
 # %% [markdown]
-# So the lecture's rule holds, to make the smallest gap as large as possible. The formula is a little too good where almost every layer
-# moves and a load takes just longer than computing: then a slot is sometimes not yet free.
+# So it is best to spread the moving layers evenly. The formula promises a little too much where more than half of the layers move
+# and a load takes a little longer than computing: then a slot is sometimes not yet free.
 #
 # Measured and modelled, twelve layers with room for ten (`python benchmarks/offload.py`); the model gets the measured means of
 # computing and loading:
@@ -397,8 +413,8 @@ Table(
 )
 
 # %% [markdown]
-# Play with it. How few layers may fit before an evenly spread model begins to wait, if a load takes as long as three layers? And
-# what does a second token's pass do in the first gap?
+# Move the sliders. If a load takes as long as three layers, for how few layers may there be room until an evenly spread model
+# begins to wait? And which layer does the link load at the end of a pass, for which pass?
 
 # %%
 from labkit.widgets import memory_scheduler
@@ -408,7 +424,7 @@ memory_scheduler(12, room=10, load=2.5)
 # %% [markdown]
 # ## 4 · The largest model for a budget
 #
-# Two layers are the least: with less there is one clear refusal.
+# There must be room for two layers. With less, `LayerScheduler` refuses and says what it needs:
 
 # %% tags=["nbval-check-output"]
 from labkit.errors import LabkitError
@@ -420,8 +436,8 @@ except LabkitError as error:
 
 # %% [markdown]
 # Above that, every model runs whose layers the host can hold; the question is how slowly. From $k\,l \le s\,n\,c$ with
-# $k = n - \text{room} + 2$ follows the largest number of layers for a slowdown $s$. Take CPM-2's layers in 8 bits, a road of
-# 12 GB/s, and 10 ms to compute a layer (the lecture's half second a token, over 48 layers):
+# $k = n - \text{room} + 2$ follows the largest number of layers for a slowdown $s$. Take CPM-2's layers in 8 bits, a link of
+# 12 GB/s, and 10 ms to compute a layer (half a second per token, over 48 layers):
 
 # %% tags=["nbval-check-output"]
 layer, load, compute = 229e6, 229e6 / 12e9, 0.010
@@ -429,7 +445,7 @@ rows = []
 for budget in (0.5e9, 2e9, 4e9, 6e9, 8e9, 11e9):
     room = int(budget // layer)
     moving = schedule.moving_layers(48, int(layer), int(budget))
-    total = schedule.steady_pass(48, schedule.spread(48, moving), compute, load).total
+    total = pass_time(48, moving, compute, load) if moving else 48 * compute
     most = [schedule.largest(room, compute, load, slowdown) for slowdown in (1, 1.5, 2)]
     shown = [f"{n} ({n * layer / 1e9:.2g} GB)" if n else "any" for n in most]
     rows.append((f"{budget / 1e9:g} GB", str(room), str(moving), f"{1 / total:.2f}", *shown))
@@ -438,7 +454,7 @@ Table(
         "budget",
         "layers that fit",
         "CPM-2: moving",
-        "tokens a second",
+        "tokens per second",
         "most layers, in the same time",
         "in 1.5 times the time",
         "in twice the time",
@@ -447,25 +463,29 @@ Table(
 )
 
 # %% [markdown]
-# At 6 GB, the GTX 1060's, half of the layers move and by this arithmetic nothing is lost: the road is not quite twice as
-# slow as computing, and every second layer stays. With room for two layers alone it takes nearly twice the time. (A faster card
-# waits sooner: what counts is $l / c$. Weights beside the layers, as embeddings, are left out here.)
+# At 6 GB, which the GTX 1060 has, half of the layers move and by this arithmetic no time is lost: a load takes not quite twice as
+# long as computing a layer, and only every second layer is loaded. With room for two layers alone it takes nearly twice the time.
+# (A faster card has to wait sooner: what counts is $l / c$. Weights beside the layers, such as embeddings, are left out here.)
 #
 # ## 5 · Without a plan
 #
-# *Unified memory* makes the host's memory look like the card's: what is touched is fetched, and what was not used for the
-# longest time (*LRU*) makes room. It needs no change to a program. But a model is a loop, and for a loop LRU is the worst choice.
+# *Unified memory* makes the host's memory look like the card's: what is touched is fetched, and what was not used for the longest
+# time (*LRU*) makes room. It needs no change to a program. But a model's layers are touched in the same order again and again, and
+# then LRU is the worst choice.
 #
 # ### Your turn: count the faults
 #
-# `layers` are touched in order, `passes` times, with `frames` places. How many fetches in all, from an empty start?
+# *●●○ · 8 minutes*
+#
+# `layers` are touched in order, `passes` times, with `frames` places. How many fetches in all, from an empty start? For example,
+# `lru_faults(3, 3, 4)` → `3` and `lru_faults(3, 2, 4)` → `12`.
 
 
 # %%
 def lru_faults(layers, frames, passes): ...  # your turn
 
 
-check.lru_faults(lru_faults)
+lru_faults = check.lru_faults(lru_faults)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -496,18 +516,19 @@ from labkit.parallel.offload import paging
 
 rows = []
 for frames in (2, 12, 24, 36, 46, 47, 48):
-    lru = paging.lru_faults(48, frames, 40)
+    lru = (lru_faults(48, frames, 40) - lru_faults(48, frames, 1)) / 39
     wise = sum(paging.best_faults(48, frames, 40)[1:]) / 39
-    rows.append((str(frames), str(lru[-1]), f"{wise:.1f}", str(paging.scheduled_loads(48, frames))))
+    rows.append((str(frames), f"{lru:.0f}", f"{wise:.1f}", str(paging.scheduled_loads(48, frames))))
 Table(
-    ("places for 48 layers", "LRU, fetches a pass", "the best on demand", "planned, loads a pass"),
+    ("places for 48 layers", "LRU, fetches per pass", "the best on demand", "planned, loads per pass"),
     tuple(rows),
 )
 
 # %% [markdown]
-# With one place too few, LRU fetches all 48 layers in every pass. Who knows the future throws out what was just used (Belady 1966),
-# and fetches little more than what is missing. The plan loads one or two more than that, since its slots are two places that
-# nobody owns; but its loads go on **while** the card computes, and a fault is waited for.
+# Look at 47 places: with one too few, LRU fetches all 48 layers in every pass. The best choice on demand throws out what was just
+# used, because it is needed latest (Belady 1966), and fetches little more than what is missing. The plan loads one or two more
+# than that, because no layer stays in its two slots; but its loads go on **while** the card computes, whereas the card waits for
+# each fault.
 #
 # ## Read on
 #

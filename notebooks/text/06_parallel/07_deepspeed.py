@@ -9,9 +9,9 @@
 # %% [markdown]
 # # From one process to many: DeepSpeed
 #
-# In 06/03 you built ZeRO. Now you use the engine that it comes from, and the question is another one: how does a training
-# that you have, in one process, become one of many processes, sharded, that outlives the death of one of them, *without
-# being written again*?
+# In 06/03 you built ZeRO. Now you use the engine that it comes from, and the question is another one: you have a training that
+# runs in one process. How do many processes run it, sharded, and finish it even if one of them is killed, *without your writing
+# it again*?
 #
 # **After this lesson you can**
 #
@@ -80,7 +80,7 @@ print(f"loss {alone.losses[0]:.3f} → {alone.losses[-1]:.3f}")
 # ## 2 · The configuration
 #
 # DeepSpeed wants one JSON object. Much of it repeats what the training says already: batch, accumulation, clipping,
-# precision. What is said twice will one day be said differently, so it is *generated* from the settings:
+# precision. If a number is written in two places, one of them can be wrong, so the object is *generated* from the settings:
 
 # %% tags=["nbval-check-output"]
 import json
@@ -93,12 +93,21 @@ print(json.dumps(config, indent=1))
 
 # %% [markdown]
 # - `train_micro_batch_size_per_gpu`: the 16 rows of a micro-batch are divided among the ranks.
-# - `reduce_bucket_size`: so many numbers travel at once. DeepSpeed's own 500 million would reserve 2 GB a rank.
+# - `reduce_bucket_size`: so many numbers travel at once. DeepSpeed's own 500 million would reserve 2 GB per rank.
 # - `zero_force_ds_cpu_optimizer`: on a CPU DeepSpeed would compile its own Adam; torch's AdamW gives the same numbers here.
 #
 # ### Your turn: the rows of a step
 #
-# How many rows does one optimizer step see, given a configuration and the number of ranks?
+# *●○○ · 5 minutes*
+#
+# How many rows does one optimizer step see, given a configuration and the number of ranks? For example:
+#
+# ```python
+# effective_batch({"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 5}, 3)  # → 30
+# ```
+#
+# Below the check, your function reads the configuration above. One process saw 16 rows in each of 2 micro-batches: must the two
+# numbers be equal?
 
 # %%
 from labkit.checks import deepspeed as check
@@ -107,7 +116,8 @@ from labkit.checks import deepspeed as check
 def effective_batch(config, ranks): ...  # your turn
 
 
-check.effective_batch(effective_batch)
+effective_batch = check.effective_batch(effective_batch)
+print(f"rows per step: {16 * settings['accumulate']} in one process, {effective_batch(config, RANKS)} on {RANKS} ranks")
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -137,20 +147,24 @@ check.effective_batch(effective_batch)
 #
 # ### Your turn: a configuration
 #
-# Now the other way. A run shall take `rows` rows a step, on `ranks` ranks that hold `micro` rows at once, with a ZeRO
-# `stage`, in bf16, its gradients clipped at norm 1. Write its configuration as a dict, without `train_batch_size`.
+# *●●○ · 8 minutes*
+#
+# Now the other way. A run shall take `rows` rows per step, on `ranks` ranks that hold `micro` rows at once, with a ZeRO
+# `stage`, in bf16, its gradients clipped at norm 1. Write its configuration as a dict of these five settings and nothing else:
+# DeepSpeed works out `train_batch_size` itself. For example, `config_for(4, 24, 3, 1)` holds
+# `"gradient_accumulation_steps": 2`, because 4 ranks of 3 rows are 12 rows.
 
 
 # %%
 def config_for(ranks, rows, micro, stage): ...  # your turn
 
 
-check.config_for(config_for)
+config_for = check.config_for(config_for)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Five keys, and you saw all of them above: the micro-batch, the accumulation, the clipping, and two blocks.
+# You saw all five keys above: the micro-batch, the accumulation, the clipping, and two blocks.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -180,7 +194,7 @@ check.config_for(config_for)
 # ### A file of your own
 #
 # A team often has its own JSON. `--deepspeed mine.json` takes it, fills in what it leaves out or calls `"auto"`, and refuses
-# what would silently train something else:
+# what would silently train something else. Your configuration is accepted, and the others are not:
 
 # %% tags=["nbval-check-output"]
 import tempfile
@@ -191,6 +205,10 @@ from labkit.parallel.deepspeed import read_config
 
 folder = Path(tempfile.mkdtemp())
 own = folder / "mine.json"
+rows, micro = int(effective_batch(config, RANKS)), config["train_micro_batch_size_per_gpu"]
+own.write_text(json.dumps(config_for(RANKS, rows, micro, 2)))
+filled = read_config(own, Training(**settings), "bf16", rows=16, world=RANKS)
+print("+ your configuration:", effective_batch(filled, RANKS), "rows per step")
 for mistake in (
     {"gradient_cliping": 1.0},
     {"zero_optimization": {"stage": 4}},
@@ -261,9 +279,9 @@ Plot(
 )
 
 # %% [markdown]
-# In fp32 there are 16 bytes a parameter too, but divided differently: 4 for the parameter, 4 for its gradient, 8 for
-# Adam's two averages. From stage 1 on DeepSpeed keeps an fp32 master copy of the own part *beside* the parameters, even
-# where those are fp32 themselves: 4 more bytes, sharded. Per parameter and rank:
+# In fp32 there are 16 bytes per parameter too, but divided differently: 4 for the parameter, 4 for its gradient, 8 for
+# Adam's two averages. From stage 1 on, DeepSpeed keeps beside the parameters an fp32 master copy of each rank's own part, even
+# where the parameters are fp32 themselves: 4 more bytes, sharded. Per parameter and rank:
 
 # %% tags=["nbval-check-output"]
 from labkit.report import Table
@@ -292,15 +310,18 @@ Table(
 #
 # ### Your turn: choose a stage
 #
-# A higher stage sends more (stage 3 half as much again), so one takes the lowest that fits. Given the number of parameters,
-# the ranks and the bytes that a device has for all of this, return that stage, 0 to 3, or `None` if none fits.
+# *●●○ · 8 minutes*
+#
+# Stage 3 sends half as much again as the others, and no stage sends less than a lower one, so one takes the lowest that fits.
+# Given the number of parameters, the ranks and the bytes that a device has for all of this in bf16, return that stage, 0 to 3,
+# or `None` if none fits. For example, `smallest_stage(1e9, 4, 8e9)` → `1` and `smallest_stage(1e9, 4, 3e9)` → `None`.
 
 
 # %%
 def smallest_stage(parameters, ranks, budget): ...  # your turn
 
 
-check.smallest_stage(smallest_stage)
+smallest_stage = check.smallest_stage(smallest_stage)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -328,6 +349,12 @@ check.smallest_stage(smallest_stage)
 #     return None
 # ```
 # </details>
+#
+# A model of 1.26 billion parameters takes 20 GB. Predict its stage on 8 devices of 24, 16, 6, 3 and 2 GB, then run the cell:
+
+# %%
+for memory in (24, 16, 6, 3, 2):
+    print(f"8 devices of {memory} GB: stage {smallest_stage(1.26e9, 8, memory * 1e9)}")
 
 # %% [markdown]
 # ## 4 · One argument
@@ -356,7 +383,7 @@ with contextlib.redirect_stdout(io.StringIO()) as said:
 print(said.getvalue().replace(str(folder), "runs"))
 
 # %% [markdown]
-# And now the third, with a misfortune: as soon as there is a checkpoint, we end rank 1 with `kill -9`, as a failing
+# And now the third, with an accident: as soon as there is a checkpoint, we end rank 1 with `kill -9`, as a failing
 # machine would. `--max-restarts` lets torchrun start the group again, and `--resume` lets it go on.
 
 # %%
@@ -380,14 +407,14 @@ print("the group started again went on from a checkpoint:", told["zero2"]["resum
 print("18 losses, those of one process without a death to 1e-3:", off < 1e-3)
 
 # %% [markdown]
-# Nothing of this is magic. A checkpoint is written whole or not at all; the order of the data is a function of seed and
-# step; the schedule is a function of the step. So a group that starts again knows where it was from one folder.
+# This works for three reasons. A checkpoint is written whole or not at all; the order of the data is a function of seed and
+# step; the schedule is a function of the step. So a group that starts again finds in one folder where to go on.
 #
 # ## 5 · What is in a checkpoint
 #
 # DeepSpeed's own checkpoints hold a pickled file for each rank: `zero_pp_rank_1_mp_rank_00_optim_states.pt` is the optimizer's
 # part of rank 1, and `mp_rank_00_model_states.pt` the module that all share. They fit the number of ranks that wrote them,
-# and to unpickle a file is to run what is in it. `fit` gathers the parts instead, and writes what it always writes:
+# and whoever unpickles a file runs the code that is in it. `fit` gathers the parts instead, and writes what it always writes:
 
 # %% tags=["nbval-check-output"]
 from labkit import checkpoints
@@ -407,7 +434,8 @@ print("and the optimizer's, whole, under the parameters' names:", slots)
 #
 # A killed process is easy: its connections close. A rank that *hangs* (a lost disk, a dead-lock) keeps everybody waiting
 # in the next all-reduce, and the library underneath only says "timed out". So each rank writes into torchrun's store the
-# step that it has reached, and a pulse twice a second. Whoever is left waiting reads the others' and names the one:
+# step that it has reached, and a pulse twice per second. A rank that has waited too long reads what the others wrote, and names
+# the one that hangs:
 
 # %%
 from labkit.training.watch import Watch

@@ -1,0 +1,182 @@
+"""What the checks of a new lesson begin with, and the right and wrong answers that they are tried with."""
+
+from __future__ import annotations
+
+CHECK = '''\
+"""Checks of lesson @KEY@, @TITLE@: `from labkit.checks import @NAME@ as check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from labkit.checks.exercise import Mistake, exercise, expect, same, tensor
+
+LESSON = "@KEY@"
+
+
+def _first_step(values: Tensor) -> Tensor:
+    return values.softmax(-1)
+
+
+@exercise(LESSON, _first_step)
+def first_step(function: Callable[[Tensor], Tensor]) -> None:
+    """TODO: what goes in and what comes out: (batch, d) → (batch, d)."""
+    values = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    found = tensor(function(values.clone().requires_grad_()), (4, 6), gradient=True)
+    mistakes = [
+        (values.softmax(0), "each column sums to 1, not each row: your softmax runs over the batch (dim 0)"),
+        (values.log_softmax(-1), "these are log-probabilities: take exp of what you have, or the softmax"),
+        (values.sigmoid(), "a sigmoid looks at one value at a time: divide exp of each value by their sum in its row"),
+        (values.exp(), "the rows do not sum to 1: divide by the sum of each row"),
+    ]
+    expect(found, values.softmax(-1), "each row must be a distribution over its values", mistakes)
+    overflow = "exp of a large number is infinite, and infinity / infinity is NaN: subtract each row's largest value"
+    found = tensor(function(1000 * values), (4, 6), "for large values, the result", overflow)
+    expect(found, (1000 * values).softmax(-1), "for large values the result is another")
+
+
+def _second_step(values: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(values, labels)
+
+
+@exercise(LESSON, _second_step)
+def second_step(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """TODO: (batch, d), (batch,) → a number."""
+    values = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
+    labels = torch.tensor([2, 0, 1, 2, 2])
+    found = tensor(function(values.clone().requires_grad_(), labels.clone()), (), "the loss", gradient=True)
+    p = values.softmax(-1)[torch.arange(5), labels]
+    mistakes = [
+        (p.log().mean(), "the minus sign is missing: a loss becomes smaller as p(label) grows"),
+        (-p.log().sum(), "you added over the batch: take the mean, so that a larger batch is no larger step"),
+        (-values.log_softmax(-1).mean(), "you took the mean over all values: only each row's own label counts"),
+        (-p.mean(), "the logarithm is missing: −log p, not −p"),
+        (-values[torch.arange(5), labels].mean(), "these are the values themselves: −log p is wanted"),
+    ]
+    expect(found, -p.log().mean(), "the mean of −log p(label) over the rows is wanted", mistakes)
+
+
+def _all_together(rows: Tensor, labels: Tensor, weights: Tensor, steps: int) -> Tensor:
+    for _ in range(steps):
+        weights = weights.detach().requires_grad_()
+        weights = weights - torch.autograd.grad(_second_step(rows @ weights, labels), weights)[0]
+    return weights.detach()
+
+
+@exercise(LESSON, _all_together)
+def all_together(function: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
+    """TODO: (batch, d), (batch,), (d, classes), steps → (d, classes)."""
+    draw = torch.Generator().manual_seed(3)
+    rows, weights, labels = torch.randn(6, 2, generator=draw), torch.zeros(2, 3), torch.tensor([0, 2, 1, 1, 0, 2])
+    given = weights.clone()
+    found = tensor(function(rows.clone(), labels.clone(), given, 3), (2, 3), "the weights")
+    right, one = _all_together(rows, labels, weights, 3), _all_together(rows, labels, weights, 1)
+    uphill = weights
+    for _ in range(3):
+        uphill = 2 * uphill - _all_together(rows, labels, uphill, 1)
+    mistakes = [
+        (weights, "the weights are what they were: return the new ones"),
+        (one, "this is one step: go on from the new weights, `steps` times"),
+        (3 * one, "each step has the gradient of the first: compute it anew at the new weights"),
+        (uphill, "the loss grows: subtract the gradient"),
+    ]
+    expect(found, right, "each step is weights − gradient of the loss of rows @ weights", mistakes)
+    if not same(given, weights):
+        raise Mistake("the result is right, but the weights that you were given have changed: make new ones")
+'''
+
+ANSWERS = '''\
+"""Right and wrong answers to the exercises of lesson @KEY@."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+
+def row_by_row(values):
+    rows = []
+    for row in values:
+        powers = (row - row.max()).exp()
+        rows.append(powers / powers.sum())
+    return torch.stack(rows)
+
+
+def one_label_at_a_time(values, labels):
+    losses = [row.logsumexp(0) - row[label] for row, label in zip(values, labels, strict=True)]
+    return sum(losses) / len(losses)
+
+
+def by_autograd(rows, labels, weights, steps, sign=-1, loss=functional.cross_entropy):
+    """Gradient descent, as it should be or with a mistake."""
+    for _ in range(steps):
+        weights = weights.detach().requires_grad_()
+        weights = weights + sign * torch.autograd.grad(loss(rows @ weights, labels), weights)[0]
+    return weights.detach()
+
+
+def by_optimizer(rows, labels, weights, steps):
+    weights = torch.nn.Parameter(weights.clone())
+    optimizer = torch.optim.SGD([weights], lr=1.0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(rows @ weights, labels).backward()
+        optimizer.step()
+    return weights.detach()
+
+
+def in_numpy(rows, labels, weights, steps):
+    x, w = rows.numpy(), weights.numpy()
+    right = np.eye(w.shape[1])[labels.numpy()]
+    for _ in range(steps):
+        powers = np.exp(x @ w)
+        w = w - x.T @ (powers / powers.sum(1, keepdims=True) - right) / len(x)
+    return torch.from_numpy(w)
+
+
+def in_place(rows, labels, weights, steps):
+    return weights.copy_(by_autograd(rows, labels, weights, steps))
+
+
+RIGHT = {
+    "first_step": [row_by_row, lambda x: x.log_softmax(1).exp(), lambda x: functional.softmax(x, dim=-1)],
+    "second_step": [
+        one_label_at_a_time,
+        lambda x, y: -x.log_softmax(1)[torch.arange(len(y)), y].mean(),
+        lambda x, y: -(functional.one_hot(y, x.shape[1]) * x.log_softmax(1)).sum() / len(x),
+    ],
+    "all_together": [by_autograd, by_optimizer, in_numpy],
+}
+
+WRONG = {
+    "first_step": [
+        (lambda x: x.softmax(0), "runs over the batch"),
+        (lambda x: x.log_softmax(-1), "log-probabilities"),
+        (lambda x: x.sigmoid(), "one value at a time"),
+        (lambda x: x.exp(), "do not sum to 1"),
+        (lambda x: x.exp() / x.exp().sum(-1, keepdim=True), "subtract each row's largest value"),
+        (lambda x: x.softmax(-1).detach(), "no gradient"),
+    ],
+    "second_step": [
+        (lambda x, y: -functional.cross_entropy(x, y), "minus sign"),
+        (lambda x, y: functional.cross_entropy(x, y, reduction="sum"), "take the mean"),
+        (lambda x, y: -x.log_softmax(-1).mean(), "only each row's own label"),
+        (lambda x, y: -x.softmax(-1)[torch.arange(len(y)), y].mean(), "the logarithm is missing"),
+        (lambda x, y: -x[torch.arange(len(y)), y].mean(), "the values themselves"),
+        (lambda x, y: functional.cross_entropy(x, y).item(), "a torch tensor, not float"),
+    ],
+    "all_together": [
+        (lambda x, y, w, n: w, "what they were"),
+        (lambda x, y, w, n: by_autograd(x, y, w, 1), "this is one step"),
+        (lambda x, y, w, n: w + n * (by_autograd(x, y, w, 1) - w), "compute it anew"),
+        (lambda x, y, w, n: by_autograd(x, y, w, n, sign=1), "the loss grows"),
+        (lambda x, y, w, n: by_autograd(x, y, w, n, loss=functional.nll_loss), "each step is weights"),
+        (in_place, "you were given have changed"),
+    ],
+}
+'''

@@ -1,0 +1,195 @@
+"""Verbalizers: from what a language model would write in the blank to a class.
+
+With one word v(l) a label, PET scores a label by the word's logit and takes the softmax over the labels (Schick &
+Schütze 2021, "Exploiting cloze questions", §3.1). The logit and log-probability of a word differ by one number for all
+words, which that softmax cancels: so scores here are log-probabilities over the whole vocabulary, and PET's formula
+holds, whatever the number of words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from labkit.errors import UsageError, unknown
+from labkit.fewshot.prompts.spacing import text_ids
+from labkit.fewshot.prompts.template import Template
+
+Words = TypeVar("Words")  # a Verbalizer, or another frozen dataclass with the field `spaced`
+AGGREGATES = ("mean", "max", "sum")
+UNSPACED = re.compile("[\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
+
+
+@dataclass(frozen=True)
+class Verbalizer:
+    """Label words. A label's probability is the mean, max or sum of those of its words.
+
+    `words` maps each label, in index order, to its words; each must be exactly `masks` pieces of the tokenizer. With
+    several masks a word's probability is the product over its pieces, read off in one pass. `prior`, as long as all
+    words together, divides each word's probability (see `calibrate`). `spaced` says whether a space stands before the
+    words where they go; None: as their script has it. The template decides (see `placed`). Raises UsageError naming
+    label, word, its pieces and the mend.
+    """
+
+    words: Mapping[str, Sequence[str]]
+    tokenizer: PreTrainedTokenizerBase = field(repr=False, compare=False)
+    aggregate: str = "mean"
+    masks: int = 1
+    prior: tuple[float, ...] | None = None
+    spaced: bool | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.aggregate not in AGGREGATES:
+            raise unknown("aggregate", self.aggregate, AGGREGATES)
+        words = {label: (w,) if isinstance(w, str) else tuple(w) for label, w in self.words.items()}
+        object.__setattr__(self, "words", words)
+        if len(words) < 2 or not all(words.values()):
+            raise UsageError(f"a verbalizer needs at least two labels, and a word for each; it has {words}")
+        pieces = spelled(words, self.tokenizer, self.spaced)
+        check_words(pieces, self.masks, self.tokenizer)
+        object.__setattr__(self, "_ids", torch.tensor([ids for _, _, ids in pieces]))  # (words, masks)
+        object.__setattr__(self, "_table", word_table([len(w) for w in words.values()]))  # (classes, most words)
+        if self.prior is not None and (len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior)):
+            raise UsageError(f"prior: one probability in (0, 1] is needed for each of the {len(pieces)} words")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names in index order."""
+        return tuple(self.words)
+
+    @property
+    def word_ids(self) -> Tensor:
+        """The words' token ids, labels in order: (words, masks)."""
+        return self._ids  # type: ignore[attr-defined]
+
+    def word_logits(self, mask_logits: Tensor) -> Tensor:
+        """Log-probability of each word, less its log prior: mask logits (batch, vocabulary) or (batch, masks,
+        vocabulary) to (batch, words).
+        """
+        logits = mask_logits[:, None] if mask_logits.ndim == 2 else mask_logits  # (batch, masks, vocabulary)
+        if logits.shape[1] != self.masks:
+            raise UsageError(
+                f"{logits.shape[1]} blanks for words of {self.masks} pieces: the template's {{mask*n}} must agree"
+            )
+        logits = logits.float()
+        at = self.word_ids.to(logits.device).t().expand(len(logits), -1, -1)  # (batch, masks, words)
+        scores = (logits.gather(2, at) - logits.logsumexp(2, keepdim=True)).sum(1)  # (batch, words)
+        return scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
+
+    def logits(self, mask_logits: Tensor) -> Tensor:
+        """Log of each label's aggregated probability: mask logits as in `word_logits` to (batch, classes).
+
+        The softmax of this over the classes is the answer; where words are not calibrated, its exp is probability mass
+        in [0, 1].
+        """
+        return class_scores(self.word_logits(mask_logits), self._table, self.aggregate)  # type: ignore[attr-defined]
+
+    def among(self, word_logits: Tensor) -> Tensor:
+        """`logits` from the logits of the words alone, (batch, words): up to one number a row, the same for all its
+        classes, which the softmax that is the answer cancels. For words of one piece.
+        """
+        scores = word_logits.float()
+        scores = scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
+        return class_scores(scores, self._table, self.aggregate)  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def calibrate(self, mask_logits: Tensor) -> Verbalizer:
+        """The same with each word's mean probability over these blanks as its prior.
+
+        Contextualised calibration (Hu et al. 2022, "Knowledgeable prompt-tuning"): texts without labels give
+        mask logits as in `word_logits`; what the model writes whatever it reads then counts for nothing.
+        """
+        plain = replace(self, prior=None)
+        mean = plain.word_logits(mask_logits).double().exp().mean(0).clamp(1e-30, 1.0)
+        return replace(self, prior=tuple(mean.tolist()))
+
+    def describe(self) -> dict[str, Any]:
+        """Words, aggregate, masks and prior, in plain JSON values."""
+        prior = None if self.prior is None else list(self.prior)
+        words = {label: list(w) for label, w in self.words.items()}
+        return {"words": words, "aggregate": self.aggregate, "masks": self.masks, "prior": prior}
+
+
+def placed(words: Words, template: Template) -> Words:
+    """The words as they stand in the template: with a space before them where it has one, else without.
+
+    Tokenizers of bytes and of pieces tell the two apart. UsageError where they then are no words for the blanks.
+    """
+    spaced = template.spaced
+    return words if spaced in (None, words.spaced) else replace(words, spaced=spaced)  # type: ignore[attr-defined, type-var]
+
+
+def spelled(
+    words: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, spaced: bool | None = None
+) -> list[tuple[str, str, tuple[int, ...]]]:
+    """(label, word, ids) of all words, labels in order."""
+    pairs = [(label, word) for label, some in words.items() for word in some]
+    found = text_ids(tokenizer, [in_text(word, spaced) for _, word in pairs])
+    return [(*pair, tuple(ids)) for pair, ids in zip(pairs, found, strict=True)]
+
+
+def pieces_of(word: str, tokenizer: PreTrainedTokenizerBase, spaced: bool | None = None) -> list[int]:
+    """The ids of a word as it stands in a text."""
+    return text_ids(tokenizer, [in_text(word, spaced)])[0]
+
+
+def in_text(word: str, spaced: bool | None = None) -> str:
+    """The word with the space before it, if it is `spaced`; None: unless it is Chinese or Japanese, which have none."""
+    spaced = not UNSPACED.match(word) if spaced is None else spaced
+    return " " + word if spaced else word
+
+
+def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:
+    """Log of the mean, max or sum of each class's word probabilities: log-probabilities (batch, words), and the table
+    that `word_table` made, to (batch, classes).
+    """
+    table = table.to(scores.device)
+    empty = table < 0
+    scores = scores[:, table.clamp(min=0)].masked_fill(empty, -math.inf)  # (batch, classes, most words)
+    if aggregate == "max":
+        return scores.amax(2)
+    total = scores.logsumexp(2)
+    return total if aggregate == "sum" else total - (~empty).sum(1).log()
+
+
+def word_table(sizes: Sequence[int]) -> Tensor:
+    """Numbers of the words of each class, −1 where it has fewer than others: (classes, most words)."""
+    table, start = torch.full((len(sizes), max(sizes)), -1), 0
+    for row, size in enumerate(sizes):
+        table[row, :size] = torch.arange(start, start + size)
+        start += size
+    return table
+
+
+def check_words(
+    pieces: Sequence[tuple[str, str, tuple[int, ...]]], masks: int, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """UsageError for a (label, word, ids) of the wrong length, an unknown one, or one used twice."""
+    owners: dict[tuple[int, ...], tuple[str, str]] = {}
+    blanks = "{mask}" if masks == 1 else f"{{mask*{masks}}}"
+    for label, word, ids in pieces:
+        what = f"label {label!r}: word {word!r}"
+        shown = " ".join(tokenizer.convert_ids_to_tokens(list(ids)))
+        if not ids or (tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids):
+            raise UsageError(
+                f"{what} is not in the tokenizer's vocabulary (its pieces: {shown or 'none'}): choose a word that is"
+            )
+        if len(ids) != masks:
+            widen, n = ("{mask}", "1 piece") if len(ids) == 1 else (f"{{mask*{len(ids)}}}", f"{len(ids)} pieces")
+            raise UsageError(
+                f"{what} is {n} of this tokenizer ({shown}), and {blanks} stands for {masks}: choose another word, "
+                f"or write {widen} and only words of {n}"
+            )
+        if ids in owners:
+            other, spelling = owners[ids]
+            twice = f"label {label!r} has it twice" if other == label else f"labels {other!r} and {label!r} share it"
+            same = "" if spelling == word else f" (to this tokenizer the same as {spelling!r})"
+            raise UsageError(f"word {word!r}{same}: {twice}; give every label words of its own")
+        owners[ids] = (label, word)
