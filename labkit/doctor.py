@@ -38,8 +38,8 @@ def examine(waiting: threads.Waiting | None = None) -> list[dict[str, Any]]:
 
 def verdict(rows: list[dict[str, Any]]) -> str:
     """One sentence: whether the lessons run here, and what is missing for the rest."""
-    missing = [row["what"] for row in rows if row["advice"] and not row["advice"].startswith(OPTIONAL)]
-    missing = [name for name in missing if name != WAITING]  # a matter of speed
+    missing = [row["what"] for row in rows if row["advice"] and not row["advice"].startswith(OPTIONAL)
+               and row["what"] != WAITING]  # which is a matter of speed  # fmt: skip
     extras = [name.removeprefix(EXTRA) for name in missing if name.startswith(EXTRA)]
     first = [name for name in missing if not name.startswith(EXTRA)]
     if first:

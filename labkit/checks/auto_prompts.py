@@ -79,7 +79,7 @@ def _at(total: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _step(function: Callable[..., Any], scores: Tensor, gains: Tensor, width: int) -> Step:
     """The learner's (scores, parents, words); Mistake where they are none."""
-    value = asked(function, scores, gains, width)
+    value = asked(function, scores=scores, log_probabilities=gains, width=width)
     if not isinstance(value, tuple | list) or len(value) != 3:
         raise Mistake("three tensors are wanted: (scores, parents, words)")
     case = f"for a width of {width}, with beams so far: {len(gains)}, "
@@ -101,7 +101,7 @@ def rank_words(function: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     generator = torch.Generator().manual_seed(10)
     scores = (torch.randn(10, 12, generator=generator) * 2).log_softmax(1)
     labels = torch.tensor([2, 0, 1, 0, 1, 2, 0, 1, 0, 0])
-    found = _ids(asked(function, scores, labels, 4), (3, 4))
+    found = _ids(asked(function, log_probabilities=scores, labels=labels, k=4), (3, 4))
     if int(found.min()) < 0 or int(found.max()) >= 12:
         raise Mistake("word ids run from 0 to the size of the vocabulary: are these positions of something else?")
     right = _rank_words(scores, labels, 4)
@@ -125,7 +125,7 @@ def _many_rows(function: Callable[[Tensor, Tensor, int], Tensor], generator: tor
     scores = (torch.randn(300, 8, generator=generator) * 2).log_softmax(1)
     scores[:, 5] = scores[:, 2]
     labels = torch.arange(300) % 2
-    found = _ids(asked(function, scores, labels, 8), (2, 8), "for 300 rows, two classes and k = 8, the result")
+    found = _ids(asked(function, log_probabilities=scores, labels=labels, k=8), (2, 8), "for 300 rows, two classes and k = 8, the result")
     if any(len(set(row)) < 8 for row in found.tolist()):
         raise Mistake("words 2 and 5 are equally good in a second case, and one of them stands in a row twice: find words by their place, not by their value")  # fmt: skip
     sums = torch.stack([scores[labels == c].sum(0) for c in range(2)])
@@ -142,7 +142,7 @@ def first_order(function: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     generator = torch.Generator().manual_seed(6)
     slope, table, now = torch.randn(5, 4, generator=generator), torch.randn(9, 4, generator=generator), 3
     nan = "0 divided by 0, where the step to the word that stands there now is divided by its length?"
-    found = tensor(asked(function, slope, table, now), (9,), nan=nan)
+    found = tensor(asked(function, gradient=slope, table=table, now=now), (9,), nan=nan)
     total, right = slope.sum(0), _first_order(slope, table, now)
     unit = torch.nn.functional.normalize
     mistakes = [
@@ -158,9 +158,9 @@ def first_order(function: Callable[[Tensor, Tensor, int], Tensor]) -> None:
         ((table - table.mean(0)) @ total, "you subtracted the mean embedding: subtract that of the word that stands there now, table[now]"),
     ]  # fmt: skip
     expect(found, right, "wanted, for each word w: (e_w − e_now) · Σ over rows of the gradient", mistakes)
-    at = tensor(asked(function, slope, table, 7), (9,))
+    at = tensor(asked(function, gradient=slope, table=table, now=7), (9,))
     expect(at, _first_order(slope, table, 7), "with another word in place the answer is wrong: subtract the embedding number `now`")  # fmt: skip
-    one = tensor(asked(function, slope[:1], table[:6], 0), (6,), "for a single row, the result")
+    one = tensor(asked(function, gradient=slope[:1], table=table[:6], now=0), (6,), "for a single row, the result")
     expect(one, _first_order(slope[:1], table[:6], 0), "right for five rows, wrong for one: take the number of rows from the gradient's shape")  # fmt: skip
 
 

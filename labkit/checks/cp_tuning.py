@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, number, same, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, number, same, tensor
 
 LESSON = "03/04"
 M, K = 0.4, 2.0
@@ -31,7 +31,7 @@ def class_scores(function: Callable[..., Tensor]) -> None:
     generator = torch.Generator().manual_seed(7)
     texts, support = (F.normalize(torch.randn(n, 4, generator=generator), dim=1) for n in (5, 7))
     labels = torch.tensor([2, 0, 1, 0, 2, 1, 0])
-    found = tensor(_kept(function, texts, support, labels, 3), (5, 3))
+    found = tensor(asked(function, texts=texts, support=support, labels=labels, classes=3), (5, 3))
     near = texts @ support.T  # (batch, n)
     split = [near[:, labels == c] for c in range(3)]
     means = torch.stack([support[labels == c].mean(0) for c in range(3)])
@@ -70,7 +70,7 @@ def pair_similarities(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]
     vectors = torch.randn(6, 5, generator=torch.Generator().manual_seed(4)) * 3
     labels = torch.tensor([0, 0, 1, 2, 1, 0])
     start = vectors.clone().requires_grad_()
-    pairs = _two(_kept(function, start, labels), PAIRS)
+    pairs = _two(asked(function, vectors=start, labels=labels), PAIRS)
     if (sizes := tuple(map(len, pairs))) != (4, 11):
         raise Mistake(_miscounted(*sizes))
     wanted = _pair_similarities(vectors, labels)
@@ -124,7 +124,7 @@ def pair_weights(function: Callable[..., tuple[Tensor, Tensor]]) -> None:
     """Similarities of like pairs (p,) and unlike pairs (n,), m, k → the costs a_p (p,) and a_n (n,), as constants."""
     like, unlike = torch.tensor([-0.3, 0.5, 0.95]), torch.tensor([-0.9, -0.1, 0.4, 0.8])
     start = like.clone().requires_grad_(), unlike.clone().requires_grad_()
-    costs = _two(_kept(function, *start, M, K), COSTS)
+    costs = _two(asked(function, like=start[0], unlike=start[1], m=M, k=K), COSTS)
     if [len(one) for one in costs] == [4, 3]:
         raise Mistake("the two are exchanged: a_p, of the like pairs, comes first")
     pulls, pushes = (tensor(one, side.shape, what) for one, side, what in zip(costs, (like, unlike), COSTS, strict=True))  # fmt: skip
@@ -163,7 +163,7 @@ def contrastive_loss(function: Callable[..., Tensor]) -> None:
     """Similarities of like pairs (p,) and unlike pairs (n,), m, γ, k → the loss, a number."""
     like, unlike, gamma = torch.tensor([0.1, 0.5, 0.75]), torch.tensor([-0.7, -0.1, 0.3, 0.55]), 3.0
     start = like.clone().requires_grad_(), unlike.clone().requires_grad_()
-    loss = _kept(function, *start, M, gamma, K)
+    loss = asked(function, like=start[0], unlike=start[1], m=M, gamma=gamma, k=K)
     found = tensor(loss, (), "the loss", OVERFLOW, gradient=True)
     expect(found, _contrastive_loss(like, unlike, M, gamma, K), "wanted: softplus(logsumexp of γ·a_n·(s_n − m) + logsumexp of −γ·a_p·(s_p − (1 − m)))", _wrong_losses(like, unlike, gamma))  # fmt: skip
     _same_gradient(torch.autograd.grad(loss, start, allow_unused=True), start, gamma)
@@ -243,7 +243,7 @@ def training_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     vectors = torch.randn(5, 4, generator=torch.Generator().manual_seed(1)) + 1
     labels = torch.tensor([1, 0, 1, 0, 1])
     start = vectors.clone().requires_grad_()
-    loss = _kept(function, start, labels)
+    loss = asked(function, vectors=start, labels=labels)
     found = tensor(loss, (), "the loss", OVERFLOW, gradient=True)
     like, unlike = _pair_similarities(vectors, labels)
     expect(found, _training_loss(vectors, labels), "wanted: contrastive_loss of the like and unlike pairs, with m = 0.4, γ = 64, k = 1", [
@@ -261,15 +261,6 @@ def training_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 
 # What the learner gave
-
-
-def _kept(function: Callable[..., Any], *values: Any) -> Any:
-    """What `function` makes of the values; Mistake where it has changed them."""
-    before = [one.detach().clone() if torch.is_tensor(one) else one for one in values]
-    found = function(*values)
-    if any(torch.is_tensor(one) and not torch.equal(one.detach(), old) for one, old in zip(values, before, strict=True)):
-        raise Mistake("your function changes the tensors that it was given. A detached tensor is the same memory: write x + m instead of x.add_(m) or x += m")  # fmt: skip
-    return found
 
 
 def _two(value: Any, names: tuple[str, str]) -> tuple[Tensor, Tensor]:

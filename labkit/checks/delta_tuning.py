@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, exercise, expect, number, same, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, number, same, tensor
 from labkit.measure import parameters, trainable
 
 LESSON = "03/06"
@@ -26,8 +26,7 @@ def _lora_forward(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float)
 def lora_forward(function: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]) -> None:
     """x (batch, d_in), W (d_out, d_in), A (r, d_in), B (d_out, r), α → W x + (α/r)·B A x: (batch, d_out)."""
     x, weight, a, b = _drawn((4, 7), (5, 7), (2, 7), (5, 2))
-    inputs = {"x": x.clone(), "W": weight.clone(), "A": a.requires_grad_(), "B": b.requires_grad_()}
-    result = function(*inputs.values(), 6.0)
+    result = asked(function, x=x, W=weight, A=a.requires_grad_(), B=b.requires_grad_(), alpha=6.0)
     found = tensor(result, (4, 5), gradient=True)
     plain, update = x @ weight.T, (x @ a.T @ b.T).detach()
     mistakes = [
@@ -43,7 +42,6 @@ def lora_forward(function: Callable[[Tensor, Tensor, Tensor, Tensor, float], Ten
         (3 * (plain + update), "the frozen part is scaled too: the factor α/r belongs to the update only"),
     ]  # fmt: skip
     expect(found, plain + 3 * update, "other values: wanted is x Wᵀ + (α/r)·x Aᵀ Bᵀ, with r = A.shape[0]", mistakes)
-    _untouched(inputs, {"x": x, "W": weight})
     _same_gradients(result, _lora_forward(x, weight, a, b, 6.0), {"A": a, "B": b})
     x, weight, a, b = _drawn((2, 6), (9, 6), (4, 6), (9, 4))
     other = tensor(function(x, weight, a, b, 3.0), (2, 9), "with rank 4 and α = 3, the result")
@@ -61,8 +59,7 @@ def _merge_lora(weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
 def merge_lora(function: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
     """W (d_out, d_in), A (r, d_in), B (d_out, r), α → one matrix that does what the frozen one and the update did."""
     weight, a, b = _drawn((6, 6), (3, 6), (6, 3))  # square, so that a transposed product fits too
-    inputs = {"W": weight.clone(), "A": a.clone(), "B": b.clone()}
-    found = tensor(function(*inputs.values(), 12.0), (6, 6)).clone()
+    found = tensor(asked(function, W=weight, A=a, B=b, alpha=12.0), (6, 6)).clone()
     mistakes = [
         (4 * b @ a, "this is the update alone: add it to W"),
         (weight, "this is W itself: add (α/r)·B A"),
@@ -75,7 +72,6 @@ def merge_lora(function: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> N
         (4 * (weight + b @ a), "W is scaled too: the factor α/r belongs to the update only"),
     ]
     expect(found, weight + 4 * b @ a, "other values: wanted is W + (α/r)·B A", mistakes)
-    _untouched(inputs, {"W": weight, "A": a, "B": b})
     weight, a, b = _drawn((5, 7), (2, 7), (5, 2))
     wide = tensor(function(weight.clone(), a, b, 5.0), (5, 7), "with W (5, 7), rank 2 and α = 5, the result")
     rounded = [(weight + 2 * b @ a, "with α = 5 and rank 2 the scale is 2.5: `/` keeps the fraction, `//` drops it")]
@@ -90,8 +86,7 @@ def _kronecker_layer(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def kronecker_layer(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     """x (batch, d_in), A (n, p, q), B (n, d_in/p, s) → x·Σᵢ Aᵢ ⊗ Bᵢ: (batch, q·s)."""
     x, a, b = _drawn((5, 8), (3, 2, 2), (3, 4, 4))
-    inputs = {"x": x.clone(), "A": a.requires_grad_(), "B": b.requires_grad_()}
-    result = function(*inputs.values())
+    result = asked(function, x=x, A=a.requires_grad_(), B=b.requires_grad_())
     found = tensor(result, (5, 8), gradient=True)
     terms = [torch.kron(one, other).detach() for one, other in zip(a, b, strict=True)]
     dense = sum(terms)
@@ -105,7 +100,6 @@ def kronecker_layer(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Non
         (x @ torch.einsum("npq,nrs->pqrs", a, b).reshape(8, 8), "the axes are in the wrong order for a reshape: rows are (p, d_in/p) and columns (q, s), so move q behind d_in/p first"),
     ]  # fmt: skip
     expect(found, x @ dense, "other values: wanted is x @ Σᵢ torch.kron(A[i], B[i])", mistakes)
-    _untouched(inputs, {"x": x})
     _same_gradients(result, _kronecker_layer(x, a, b), {"A": a, "B": b})
     x, a, b = _drawn((4, 6), (2, 3, 2), (2, 2, 5))
     wide = tensor(function(x, a, b), (4, 10), "with A (2, 3, 2) and B (2, 2, 5), the result")
@@ -161,13 +155,6 @@ def _nested() -> nn.Module:
     inner[1].requires_grad_(True)
     model.register_parameter("prompt", nn.Parameter(torch.zeros(3, 4)))
     return model
-
-
-def _untouched(inputs: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
-    """Mistake where the function changed what it was given."""
-    for name, value in before.items():
-        if not same(inputs[name], value):
-            raise Mistake(f"the result is right, but your function changed the {name} it was given: make a new tensor (no += on it)")  # fmt: skip
 
 
 def _same_gradients(result: Tensor, right: Tensor, parts: Mapping[str, Tensor]) -> None:

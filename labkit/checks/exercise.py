@@ -6,6 +6,7 @@ thing that is wrong is named, as a mistake that one makes rather than as two num
 
 from __future__ import annotations
 
+import copy
 import dis
 import html
 import traceback
@@ -174,14 +175,29 @@ def given(value: Any, what: str = "the result") -> None:
         raise Mistake(f"{what} is None: did you forget `return`?")
 
 
-def asked(function: Function, *inputs: Any) -> Any:
-    """What the function gives; Mistake where it is nothing, or where it changes what it is given."""
-    kept = [one.clone() if torch.is_tensor(one) else one for one in inputs]
-    value = function(*inputs)
+def asked(function: Function, **named: Any) -> Any:
+    """What the function gives for these arguments, in this order; Mistake where it is nothing, or changes one of them."""
+    before = {name: _plain(value).copy() if torch.is_tensor(value) else copy.deepcopy(value)
+              for name, value in named.items()}  # fmt: skip
+    found = function(*named.values())
+    given(found)
+    for name, value in named.items():
+        arrays = isinstance(value, torch.Tensor | np.ndarray)
+        if not (np.array_equal(_plain(value), _plain(before[name])) if arrays else value == before[name]):
+            raise Mistake(f"your function changed `{name}`, which it was given: leave it as it is and make something new (`a = a - b`, not `a -= b`)")  # fmt: skip
+    return found
+
+
+def parts(value: Any, names: Sequence[str]) -> list[Any]:
+    """The results of a function that gives several; Mistake unless they are as many as `names`."""
     given(value)
-    if not all(map(same, inputs, kept)):
-        raise Mistake("your function changes the tensors that it is given: `a -= b` writes into a, `a = a - b` makes a new one")  # fmt: skip
-    return value
+    try:
+        found = list(value)
+    except TypeError:
+        found = []
+    if len(found) != len(names):
+        raise Mistake(f"{len(names)} results are wanted: return {', '.join(names)}")
+    return found
 
 
 def refuses(call: Callable[[], Any], message: str) -> None:
@@ -195,9 +211,14 @@ def refuses(call: Callable[[], Any], message: str) -> None:
     raise Mistake(message)
 
 
+def _plain(value: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    return value.detach().numpy() if torch.is_tensor(value) else value
+
+
 def same(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
     """Whether two tensors, arrays or numbers agree to `tolerance`, absolute and relative."""
-    a, b = (np.asarray(value.detach() if torch.is_tensor(value) else value, dtype=np.float64) for value in (a, b))
+    a, b = (np.asarray(_plain(value), dtype=np.float64) for value in (a, b))
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=tolerance, atol=tolerance))
 
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, tensor
 
 LESSON = "03/07"
 Rows = Sequence[Mapping[str, Any]]
-
-
-def _unchanged(values: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Mistake where the function changed what it was given."""
-    for name, value in before.items():
-        now = values[name]
-        if not (torch.equal(now, value) if torch.is_tensor(value) else now == value):
-            raise Mistake(f"your function changed the {name} it was given: leave them as they are and return something new")  # fmt: skip
 
 
 def _entailed(blank_logits: Tensor, no: int, yes: int) -> Tensor:
@@ -31,9 +22,8 @@ def _entailed(blank_logits: Tensor, no: int, yes: int) -> Tensor:
 def entailed(function: Callable[[Tensor, int, int], Tensor]) -> None:
     """Blank logits (batch, labels, vocabulary) and the ids of "no" and "yes" → p(entailed), (batch, labels)."""
     logits = torch.randn(4, 3, 9, generator=torch.Generator().manual_seed(2)) * 2
-    inputs = logits.clone()
     nan = "exp of a large logit is infinite, and infinite divided by infinite is NaN: softmax or sigmoid guard against it"
-    found = tensor(function(inputs, 6, 1), (4, 3), nan=nan)
+    found = tensor(asked(function, logits=logits, no=6, yes=1), (4, 3), nan=nan)
     pair = logits[..., [6, 1]]
     no, yes = pair.unbind(-1)
     mistakes = [
@@ -49,7 +39,6 @@ def entailed(function: Callable[[Tensor, int, int], Tensor]) -> None:
         ((yes > no).float(), "this is the decision, 0 or 1: return the probability"),
     ]  # fmt: skip
     expect(found, pair.softmax(-1)[..., 1], "wanted: e^yes / (e^yes + e^no), for each text and label", mistakes)
-    _unchanged({"logits": inputs}, {"logits": logits})
     large = logits[:1, :2] + 500
     found = tensor(function(large, 3, 8), (1, 2), "for one text with large logits, the result", nan)
     expect(found, _entailed(large, 3, 8), "for other words and large logits the answer breaks: use the arguments `no` and `yes`, and softmax or sigmoid, not exp by hand")  # fmt: skip
@@ -64,9 +53,8 @@ def _shares(sizes: Tensor, temperature: float) -> Tensor:
 def shares(function: Callable[[Tensor, float], Tensor]) -> None:
     """Rows of each task (tasks,) and a temperature T ≥ 1 → the tasks' shares of the mixture (tasks,)."""
     sizes = torch.tensor([200.0, 3000.0, 16.0, 200.0])
-    inputs = sizes.clone()
     nan = "exp of a number of rows is infinite: wanted is n^(1/T), or exp(log(n)/T)"
-    found = tensor(function(inputs, 3.0), (4,), nan=nan)
+    found = tensor(asked(function, sizes=sizes, temperature=3.0), (4,), nan=nan)
     powers, plain = sizes ** (1 / 3), _shares(sizes, 1)
     mistakes = [
         (powers, "the shares do not sum to 1: divide by their sum"),
@@ -80,7 +68,6 @@ def shares(function: Callable[[Tensor, float], Tensor]) -> None:
         (powers.sort(descending=True).values / powers.sum(), "the shares come in another order than the tasks, the largest first: do not sort"),
     ]  # fmt: skip
     expect(found, powers / powers.sum(), "wanted: n^(1/T) divided by its sum over the tasks", mistakes)
-    _unchanged({"sizes": inputs}, {"sizes": sizes})
     one = tensor(function(sizes[:3].clone(), 1.0), (3,), "at T = 1 the result", nan)
     expect(one, _shares(sizes[:3], 1), "at T = 1 the shares must be in proportion to the rows")
 
@@ -106,9 +93,7 @@ def without_leaks(function: Callable[..., Any]) -> None:
         ("who wrote it ?", "she did", 1), ("it rained", "it was wet", 1), ("He left", "he is AWAY", 1),
         ("now", "here we go", 0),
     )  # fmt: skip
-    values = {"training rows": copy.deepcopy(train), "held-out rows": copy.deepcopy(held)}
-    found = _places(function(*values.values(), ("text_a", "text_b")), train)
-    _unchanged(values, {"training rows": train, "held-out rows": held})
+    found = _places(asked(function, train=train, held=held, fields=("text_a", "text_b")), train)
     if found != [1, 3, 4, 6, 7, 8]:
         raise Mistake(_wrong_rows(set(found), found))
     single = [{"text": text, "domain": kind, "label": 0} for text, kind in (("a b", "x"), ("c d", "y"), ("e", "x"))]
@@ -170,14 +155,11 @@ def prototype_scores(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> No
     """Features (n, d), task numbers (n,), class numbers (n,) → how typical each example is, (n,), with ζ = 1/2."""
     tasks, classes = torch.tensor([0, 2, 1, 0, 1, 2, 0, 1, 2, 0]), torch.tensor([1, 0, 1, 0, 1, 1, 0, 0, 0, 1])
     some = torch.randn(10, 5, generator=torch.Generator().manual_seed(7)) + classes[:, None] + 0.5 * tasks[:, None]
-    values = {"features": some, "tasks": tasks, "classes": classes}
-    inputs = {name: value.clone() for name, value in values.items()}
     nan = "is a mean taken over no rows, or does a sum over no other tasks divide by 0?"
-    found = tensor(function(*inputs.values()), (10,), nan=nan)
+    found = tensor(asked(function, features=some, tasks=tasks, classes=classes), (10,), nan=nan)
     right = _prototype_scores(some, tasks, classes)
     expect(found, right, "wanted: ½·cos(own centroid) + ½·mean of cos(the same class's centroid in each other task)",
            _wrong_scores(some, tasks, classes), tolerance=1e-4)  # fmt: skip
-    _unchanged(inputs, values)
     tasks, classes, some = torch.tensor([1, 0, 0, 1, 0, 1, 0]), torch.tensor([0, 2, 1, 2, 0, 1, 1]), some[:7] * 9
     found = tensor(function(some, tasks, classes), (7,), "with two tasks and three classes, the result", nan)
     expect(found, _prototype_scores(some, tasks, classes), "right for three tasks and two classes, wrong for two tasks and three classes: is a number of tasks written into it?", tolerance=1e-4)  # fmt: skip

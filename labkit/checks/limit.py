@@ -23,21 +23,24 @@ def time_limit(seconds: float) -> Iterator[None]:
     In the main thread a signal interrupts whatever runs; in another thread, and on Windows, the exception comes with
     the next line of Python.
     """
-    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
-    with _by_signal(seconds) if main else _by_thread(seconds):
+    with _by_signal(seconds) if _signals() else _by_thread(seconds):
         yield
 
 
 @contextmanager
 def paused() -> Iterator[None]:
     """The clock stands still inside the block: for what has a limit of its own, such as a compiler."""
-    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
-    left = signal.setitimer(signal.ITIMER_REAL, 0)[0] if main else 0.0
+    left = signal.setitimer(signal.ITIMER_REAL, 0)[0] if _signals() else 0.0
     try:
         yield
     finally:
         if left:
             signal.setitimer(signal.ITIMER_REAL, left, AGAIN)
+
+
+def _signals() -> bool:
+    """Whether a signal can interrupt this thread."""
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
 
 
 @contextmanager

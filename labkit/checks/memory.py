@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, number, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, number, parts, tensor, whole
 
 LESSON = "06/01"
 
@@ -49,8 +49,7 @@ def _batch_loss(sums: Tensor, counts: Tensor) -> Tensor:
 def batch_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Sums of losses and numbers of targets, (parts,) each → the mean loss over all targets, with its gradient."""
     sums, counts = torch.tensor([6.0, 10.0, 0.0, 3.0], requires_grad=True), torch.tensor([2, 20, 0, 1])
-    own = counts.clone()
-    loss = _loss(function(sums, own))
+    loss = _loss(asked(function, sums=sums, counts=counts))
     means = sums / counts.clamp(min=1)
     mistakes = [
         (means.mean(), "this is the mean of the parts' means: a target counts more where its part has few of them. Divide the sum of all by the number of all"),
@@ -63,8 +62,6 @@ def batch_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (means.sum(), "you added up the parts' means"),
     ]  # fmt: skip
     expect(loss, 19 / 23, "the sum of all losses divided by the number of all targets was expected", mistakes)
-    if not torch.equal(own, counts):
-        raise Mistake("you changed the counts that you were given: make a new tensor (a method such as clamp_() changes its own)")  # fmt: skip
     (gradient,) = torch.autograd.grad(loss, sums, allow_unused=True)
     if gradient is None:
         raise Mistake("the loss has a gradient, but none of `sums`: compute with `sums` itself, not with a copy of its numbers")  # fmt: skip
@@ -117,11 +114,7 @@ def next_scale(function: Callable[[float, int, bool, int], tuple[float, int]]) -
 
 def _state(value: Any) -> tuple[float, int]:
     """The learner's scale and good steps; Mistake where they are none."""
-    given(value)
-    try:
-        scale, good = value
-    except (TypeError, ValueError) as error:
-        raise Mistake("two values are wanted: return scale, good") from error
+    scale, good = parts(value, ("scale", "good"))
     return number(scale, "the scale"), whole(good, "the number of good steps")
 
 
@@ -134,11 +127,7 @@ def _lamb_step(weight: Tensor, update: Tensor, lr: float) -> Tensor:
 def lamb_step(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """A weight, Adam's update r of the same shape, a learning rate → LAMB's new weight."""
     weight, update = torch.tensor([3.0, 0.0, -4.0, 1.0]), torch.tensor([0.5, -0.2, 0.1, 0.7])
-    own, step = weight.clone(), update.clone()
-    found = tensor(function(own, step, 0.1), (4,))
-    for name, now, before in (("weight", own, weight), ("update", step, update)):
-        if not torch.equal(now, before):
-            raise Mistake(f"you changed the {name} that you were given: return a new tensor, `weight - …`")
+    found = tensor(asked(function, weight=weight, update=update, lr=0.1), (4,))
     ratio = weight.norm() / update.norm()
     mistakes = [
         (weight - 0.1 * update, "this is Adam: multiply the update by ‖w‖ / ‖r‖"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, same, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, parts, same, tensor, whole
 from labkit.foundations.pretraining import replaced
 
 LESSON = "01/04"
@@ -30,7 +30,7 @@ def bert_masks(function: Callable[..., Any]) -> None:
     chosen = np.array([True, True, True, False, True, False, True, False, False, True])
     fate = np.array([0.1, 0.85, 0.95, 0.2, 0.79, 0.99, 0.9, 0.82, 0.3, 0.8])
     drawn = np.array([31, 32, 33, 34, 35, 36, 37, 38, 39, 40])
-    inputs, labels = _two(_kept(function, ids=ids, chosen=chosen, fate=fate, drawn=drawn, mask_id=99), len(ids))
+    inputs, labels = _two(asked(function, ids=ids, chosen=chosen, fate=fate, drawn=drawn, mask_id=99), len(ids))
     right, wanted = _bert_masks(ids, chosen, fate, drawn, 99)
     masked = chosen & (fate < 0.8)
     _arrays(labels, wanted, "labels", [
@@ -117,7 +117,7 @@ def replaced_tokens(function: Callable[..., Any]) -> None:
     ids = np.array([21, 22, 23, 24, 25, 26, 24])
     where = np.array([False, True, False, True, True, True, False])
     samples = np.array([40, 24, 21, 26])  # the second and the last are the original tokens, the third one of elsewhere
-    inputs, labels = _two(_kept(function, ids=ids, where=where, samples=samples), len(ids), "labels")
+    inputs, labels = _two(asked(function, ids=ids, where=where, samples=samples), len(ids), "labels")
     right, truth = replaced(ids, where, samples)
     shifted = ids.copy()
     shifted[where] = np.resize(samples[0], 4)
@@ -150,7 +150,7 @@ def _corrupt(ids: Sequence[int], hidden: Sequence[bool], sentinels: Sequence[int
 def corrupt(function: Callable[..., Any]) -> None:
     """Ids, which of them are hidden, and sentinels → T5's (inputs, targets), lists of ids."""
     ids, hidden, marks = [11, 12, 13, 14, 12, 16, 11], [False, True, True, False, False, True, False], [95, 92, 97, 91]
-    inputs, targets = _lists(_kept(function, ids=ids, hidden=hidden, sentinels=marks))
+    inputs, targets = _lists(asked(function, ids=ids, hidden=hidden, sentinels=marks))
     told = {
         (11, 95, 92, 14, 12, 97, 11): "a span of several tokens got one sentinel per token: it gets one for the whole span",
         (11, 14, 12, 11): "the inputs have no sentinels: without them the model cannot tell where something is missing",
@@ -185,22 +185,9 @@ def _corrupts_others(function: Callable[..., Any], marks: list[int]) -> None:
             raise Mistake(f"{what} goes wrong: [5, 6, 7] with hidden = {hidden} gave {found[0]} and {found[1]}")
 
 
-def _kept(function: Callable[..., Any], **values: Any) -> Any:
-    """What the function returns for copies of the values; Mistake where it changed one of them."""
-    copies = {name: value.copy() if hasattr(value, "copy") else value for name, value in values.items()}
-    found = function(*copies.values())
-    given(found)
-    for name, value in values.items():
-        if not np.array_equal(value, copies[name]):
-            raise Mistake(f"your function changed `{name}` itself: whoever gave it still needs it, so work on a copy")
-    return found
-
-
 def _two(value: Any, length: int, floats: str = "") -> Pair:
     """The learner's pair as integer arrays (length,); Mistake where it is none. `floats`: which may hold 1.0 for 1."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise Mistake("two arrays are wanted: `return inputs, labels`")
-    first, second = (np.asarray(part) for part in value)
+    first, second = map(np.asarray, parts(value, ("inputs", "labels")))
     for name, part in (("inputs", first), ("labels", second)):
         if part.shape != (length,):
             raise Mistake(f"{name} have shape {part.shape}, the ids {(length,)}: one entry per token is wanted")
@@ -211,9 +198,8 @@ def _two(value: Any, length: int, floats: str = "") -> Pair:
 
 def _lists(value: Any) -> tuple[list[int], list[int]]:
     """The learner's pair as lists of whole numbers; Mistake where it is none."""
-    given(value)
+    inputs, targets = parts(value, ("inputs", "targets"))
     try:
-        inputs, targets = value
         return [whole(token, "a token") for token in inputs], [whole(token, "a token") for token in targets]
     except (TypeError, ValueError) as error:
         raise Mistake("two lists of token ids are wanted: `return inputs, targets`") from error

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, tensor, whole
 from labkit.checks.limit import TimeUp
 from labkit.fewshot.prompts.encoding import fit_lengths
 
@@ -45,16 +45,12 @@ def cut_longest(function: Callable[[list[int], int], list[int]]) -> None:
 
 def _kept(function: Callable[[list[int], int], Any], lengths: list[int], room: int) -> list[int]:
     """The learner's lengths as plain whole numbers; Mistake where they are none, or the list given was changed."""
-    mine = list(lengths)
     try:
-        value = function(mine, room)
+        value = asked(function, lengths=list(lengths), room=room)
     except TimeUp:
         if sum(lengths) > room:
             raise
         raise Mistake(f"lengths {lengths} fit into {room} tokens, and there your loop does not end: go on while the sum is larger than the room (>), not while it differs (!=)") from None  # fmt: skip
-    given(value)
-    if mine != lengths:
-        raise Mistake("your function changes the list that it is given: work on a copy, `list(lengths)`")
     if not isinstance(value, list | tuple | np.ndarray | Tensor) or not np.ndim(value):
         raise Mistake(f"the result should be a list of whole numbers, one length per field, not {type(value).__name__}")
     found = [whole(one, "a length") for one in value]
@@ -75,7 +71,7 @@ def calibrated(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Label probabilities (batch, classes) and those for a text without content (classes,) → calibrated (batch, classes)."""  # fmt: skip
     generator = torch.Generator().manual_seed(2)
     p, p_free = torch.randn(5, 3, generator=generator).softmax(1), torch.tensor([0.7, 0.2, 0.1])
-    found = tensor(asked(function, p, p_free), (5, 3), nan="the logarithm of a negative number, or a row that sums to 0?")  # fmt: skip
+    found = tensor(asked(function, p=p, p_free=p_free), (5, 3), nan="the logarithm of a negative number, or a row that sums to 0?")  # fmt: skip
     ratio, less, more = p / p_free, p - p_free, p * p_free
     mistakes = [
         (ratio, "the rows do not sum to 1: divide each by its sum over the classes"),
@@ -90,7 +86,7 @@ def calibrated(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (_calibrated(p, p.mean(0)), "you divided by the mean over the batch: that is calibration on texts. Here the answer to the text without content is given"),
     ]  # fmt: skip
     expect(found, _calibrated(p, p_free), "wanted: p(label | text) / p(label | no content), divided by its sum over the labels", mistakes)  # fmt: skip
-    neutral = tensor(asked(function, p_free[None].clone(), p_free), (1, 3), "for a batch of one text, the result")
+    neutral = tensor(asked(function, p=p_free[None].clone(), p_free=p_free), (1, 3), "for a batch of one text, the result")
     expect(neutral, torch.full((1, 3), 1 / 3), "a text without content itself must come out even: a third each")
 
 
@@ -113,7 +109,7 @@ def relevance(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     chances = torch.rand(8, 7, generator=generator)
     owners, names = torch.tensor([2, 0, 1, 0, 2, 1, 0]), torch.tensor([3, 2, 4])
     nan = "0 divided by 0: the length of a column of zeros, or a likeness to no label at all?"
-    found = tensor(asked(function, chances, owners, names), (7,), nan=nan)
+    found = tensor(asked(function, chances=chances, owners=owners, names=names), (7,), nan=nan)
 
     def ratio(vectors: Tensor, words: Tensor = names) -> Tensor:
         own, rest = _likeness(vectors, owners, words)
@@ -141,7 +137,7 @@ def _another_relevance(function: Callable[[Tensor, Tensor, Tensor], Tensor], gen
     chances = torch.rand(5, 6, generator=generator) * 1e-3
     chances[:, 2] = chances[:, 0] * 2
     owners, names = torch.tensor([0, 1, 2, 3, 1, 3]), torch.tensor([0, 1, 2, 5])
-    found = tensor(asked(function, chances, owners, names), (6,), "for four labels, the result")
+    found = tensor(asked(function, chances=chances, owners=owners, names=names), (6,), "for four labels, the result")
     right, (own, rest) = _relevance(chances, owners, names), _likeness(chances / chances.norm(dim=0), owners, names)
     twins = own * 3 / (rest - own * (owners % 2 == 0))  # the names of labels 0 and 2 have the same cosines
     mistakes = [

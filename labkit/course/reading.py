@@ -44,7 +44,7 @@ class Source:
 
 
 def needed(name: str, extra: str = "dev") -> ModuleType:
-    """A package that only those who write lessons need; UsageError with the mend where it is not installed."""
+    """A package of an extra, which only those who make the course need; UsageError with the mend where it is absent."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

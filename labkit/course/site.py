@@ -19,6 +19,7 @@ from pathlib import Path
 from labkit.course.lessons import LESSONS, MODULES
 from labkit.course.reading import INDEX, needed
 from labkit.errors import LabkitError, UsageError
+from labkit.report.pages import anchor
 
 MARK = ".labkit-site"  # in a folder that this has made, and may empty
 DOCUMENTS = {"results": "Results", "world": "The world", "apps": "Applications", "teaching": "For teachers"}
@@ -89,7 +90,7 @@ def _write_sources(root: Path, source: Path) -> None:
         target = source / page.relative_to(project)
         target.parent.mkdir(parents=True, exist_ok=True)
         text = page.read_text(encoding="utf-8")
-        text = _anchored(text) if page.suffix == ".md" else _without_widgets(text)
+        text = _anchored(text) if page.suffix == ".md" else _notebook(text)
         target.write_text(LINK.sub(_turned(page, project, pages, source), text), encoding="utf-8")
     (source / "_static").mkdir()
     (source / "_static" / "course.css").write_text(STYLE, encoding="utf-8")
@@ -115,7 +116,7 @@ def _turned(page: Path, project: Path, pages: list[Path], source: Path) -> Calla
     return turned
 
 
-def _without_widgets(text: str) -> str:
+def _notebook(text: str) -> str:
     """A notebook without the state of its widgets: the picture beside each is what a page can show. Its headings can be
     linked to as in JupyterLab.
     """
@@ -131,8 +132,6 @@ def _without_widgets(text: str) -> str:
 
 def _anchored(text: str) -> str:
     """A document whose headings can be linked to as on GitHub."""
-    from labkit.report.pages import anchor
-
     return HEADING.sub(lambda found: f'<a id="{anchor(found[1])}"></a>\n\n{found[0]}', text)
 
 

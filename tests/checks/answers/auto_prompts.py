@@ -148,7 +148,7 @@ WRONG = {
         (as_many_as_beams, r"a width of 5, with beams so far: 1, scores has shape \(1,\)"),
         (a_word_each, "wrong for 1 with a width of 5"),
         (by_value, "one stands in the result twice"),
-        (adds_in_place, "changes the tensors"),
+        (adds_in_place, "changed `"),
         (changed(lambda v, p, w: (v.flip(0), p.flip(0), w.flip(0))), "in another order"),
         (changed(lambda v, p, w: (v, w, p)), "exchanged"),
         (changed(lambda v, p, w: (v, p, p * 7 + w)), "parents or words are not"),
@@ -175,7 +175,7 @@ WRONG = {
         (lambda s, y, k: words(s, y, k) + 50, "word ids run from 0"),
         (lambda s, y, k: words(s, y, k).tolist(), "not list: torch.stack"),
         (ranked(lambda rows: rows.sum(0).roll(1)), "row c should hold"),
-        (lambda s, y, k: words(s.sub_(1), y, k), "changes the tensors"),
+        (lambda s, y, k: words(s.sub_(1), y, k), "changed `"),
     ],
     "first_order": [
         (lambda g, e, n: -((e - e[n]) @ g.sum(0)), "sign is wrong"),
@@ -191,7 +191,7 @@ WRONG = {
         (lambda g, e, n: (e - e[n]) @ g.T, r"shape \(9, 5\)"),
         (lambda g, e, n: (e - e[n]) @ g.mean(0) * 5, "wrong for one"),
         (lambda g, e, n: (e - e[n]) / (e - e[n]).norm(dim=1, keepdim=True) @ g.sum(0), "NaN: 0 divided by 0, where the step"),
-        (subtracts_in_place, "changes the tensors"),
+        (subtracts_in_place, "changed `"),
         (lambda g, e, n: (e - e[n]) @ g.sum(0) + 1, "for each word w"),
     ],
 }  # fmt: skip

@@ -113,7 +113,7 @@ WRONG = {
         (lambda c, n: c["train_batch_size"], "stopped with KeyError"),
         (lambda c, n: math.prod(list(c.values())[:2]) * n, ": 9 is not it"),
         (lambda c, n: math.prod(c.values()) * n, "stopped with TypeError"),
-        (rows_popped, "changed the configuration"),
+        (rows_popped, "changed `config`"),
         (lambda c, n: c, "should be one number, not dict"),
     ],
     "config_for": [

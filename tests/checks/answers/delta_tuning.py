@@ -180,7 +180,7 @@ WRONG = {
         (lora(cut="a"), "A gets no gradient"),
         (lora(cut="b"), "B gets no gradient"),
         (half_the_way, "not the gradient of A"),
-        (merges_first, "changed the W"),
+        (merges_first, "changed `W`"),
         (lambda x, w, a, b, s: torch.from_numpy(lora()(x, w, a, b, s).detach().numpy()).tolist(), "not list"),
     ],
     "merge_lora": [
@@ -195,8 +195,8 @@ WRONG = {
         (lambda w, a, b, s: s / len(a) * (w + b @ a), "W is scaled too"),
         (lambda w, a, b, s: w + a @ b, "stopped with RuntimeError"),
         (merged(lambda s, a: 2 * s), "other values"),
-        (in_place, "changed the W"),
-        (scales_a, "changed the A"),
+        (in_place, "changed `W`"),
+        (scales_a, "changed `A`"),
         (merged(lambda s, a: s // len(a)), "`//` drops it"),
         (merged(lambda s, a: s / 3), "take r from"),
     ],
@@ -215,7 +215,7 @@ WRONG = {
         (lambda x, a, b: x @ kron(a[:3], b[:3]).data, "no gradient, so nothing could learn"),
         (lambda x, a, b: x @ kron(a.detach(), b), "A gets no gradient"),
         (lambda x, a, b: x @ (torch.kron(a[0], b[0]) + kron(a[1:], b[1:].detach())), "not the gradient of B"),
-        (lambda x, a, b: x.mul_(1 / 2) @ kron(a, b) * 2, "changed the x"),
+        (lambda x, a, b: x.mul_(1 / 2) @ kron(a, b) * 2, "changed `x`"),
     ],
     "trained_share": [
         (count, "a number of weights"),

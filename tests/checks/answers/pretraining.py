@@ -206,8 +206,8 @@ def uses_up(ids, hidden, marks):
 EVERY, START, END = slice(None), slice(None, -1), slice(1, None)
 WRONG = {
     "bert_masks": [
-        (in_place, "changed `ids` itself"),
-        (spoils_chosen, "changed `chosen` itself"),
+        (in_place, "changed `ids`"),
+        (spoils_chosen, "changed `chosen`"),
         (masks(labels=lambda i, c, f, d, m, r: i), "every token has a label"),
         (masks(labels=lambda i, c, f, d, m, r: np.where(c, i, 0)), "0 is a token"),
         (masks(labels=lambda i, c, f, d, m, r: np.where(c & (f < 0.8), i, -100)), "only where \\[MASK\\] stands"),
@@ -224,7 +224,7 @@ WRONG = {
         (fates(lambda f: f < 0.8, lambda f: f <= 0.9), "borders"),
         (masks(lambda i, c, f, d, m, r: r[:3]), r"shape \(3,\)"),
         (masks(lambda i, c, f, d, m, r: r.astype(float)), "whole numbers"),
-        (lambda *given: _bert_masks(*given)[0], "two arrays"),
+        (lambda *given: _bert_masks(*given)[0], "2 results"),
         (lambda i, c, f, d, m: _bert_masks(i, c, f, d, 4), "wrong first at place 0"),
     ],
     "next_token_loss": [
@@ -260,7 +260,7 @@ WRONG = {
         (electra(labels=lambda i, w, s, r, y: y * 2), "the labels should be"),
         (electra(lambda i, w, s, r, y: np.where(w, 0, i)), "the inputs should be"),
         (electra(lambda i, w, s, r, y: r.astype(float)), "whole numbers"),
-        (writes_ids, "changed `ids` itself"),
+        (writes_ids, "changed `ids`"),
     ],
     "corrupt": [
         (sentinel_per_token, "one sentinel per token"),
@@ -279,7 +279,7 @@ WRONG = {
         (spans(lambda inputs, targets: (inputs, targets[::-1])), "the targets should be"),
         (forgets_an_open_end, "begins and ends"),
         (looks_before_the_start, r"begins and ends.*gave \[6"),
-        (uses_up, "changed `sentinels` itself"),
-        (lambda *_: 3, "two lists"),
+        (uses_up, "changed `sentinels`"),
+        (lambda *_: 3, "2 results"),
     ],
 }  # fmt: skip

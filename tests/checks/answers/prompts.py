@@ -182,7 +182,7 @@ WRONG = {
         (one_too_many, "too much is gone: 15 tokens fit, yours are 14"),
         (lambda n, r: list(n), "nothing was cut"),
         (lambda n, r: sorted(by_loop(n, r)), "order of the fields"),
-        (in_place, "changes the list"),
+        (in_place, "changed `lengths`"),
         (grown, "nothing added"),
         (level, r"of lengths \[7, 7\] with room for 11 you keep \[5, 5\], 10 tokens"),
         (of_three, r"with room for 25 you keep .*, 33 tokens"),
@@ -209,7 +209,7 @@ WRONG = {
         (lambda p, f: normal(p / f).squeeze(), r"one text, the result has shape \(3,\)"),
         (lambda p, f: (p - f).log().softmax(1), "NaN: the logarithm of a negative number"),
         (lambda p, f: p / f[:, None], "stopped with RuntimeError"),
-        (writes, "changes the tensors"),
+        (writes, "changed `"),
         (lambda p, f: normal(p / f).tolist(), "not list"),
     ],
     "relevance": [
@@ -226,6 +226,6 @@ WRONG = {
         (lambda p, o, n: relevance_of(unit)(p, o, torch.stack([(o == c).nonzero()[0, 0] for c in range(len(n))])), "first word of each class"),
         (by_value, "not by its value"),
         (relevance_of(lambda p: p / p.norm(dim=0).clamp(min=0.1)), "add nothing to a length"),
-        (overwrites, "changes the tensors"),
+        (overwrites, "changed `"),
     ],
 }  # fmt: skip
