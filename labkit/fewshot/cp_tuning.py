@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError, UsageError, unknown
-from labkit.evaluation import evaluating
+from labkit.errors import UsageError, unknown
+from labkit.evaluation import over_rows
 from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
 from labkit.fewshot.prompts.soft_tokens import addressed
 from labkit.fewshot.prompts.template import Field, Mask, Part, Soft, Special, Template, Text
@@ -32,7 +32,7 @@ from labkit.foundations.encoder import (
     nothing,
 )
 from labkit.foundations.pretraining import auxiliary, mask_tokens
-from labkit.training.batches import to_device, weight_of
+from labkit.training.batches import weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -170,16 +170,8 @@ class CPTuning(AtTheBlank):
 
     def fitted(self, model: nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> CPTuning:
         """Keep the features of the labelled rows; returns self. DataError where a class has no row."""
-        device, parts = next(model.parameters()).device, []
-        missing = set(range(len(self.labels))) - {row.get("label") for row in rows}
-        if missing:
-            names = ", ".join(repr(self.labels[number]) for number in sorted(missing))
-            raise DataError(f"no labelled example of {names}: CP-Tuning answers by its neighbours, and needs some each")
-        with evaluating(model):
-            for start in range(0, len(rows), batch_size):
-                batch = to_device(self.collate(rows[start : start + batch_size]), device)
-                parts.append(self.features(model, batch).cpu())
-        self.support = torch.cat(parts), torch.tensor([row["label"] for row in rows])
+        labels = self.labels_of_all(rows, "CP-Tuning answers by its neighbours, and needs some each")
+        self.support = over_rows(model, rows, self.collate, self.features, batch_size), labels
         return self
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

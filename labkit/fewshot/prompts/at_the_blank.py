@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import UsageError
+from labkit.errors import DataError, UsageError
 from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.soft_tokens import addressed
 from labkit.fewshot.prompts.template import Template
@@ -44,6 +44,14 @@ class AtTheBlank:
     def known(self) -> dict[str, Any]:
         """Template, length and labels in plain JSON values: what every description of these methods begins with."""
         return {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
+
+    def labels_of_all(self, rows: Sequence[Mapping[str, Any]], why: str) -> Tensor:
+        """The rows' labels, (rows,); DataError, which ends in `why`, where a class has no row."""
+        labels = [row.get("label") for row in rows]
+        if missing := set(range(len(self.labels))) - set(labels):
+            names = ", ".join(repr(self.labels[number]) for number in sorted(missing))
+            raise DataError(f"no labelled example of {names}: {why}")
+        return torch.tensor(labels)
 
     def states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """The vector from which the LM head would choose a word for the blank: (batch, d)."""

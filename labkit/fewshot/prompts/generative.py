@@ -21,14 +21,13 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
-from labkit.evaluation import evaluating
+from labkit.evaluation import over_rows
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.template import Mask, Template
 from labkit.fewshot.prompts.verbalizer import AGGREGATES, check_words, class_scores, spelled, word_table
 from labkit.foundations.encoder import labels_of, with_labels
 from labkit.foundations.heads import checked
-from labkit.training.batches import to_device
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -164,10 +163,7 @@ class GenerativePET(PET):
         for length, template in self.templates.items():
             encoded = encode(template, rows, self.tokenizer, self.max_length)
             batch |= {f"{length}:{name}": value for name, value in encoded.items()}
-        if self.mlm is not None and rng is not None:
-            drawn = [self.unlabelled[int(number)] for number in rng.integers(len(self.unlabelled), size=len(rows))]
-            batch |= self._mlm_batch(drawn, rng)
-        return with_labels(batch, rows)
+        return with_labels(batch | self.mlm_batch(len(rows), rng), rows)
 
     def log_probabilities(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """log p of each label text, the sum over its pieces: (batch, texts)."""
@@ -225,12 +221,8 @@ def mean_probabilities(
     """
     if not len(rows):
         raise UsageError("calibration needs at least one row")
-    device, parts = next(model.parameters()).device, []
-    with evaluating(model):
-        for start in range(0, len(rows), batch_size):
-            batch = to_device(method.collate(rows[start : start + batch_size]), device)
-            parts.append(method.log_probabilities(model, batch).double().cpu())
-    return tuple(torch.cat(parts).exp().mean(0).clamp(1e-300, 1.0).tolist())
+    found = over_rows(model, rows, method.collate, method.log_probabilities, batch_size)
+    return tuple(found.double().exp().mean(0).clamp(1e-300, 1.0).tolist())
 
 
 def _at_once(method: PET, model: nn.Module, part: Mapping[str, Tensor], ids: Tensor) -> Tensor:
