@@ -33,6 +33,8 @@ from labkit.training.batches import weight_of
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
+# What the descriptions of PET and its like have in common, see `PET.from_description`.
+DESCRIBED = {"template": str, "max_length": int, "words": dict, "aggregate": str, "prior": list | None}
 MLM_KEYS = ("input_ids", "attention_mask", "token_type_ids", "soft_mask")
 
 
@@ -78,7 +80,7 @@ class PET:
         """
         if words < 1:
             raise UsageError(f"words={words}: at least one word a label is needed")
-        template = Template.parse(_pattern(task, pattern), task.fields)
+        template = Template.parse(pattern_of(task, pattern), task.fields)
         chosen = {label: tuple(task.words.get(label, ()))[:words] for label in task.labels}
         for label, some in chosen.items():
             if not some:
@@ -168,26 +170,14 @@ class PET:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PET:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {
-            "template": str,
-            "max_length": int,
-            "words": dict,
-            "aggregate": str,
-            "masks": int,
-            "prior": list | None,
-        }
-        values = checked(description, kinds)
-        for key in ("template", "words"):
-            if key not in values:
-                raise UsageError(f"a method's description: {key!r} is missing")
+        values = checked(description, DESCRIBED | {"masks": int}, ("template", "words"))
         template, length = Template.parse(values.pop("template")), values.pop("max_length", 128)
-        if values.get("prior") is not None:
-            values["prior"] = tuple(values["prior"])
         words = Verbalizer(values.pop("words"), tokenizer, spaced=template.spaced, **values)
         return PET(template, words, tokenizer, length)
 
 
-def _pattern(task: Task, pattern: int | str) -> str:
+def pattern_of(task: Task, pattern: int | str) -> str:
+    """The task's own pattern of that number, or yours as it is; UsageError for a number that it has not."""
     if isinstance(pattern, str):
         return pattern
     if not 0 <= pattern < len(task.patterns):

@@ -67,9 +67,8 @@ def described(
     UsageError.
     """
     kinds = {"template": str, "max_length": int, "labels": list} | dict.fromkeys(numbers, list) | dict(others or {})
-    values = {"max_length": 128, **dict.fromkeys(numbers, []), **checked(description, kinds)}
-    if missing := {"template", "labels"} - set(values):
-        raise UsageError(f"a method's description: {min(missing)!r} is missing")
+    given = checked(description, kinds, ("labels", "template"))
+    values = {"max_length": 128, **dict.fromkeys(numbers, []), **given}
     try:
         return values, [torch.tensor(values[name], dtype=torch.float32) for name in numbers]
     except (TypeError, ValueError) as error:

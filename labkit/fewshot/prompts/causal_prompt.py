@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.fewshot.pet.pet import DESCRIBED
 from labkit.fewshot.prompts.encoding import shorten, slots_of
 from labkit.fewshot.prompts.generative import LabelTexts, mean_probabilities
 from labkit.fewshot.prompts.in_context import Row, content_free, named_values, with_demonstrations
@@ -74,7 +75,7 @@ class CausalPrompt:
 
     def log_probabilities(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """log p of each label text after the prompt, the sum over its pieces: (batch, texts)."""
-        ids: list[tuple[int, ...]] = self.texts.ids  # type: ignore[attr-defined]
+        ids = self.texts.ids
         columns: list[Tensor] = [batch["input_ids"].new_zeros(0)] * len(ids)
         for beginning in sorted({one[:-1] for one in ids}):  # texts that differ in their last piece share a pass
             chances = self._continued(model, batch, beginning)  # (batch, pieces, vocabulary)
@@ -123,15 +124,10 @@ class CausalPrompt:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> CausalPrompt:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"template": str, "max_length": int, "separator": str, "demonstrations": list, "words": dict,
-                 "aggregate": str, "order": str, "normalise": bool, "prior": list | None}  # fmt: skip
-        values = checked(description, kinds)
-        if missing := {"template", "words"} - set(values):
-            raise UsageError(f"a method's description: {min(missing)!r} is missing")
+        kinds = DESCRIBED | {"separator": str, "demonstrations": list, "order": str, "normalise": bool}
+        values = checked(description, kinds, ("template", "words"))
         own = {key: values.pop(key) for key in ("max_length", "separator", "demonstrations") if key in values}
         template = values.pop("template")
-        if values.get("prior") is not None:
-            values["prior"] = tuple(values["prior"])
         return cls(template, LabelTexts(values.pop("words"), tokenizer, **values), tokenizer, **own)
 
 
