@@ -89,9 +89,6 @@ class CPTuning(AtTheBlank):
         feature: str = "mask",
         mlm_weight: float = 0.1,
         mlm_probability: float = 0.1,
-        margin: float = 0.4,
-        gamma: float = 64.0,
-        k: float = 1.0,
     ) -> None:
         super().__init__(template, labels, tokenizer, max_length)
         if rule not in RULES:
@@ -105,7 +102,6 @@ class CPTuning(AtTheBlank):
             raise UsageError("feature='mean' is for encoders without a language model's head: set mlm_weight=0")
         self.rule, self.feature = rule, feature
         self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
-        self.margin, self.gamma, self.k = margin, gamma, k
         self.mlm = auxiliary(tokenizer) if mlm_weight and mlm_probability else None
         self.support: tuple[Tensor, Tensor] | None = None  # (n, d) and (n,), by `fitted`
 
@@ -159,7 +155,7 @@ class CPTuning(AtTheBlank):
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """PCCL + λ·L_MLM: a scalar."""
         features, words, answers = self._pass(model, batch)
-        loss = pccl(features, labels_of(batch), self.margin, self.gamma, self.k)
+        loss = pccl(features, labels_of(batch))
         if self.mlm is not None and len(answers):
             if words is None:
                 raise UsageError("this model has no masked-LM head: set mlm_weight=0, or load it with head='mlm'")
@@ -224,9 +220,6 @@ def universal_template(fields: Sequence[str], language: str = "en", between: str
     for number, name in enumerate(fields):
         middle = [Text(between)] if between else [Text(" "), Special("sep"), Text(" ")]
         parts += [*(middle if number else []), Field(name)]
-    parts += [space, Soft(init=PROMPT.get(language, PROMPT["en"])), space, Mask(), Text(_end(language))]
+    end = Text("。" if language == "zh" else " .")
+    parts += [space, Soft(init=PROMPT.get(language, PROMPT["en"])), space, Mask(), end]
     return Template(tuple(part for part in parts if str(part)))
-
-
-def _end(language: str) -> str:
-    return "。" if language == "zh" else " ."

@@ -21,7 +21,7 @@ from labkit.foundations.heads import checked
 
 
 class AtTheBlank:
-    """Template, labels and tokenizer, checked; `collate` and `states`."""
+    """Template, labels and tokenizer, checked; and `collate`."""
 
     def __init__(
         self,
@@ -53,11 +53,12 @@ class AtTheBlank:
             raise DataError(f"no labelled example of {names}: {why}")
         return torch.tensor(labels)
 
-    def states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The vector from which the LM head would choose a word for the blank: (batch, d)."""
-        columns = batch["mask_positions"][:, 0]
-        rows = torch.arange(len(columns), device=columns.device)
-        return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0].float()
+
+def states_at_the_blank(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The vector from which the LM head would choose a word for the blank: (batch, d)."""
+    columns = batch["mask_positions"][:, 0]
+    rows = torch.arange(len(columns), device=columns.device)
+    return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0].float()
 
 
 def described(

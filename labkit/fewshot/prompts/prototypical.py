@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
 from labkit.evaluation import over_rows
-from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
+from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described, states_at_the_blank
 from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import labels_of, unwrapped
 from labkit.lab import generator
@@ -73,7 +73,7 @@ class ProtoVerb(AtTheBlank):
         if hasattr(bare, NAME):
             raise UsageError("the model has prototypes already: take them off with detach(model)")
         labels = self.labels_of_all(rows, "a prototype is learned from at least one")
-        states = over_rows(model, rows, self.collate, self.states)  # (rows, d)
+        states = over_rows(model, rows, self.collate, states_at_the_blank)  # (rows, d)
         drawn = torch.randn(self.size, states.shape[1], generator=generator(seed))
         projection = drawn.to(states) * states.shape[1] ** -0.5
         projected = F.normalize(states @ projection.t(), dim=1)
@@ -99,7 +99,7 @@ class ProtoVerb(AtTheBlank):
 
     def _pass(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Projected vectors (batch, size) and prototypes (classes, size), all of length 1."""
-        states, found = self.states(model, batch), getattr(unwrapped(model), NAME, None)
+        states, found = states_at_the_blank(model, batch), getattr(unwrapped(model), NAME, None)
         if found is None:
             if self.kept is None:
                 raise UsageError("no prototypes: call attach(model, rows) before training")
