@@ -20,16 +20,17 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from few_shot_runs import accuracy, known, opened
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from labkit.evaluation import evaluate
+from labkit.fewshot import methods as few_shot
 from labkit.fewshot.cp_tuning import CPTuning, universal_template
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
@@ -43,7 +44,7 @@ from labkit.zoo import Loaded, load
 
 RESULT, MODEL, SPLITS = Path("labkit/results/fewshot_real.json"), "minilm", (13, 21, 42, 87, 100)
 TUNED = RESULT.with_name("fewshot_real_rates.json")
-STEPS, BATCH, RATE, LENGTH, TEST_ROWS = 20, 16, 1e-4, 64, 250
+STEPS, RATE, LENGTH, TEST_ROWS = 20, 1e-4, 64, 250
 CLS_SPLITS = 2  # fine-tuning with [CLS] runs on the first two splits only: enough to see which pooling is the better
 TUNING_SPLITS, GRID = 2, ((20, 3e-5), (20, 1e-4), (20, 3e-4), (60, 1e-4))  # (steps, rate)
 HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 300, 16, 1e-3
@@ -89,8 +90,7 @@ def main() -> None:
 
 def table(options: argparse.Namespace) -> None:
     """Every method on every data set and split; accuracy on the test rows."""
-    command = "python benchmarks/fewshot_real.py table FOLDER"
-    report = Report.load(RESULT) if RESULT.is_file() else Report(command=command)
+    report = opened(RESULT, "python benchmarks/fewshot_real.py table FOLDER")
     plain = load(MODEL, head=None)
     methods = METHODS | (tuned(Report.load(TUNED)) if TUNED.is_file() else {})
     for seed in range(options.splits):
@@ -99,7 +99,7 @@ def table(options: argparse.Namespace) -> None:
             for method, make in methods.items():
                 if method == "fine-tune [CLS]" and seed >= CLS_SPLITS:
                     continue
-                if (method, data.name, "accuracy", seed) not in {row.key for row in report.rows}:
+                if not known(report, method, task, seed):
                     run(report, task, method, make, plain, seed, options.folder)
                     report.save(RESULT)
     print(report.table())
@@ -110,20 +110,19 @@ def table(options: argparse.Namespace) -> None:
 
 def tune(options: argparse.Namespace) -> None:
     """Every setting of GRID, scored on the dev rows; CP-Tuning is trained once and answers by both of its rules."""
-    report = Report.load(TUNED) if TUNED.is_file() else Report(command="python benchmarks/fewshot_real.py tune FOLDER")
+    report = opened(TUNED, "python benchmarks/fewshot_real.py tune FOLDER")
     plain = load(MODEL, head=None)
     tasks = [(seed, read(options.folder, data, SPLITS[seed])) for seed in range(TUNING_SPLITS) for data in DATA]
     for seed, task in tasks:
         for method, answers in TUNABLE.items():
             for point in GRID:
-                known = {row.key for row in report.rows}
-                if all((setting(name, *point), task.name, "accuracy", seed) in known for name in answers):
+                if all(known(report, setting(name, *point), task, seed) for name in answers):
                     continue
                 steps, rate = point
-                *_, model, how = METHODS[method](plain, task, seed, options.folder, steps=steps, rate=rate, rows="dev")
+                *_, found = METHODS[method](plain, task, seed, options.folder, steps=steps, rate=rate, rows="dev")
                 for name, changes in answers.items():
-                    vars(how).update(changes)
-                    value = evaluate(model, how, task, "dev", progress=False)[task.metric]
+                    vars(found.method).update(changes)
+                    value = accuracy(found, task, "dev")
                     report.add(setting(name, *point), task, value, seed=seed)
                     print(f"{task.name:<6} {setting(name, *point):<48} {100 * value:.1f}", flush=True)
                 report.save(TUNED)
@@ -177,15 +176,12 @@ def run(
 
 def trained(
     model: Any, how: Any, task: Task, seed: int, *, steps: int = STEPS, rate: float = RATE, rows: str = "test"
-) -> tuple[float, dict[str, Any], Any, Any]:
+) -> tuple[float, dict[str, Any], few_shot.Adapted]:
     """`steps` on the split's examples: accuracy on `rows`, what it took, and the model and method for more."""
-    examples, moving = task.splits["train"], trainable(model)
-    batches = Batches(examples, how.collate, BATCH, seed=seed)
-    fit(model, how.loss, batches, steps=steps, lr=rate, seed=seed, progress=False)
-    if hasattr(how, "fitted"):
-        how.fitted(model, examples)
-    found = evaluate(model, how, task, rows, progress=False)[task.metric] if rows == "test" else 0.0
-    return found, {"trainable": moving, "parameters": parameters(model)}, model, how
+    found, moving = few_shot.Adapted(model, how), trainable(model)
+    few_shot.trained(found, task.splits["train"], steps=steps, lr=rate, seed=seed, progress=False)
+    value = accuracy(found, task) if rows == "test" else 0.0
+    return value, {"trainable": moving, "parameters": parameters(model)}, found
 
 
 def fine_tuning(pooling: str) -> Callable[..., tuple[Any, ...]]:
@@ -214,20 +210,9 @@ def probe(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str
     return float(accuracy_score(right, answers)), {"trainable": (seen.shape[1] + 1) * len(task.labels)}
 
 
-class TiedHead:
-    """The encoder with a masked-LM head, trained once on the data sets' words."""
-
-    base: Loaded | None = None
-    cost: dict[str, Any] = {}
-
-    @classmethod
-    def get(cls, folder: Path) -> tuple[Loaded, dict[str, Any]]:
-        if cls.base is None:
-            cls.base, cls.cost = _with_head(folder)
-        return cls.base, cls.cost
-
-
-def _with_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
+@cache
+def tied_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
+    """The encoder with a masked-LM head, trained once on the data sets' words, and what that took."""
     base, began = load(MODEL, head="mlm"), time.perf_counter()
     tasks = [read(folder, data, split) for data in DATA for split in SPLITS]
     texts = sorted(
@@ -249,7 +234,7 @@ def _with_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
 
 
 def pet(_: Loaded, task: Task, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
-    base, cost = TiedHead.get(folder)
+    base, cost = tied_head(folder)
     how = PET.for_task(task, base.tokenizer, max_length=LENGTH)
     value, extra, *_ = trained(copy.deepcopy(base.model), how, task, seed)
     return value, {**extra, **cost}

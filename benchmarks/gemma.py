@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from few_shot_runs import opened
 from gemma_methods import GRID, LIKE, MAIN, METHODS, ONLY, Base, Found
 from gemma_tasks import DATA, TUNING_DRAW, Real, read
 
@@ -56,7 +57,7 @@ def main() -> None:
 
 def table(options: argparse.Namespace) -> None:
     """Every method on every task and draw; accuracy on the test rows."""
-    report = Report.load(RESULT) if RESULT.is_file() else Report(command="python benchmarks/gemma.py table DATA")
+    report = opened(RESULT, "python benchmarks/gemma.py table DATA")
     chosen, base = settings(), Base(options.float32)
     for draw, data, method in jobs(options):
         name = f"{method}, float32" if options.float32 else method
@@ -106,7 +107,7 @@ def show(_: argparse.Namespace) -> None:
 
 def tune(options: argparse.Namespace) -> None:
     """Every setting of GRID, trained on the draw that the table leaves out, scored on rows that it leaves out."""
-    report = Report.load(TUNED) if TUNED.is_file() else Report(command="python benchmarks/gemma.py tune DATA")
+    report = opened(TUNED, "python benchmarks/gemma.py tune DATA")
     base, tasks = Base(options.float32), [data for data in DATA if data.name in TUNING_TASKS]
     points = [(data, method, point) for data in tasks for method, points in GRID.items() for point in points]
     for data, method, point in points:
