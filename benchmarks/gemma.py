@@ -89,17 +89,7 @@ def keep(report: Report, path: Path, name: str, task: Task, draw: int, found: Fo
 
 
 def show(_: argparse.Namespace) -> None:
-    """The table, a line a method: mean and deviation over draws for each task, and the mean of the tasks."""
-    report = Report.load(RESULT)
-    names = [data.name for data in DATA]
-    print(f"{'method':<34}" + "".join(f"{name:>16}" for name in names) + f"{'mean':>8}")
-    for method in dict.fromkeys(row.method for row in report.rows):
-        means, line = [], f"{method:<34}"
-        for name in names:
-            values = [100 * row.value for row in report.rows if (row.method, row.task) == (method, name)]
-            means += [float(np.mean(values))] if values else []
-            line += f"{np.mean(values):6.1f} ± {np.std(values):4.1f} ({len(values)})" if values else f"{'':>16}"
-        print(line + (f"{np.mean(means):8.1f}" if len(means) == len(names) else ""))
+    print(Report.load(RESULT).table())
 
 
 # Rates and steps

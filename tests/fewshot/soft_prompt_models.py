@@ -42,6 +42,11 @@ def task(**changes):
     return Task("world/films", ("text",), ("negative", "positive"), {"train": ROWS}, **{**given, **changes})
 
 
+@torch.no_grad()
+def answers(model, method, rows=ROWS):
+    return method.logits(model, method.collate(rows))
+
+
 def hashes(model):
     """Name -> SHA-256 of every tensor of the model."""
     return {

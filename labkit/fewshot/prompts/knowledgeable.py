@@ -121,20 +121,20 @@ def usable(
     for label, some in candidates.items():
         for word in some:
             owners.setdefault(ids[word], set()).add(label)
-
-    def fault(label: str, word: str) -> str:
-        if len(ids[word]) != masks or tokenizer.unk_token_id in ids[word]:
-            return "of other lengths or unknown"
-        return "of several labels" if len(owners[ids[word]]) > 1 or (ids[word] in names) else ""
-
-    reasons = {(label, word): fault(label, word) if word != some[0] else ""
-               for label, some in candidates.items() for word in some}  # fmt: skip
     seen: set[tuple[int, ...]] = set()
-    for (label, word), reason in reasons.items():
-        if not reason and ids[word] in seen:
-            reasons[label, word] = "spelled twice"
-        elif not reason:
-            seen.add(ids[word])
+    reasons: dict[tuple[str, str], str] = {}
+    for label, some in candidates.items():
+        for word in dict.fromkeys(some):
+            own, is_name, reason = ids[word], word == some[0], ""
+            if not is_name and (len(own) != masks or tokenizer.unk_token_id in own):
+                reason = "of other lengths or unknown"
+            elif not is_name and (len(owners[own]) > 1 or own in names):
+                reason = "of several labels"
+            elif own in seen:
+                reason = "spelled twice"
+            else:
+                seen.add(own)
+            reasons[label, word] = reason
     return _sifted(candidates, reasons)
 
 

@@ -16,7 +16,7 @@ it is plain text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import UsageError, unknown
@@ -162,9 +162,6 @@ class _Reader:
                 text, MAX_CHARACTERS + 1, f"a template has at most {MAX_CHARACTERS} characters, not {len(text)}"
             )
         self.text, self.fields = text, fields
-        self.readers: dict[str, Callable[[str, int], Part]] = {
-            "soft": self._soft, "meta": self._meta, "special": self._special,
-        }  # fmt: skip
 
     def parts(self) -> Iterator[Part]:
         """The parts in order; neighbouring pieces of text are one."""
@@ -200,10 +197,7 @@ class _Reader:
         """What `{inner}` at position `at` stands for."""
         kind, colon, value = inner.partition(":")
         if colon:
-            if kind not in self.readers:
-                what = f"{unknown('kind of part', kind, self.readers)}; a field takes no format"
-                raise _error(self.text, at, what)
-            return self.readers[kind](value, at)
+            return self._valued(kind, value, at)
         if inner == "mask":
             return Mask()
         if inner in KINDS:
@@ -237,17 +231,18 @@ class _Reader:
         hint = "a name begins with a letter and holds letters, digits, '_', '-' and spaces; no '.', '[' or '!'"
         raise _error(self.text, at, f"{{{name}}} {reason}: {hint}")
 
-    def _soft(self, value: str, at: int) -> Soft:
-        if not value.strip():
-            raise _error(self.text, at, "{soft:} needs the words to start from; {soft*3} is three tokens without")
-        return Soft(init=value)
-
-    def _meta(self, value: str, at: int) -> Meta:
-        return Meta(self._name(value, at))
-
-    def _special(self, value: str, at: int) -> Special:
-        if value == "mask":
-            raise _error(self.text, at, "write {mask} for the blank")
-        if value not in SPECIALS:
-            raise _error(self.text, at, str(unknown("special token", value, SPECIALS)))
-        return Special(value)
+    def _valued(self, kind: str, value: str, at: int) -> Part:
+        """What `{kind:value}` stands for."""
+        if kind == "soft" and value.strip():
+            return Soft(init=value)
+        if kind == "meta":
+            return Meta(self._name(value, at))
+        if kind == "special" and value in SPECIALS:
+            return Special(value)
+        if kind == "soft":
+            what = "{soft:} needs the words to start from; {soft*3} is three tokens without"
+        elif kind == "special":
+            what = "write {mask} for the blank" if value == "mask" else str(unknown("special token", value, SPECIALS))
+        else:
+            what = f"{unknown('kind of part', kind, ('soft', 'meta', 'special'))}; a field takes no format"
+        raise _error(self.text, at, what)

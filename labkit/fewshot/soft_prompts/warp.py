@@ -38,8 +38,8 @@ class WARP(PET):
     """A PET with a soft template and a trained vector a class in place of label words.
 
     A template without {soft…} is softened, as in P-tuning, unless `soften` is False: then the classes' vectors train
-    alone. The verbalizer names the classes and the word, its first, that each class's vector starts from; with
-    `random_labels` that of a word drawn with `seed`. One blank, and words of one piece: UsageError for others.
+    alone. The verbalizer names the classes and the word, its first, that each class's vector starts from. One blank,
+    and words of one piece: UsageError for others.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class WARP(PET):
         tokenizer: PreTrainedTokenizerBase,
         *args: Any,
         soften: bool = True,
-        random_labels: bool = False,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -57,14 +56,14 @@ class WARP(PET):
         super().__init__(template, verbalizer, tokenizer, *args, **options)
         if self.template.masks != 1:
             raise UsageError(f"WARP reads one blank, and template {str(self.template)!r} has {self.template.masks}")
-        self.soften, self.random_labels, self.seed = soften, random_labels, seed
+        self.soften, self.seed = soften, seed
         self.soft_tokens = len(soft_token_ids(self.template, tokenizer))
 
     def attach(self, model: nn.Module) -> nn.Module:
         """The model, in place, frozen, with a trainable table (soft tokens + classes, d)."""
         before = freeze(model)
-        words, spaced = [some[0] for some in self.verbalizer.words.values()], self.template.spaced
-        labels = tuple(Soft(count=1) if self.random_labels else Soft(init=in_text(word, spaced)) for word in words)
+        words = [some[0] for some in self.verbalizer.words.values()]
+        labels = tuple(Soft(init=in_text(word, self.template.spaced)) for word in words)
         try:
             attach_soft_tokens(model, Template(self.template.parts + labels), self.tokenizer, seed=self.seed)
         except UsageError:
