@@ -22,6 +22,11 @@ def known(report: Report, method: str, task: Task, seed: int) -> bool:
     return (method, task.name, task.metric, seed) in {row.key for row in report.rows}
 
 
+def setting(method: str, steps: int, lr: float) -> str:
+    """What a row of tried steps and learning rates is called."""
+    return f"{method}, {steps} steps at {lr:g}"
+
+
 def accuracy(found: Adapted, task: Task, split: str = "test") -> float:
     """The task's own score of a model and its method."""
     return evaluate(found.model, found.method, task, split, progress=False)[task.metric]

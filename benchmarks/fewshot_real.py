@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from few_shot_runs import accuracy, known, opened
+from few_shot_runs import accuracy, known, opened, setting
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
@@ -127,11 +127,6 @@ def tune(options: argparse.Namespace) -> None:
                     print(f"{task.name:<6} {setting(name, *point):<48} {100 * value:.1f}", flush=True)
                 report.save(TUNED)
     print(report.table())
-
-
-def setting(name: str, steps: int, rate: float) -> str:
-    """What a row of TUNED is called."""
-    return f"{name}, {steps} steps at {rate:g}"
 
 
 def tuned(report: Report) -> dict[str, Callable[..., Any]]:

@@ -24,14 +24,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from few_shot_runs import opened
+from few_shot_runs import opened, setting
 from gemma_methods import GRID, LIKE, MAIN, METHODS, ONLY, Base, Found
 from gemma_tasks import DATA, TUNING_DRAW, Real, read
 
@@ -101,7 +101,7 @@ def tune(options: argparse.Namespace) -> None:
     base, tasks = Base(options.float32), [data for data in DATA if data.name in TUNING_TASKS]
     points = [(data, method, point) for data in tasks for method, points in GRID.items() for point in points]
     for data, method, point in points:
-        name = setting(method, point)
+        name = setting(method, **point)
         known = (name, data.name, "accuracy", TUNING_DRAW) in {row.key for row in report.rows}
         if known or data.name not in ONLY.get(method, data.name):
             continue
@@ -110,19 +110,14 @@ def tune(options: argparse.Namespace) -> None:
         keep(report, TUNED, name, task, TUNING_DRAW, found, time.perf_counter() - began)
 
 
-def setting(method: str, point: Mapping[str, Any]) -> str:
-    """What a row of TUNED is called."""
-    return f"{method}, {point['steps']} steps at {point['lr']:g}"
-
-
 def settings() -> dict[str, dict[str, Any]]:
     """Each method's setting: the best mean over TUNING_TASKS, or the first of GRID where nothing was tried."""
     rows = Report.load(TUNED).rows if TUNED.is_file() else []
     found = {}
     for method, points in GRID.items():
-        values = [[row.value for row in rows if row.method == setting(method, point)] for point in points]
+        values = [[row.value for row in rows if row.method == setting(method, **point)] for point in points]
         found[method] = max(zip(values, points, strict=True), key=lambda pair: np.mean(pair[0] or [0.0]))[1]
-        print(setting(method, found[method]), flush=True)
+        print(setting(method, **found[method]), flush=True)
     return found | {method: found[other] for method, other in LIKE.items()}
 
 

@@ -1,4 +1,4 @@
-"""Tiny models and a task for the tests of soft prompts."""
+"""Tiny models and a task for the tests of PET and of soft prompts."""
 
 from __future__ import annotations
 
