@@ -20,9 +20,9 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
 from labkit.evaluation import over_rows
-from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
+from labkit.fewshot.prompts.at_the_blank import SHARPNESS, AtTheBlank, described
 from labkit.fewshot.prompts.soft_tokens import addressed
-from labkit.fewshot.prompts.template import Field, Mask, Part, Soft, Special, Template, Text
+from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import (
     backbone,
     goes_on,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 RULES, FEATURES = ("nearest", "mean"), ("mask", "mean")
 PROMPT = {"en": "it is", "zh": "这是"}  # [PRO], whatever the task
-SHARPNESS = 10.0  # cosine similarities times this are the answer's logits: for probabilities only, not for the answer
 
 
 def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 64.0, k: float = 1.0) -> Tensor:
@@ -215,11 +214,7 @@ def similarities(features: Tensor, support: Tensor, labels: Tensor, classes: int
 
 def universal_template(fields: Sequence[str], language: str = "en", between: str | None = None) -> Template:
     """The fields, with the text `between` or else a separator between, then the soft tokens "it is" and the blank."""
-    space = Text("" if between and language == "zh" else " ")  # other tokenizers look at no space
-    parts: list[Part] = []
-    for number, name in enumerate(fields):
-        middle = [Text(between)] if between else [Text(" "), Special("sep"), Text(" ")]
-        parts += [*(middle if number else []), Field(name)]
-    end = Text("。" if language == "zh" else " .")
-    parts += [space, Soft(init=PROMPT.get(language, PROMPT["en"])), space, Mask(), end]
-    return Template(tuple(part for part in parts if str(part)))
+    space = "" if between and language == "zh" else " "  # other tokenizers look at no space
+    texts = (between or " {special:sep} ").join(f"{{{name}}}" for name in fields)
+    prompt, end = PROMPT.get(language, PROMPT["en"]), "。" if language == "zh" else " ."
+    return Template.parse(f"{texts}{space}{{soft:{prompt}}}{space}{{mask}}{end}")

@@ -19,6 +19,8 @@ from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import lm_states_and_logits, nothing, usable_length, with_labels
 from labkit.foundations.heads import checked
 
+SHARPNESS = 10.0  # cosines times this are an answer's logits: for probabilities only, not for the choice
+
 
 class AtTheBlank:
     """Template, labels and tokenizer, checked; and `collate`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Slot:
     ids: list[list[int]]  # one list a row
     kind: str = "text"  # "text", "mask", "soft"
     shorten: bool = False
-    segment: int = field(default=0)  # token type
+    segment: int = 0  # token type
     name: str = ""
 
 

@@ -98,16 +98,13 @@ def with_demonstrations(
         if type(label) is not int or not 0 <= label < len(words):
             raise DataError(f"demonstration {number}: its label must be 0 to {len(words) - 1}, not {label!r}")
         parts += [_filled(part, f"shown {number} ", words[label]) for part in template.parts] + [Text(separator)]
-        for part in template.parts:
-            if isinstance(part, Field | Meta):
-                key = part.name if isinstance(part, Field) else part.key
-                values[f"shown {number} {key}"] = _value(row, key, number)
+        values |= {f"shown {number} {key}": _value(row, key, number) for key in _named(template)}
     return Template(tuple(_merged([*parts, *template.parts]))), values
 
 
 def named_values(template: Template, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Of each demonstration what the template names, and its label."""
-    return [{key: row[key] for key in [*template.fields, *_meta(template), "label"]} for row in rows]
+    return [{key: row[key] for key in [*_named(template), "label"]} for row in rows]
 
 
 def _filled(part: Part, prefix: str, word: str) -> Part:
@@ -133,13 +130,14 @@ def _value(row: Row, key: str, number: int) -> str:
     return str(row[key])
 
 
-def _meta(template: Template) -> list[str]:
-    return list(dict.fromkeys(part.key for part in template.parts if isinstance(part, Meta)))
+def _named(template: Template) -> list[str]:
+    """The fields and the meta values that the template names, each once."""
+    return [*template.fields, *dict.fromkeys(part.key for part in template.parts if isinstance(part, Meta))]
 
 
 def content_free(template: Template, texts: Sequence[str] = NOTHING) -> list[dict[str, str]]:
     """Rows that say nothing: every field and meta value of the template is one of `texts`, a row for each."""
-    return [dict.fromkeys([*template.fields, *_meta(template)], text) for text in texts]
+    return [dict.fromkeys(_named(template), text) for text in texts]
 
 
 def demonstrations(rows: Sequence[Row], count: int, classes: int, seed: int = 0) -> list[Row]:

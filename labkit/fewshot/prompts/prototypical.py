@@ -23,13 +23,12 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
 from labkit.evaluation import over_rows
-from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described, states_at_the_blank
+from labkit.fewshot.prompts.at_the_blank import SHARPNESS, AtTheBlank, described, states_at_the_blank
 from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import labels_of, unwrapped
 from labkit.lab import generator
 
 NAME = "prototypes"  # of the module that `attach` gives the model
-SHARPNESS = 10.0  # cosines times this are an answer's logits: for probabilities only, not for the choice
 
 
 class Prototypes(nn.Module):

@@ -146,7 +146,7 @@ def _error(text: str, at: int, what: str) -> UsageError:
     return UsageError(f"template {shown!r}, position {at}: {what}")
 
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{|\}|[^{}]+")
+_TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+|[{}]")
 _NAME = re.compile(r"[^\W\d][\w\- ]*(?<! )")
 _REPEAT = re.compile(r"(mask|soft)\*(\d{1,6})")
 
@@ -165,33 +165,32 @@ class _Reader:
 
     def parts(self) -> Iterator[Part]:
         """The parts in order; neighbouring pieces of text are one."""
-        written, at = "", 0
-        while at < len(self.text):
-            found = _TOKEN.match(self.text, at)
-            piece = found.group() if found else ""
-            if piece == "}":
-                raise _error(self.text, at + 1, "'}' closes nothing; write '}}' for the character")
-            if piece != "{":
+        written = ""
+        for found in _TOKEN.finditer(self.text):
+            piece, at = found.group(), found.start() + 1
+            if piece in ("{", "}"):
+                raise self._stray(piece, at)
+            if piece[0] != "{" or piece == "{{":
                 written += {"{{": "{", "}}": "}"}.get(piece, piece)
-                at += len(piece)
                 continue
             if written:
                 yield Text(written)
-            written, end = "", self._end(at)
-            yield self._part(self.text[at + 1 : end], at + 1)
-            at = end + 1
+            written = ""
+            yield self._part(piece[1:-1], at)
         if written:
             yield Text(written)
 
-    def _end(self, start: int) -> int:
-        """Where the brace opened at `start` closes."""
-        for at in range(start + 1, len(self.text)):
-            if self.text[at] == "}":
-                return at
-            if self.text[at] == "{":
-                what = f"a brace inside the braces opened at {start + 1}: they do not nest; '{{{{' is the character"
-                raise _error(self.text, at + 1, what)
-        raise _error(self.text, start + 1, "'{' is never closed; write '{{' for the character")
+    def _stray(self, brace: str, at: int) -> UsageError:
+        """What is wrong with a brace without a partner."""
+        inner = self.text.find("{", at)  # positions count from 1: behind the brace
+        if brace == "}":
+            what = "'}' closes nothing; write '}}' for the character"
+        elif inner < 0:
+            what = "'{' is never closed; write '{{' for the character"
+        else:
+            what = f"a brace inside the braces opened at {at}: they do not nest; '{{{{' is the character"
+            at = inner + 1
+        return _error(self.text, at, what)
 
     def _part(self, inner: str, at: int) -> Part:
         """What `{inner}` at position `at` stands for."""

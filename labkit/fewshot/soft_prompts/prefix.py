@@ -126,9 +126,8 @@ class _Earlier:
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, heads, tokens, d_head) with the earlier ones before them."""
-        earlier = (one.to(keys.dtype).expand(len(keys), -1, -1, -1) for one in (self.keys, self.values))
-        before_keys, before_values = earlier
-        return torch.cat([before_keys, keys], 2), torch.cat([before_values, values], 2)
+        pairs = ((self.keys, keys), (self.values, values))
+        return tuple(torch.cat([own.to(new.dtype).expand(len(new), -1, -1, -1), new], 2) for own, new in pairs)
 
 
 def _attentions(encoder: nn.Module) -> Iterator[nn.Module]:
