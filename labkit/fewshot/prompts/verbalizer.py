@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
@@ -44,7 +45,8 @@ class LabelWords:
     prior: Sequence[float] | None = field(default=None, kw_only=True)
     spaced: bool | None = field(default=None, compare=False, kw_only=True)
     ids: list[tuple[int, ...]] = field(init=False, repr=False, compare=False)  # of each word, labels in order
-    table: Tensor = field(init=False, repr=False, compare=False)  # (classes, most words), see `word_table`
+    # Numbers of the words of each class, −1 where it has fewer than others: (classes, most words).
+    table: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -56,7 +58,8 @@ class LabelWords:
         pieces = spelled(words, self.tokenizer, self.spaced)
         self.check(pieces)
         object.__setattr__(self, "ids", [ids for _, _, ids in pieces])
-        object.__setattr__(self, "table", word_table([len(w) for w in words.values()]))
+        numbers = torch.arange(len(pieces)).split([len(some) for some in words.values()])
+        object.__setattr__(self, "table", pad_sequence(numbers, batch_first=True, padding_value=-1))
         if self.prior is not None:
             object.__setattr__(self, "prior", tuple(self.prior))
             if len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior):
@@ -78,7 +81,13 @@ class LabelWords:
 
     def of_labels(self, scores: Tensor) -> Tensor:
         """Log of each label's aggregated probability from those of its words: (batch, words) to (batch, classes)."""
-        return class_scores(scores, self.table, self.aggregate)
+        table = self.table.to(scores.device)
+        empty = table < 0
+        scores = scores[:, table.clamp(min=0)].masked_fill(empty, -math.inf)  # (batch, classes, most words)
+        if self.aggregate == "max":
+            return scores.amax(2)
+        total = scores.logsumexp(2)
+        return total if self.aggregate == "sum" else total - (~empty).sum(1).log()
 
     def describe(self) -> dict[str, Any]:
         """The settings, in plain JSON values."""
@@ -176,28 +185,6 @@ def in_text(word: str, spaced: bool | None = None) -> str:
     """The word with the space before it, if it is `spaced`; None: unless it is Chinese or Japanese, which have none."""
     spaced = not UNSPACED.match(word) if spaced is None else spaced
     return " " + word if spaced else word
-
-
-def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:
-    """Log of the mean, max or sum of each class's word probabilities: log-probabilities (batch, words), and the table
-    that `word_table` made, to (batch, classes).
-    """
-    table = table.to(scores.device)
-    empty = table < 0
-    scores = scores[:, table.clamp(min=0)].masked_fill(empty, -math.inf)  # (batch, classes, most words)
-    if aggregate == "max":
-        return scores.amax(2)
-    total = scores.logsumexp(2)
-    return total if aggregate == "sum" else total - (~empty).sum(1).log()
-
-
-def word_table(sizes: Sequence[int]) -> Tensor:
-    """Numbers of the words of each class, −1 where it has fewer than others: (classes, most words)."""
-    table, start = torch.full((len(sizes), max(sizes)), -1), 0
-    for row, size in enumerate(sizes):
-        table[row, :size] = torch.arange(start, start + size)
-        start += size
-    return table
 
 
 def check_words(pieces: Sequence[Spelling], masks: int, tokenizer: PreTrainedTokenizerBase) -> None:
