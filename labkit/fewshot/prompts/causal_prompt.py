@@ -20,14 +20,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.pet.pet import DESCRIBED
 from labkit.fewshot.prompts.encoding import shorten, slots_of
 from labkit.fewshot.prompts.generative import LabelTexts, mean_probabilities
-from labkit.fewshot.prompts.in_context import Row, content_free, named_values, with_demonstrations
+from labkit.fewshot.prompts.in_context import Row, content_free, with_demonstrations
 from labkit.fewshot.prompts.template import Mask, Template, Text
 from labkit.fewshot.prompts.verbalizer import placed
 from labkit.foundations.encoder import labels_of, model_inputs, to_batch, unwrapped, usable_length, with_labels
-from labkit.foundations.heads import checked
 
 
 class CausalPrompt:
@@ -58,7 +56,6 @@ class CausalPrompt:
         whole, self.values = with_demonstrations(self.question, demonstrations, words, separator)
         last = max(place for place, part in enumerate(whole.parts) if isinstance(part, Mask))
         self.prompt = Template(whole.parts[:last])
-        self.demonstrations, self.separator = list(demonstrations), separator
         self.max_length = usable_length(tokenizer, max_length)
 
     def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
@@ -115,20 +112,6 @@ class CausalPrompt:
         calibrated = copy.copy(self)
         calibrated.texts = replace(self.texts, prior=prior)
         return calibrated
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs to answer as this does, in plain JSON values."""
-        known = {"template": str(self.question), "max_length": self.max_length, "separator": self.separator}
-        return known | {"demonstrations": named_values(self.question, self.demonstrations)} | self.texts.describe()
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> CausalPrompt:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = DESCRIBED | {"separator": str, "demonstrations": list, "order": str, "normalise": bool}
-        values = checked(description, kinds, ("template", "words"))
-        own = {key: values.pop(key) for key in ("max_length", "separator", "demonstrations") if key in values}
-        template = values.pop("template")
-        return cls(template, LabelTexts(values.pop("words"), tokenizer, **values), tokenizer, **own)
 
 
 def _logits(model: nn.Module, batch: Mapping[str, Tensor], columns: Tensor) -> tuple[Tensor, Tensor]:
