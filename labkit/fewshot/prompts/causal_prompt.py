@@ -11,7 +11,6 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
