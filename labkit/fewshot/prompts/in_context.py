@@ -110,9 +110,7 @@ def named_values(template: Template, rows: Sequence[Row]) -> list[dict[str, Any]
 def _filled(part: Part, prefix: str, word: str) -> Part:
     if isinstance(part, Mask):
         return Text(word)
-    if isinstance(part, Field):
-        return replace(part, name=prefix + part.name)
-    return Meta(prefix + part.key) if isinstance(part, Meta) else part
+    return replace(part, name=prefix + part.name) if isinstance(part, Field | Meta) else part
 
 
 def _merged(parts: Sequence[Part]) -> Iterator[Part]:
@@ -132,7 +130,7 @@ def _value(row: Row, key: str, number: int) -> str:
 
 def _named(template: Template) -> list[str]:
     """The fields and the meta values that the template names, each once."""
-    return [*template.fields, *dict.fromkeys(part.key for part in template.parts if isinstance(part, Meta))]
+    return [*template.fields, *dict.fromkeys(part.name for part in template.parts if isinstance(part, Meta))]
 
 
 def content_free(template: Template, texts: Sequence[str] = NOTHING) -> list[dict[str, str]]:

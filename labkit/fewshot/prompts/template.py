@@ -70,12 +70,13 @@ class Soft:
 
 @dataclass(frozen=True)
 class Meta:
-    """A value of the row that is no text field, as a text."""
+    """A value of the row that is no text field, as a text; never cut."""
 
-    key: str
+    name: str
+    shorten = False
 
     def __str__(self) -> str:
-        return f"{{meta:{self.key}}}"
+        return f"{{meta:{self.name}}}"
 
 
 @dataclass(frozen=True)
