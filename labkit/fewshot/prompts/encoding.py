@@ -32,7 +32,7 @@ class Slot:
     kind: str = "text"  # "text", "mask", "soft"
     shorten: bool = False
     segment: int = 0  # token type
-    name: str = ""
+    name: str = ""  # of the field
 
 
 def encode(
@@ -106,7 +106,8 @@ def slots_of(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: P
             space = (space + part.text)[len(body) :]
         elif isinstance(part, Field | Meta):
             values = [_value(row, part, number) for number, row in enumerate(rows, start=1)]
-            run.append(Run([space + value for value in values], part.shorten, part.name))
+            field = part.name if isinstance(part, Field) else ""
+            run.append(Run([space + value for value in values], part.shorten, field))
             space = ""
         else:
             if run and not isinstance(part, Special):
