@@ -19,7 +19,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from few_shot_runs import accuracy, known, opened, setting
+from gemma_tasks import KINDS, PLAIN, POLAR, SEEDS, Real
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
@@ -42,7 +43,7 @@ from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
-RESULT, MODEL, SPLITS = Path("labkit/results/fewshot_real.json"), "minilm", (13, 21, 42, 87, 100)
+RESULT, MODEL = Path("labkit/results/fewshot_real.json"), "minilm"
 TUNED = RESULT.with_name("fewshot_real_rates.json")
 STEPS, RATE, LENGTH, TEST_ROWS = 20, 1e-4, 64, 250
 CLS_SPLITS = 2  # fine-tuning with [CLS] runs on the first two splits only: enough to see which pooling is the better
@@ -50,32 +51,17 @@ TUNING_SPLITS, GRID = 2, ((20, 3e-5), (20, 1e-4), (20, 3e-4), (60, 1e-4))  # (st
 HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 300, 16, 1e-3
 
 
-@dataclass(frozen=True)
-class Real:
-    """One data set: its files, its columns, and PET's cloze."""
-
-    name: str
-    ending: str
-    labels: dict[str, str]  # the file's label -> a name
-    words: dict[str, str]
-    pattern: str
-    options: dict[str, Any]
-
-
-SENTIMENT = {"labels": {"0": "negative", "1": "positive"}, "words": {"negative": "terrible", "positive": "great"},
-             "pattern": "{text} it was {mask} ."}  # fmt: skip
-KINDS = ("description", "entity", "abbreviation", "human", "location", "number")  # TREC's labels, 0 to 5
-TABLE = {"schema": "label:str:1,text:str:1", "header": False, "encoding": "latin-1"}
+WORDS, PAIR = {"negative": "terrible", "positive": "great"}, "{text_a} ? {mask} , {text_b}"
 DATA = (
-    Real("SST-2", "tsv", options={}, **SENTIMENT),
-    Real("mr", "csv", options=TABLE, **SENTIMENT),
-    Real("trec", "csv", dict(zip("012345", KINDS, strict=True)),
+    Real("SST-2", "SST-2/{}.tsv", "{text} it was {mask} .", WORDS, POLAR),
+    Real("mr", "mr/{}.csv", "{text} it was {mask} .", WORDS, POLAR, PLAIN),
+    Real("trec", "trec/{}.csv", "{mask} : {text}",
          dict(zip(KINDS, ("description", "entity", "expression", "human", "location", "number"), strict=True)),
-         "{mask} : {text}", TABLE),
-    Real("MRPC", "tsv", {"0": "different", "1": "same"}, {"different": "no", "same": "yes"},
-         "{text_a} ? {mask} , {text_b}", {"label": "Quality", "fields": ("#1 String", "#2 String")}),
-    Real("RTE", "tsv", {"not_entailment": "not", "entailment": "entailed"}, {"not": "no", "entailed": "yes"},
-         "{text_a} ? {mask} , {text_b}", {"fields": ("sentence1", "sentence2")}),
+         dict(zip("012345", KINDS, strict=True)), PLAIN),
+    Real("MRPC", "MRPC/{}.tsv", PAIR, {"different": "no", "same": "yes"}, {"0": "different", "1": "same"},
+         {"label": "Quality", "fields": ("#1 String", "#2 String")}),
+    Real("RTE", "RTE/{}.tsv", PAIR, {"not": "no", "entailed": "yes"},
+         {"not_entailment": "not", "entailment": "entailed"}, {"fields": ("sentence1", "sentence2")}),
 )  # fmt: skip
 
 
@@ -83,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("table", "tune"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--splits", type=int, default=len(SPLITS), help="of the table, the first so many of the five")
+    parser.add_argument("--splits", type=int, default=len(SEEDS), help="of the table, the first so many of the five")
     options = parser.parse_args()
     (tune if options.part == "tune" else table)(options)
 
@@ -95,7 +81,7 @@ def table(options: argparse.Namespace) -> None:
     methods = METHODS | (tuned(Report.load(TUNED)) if TUNED.is_file() else {})
     for seed in range(options.splits):
         for data in DATA:
-            task = read(options.folder, data, SPLITS[seed])
+            task = read(options.folder, data, SEEDS[seed])
             for method, make in methods.items():
                 if method == "fine-tune [CLS]" and seed >= CLS_SPLITS:
                     continue
@@ -112,7 +98,7 @@ def tune(options: argparse.Namespace) -> None:
     """Every setting of GRID, scored on the dev rows; CP-Tuning is trained once and answers by both of its rules."""
     report = opened(TUNED, "python benchmarks/fewshot_real.py tune FOLDER")
     plain = load(MODEL, head=None)
-    tasks = [(seed, read(options.folder, data, SPLITS[seed])) for seed in range(TUNING_SPLITS) for data in DATA]
+    tasks = [(seed, read(options.folder, data, SEEDS[seed])) for seed in range(TUNING_SPLITS) for data in DATA]
     for seed, task in tasks:
         for method, answers in TUNABLE.items():
             for point in GRID:
@@ -149,9 +135,9 @@ def tuned(report: Report) -> dict[str, Callable[..., Any]]:
 
 def read(folder: Path, data: Real, split: int) -> Task:
     """One split of one data set, with at most TEST_ROWS rows to test on."""
-    parts = [folder / data.name / f"16-{split}" / f"{role}.{data.ending}" for role in ("train", "dev")]
-    tests = (folder / data.name / f"test.{data.ending}", folder.parent / data.name.lower() / f"test.{data.ending}")
-    files = [*parts, next((file for file in tests if file.is_file()), tests[0])]
+    train, dev, test = (folder / data.source.format(part) for part in (f"16-{split}/train", f"16-{split}/dev", "test"))
+    beside = folder.parent / data.name.lower() / test.name
+    files = (train, dev, beside if beside.is_file() and not test.is_file() else test)
     task = load_task("table:" + ",".join(map(str, files)), labels=data.labels, **data.options)
     rows = np.random.default_rng(0).permutation(len(task.splits["test"]))[:TEST_ROWS]
     test = [task.splits["test"][int(number)] for number in rows]
@@ -166,7 +152,7 @@ def run(
     value, extra, *_ = make(base, task, seed, folder)
     seconds = time.perf_counter() - began
     report.add(method, task, value, seed=seed, seconds=seconds, **extra)
-    print(f"{task.name:<6} split {SPLITS[seed]:>3}  {method:<24} {100 * value:.1f}  {seconds:.0f} s", flush=True)
+    print(f"{task.name:<6} split {SEEDS[seed]:>3}  {method:<24} {100 * value:.1f}  {seconds:.0f} s", flush=True)
 
 
 def trained(
@@ -209,7 +195,7 @@ def probe(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str
 def tied_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
     """The encoder with a masked-LM head, trained once on the data sets' words, and what that took."""
     base, began = load(MODEL, head="mlm"), time.perf_counter()
-    tasks = [read(folder, data, split) for data in DATA for split in SPLITS]
+    tasks = [read(folder, data, split) for data in DATA for split in SEEDS]
     texts = sorted(
         {row[name] for task in tasks for rows in task.splits.values() for row in rows for name in task.fields}
     )
