@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/prompts.json")
 SHOTS, STEPS, TEST, TEXTS, WORDS = 4, 60, 300, 200, 6
-SHOWN, ORDERS = (1, 2, 4), 10
+SHOWN, ORDERS, UNSIFTED = (1, 2, 4), 10, {"share": 1.0, "least": 0.0}
 # task -> (model, learning rate of PET, of label vectors drawn at random, of prototypes), by `tune`
 TASKS = {
     "world/reviews": ("mini-bert-en", 3e-5, 3e-5, 3e-5),
@@ -94,9 +93,6 @@ def frozen(draw: Draw) -> None:
     task, (model, tokenizer), texts = draw.task, draw.base, draw.texts
     cloze = PET.for_task(task, tokenizer)
     patterns = TemplateEnsemble.for_task(task, tokenizer)
-    known = functools.partial(
-        knowledgeable, model, cloze.template, related_words(task.words, task.language), tokenizer, texts
-    )
     several = PET.for_task(task, tokenizer, words=WORDS, aggregate="mean")
     draw.add("cloze", lambda: (model, cloze))
     empty = content_free(cloze.template)
@@ -106,11 +102,19 @@ def frozen(draw: Draw) -> None:
     draw.add("templates, ensemble calibrated on texts", lambda: (model, patterns.calibrated(model, texts)))
     draw.add("words, several", lambda: (model, several))
     draw.add("words, several calibrated on texts", lambda: (model, several.calibrated(model, texts)))
-    draw.add("words, knowledgeable unsifted", lambda: (model, known(share=1.0, least=0.0)[0]))
-    draw.add("words, knowledgeable sifted", lambda: (model, known()[0]))
+    draw.add("words, knowledgeable unsifted", lambda: (model, looked_up(draw, **UNSIFTED)))
+    draw.add("words, knowledgeable sifted", lambda: (model, looked_up(draw)))
     if draw.seed == 0:
         first = {label: some[0] for label, some in cloze.verbalizer.words.items()}
         draw.add("perplexity of the whole text", lambda: (model, PerplexityChoice(cloze.template, first, tokenizer)))
+
+
+def looked_up(draw: Draw, **sieve: float) -> PET:
+    """The cloze with the words that the lexicon knows, sifted on the draw's texts."""
+    task, (model, tokenizer) = draw.task, draw.base
+    template = PET.for_task(task, tokenizer).template
+    words = related_words(task.words, task.language)
+    return knowledgeable(model, template, words, tokenizer, draw.texts, **sieve)[0]
 
 
 def shown_before(draw: Draw, shown: list[Any]) -> InContext:
@@ -141,7 +145,7 @@ def in_every_order(report: Report, base: Loaded, whole: Task) -> None:
 
 def few_shot(draw: Draw, rate: float, random_rate: float, proto_rate: float) -> None:
     """Four examples a class, and the whole model trains; only the verbalizer differs."""
-    task, (model, tokenizer), texts = draw.task, draw.base, draw.texts
+    task, (model, tokenizer) = draw.task, draw.base
     cloze = PET.for_task(task, tokenizer)
     first = {label: some[0] for label, some in cloze.verbalizer.words.items()}
 
@@ -157,14 +161,10 @@ def few_shot(draw: Draw, rate: float, random_rate: float, proto_rate: float) -> 
         attached, how = proto()
         return draw.trained(how, proto_rate, attached)
 
-    def known() -> Any:
-        words = related_words(task.words, task.language)
-        return knowledgeable(model, cloze.template, words, tokenizer, texts, share=1.0, least=0.0)[0]
-
     several = PET.for_task(task, tokenizer, words=WORDS, aggregate="sum")
     draw.add("trained, one word", lambda: draw.trained(cloze, rate))
     draw.add("trained, several words", lambda: draw.trained(several, rate))
-    draw.add("trained, knowledgeable", lambda: draw.trained(known(), rate))
+    draw.add("trained, knowledgeable", lambda: draw.trained(looked_up(draw, **UNSIFTED), rate))
     draw.add("trained, prototypes", trained_proto)
     draw.add("prototypes, before training", proto)
     draw.add("trained, vectors from words", lambda: soft(first, rate))
