@@ -116,16 +116,14 @@ class GenerativePET(PET):
     ) -> GenerativePET:
         """With the task's own pattern number `pattern` (or one of yours) and the first `words` texts of each label.
 
-        Options are those of LabelTexts and of the class; a label without words of its own is called by its name.
+        Options are those of the class; a label without words of its own is called by its name.
         """
         if words < 1:
             raise UsageError(f"words={words}: at least one text a label is needed")
         template = Template.parse(pattern_of(task, pattern), task.fields)
         chosen = {label: tuple(task.words.get(label) or (label,))[:words] for label in task.labels}
-        settings = {key: options.pop(key) for key in ("aggregate", "order", "normalise") if key in options}
-        if options.get("fuzzy"):
-            settings.setdefault("aggregate", "sum")
-        return cls(template, LabelTexts(chosen, tokenizer, **settings), tokenizer, **options)
+        aggregate = "sum" if options.get("fuzzy") else "mean"
+        return cls(template, LabelTexts(chosen, tokenizer, aggregate), tokenizer, **options)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """For each length n what `Template.encode` gives with n blanks, under names that begin with "n:"; "labels"."""
