@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -53,14 +52,13 @@ class InContext(PET):
         whole, self.values = with_demonstrations(self.question, self.demonstrations, words, separator)
         super().__init__(whole, verbalizer, tokenizer, **options)
 
-    def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+    def encoded(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """As PET's, the demonstrations before each row."""
-        return super().collate([{**row, **self.values} for row in rows], rng)
+        return super().encoded([{**row, **self.values} for row in rows])
 
     def calibrated(self, model: nn.Module, rows: Sequence[Row] | None = None, batch_size: int = 64) -> PET:
         """As PET's: each word divided by its mean probability over `rows`, by default over texts without content."""
-        rows = content_free(self.question) if rows is None else rows
-        return super().calibrated(model, [{**row, **self.values} for row in rows], batch_size)
+        return super().calibrated(model, content_free(self.question) if rows is None else rows, batch_size)
 
     def describe(self) -> dict[str, Any]:
         """PET's description, and the demonstrations' own: fields, meta values and label."""
