@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labkit.evaluation import evaluate
+from few_shot_runs import accuracy, opened
+
 from labkit.fewshot.cp_tuning import RULES, CPTuning
+from labkit.fewshot.methods import Adapted, trained
 from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
-from labkit.report import Report
 from labkit.tasks import Task, load_task
-from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/cp_tuning.json")
 MODEL, TASKS = "mini-bert-en", ("world/sst2", "world/cr", "world/subj", "world/news")
-SHOTS, STEPS, BATCH, RATE = 16, 60, 16, 1e-4  # the rate by `benchmarks/fewshot.py tune`
+SHOTS, STEPS, RATE = 16, 60, 1e-4  # the rate by `benchmarks/fewshot.py tune`
 NAMES = {"nearest": "", "mean": ", class mean"}
 # variant -> (options of CPTuning, whether the template's words are trained)
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], bool]] = {
@@ -43,7 +43,7 @@ def main() -> None:
 
 def parts(seeds: int) -> None:
     """Every variant with both rules on every task."""
-    report = Report.load(RESULTS) if RESULTS.is_file() else Report(command="python benchmarks/cp_tuning.py parts")
+    report = opened(RESULTS, "python benchmarks/cp_tuning.py parts")
     base = load(MODEL)
     for name in TASKS:
         whole = load_task(name)
@@ -65,15 +65,13 @@ def scores(base: Loaded, task: Task, variant: str, seed: int) -> dict[str, float
     model, how = copy.deepcopy(base.model), CPTuning.for_task(task, base.tokenizer, **options)
     if soft:
         attach_soft_tokens(model, how.template, base.tokenizer)
-    rows = task.splits["train"]
-    batches = Batches(rows, how.collate, BATCH, seed=seed)
-    fit(model, how.loss, batches, steps=STEPS, lr=RATE, seed=seed, progress=False)
-    how.fitted(model, rows)
-    found = {}
+    found = Adapted(model, how)
+    trained(found, task.splits["train"], steps=STEPS, lr=RATE, seed=seed, progress=False)
+    values = {}
     for rule in RULES:
         how.rule = rule
-        found[rule] = evaluate(model, how, task, "test", progress=False)[task.metric]
-    return found
+        values[rule] = accuracy(found, task)
+    return values
 
 
 if __name__ == "__main__":

@@ -15,15 +15,14 @@ import argparse
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from few_shot_runs import accuracy, known, opened
 
-from labkit.evaluation import evaluate
-from labkit.fewshot.methods import Adapted, Start, adapt
+from labkit.fewshot.methods import Start, adapt
 from labkit.measure import parameters, trainable
 from labkit.report import Report
 from labkit.tasks import Task, load_task
@@ -31,6 +30,7 @@ from labkit.world.settings import lexicon
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results")
+TUNED = RESULTS / "fewshot_rates.json"
 BACKBONES = {"bert": "mini-bert-en", "albert": "mini-albert-en"}
 TASKS = tuple(f"world/{name}" for name in ("sst2", "mr", "cr", "mrpc", "qqp", "qnli", "rte", "subj"))
 SHOTS, STEPS, DRAWS, TUNING_DRAW = 16, 100, 5, 10
@@ -66,27 +66,23 @@ def main() -> None:
     table(options.backbone, options.methods, options.draws)
 
 
-def score(found: Adapted, task: Task, split: str) -> float:
-    return evaluate(found.model, found.method, task, split, progress=False)[task.metric]
-
-
 # Learning rates
 
 
 def tune(backbone: str, methods: list[str]) -> None:
     """Accuracy on the dev split, for a draw that the table does not use."""
-    report, save = opened("fewshot_rates", f"python benchmarks/fewshot.py tune --backbone {backbone}")
-    base, known = load(BACKBONES[backbone]), {row.key for row in report.rows}
+    report = opened(TUNED, f"python benchmarks/fewshot.py tune --backbone {backbone}")
+    base = load(BACKBONES[backbone])
     for name in TASKS:
         whole = load_task(name)
         start = Start(base.model, base.tokenizer, whole.few_shot(SHOTS, TUNING_DRAW), TUNING_DRAW)
         for method, rate in ((some, rate) for some in methods if some in GRID for rate in GRID[some]):
             label = f"{backbone}, {method}, {rate:g}"
-            if (label, name, whole.metric, TUNING_DRAW) in known:
+            if known(report, label, whole, TUNING_DRAW):
                 continue
-            value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), whole, "dev")
+            value = accuracy(adapt(start, method, steps=STEPS, lr=rate, progress=False), whole, "dev")
             report.add(label, name, value, seed=TUNING_DRAW, backbone=backbone, way=method, rate=rate)
-            save()
+            report.save(TUNED)
             print(f"{name:<12} {method:<22} {rate:<8g} {100 * value:.1f}", flush=True)
 
 
@@ -106,23 +102,23 @@ def best_rate(report: Report, backbone: str, method: str) -> float:
 
 def table(backbone: str, methods: list[str], draws: int) -> None:
     """Every method on every task, the test split, some draws of 16 examples a class."""
-    report, save = opened(f"fewshot_{backbone}", f"python benchmarks/fewshot.py table --backbone {backbone}")
-    rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES[backbone])
-    known = {row.key for row in report.rows}
+    path = RESULTS / f"fewshot_{backbone}.json"
+    report = opened(path, f"python benchmarks/fewshot.py table --backbone {backbone}")
+    rates, base = Report.load(TUNED), load(BACKBONES[backbone])
     for name in TASKS:
         whole = load_task(name)
         for method in methods:
             rate = best_rate(rates, backbone, method)
             for seed in range(draws):
-                if (method, name, whole.metric, seed) not in known:
+                if not known(report, method, whole, seed):
                     run(report, base, whole.few_shot(SHOTS, seed), method, seed, rate)
-                    save()
+                    report.save(path)
     print(report.table())
 
 
 def run(report: Report, base: Loaded, task: Task, method: str, seed: int, rate: float) -> None:
     found = adapt(Start(base.model, base.tokenizer, task, seed), method, steps=STEPS, lr=rate, progress=False)
-    value, extra = score(found, task, "test"), {}
+    value, extra = accuracy(found, task), {}
     if method.startswith("LM-BFF"):
         extra = {"template": str(found.method.template), "words": shown(found.method.verbalizer.words)}
     report.add(method, task, value, seed=seed, rate=rate, trainable=trainable(found.model),
@@ -135,8 +131,9 @@ def run(report: Report, base: Loaded, task: Task, method: str, seed: int, rate: 
 
 def words(draws: int) -> None:
     """PET and Fuzzy-PET where people chose the words well, badly, or without any meaning; CP-Tuning, which has none."""
-    report, save = opened("fewshot_words", "python benchmarks/fewshot.py words")
-    rates, base = Report.load(RESULTS / "fewshot_rates.json"), load(BACKBONES["bert"])
+    path = RESULTS / "fewshot_words.json"
+    report = opened(path, "python benchmarks/fewshot.py words")
+    rates, base = Report.load(TUNED), load(BACKBONES["bert"])
     for name in WORD_TASKS:
         whole = load_task(name)
         for draw in range(draws):
@@ -148,7 +145,7 @@ def words(draws: int) -> None:
                 for method in ("PET", "Fuzzy-PET"):
                     one_choice(report, base, swapped, method, rates, choice * DRAWS + draw, draw=draw, choice=choice,
                                quality=quality, words=shown(swapped.words))  # fmt: skip
-            save()
+            report.save(path)
         print(report.table(task=name), flush=True)
 
 
@@ -157,10 +154,10 @@ def one_choice(
 ) -> None:
     """One method with the task's words; `number` keeps the rows of all choices and draws apart."""
     label = f"{method}, {extra['quality']}" if extra else method
-    if (label, task.name, task.metric, number) in {row.key for row in report.rows}:
+    if known(report, label, task, number):
         return
     start, rate = Start(base.model, base.tokenizer, task, draw), best_rate(rates, "bert", method)
-    value = score(adapt(start, method, steps=STEPS, lr=rate, progress=False), task, "test")
+    value = accuracy(adapt(start, method, steps=STEPS, lr=rate, progress=False), task)
     report.add(label, task, value, seed=number, way=method, draw=draw, **extra)
 
 
@@ -176,13 +173,6 @@ def chosen(quality: str, choice: int) -> dict[str, tuple[str, ...]]:
 
 def shown(words: dict[str, tuple[str, ...]]) -> str:
     return "; ".join(f"{label}: {', '.join(some)}" for label, some in words.items())
-
-
-def opened(name: str, command: str) -> tuple[Report, Callable[[], None]]:
-    """The report called `name` so far, and the function that saves it."""
-    path = RESULTS / f"{name}.json"
-    report = Report.load(path) if path.is_file() else Report(command=command)
-    return report, lambda: report.save(path)
 
 
 if __name__ == "__main__":

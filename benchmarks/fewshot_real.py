@@ -19,17 +19,19 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from few_shot_runs import accuracy, known, opened, setting
+from gemma_tasks import KINDS, PLAIN, POLAR, SEEDS, Real
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from labkit.evaluation import evaluate
+from labkit.fewshot import methods as few_shot
 from labkit.fewshot.cp_tuning import CPTuning, universal_template
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
@@ -41,40 +43,25 @@ from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
-RESULT, MODEL, SPLITS = Path("labkit/results/fewshot_real.json"), "minilm", (13, 21, 42, 87, 100)
+RESULT, MODEL = Path("labkit/results/fewshot_real.json"), "minilm"
 TUNED = RESULT.with_name("fewshot_real_rates.json")
-STEPS, BATCH, RATE, LENGTH, TEST_ROWS = 20, 16, 1e-4, 64, 250
+STEPS, RATE, LENGTH, TEST_ROWS = 20, 1e-4, 64, 250
 CLS_SPLITS = 2  # fine-tuning with [CLS] runs on the first two splits only: enough to see which pooling is the better
 TUNING_SPLITS, GRID = 2, ((20, 3e-5), (20, 1e-4), (20, 3e-4), (60, 1e-4))  # (steps, rate)
 HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 300, 16, 1e-3
 
 
-@dataclass(frozen=True)
-class Real:
-    """One data set: its files, its columns, and PET's cloze."""
-
-    name: str
-    ending: str
-    labels: dict[str, str]  # the file's label -> a name
-    words: dict[str, str]
-    pattern: str
-    options: dict[str, Any]
-
-
-SENTIMENT = {"labels": {"0": "negative", "1": "positive"}, "words": {"negative": "terrible", "positive": "great"},
-             "pattern": "{text} it was {mask} ."}  # fmt: skip
-KINDS = ("description", "entity", "abbreviation", "human", "location", "number")  # TREC's labels, 0 to 5
-TABLE = {"schema": "label:str:1,text:str:1", "header": False, "encoding": "latin-1"}
+WORDS, PAIR = {"negative": "terrible", "positive": "great"}, "{text_a} ? {mask} , {text_b}"
 DATA = (
-    Real("SST-2", "tsv", options={}, **SENTIMENT),
-    Real("mr", "csv", options=TABLE, **SENTIMENT),
-    Real("trec", "csv", dict(zip("012345", KINDS, strict=True)),
+    Real("SST-2", "SST-2/{}.tsv", "{text} it was {mask} .", WORDS, POLAR),
+    Real("mr", "mr/{}.csv", "{text} it was {mask} .", WORDS, POLAR, PLAIN),
+    Real("trec", "trec/{}.csv", "{mask} : {text}",
          dict(zip(KINDS, ("description", "entity", "expression", "human", "location", "number"), strict=True)),
-         "{mask} : {text}", TABLE),
-    Real("MRPC", "tsv", {"0": "different", "1": "same"}, {"different": "no", "same": "yes"},
-         "{text_a} ? {mask} , {text_b}", {"label": "Quality", "fields": ("#1 String", "#2 String")}),
-    Real("RTE", "tsv", {"not_entailment": "not", "entailment": "entailed"}, {"not": "no", "entailed": "yes"},
-         "{text_a} ? {mask} , {text_b}", {"fields": ("sentence1", "sentence2")}),
+         dict(zip("012345", KINDS, strict=True)), PLAIN),
+    Real("MRPC", "MRPC/{}.tsv", PAIR, {"different": "no", "same": "yes"}, {"0": "different", "1": "same"},
+         {"label": "Quality", "fields": ("#1 String", "#2 String")}),
+    Real("RTE", "RTE/{}.tsv", PAIR, {"not": "no", "entailed": "yes"},
+         {"not_entailment": "not", "entailment": "entailed"}, {"fields": ("sentence1", "sentence2")}),
 )  # fmt: skip
 
 
@@ -82,24 +69,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("table", "tune"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--splits", type=int, default=len(SPLITS), help="of the table, the first so many of the five")
+    parser.add_argument("--splits", type=int, default=len(SEEDS), help="of the table, the first so many of the five")
     options = parser.parse_args()
     (tune if options.part == "tune" else table)(options)
 
 
 def table(options: argparse.Namespace) -> None:
     """Every method on every data set and split; accuracy on the test rows."""
-    command = "python benchmarks/fewshot_real.py table FOLDER"
-    report = Report.load(RESULT) if RESULT.is_file() else Report(command=command)
+    report = opened(RESULT, "python benchmarks/fewshot_real.py table FOLDER")
     plain = load(MODEL, head=None)
     methods = METHODS | (tuned(Report.load(TUNED)) if TUNED.is_file() else {})
     for seed in range(options.splits):
         for data in DATA:
-            task = read(options.folder, data, SPLITS[seed])
+            task = read(options.folder, data, SEEDS[seed])
             for method, make in methods.items():
                 if method == "fine-tune [CLS]" and seed >= CLS_SPLITS:
                     continue
-                if (method, data.name, "accuracy", seed) not in {row.key for row in report.rows}:
+                if not known(report, method, task, seed):
                     run(report, task, method, make, plain, seed, options.folder)
                     report.save(RESULT)
     print(report.table())
@@ -110,29 +96,23 @@ def table(options: argparse.Namespace) -> None:
 
 def tune(options: argparse.Namespace) -> None:
     """Every setting of GRID, scored on the dev rows; CP-Tuning is trained once and answers by both of its rules."""
-    report = Report.load(TUNED) if TUNED.is_file() else Report(command="python benchmarks/fewshot_real.py tune FOLDER")
+    report = opened(TUNED, "python benchmarks/fewshot_real.py tune FOLDER")
     plain = load(MODEL, head=None)
-    tasks = [(seed, read(options.folder, data, SPLITS[seed])) for seed in range(TUNING_SPLITS) for data in DATA]
+    tasks = [(seed, read(options.folder, data, SEEDS[seed])) for seed in range(TUNING_SPLITS) for data in DATA]
     for seed, task in tasks:
         for method, answers in TUNABLE.items():
             for point in GRID:
-                known = {row.key for row in report.rows}
-                if all((setting(name, *point), task.name, "accuracy", seed) in known for name in answers):
+                if all(known(report, setting(name, *point), task, seed) for name in answers):
                     continue
                 steps, rate = point
-                *_, model, how = METHODS[method](plain, task, seed, options.folder, steps=steps, rate=rate, rows="dev")
+                *_, found = METHODS[method](plain, task, seed, options.folder, steps=steps, rate=rate, rows="dev")
                 for name, changes in answers.items():
-                    vars(how).update(changes)
-                    value = evaluate(model, how, task, "dev", progress=False)[task.metric]
+                    vars(found.method).update(changes)
+                    value = accuracy(found, task, "dev")
                     report.add(setting(name, *point), task, value, seed=seed)
                     print(f"{task.name:<6} {setting(name, *point):<48} {100 * value:.1f}", flush=True)
                 report.save(TUNED)
     print(report.table())
-
-
-def setting(name: str, steps: int, rate: float) -> str:
-    """What a row of TUNED is called."""
-    return f"{name}, {steps} steps at {rate:g}"
 
 
 def tuned(report: Report) -> dict[str, Callable[..., Any]]:
@@ -155,9 +135,9 @@ def tuned(report: Report) -> dict[str, Callable[..., Any]]:
 
 def read(folder: Path, data: Real, split: int) -> Task:
     """One split of one data set, with at most TEST_ROWS rows to test on."""
-    parts = [folder / data.name / f"16-{split}" / f"{role}.{data.ending}" for role in ("train", "dev")]
-    tests = (folder / data.name / f"test.{data.ending}", folder.parent / data.name.lower() / f"test.{data.ending}")
-    files = [*parts, next((file for file in tests if file.is_file()), tests[0])]
+    train, dev, test = (folder / data.source.format(part) for part in (f"16-{split}/train", f"16-{split}/dev", "test"))
+    beside = folder.parent / data.name.lower() / test.name
+    files = (train, dev, beside if beside.is_file() and not test.is_file() else test)
     task = load_task("table:" + ",".join(map(str, files)), labels=data.labels, **data.options)
     rows = np.random.default_rng(0).permutation(len(task.splits["test"]))[:TEST_ROWS]
     test = [task.splits["test"][int(number)] for number in rows]
@@ -172,20 +152,17 @@ def run(
     value, extra, *_ = make(base, task, seed, folder)
     seconds = time.perf_counter() - began
     report.add(method, task, value, seed=seed, seconds=seconds, **extra)
-    print(f"{task.name:<6} split {SPLITS[seed]:>3}  {method:<24} {100 * value:.1f}  {seconds:.0f} s", flush=True)
+    print(f"{task.name:<6} split {SEEDS[seed]:>3}  {method:<24} {100 * value:.1f}  {seconds:.0f} s", flush=True)
 
 
 def trained(
     model: Any, how: Any, task: Task, seed: int, *, steps: int = STEPS, rate: float = RATE, rows: str = "test"
-) -> tuple[float, dict[str, Any], Any, Any]:
+) -> tuple[float, dict[str, Any], few_shot.Adapted]:
     """`steps` on the split's examples: accuracy on `rows`, what it took, and the model and method for more."""
-    examples, moving = task.splits["train"], trainable(model)
-    batches = Batches(examples, how.collate, BATCH, seed=seed)
-    fit(model, how.loss, batches, steps=steps, lr=rate, seed=seed, progress=False)
-    if hasattr(how, "fitted"):
-        how.fitted(model, examples)
-    found = evaluate(model, how, task, rows, progress=False)[task.metric] if rows == "test" else 0.0
-    return found, {"trainable": moving, "parameters": parameters(model)}, model, how
+    found, moving = few_shot.Adapted(model, how), trainable(model)
+    few_shot.trained(found, task.splits["train"], steps=steps, lr=rate, seed=seed, progress=False)
+    value = accuracy(found, task) if rows == "test" else 0.0
+    return value, {"trainable": moving, "parameters": parameters(model)}, found
 
 
 def fine_tuning(pooling: str) -> Callable[..., tuple[Any, ...]]:
@@ -214,22 +191,11 @@ def probe(base: Loaded, task: Task, seed: int, _: Path) -> tuple[float, dict[str
     return float(accuracy_score(right, answers)), {"trainable": (seen.shape[1] + 1) * len(task.labels)}
 
 
-class TiedHead:
-    """The encoder with a masked-LM head, trained once on the data sets' words."""
-
-    base: Loaded | None = None
-    cost: dict[str, Any] = {}
-
-    @classmethod
-    def get(cls, folder: Path) -> tuple[Loaded, dict[str, Any]]:
-        if cls.base is None:
-            cls.base, cls.cost = _with_head(folder)
-        return cls.base, cls.cost
-
-
-def _with_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
+@cache
+def tied_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
+    """The encoder with a masked-LM head, trained once on the data sets' words, and what that took."""
     base, began = load(MODEL, head="mlm"), time.perf_counter()
-    tasks = [read(folder, data, split) for data in DATA for split in SPLITS]
+    tasks = [read(folder, data, split) for data in DATA for split in SEEDS]
     texts = sorted(
         {row[name] for task in tasks for rows in task.splits.values() for row in rows for name in task.fields}
     )
@@ -249,7 +215,7 @@ def _with_head(folder: Path) -> tuple[Loaded, dict[str, Any]]:
 
 
 def pet(_: Loaded, task: Task, seed: int, folder: Path) -> tuple[float, dict[str, Any]]:
-    base, cost = TiedHead.get(folder)
+    base, cost = tied_head(folder)
     how = PET.for_task(task, base.tokenizer, max_length=LENGTH)
     value, extra, *_ = trained(copy.deepcopy(base.model), how, task, seed)
     return value, {**extra, **cost}

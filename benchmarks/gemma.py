@@ -24,13 +24,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from few_shot_runs import opened, setting
 from gemma_methods import GRID, LIKE, MAIN, METHODS, ONLY, Base, Found
 from gemma_tasks import DATA, TUNING_DRAW, Real, read
 
@@ -56,7 +57,7 @@ def main() -> None:
 
 def table(options: argparse.Namespace) -> None:
     """Every method on every task and draw; accuracy on the test rows."""
-    report = Report.load(RESULT) if RESULT.is_file() else Report(command="python benchmarks/gemma.py table DATA")
+    report = opened(RESULT, "python benchmarks/gemma.py table DATA")
     chosen, base = settings(), Base(options.float32)
     for draw, data, method in jobs(options):
         name = f"{method}, float32" if options.float32 else method
@@ -88,17 +89,7 @@ def keep(report: Report, path: Path, name: str, task: Task, draw: int, found: Fo
 
 
 def show(_: argparse.Namespace) -> None:
-    """The table, a line a method: mean and deviation over draws for each task, and the mean of the tasks."""
-    report = Report.load(RESULT)
-    names = [data.name for data in DATA]
-    print(f"{'method':<34}" + "".join(f"{name:>16}" for name in names) + f"{'mean':>8}")
-    for method in dict.fromkeys(row.method for row in report.rows):
-        means, line = [], f"{method:<34}"
-        for name in names:
-            values = [100 * row.value for row in report.rows if (row.method, row.task) == (method, name)]
-            means += [float(np.mean(values))] if values else []
-            line += f"{np.mean(values):6.1f} ± {np.std(values):4.1f} ({len(values)})" if values else f"{'':>16}"
-        print(line + (f"{np.mean(means):8.1f}" if len(means) == len(names) else ""))
+    print(Report.load(RESULT).table())
 
 
 # Rates and steps
@@ -106,11 +97,11 @@ def show(_: argparse.Namespace) -> None:
 
 def tune(options: argparse.Namespace) -> None:
     """Every setting of GRID, trained on the draw that the table leaves out, scored on rows that it leaves out."""
-    report = Report.load(TUNED) if TUNED.is_file() else Report(command="python benchmarks/gemma.py tune DATA")
+    report = opened(TUNED, "python benchmarks/gemma.py tune DATA")
     base, tasks = Base(options.float32), [data for data in DATA if data.name in TUNING_TASKS]
     points = [(data, method, point) for data in tasks for method, points in GRID.items() for point in points]
     for data, method, point in points:
-        name = setting(method, point)
+        name = setting(method, **point)
         known = (name, data.name, "accuracy", TUNING_DRAW) in {row.key for row in report.rows}
         if known or data.name not in ONLY.get(method, data.name):
             continue
@@ -119,19 +110,14 @@ def tune(options: argparse.Namespace) -> None:
         keep(report, TUNED, name, task, TUNING_DRAW, found, time.perf_counter() - began)
 
 
-def setting(method: str, point: Mapping[str, Any]) -> str:
-    """What a row of TUNED is called."""
-    return f"{method}, {point['steps']} steps at {point['lr']:g}"
-
-
 def settings() -> dict[str, dict[str, Any]]:
     """Each method's setting: the best mean over TUNING_TASKS, or the first of GRID where nothing was tried."""
     rows = Report.load(TUNED).rows if TUNED.is_file() else []
     found = {}
     for method, points in GRID.items():
-        values = [[row.value for row in rows if row.method == setting(method, point)] for point in points]
+        values = [[row.value for row in rows if row.method == setting(method, **point)] for point in points]
         found[method] = max(zip(values, points, strict=True), key=lambda pair: np.mean(pair[0] or [0.0]))[1]
-        print(setting(method, found[method]), flush=True)
+        print(setting(method, **found[method]), flush=True)
     return found | {method: found[other] for method, other in LIKE.items()}
 
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from torch.nn import functional as F
 
-from labkit.evaluation import evaluating, predict
+from labkit.evaluation import over_rows, predict
 from labkit.fewshot.cp_tuning import CPTuning, similarities
 from labkit.fewshot.delta_tuning import LoRA
 from labkit.fewshot.pet import PET
@@ -129,8 +129,8 @@ def trained(
         return {name: (value, extra) for name, value in scored(base, model, how, task).items()}
 
 
-def lora(model: Any, draw: int, **options: Any) -> Any:
-    return LoRA(rank=8, alpha=16, targets=ATTENTION, seed=draw, **options).attach(model)
+def lora(model: Any, draw: int) -> Any:
+    return LoRA(rank=8, alpha=16, targets=ATTENTION, seed=draw).attach(model)
 
 
 # The methods
@@ -144,25 +144,27 @@ def majority(_: Base, task: Task, __: int) -> Found:
 
 def probe(base: Base, task: Task, _: int) -> Found:
     """Logistic regression on the last token's frozen state."""
-    model = base.frozen()
+    model, sets = base.frozen(), {}
     how = few_shapes(HeadClassifier(base.tokenizer, task.fields, LENGTH))
-    sets = {}
     for part in ("train", "test"):
-        rows, states = task.splits[part], []
-        with evaluating(model), base.computing():
-            for start in range(0, len(rows), EVAL):
-                batch = how.collate(rows[start : start + EVAL])
-                last = batch["attention_mask"].sum(1) - 1
-                inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-                states.append(backbone(model)(**inputs).last_hidden_state[torch.arange(len(last)), last].float())
-        sets[part] = F.normalize(torch.cat(states), dim=1).numpy(), [row["label"] for row in rows]
+        rows = task.splits[part]
+        with base.computing():
+            states = over_rows(model, rows, how.collate, last_states, EVAL)
+        sets[part] = F.normalize(states, dim=1).numpy(), [row["label"] for row in rows]
     fitted = LogisticRegression(C=100, max_iter=2000).fit(*sets["train"])
     return {"": (float(fitted.score(*sets["test"])), {})}
 
 
-def head(base: Base, task: Task, draw: int, *, pooling: str = "last", **options: Any) -> Found:
+def last_states(model: Any, batch: Any) -> torch.Tensor:
+    """The last state of each text's last token: (batch, d)."""
+    last = batch["attention_mask"].sum(1) - 1
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    return backbone(model)(**inputs).last_hidden_state[torch.arange(len(last)), last].float()
+
+
+def head(base: Base, task: Task, draw: int, **options: Any) -> Found:
     """A new linear layer on the last token's state, the model adapted by LoRA."""
-    model = lora(add_head(base.frozen(), task.labels, pooling, share=True, seed=draw), draw)
+    model = lora(add_head(base.frozen(), task.labels, "last", share=True, seed=draw), draw)
     return trained(base, model, HeadClassifier(base.tokenizer, task.fields, LENGTH), task, draw, **options)
 
 

@@ -9,13 +9,15 @@ in `benchmarks/fewshot.py tune`. The printed table adds chance, ceiling, the zer
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
-from few_shot_runs import METHODS, record
+from few_shot_runs import HEADS, accuracy
 
-from labkit.evaluation import evaluate
+from labkit.fewshot.methods import Adapted, Start, adapt
 from labkit.fewshot.pet import PET
+from labkit.measure import parameters, trainable
 from labkit.report import Report
 from labkit.tasks import load_task
 from labkit.zoo import Loaded, load
@@ -34,14 +36,17 @@ def compare(base: Loaded, seeds: int) -> None:
     """All methods on the task; rows, table and differences."""
     task = load_task(TASK)
     report = Report(command=f"python benchmarks/pet.py --seeds {seeds}")
-    zero = evaluate(base.model, PET.for_task(task, base.tokenizer), task, "test", progress=False)[task.metric]
-    report.add("PET, zero-shot", task, zero, shots=0)
+    zero = Adapted(base.model, PET.for_task(task, base.tokenizer))
+    report.add("PET, zero-shot", task, accuracy(zero, task), shots=0)
     for shots in SHOTS:
         for seed in range(seeds):
             few = task.few_shot(shots, seed)
-            for method in METHODS:
-                name = f"{method}, {shots}-shot"
-                value = record(report, base, few, name, method, seed, steps=STEPS, shots=shots)
+            for method in (*HEADS, "PET"):
+                began = time.perf_counter()
+                found = adapt(Start(base.model, base.tokenizer, few, seed), method, steps=STEPS, progress=False)
+                seconds, value = time.perf_counter() - began, accuracy(found, few)
+                report.add(f"{method}, {shots}-shot", few, value, seed=seed, seconds=seconds, shots=shots,
+                           trainable=trainable(found.model), parameters=parameters(found.model))  # fmt: skip
                 print(f"{shots:>3} shots  seed {seed}  {method:<18} {100 * value:.1f}", flush=True)
     report.save(Path("labkit/results/pet_reviews.json"))
     print(report.table())
@@ -51,7 +56,7 @@ def compare(base: Loaded, seeds: int) -> None:
 
 def best_head(report: Report, shots: int) -> str:
     """The head fine-tuning with the higher mean at this number of shots."""
-    names = [f"{method}, {shots}-shot" for method in METHODS if method != "PET"]
+    names = [f"{method}, {shots}-shot" for method in HEADS]
     return max(names, key=lambda name: np.mean([row.value for row in report.rows if row.method == name]))
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/pet_family.py methods   every method on three tasks, 4 shots       -> results/pet_family.json
     python benchmarks/pet_family.py words     random choices of label words              -> results/pet_words.json
-    python benchmarks/pet_family.py tune      how the learning rates were chosen: dev split, other seeds
+    python benchmarks/pet_family.py tune      how the learning rates were chosen: dev split, another seed
 
 Results are in labkit/; rows that are there already are kept, so an interrupted run goes on. All methods take the same
 number of steps a model.
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from few_shot_runs import accuracy, known, opened
 
-from labkit.evaluation import evaluate
+from labkit.fewshot.methods import Adapted, trained
 from labkit.fewshot.pet import PET
 from labkit.fewshot.pet.fuzzy import FuzzyPET
 from labkit.fewshot.pet.self_training import Member, SoftTargets, ipet, self_training, soft_labels, with_targets
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.report import Report
 from labkit.tasks import Task, load_task
-from labkit.training import Batches, fit
 from labkit.world.settings import lexicon
 from labkit.zoo import Loaded, load
 
@@ -41,7 +41,7 @@ TASKS = {
     "world/news": ("mini-bert-en", 1e-3, 3e-5),
     "world/fewclue/eprstmt": ("mini-bert-zh", 3e-5, 3e-5),
 }
-SHOTS, RATES, TUNING_SEEDS = 4, (3e-5, 1e-4, 3e-4, 1e-3), (10,)
+SHOTS, RATES, TUNING_SEED = 4, (3e-5, 1e-4, 3e-4, 1e-3), 10
 SETS, CHOICES = 3, 8
 WORD_TASKS = {"world/reviews": 3, "world/news": 2}  # task -> words a class that a choice draws
 
@@ -57,35 +57,20 @@ def main() -> None:
 # Training, one way for all
 
 
-def cloze(base: Loaded, how: PET, rows: Any, seed: int, lr: float, steps: int = STEPS) -> Member:
+def cloze(base: Loaded, how: PET, rows: Any, seed: int, lr: float) -> Member:
     """A copy of the language model, trained as a cloze on `rows`."""
     model = copy.deepcopy(base.model)
-    batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=seed)
-    fit(model, how.loss, batches, steps=steps, lr=lr, seed=seed, progress=False)
+    trained(Adapted(model, how), rows, steps=STEPS, lr=lr, seed=seed, progress=False)
     return Member(model, how)
 
 
 def head(base: Loaded, task: Task, rows: Any, seed: int, lr: float, *, soft: bool = False) -> Member:
     """A fresh head over a copy of the language model's body, mean-pooled, trained on labels or on soft labels."""
-    model, how = (
-        add_head(base.model, task.labels, pooling="mean", seed=seed),
-        HeadClassifier(base.tokenizer, task.fields),
-    )
+    model = add_head(base.model, task.labels, pooling="mean", seed=seed)
+    how: Any = HeadClassifier(base.tokenizer, task.fields)
     how, steps, size = (SoftTargets(how), CLASSIFIER_STEPS, 2 * BATCH) if soft else (how, STEPS, BATCH)
-    fit(
-        model,
-        how.loss,
-        Batches(rows, how.collate, min(size, len(rows)), seed=seed),
-        steps=steps,
-        lr=lr,
-        seed=seed,
-        progress=False,
-    )
+    trained(Adapted(model, how), rows, steps=steps, lr=lr, seed=seed, batch=size, progress=False)
     return Member(model, how)
-
-
-def accuracy(member: Member, task: Task, split: str = "test") -> float:
-    return evaluate(member.model, member.method, task, split, progress=False)[task.metric]
 
 
 def vote(members: list[Member], task: Task) -> float:
@@ -99,12 +84,13 @@ def vote(members: list[Member], task: Task) -> float:
 
 
 def methods(seeds: int) -> None:
-    report, save = opened(RESULTS / "pet_family.json", f"python benchmarks/pet_family.py methods --seeds {seeds}")
+    path = RESULTS / "pet_family.json"
+    report = opened(path, f"python benchmarks/pet_family.py methods --seeds {seeds}")
     for name, (model, head_rate, rate) in TASKS.items():
         base, whole = load(model), load_task(name)
         for seed in range(seeds):
             one_seed(report, base, whole.few_shot(SHOTS, seed), seed, head_rate, rate)
-            save()
+            report.save(path)
     print(report.table())
 
 
@@ -113,7 +99,7 @@ def one_seed(report: Report, base: Loaded, task: Task, seed: int, head_rate: flo
     rows, unlabelled, classes = task.splits["train"], task.splits["unlabelled"], len(task.labels)
 
     def add(method: str, run: Callable[[], float]) -> None:
-        if (method, task.name, task.metric, seed) in {row.key for row in report.rows}:
+        if known(report, method, task, seed):
             return
         value = run()
         report.add(method, task, value, seed=seed)
@@ -149,7 +135,8 @@ def one_seed(report: Report, base: Loaded, task: Task, seed: int, head_rate: flo
 
 def words(seeds: int) -> None:
     """Random label words: PET with one word a class, PET with the sum of several, Fuzzy-PET with as many sets."""
-    report, save = opened(RESULTS / "pet_words.json", f"python benchmarks/pet_family.py words --seeds {seeds}")
+    path = RESULTS / "pet_words.json"
+    report = opened(path, f"python benchmarks/pet_family.py words --seeds {seeds}")
     for name, count in WORD_TASKS.items():
         model, _, rate = TASKS[name]
         base, whole = load(model), load_task(name)
@@ -159,7 +146,7 @@ def words(seeds: int) -> None:
                 rng = random.Random(f"{draw}-{choice}")
                 drawn = {label: rng.sample(pool(whole, label), count) for label in whole.labels}
                 one_choice(report, base, replace(task, words=drawn), draw, choice, rate)
-            save()
+            report.save(path)
         print(report.table(task=name))
 
 
@@ -177,7 +164,7 @@ def one_choice(report: Report, base: Loaded, task: Task, draw: int, choice: int,
         "Fuzzy-PET, as many sets": FuzzyPET.for_task(task, base.tokenizer, words=count),
     }
     for method, how in ways.items():
-        if (method, task.name, task.metric, number) not in {row.key for row in report.rows}:
+        if not known(report, method, task, number):
             value = accuracy(cloze(base, how, task.splits["train"], draw, rate), task)
             report.add(method, task, value, seed=number, draw=draw, choice=choice)
             print(f"{task.name}  draw {draw}  choice {choice}  {method:<24} {100 * value:.1f}", flush=True)
@@ -187,25 +174,15 @@ def one_choice(report: Report, base: Loaded, task: Task, draw: int, choice: int,
 
 
 def tune(seeds: int) -> None:
-    """Mean accuracy on the dev split over other seeds, at every rate; the best of each method is in TASKS."""
+    """Accuracy on the dev split with another seed, at every rate; the best of each method is in TASKS."""
     for name, (model, _, _) in TASKS.items():
         base, whole = load(model), load_task(name)
+        task = whole.few_shot(SHOTS, TUNING_SEED)
+        rows, how = task.splits["train"], PET.for_task(task, base.tokenizer)
         for rate in RATES:
-            heads, clozes = [], []
-            for seed in TUNING_SEEDS:
-                task = whole.few_shot(SHOTS, seed)
-                rows, how = task.splits["train"], PET.for_task(task, base.tokenizer)
-                heads.append(accuracy(head(base, task, rows, seed, rate), whole, "dev"))
-                clozes.append(accuracy(cloze(base, how, rows, seed, rate), whole, "dev"))
-            print(
-                f"{name:<24} {rate:g}  head {100 * np.mean(heads):.1f}  cloze {100 * np.mean(clozes):.1f}", flush=True
-            )
-
-
-def opened(path: Path, command: str) -> tuple[Report, Callable[[], None]]:
-    """The report in `path` so far, and the function that saves it there."""
-    report = Report.load(path) if path.is_file() else Report(command=command)
-    return report, lambda: report.save(path)
+            found = accuracy(head(base, task, rows, TUNING_SEED, rate), whole, "dev")
+            asked = accuracy(cloze(base, how, rows, TUNING_SEED, rate), whole, "dev")
+            print(f"{name:<24} {rate:g}  head {100 * found:.1f}  cloze {100 * asked:.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labkit.evaluation import evaluate
+from few_shot_runs import accuracy, known, opened
+
+from labkit.fewshot.methods import Adapted, trained
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.ensemble import TemplateEnsemble
 from labkit.fewshot.prompts.in_context import InContext, content_free, demonstrations, orders
@@ -27,12 +28,11 @@ from labkit.fewshot.prompts.prototypical import ProtoVerb
 from labkit.fewshot.prompts.soft_verbalizer import SoftVerbalizer
 from labkit.report import Report
 from labkit.tasks import Task, load_task
-from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
 
 RESULTS = Path("labkit/results/prompts.json")
-SHOTS, STEPS, BATCH, TEST, TEXTS, WORDS = 4, 60, 16, 300, 200, 6
-SHOWN, ORDERS = (1, 2, 4), 10
+SHOTS, STEPS, TEST, TEXTS, WORDS = 4, 60, 300, 200, 6
+SHOWN, ORDERS, UNSIFTED = (1, 2, 4), 10, {"share": 1.0, "least": 0.0}
 # task -> (model, learning rate of PET, of label vectors drawn at random, of prototypes), by `tune`
 TASKS = {
     "world/reviews": ("mini-bert-en", 3e-5, 3e-5, 3e-5),
@@ -52,13 +52,15 @@ def main() -> None:
 
 
 def run(seeds: int) -> None:
-    command = f"python benchmarks/prompts.py run --seeds {seeds}"
-    report = Report.load(RESULTS) if RESULTS.is_file() else Report(command=command)
+    report = opened(RESULTS, f"python benchmarks/prompts.py run --seeds {seeds}")
     for name, (model, *rates) in TASKS.items():
         base, whole = load(model), load_task(name)
         whole = replace(whole, splits={**whole.splits, "test": whole.splits["test"][:TEST]})
         for seed in range(seeds):
-            one_draw(Draw(report, base, whole.few_shot(SHOTS, seed), seed), rates)
+            draw = Draw(report, base, whole.few_shot(SHOTS, seed), seed)
+            frozen(draw)
+            in_context(draw)
+            few_shot(draw, *rates)
             report.save(RESULTS)
     in_every_order(report, load("mini-bert-en"), load_task("world/reviews"))
     report.save(RESULTS)
@@ -71,27 +73,19 @@ class Draw:
     def __init__(self, report: Report, base: Loaded, task: Task, seed: int) -> None:
         self.report, self.base, self.task, self.seed = report, base, task, seed
         self.rows, self.texts = task.splits["train"], task.splits["unlabelled"][:TEXTS]
-        self.done = {row.key for row in report.rows}
 
     def add(self, name: str, run: Callable[[], tuple[Any, Any]], **extra: Any) -> None:
-        if (name, self.task.name, self.task.metric, self.seed) in self.done:
+        if known(self.report, name, self.task, self.seed):
             return
-        value = evaluate(*run(), self.task, "test", progress=False)[self.task.metric]
+        value = accuracy(Adapted(*run()), self.task)
         self.report.add(name, self.task, value, seed=self.seed, **extra)
         print(f"{self.task.name}  seed {self.seed}  {name:<40} {100 * value:.1f}", flush=True)
 
-    def trained(self, how: Any, lr: float, model: Any = None, steps: int = STEPS) -> tuple[Any, Any]:
+    def trained(self, how: Any, lr: float, model: Any = None) -> tuple[Any, Any]:
         """A copy of the language model (or `model` itself) trained on the draw's examples, and the method."""
         model = copy.deepcopy(self.base.model) if model is None else model
-        batches = Batches(self.rows, how.collate, min(BATCH, len(self.rows)), seed=self.seed)
-        fit(model, how.loss, batches, steps=steps, lr=lr, seed=self.seed, progress=False)
+        trained(Adapted(model, how), self.rows, steps=STEPS, lr=lr, seed=self.seed, progress=False)
         return model, how
-
-
-def one_draw(draw: Draw, rates: list[float]) -> None:
-    frozen(draw)
-    in_context(draw)
-    few_shot(draw, *rates)
 
 
 def frozen(draw: Draw) -> None:
@@ -99,26 +93,28 @@ def frozen(draw: Draw) -> None:
     task, (model, tokenizer), texts = draw.task, draw.base, draw.texts
     cloze = PET.for_task(task, tokenizer)
     patterns = TemplateEnsemble.for_task(task, tokenizer)
-    known = functools.partial(
-        knowledgeable, model, cloze.template, related_words(task.words, task.language), tokenizer, texts
-    )
     several = PET.for_task(task, tokenizer, words=WORDS, aggregate="mean")
     draw.add("cloze", lambda: (model, cloze))
-    draw.add("cloze, calibrated without content", lambda: (model, cloze.calibrated(model, nothing(cloze))))
+    empty = content_free(cloze.template)
+    draw.add("cloze, calibrated without content", lambda: (model, cloze.calibrated(model, empty)))
     draw.add("cloze, calibrated on texts", lambda: (model, cloze.calibrated(model, texts)))
     draw.add("templates, ensemble", lambda: (model, patterns))
     draw.add("templates, ensemble calibrated on texts", lambda: (model, patterns.calibrated(model, texts)))
     draw.add("words, several", lambda: (model, several))
     draw.add("words, several calibrated on texts", lambda: (model, several.calibrated(model, texts)))
-    draw.add("words, knowledgeable unsifted", lambda: (model, known(share=1.0, least=0.0)[0]))
-    draw.add("words, knowledgeable sifted", lambda: (model, known()[0]))
+    draw.add("words, knowledgeable unsifted", lambda: (model, looked_up(draw, **UNSIFTED)))
+    draw.add("words, knowledgeable sifted", lambda: (model, looked_up(draw)))
     if draw.seed == 0:
         first = {label: some[0] for label, some in cloze.verbalizer.words.items()}
         draw.add("perplexity of the whole text", lambda: (model, PerplexityChoice(cloze.template, first, tokenizer)))
 
 
-def nothing(cloze: PET) -> list[dict[str, str]]:
-    return content_free(cloze.template)
+def looked_up(draw: Draw, **sieve: float) -> PET:
+    """The cloze with the words that the lexicon knows, sifted on the draw's texts."""
+    task, (model, tokenizer) = draw.task, draw.base
+    template = PET.for_task(task, tokenizer).template
+    words = related_words(task.words, task.language)
+    return knowledgeable(model, template, words, tokenizer, draw.texts, **sieve)[0]
 
 
 def shown_before(draw: Draw, shown: list[Any]) -> InContext:
@@ -149,7 +145,7 @@ def in_every_order(report: Report, base: Loaded, whole: Task) -> None:
 
 def few_shot(draw: Draw, rate: float, random_rate: float, proto_rate: float) -> None:
     """Four examples a class, and the whole model trains; only the verbalizer differs."""
-    task, (model, tokenizer), texts = draw.task, draw.base, draw.texts
+    task, (model, tokenizer) = draw.task, draw.base
     cloze = PET.for_task(task, tokenizer)
     first = {label: some[0] for label, some in cloze.verbalizer.words.items()}
 
@@ -157,21 +153,20 @@ def few_shot(draw: Draw, rate: float, random_rate: float, proto_rate: float) -> 
         how = SoftVerbalizer(cloze.template, task.labels, tokenizer, words=words)
         return draw.trained(how, lr, how.attach(copy.deepcopy(model), seed=draw.seed))
 
-    def proto(steps: int) -> tuple[Any, Any]:
+    def proto() -> tuple[Any, Any]:
         how = ProtoVerb(cloze.template, task.labels, tokenizer)
-        attached = how.attach(copy.deepcopy(model), draw.rows, seed=draw.seed)
-        return draw.trained(how, proto_rate, attached) if steps else (attached, how)
+        return how.attach(copy.deepcopy(model), draw.rows, seed=draw.seed), how
 
-    def known() -> Any:
-        words = related_words(task.words, task.language)
-        return knowledgeable(model, cloze.template, words, tokenizer, texts, share=1.0, least=0.0)[0]
+    def trained_proto() -> tuple[Any, Any]:
+        attached, how = proto()
+        return draw.trained(how, proto_rate, attached)
 
     several = PET.for_task(task, tokenizer, words=WORDS, aggregate="sum")
     draw.add("trained, one word", lambda: draw.trained(cloze, rate))
     draw.add("trained, several words", lambda: draw.trained(several, rate))
-    draw.add("trained, knowledgeable", lambda: draw.trained(known(), rate))
-    draw.add("trained, prototypes", lambda: proto(STEPS))
-    draw.add("prototypes, before training", lambda: proto(0))
+    draw.add("trained, knowledgeable", lambda: draw.trained(looked_up(draw, **UNSIFTED), rate))
+    draw.add("trained, prototypes", trained_proto)
+    draw.add("prototypes, before training", proto)
     draw.add("trained, vectors from words", lambda: soft(first, rate))
     draw.add("trained, vectors from nothing", lambda: soft(None, random_rate))
     draw.add("trained, ensemble of templates", lambda: draw.trained(TemplateEnsemble.for_task(task, tokenizer), rate))

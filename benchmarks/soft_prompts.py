@@ -12,28 +12,27 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from few_shot_runs import accuracy, known, opened
 
-from labkit.evaluation import evaluate
+from labkit.fewshot.methods import METHODS, Adapted, Start, cloze, soft_cloze, trained
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompts import PPT, WARP, Prefix, PromptTuning, PTuning
 from labkit.fewshot.soft_prompts.ppt import WORDS
 from labkit.foundations.encoder import backbone
-from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import parameters, trainable
 from labkit.report import Report
-from labkit.tasks import Task, load_task
-from labkit.training import Batches, fit
-from labkit.zoo import Loaded, load
+from labkit.tasks import load_task
+from labkit.zoo import load
 
 RESULTS, TUNING = Path("labkit/results/soft_prompts.json"), Path("labkit/results/soft_prompts_rates.json")
-STEPS, BATCH, SHOTS, TUNING_SEED, PRETRAINING = 100, 16, 16, 10, 150
+STEPS, SHOTS, TUNING_SEED, PRETRAINING = 100, 16, 10, 150
 MODELS = {"small": "micro-bert-en", "large": "mini-bert-en", "Chinese": "mini-bert-zh"}
 PAIRS = [(size, task) for size in ("small", "large") for task in ("world/subj", "world/news")]
 PAIRS.append(("Chinese", "world/fewclue/eprstmt"))
@@ -46,68 +45,38 @@ GRID = {
 }
 
 
-@dataclass(frozen=True)
-class Start:
-    """What a method begins with."""
+def before(kind: type[PromptTuning] | type[Prefix], tokens: int) -> Callable[[Start], Adapted]:
+    """PET on the frozen model, behind a prompt or a prefix that trains."""
 
-    base: Loaded
-    task: Task
-    seed: int
-    prompt: Callable[[], torch.Tensor]  # the pre-trained one, made when first asked for
-
-    @property
-    def model(self) -> Any:
-        return copy.deepcopy(self.base.model)
-
-    @property
-    def pet(self) -> PET:
-        return PET.for_task(self.task, self.base.tokenizer)
-
-
-def head(start: Start) -> tuple[Any, Any]:
-    model = add_head(start.base.model, start.task.labels, pooling="mean", seed=start.seed)
-    return model, HeadClassifier(start.base.tokenizer, start.task.fields)
-
-
-def soft(kind: type[PTuning] | type[WARP], **options: Any) -> Callable[[Start], tuple[Any, Any]]:
-    """P-tuning or WARP."""
-
-    def prepare(start: Start) -> tuple[Any, Any]:
-        how = kind.for_task(start.task, start.base.tokenizer, seed=start.seed, **options)
-        return how.attach(start.model), how
+    def prepare(start: Start) -> Adapted:
+        found = cloze(PET)(start)
+        kind(tokens, seed=start.seed).attach(found.model)
+        return found
 
     return prepare
 
 
-def prompt(tokens: int) -> Callable[[Start], tuple[Any, Any]]:
-    return lambda start: (PromptTuning(tokens, seed=start.seed).attach(start.model), start.pet)
-
-
-def prefix(start: Start) -> tuple[Any, Any]:
-    return Prefix(8, seed=start.seed).attach(start.model), start.pet
-
-
-def ppt(start: Start) -> tuple[Any, Any]:
-    rows = start.prompt()
-    model = PPT(len(rows), seed=start.seed).attach(start.model)
+def ppt(start: Start) -> Adapted:
+    rows = pretrained(start.model, start.tokenizer, start.task.language, start.seed)
+    found = before(PPT, len(rows))(start)
     with torch.no_grad():
-        backbone(model).soft_prompt.weight.copy_(rows)
-    return model, start.pet
+        backbone(found.model).soft_prompt.weight.copy_(rows)
+    return found
 
 
 # method -> (how a model and a method are made, which rate it takes)
-WAYS: dict[str, tuple[Callable[[Start], tuple[Any, Any]], str]] = {
-    "fine-tune [mean]": (head, "head"),
-    "PET": (lambda start: (start.model, start.pet), "whole"),
-    "P-tuning": (soft(PTuning), "whole"),
-    "P-tuning [LSTM]": (soft(PTuning, encoder="lstm"), "whole"),
-    "prompt tuning [1]": (prompt(1), "prompt"),
-    "prompt tuning [4]": (prompt(4), "prompt"),
-    "prompt tuning [16]": (prompt(16), "prompt"),
+WAYS: dict[str, tuple[Callable[[Start], Adapted], str]] = {
+    "fine-tune [mean]": (METHODS["fine-tune [mean]"].prepare, "head"),
+    "PET": (cloze(PET), "whole"),
+    "P-tuning": (soft_cloze(PTuning), "whole"),
+    "P-tuning [LSTM]": (soft_cloze(PTuning, encoder="lstm"), "whole"),
+    "prompt tuning [1]": (before(PromptTuning, 1), "prompt"),
+    "prompt tuning [4]": (before(PromptTuning, 4), "prompt"),
+    "prompt tuning [16]": (before(PromptTuning, 16), "prompt"),
     "PPT [16]": (ppt, "prompt"),
-    "prefix [8]": (prefix, "prefix"),
-    "WARP": (soft(WARP), "warp"),
-    "label vectors alone": (soft(WARP, soften=False), "warp"),
+    "prefix [8]": (before(Prefix, 8), "prefix"),
+    "WARP": (soft_cloze(WARP), "warp"),
+    "label vectors alone": (soft_cloze(WARP, soften=False), "warp"),
 }
 TUNED = {
     "head": "fine-tune [mean]",
@@ -128,76 +97,65 @@ def main() -> None:
         run(options.seeds)
 
 
-def adapted(start: Start, way: str, rate: float) -> tuple[Any, Any]:
+def adapted(start: Start, way: str, rate: float) -> Adapted:
     """Model and method of `way`, after STEPS steps on the task's training rows."""
-    model, how = WAYS[way][0](start)
-    rows = start.task.splits["train"]
-    batches = Batches(rows, how.collate, min(BATCH, len(rows)), seed=start.seed)
-    fit(model, how.loss, batches, steps=STEPS, lr=rate, seed=start.seed, progress=False)
-    return model, how
+    found, rows = WAYS[way][0](start), start.task.splits["train"]
+    return trained(found, rows, steps=STEPS, lr=rate, seed=start.seed, progress=False)
 
 
-def accuracy(model: Any, how: Any, task: Task, split: str = "test") -> float:
-    return evaluate(model, how, task, split, progress=False)[task.metric]
-
-
-def pretrained(base: Loaded, language: str, seed: int, made: dict[Any, torch.Tensor]) -> torch.Tensor:
+@functools.cache
+def pretrained(base: Any, tokenizer: Any, language: str, seed: int) -> torch.Tensor:
     """PPT's prompt of 16 tokens for one model, from the unlabelled texts of all tasks of the language; made once."""
-    key = (base.model.config.num_hidden_layers, language, seed)
-    if key not in made:
-        names = [name for _, name in PAIRS if (language == "zh") == ("fewclue" in name)]
-        texts = [row["text"] for name in sorted(set(names)) for row in load_task(name).splits["unlabelled"]]
-        delta = PPT(16, seed=seed)
-        model = delta.attach(copy.deepcopy(base.model))
-        delta.pretrain(model, base.tokenizer, texts, words=WORDS[language], steps=PRETRAINING, progress=False)
-        made[key] = backbone(model).soft_prompt.weight.detach().clone()
-    return made[key]
+    names = [name for _, name in PAIRS if (language == "zh") == ("fewclue" in name)]
+    texts = [row["text"] for name in sorted(set(names)) for row in load_task(name).splits["unlabelled"]]
+    delta = PPT(16, seed=seed)
+    model = delta.attach(copy.deepcopy(base))
+    delta.pretrain(model, tokenizer, texts, words=WORDS[language], steps=PRETRAINING, progress=False)
+    return backbone(model).soft_prompt.weight.detach().clone()
 
 
 def run(seeds: int) -> None:
-    rates, report = best_rates(), opened(RESULTS, f"run --seeds {seeds}")
-    bases, made = {size: load(name) for size, name in MODELS.items()}, {}
+    rates, report = best_rates(), opened(RESULTS, f"python benchmarks/soft_prompts.py run --seeds {seeds}")
+    bases = {size: load(name) for size, name in MODELS.items()}
     for seed in range(seeds):
         for size, name in PAIRS:
-            base, whole = bases[size], load_task(name)
-            task = whole.few_shot(SHOTS, seed)
-            start = Start(base, task, seed, lambda b=base, t=task, s=seed: pretrained(b, t.language, s, made))
-            once(report, f"cloze, {size}", start, lambda s=start: (s.model, s.pet))
+            start = Start(*bases[size], load_task(name).few_shot(SHOTS, seed), seed)
+            once(report, f"cloze, {size}", start, functools.partial(cloze(PET), start))
             for way, (_, kind) in WAYS.items():
                 rate = rates[name, kind]
-                once(report, f"{way}, {size}", start, lambda s=start, w=way, r=rate: adapted(s, w, r), lr=rate)
+                once(report, f"{way}, {size}", start, functools.partial(adapted, start, way, rate), lr=rate)
             report.save(RESULTS)
     print(report.table())
 
 
-def once(report: Report, method: str, start: Start, make: Callable[[], Any], **extra: Any) -> None:
+def once(report: Report, method: str, start: Start, make: Callable[[], Adapted], **extra: Any) -> None:
     """Add a row unless it is there."""
     task, seed = start.task, start.seed
-    if (method, task.name, task.metric, seed) in {row.key for row in report.rows}:
+    if known(report, method, task, seed):
         return
-    if method.startswith("PPT"):
-        start.prompt()  # whose pre-training is not part of this task's seconds
+    if method.startswith("PPT"):  # the pre-training is not part of this task's seconds
+        pretrained(start.model, start.tokenizer, task.language, seed)
     began = time.perf_counter()
-    model, how = make()
+    found = make()
     extra["seconds"] = time.perf_counter() - began
-    value = accuracy(model, how, task)
-    size = 0 if method.startswith("cloze") else trainable(model)
-    extra |= {"trainable": size, "parameters": parameters(start.base.model)}
+    value = accuracy(found, task)
+    size = 0 if method.startswith("cloze") else trainable(found.model)
+    extra |= {"trainable": size, "parameters": parameters(start.model)}
     report.add(method, task, value, seed=seed, **extra)
     print(f"{task.name}  seed {seed}  {method:<32} {100 * value:.1f}  {size} trained", flush=True)
 
 
 def tune() -> None:
     """Accuracy on the dev split with another draw of examples, at every rate, on the small models."""
-    report = opened(TUNING, "tune")
+    report = opened(TUNING, "python benchmarks/soft_prompts.py tune")
     for size, name in PAIRS:
-        base, whole = load(MODELS[size]), load_task(name)
-        start = Start(base, whole.few_shot(SHOTS, TUNING_SEED), TUNING_SEED, lambda: torch.zeros(0))
+        whole = load_task(name)
+        start = Start(*load(MODELS[size]), whole.few_shot(SHOTS, TUNING_SEED), TUNING_SEED)
         for kind, way in () if size == "small" else TUNED.items():
             for rate in GRID[kind]:
                 method = f"{way} at {rate:g}"
-                if (method, name, whole.metric, TUNING_SEED) not in {row.key for row in report.rows}:
-                    value = accuracy(*adapted(start, way, rate), whole, "dev")
+                if not known(report, method, whole, TUNING_SEED):
+                    value = accuracy(adapted(start, way, rate), whole, "dev")
                     report.add(method, whole, value, seed=TUNING_SEED, kind=kind, lr=rate)
                     report.save(TUNING)
                     print(f"{name:<24} {method:<28} {100 * value:.1f}", flush=True)
@@ -211,11 +169,6 @@ def best_rates() -> dict[tuple[str, str], float]:
         if key not in found or row.value > found[key].value:
             found[key] = row
     return {key: row["lr"] for key, row in found.items()}
-
-
-def opened(path: Path, what: str) -> Report:
-    """The report in `path` so far."""
-    return Report.load(path) if path.is_file() else Report(command=f"python benchmarks/soft_prompts.py {what}")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from few_shot_runs import HEADS, adapt
+from few_shot_runs import HEADS, opened
 
 from labkit.evaluation import predict
+from labkit.fewshot.methods import Start, adapt
 from labkit.measure import parameters, trainable
 from labkit.report import Report
 from labkit.tasks import Row, Task, load_task
@@ -41,7 +42,7 @@ def main() -> None:
     base = load(options.model or f"mini-bert-{options.language}")
     path = Path(f"labkit/results/world_{options.language}.json")
     command = f"python benchmarks/world.py --language {options.language}"
-    report = Report.load(path) if path.is_file() else Report(command=command)
+    report = opened(path, command)
     there = {row.task for row in report.rows}
     print(f"{'task':<18} {'labels':>6} {'chance':>7} {'16-shot':>13} {'full':>6} {'no cue':>7} {'ceiling':>8}")
     for name in options.tasks or TASKS:
@@ -75,16 +76,17 @@ def run(
 ) -> tuple[float, float | None]:
     """Train one head, add its row; accuracy on the test split, and on its rows of pairs without a telling phrase."""
     began, rows = time.perf_counter(), task.splits["test"]
-    model, how = adapt(base, judged(task, seed) if "candidates" in rows[0] else task, head, seed, steps=steps)
+    start = Start(base.model, base.tokenizer, judged(task, seed) if "candidates" in rows[0] else task, seed)
+    found = adapt(start, head, steps=steps, progress=False)
     seconds, asked = time.perf_counter() - began, [one for row in rows for one in readings(row)]
-    scores = predict(model, how, asked, progress=False)
+    scores = predict(found.model, found.method, asked, progress=False)
     answers = scores[:, 1].reshape(len(rows), -1).argmax(1) if len(asked) > len(rows) else scores.argmax(1)
     right = answers == np.array([row["label"] for row in rows])
     plain = np.array(["with cue" not in row.get("kind", "with cue") for row in rows])
     cueless = float(right[plain].mean()) if plain.any() else None
     report.add(
-        f"{size} {head}", task, float(right.mean()), seed=seed, seconds=seconds, trainable=trainable(model),
-        parameters=parameters(model), **({} if cueless is None else {"without_cue": cueless}),
+        f"{size} {head}", task, float(right.mean()), seed=seed, seconds=seconds, trainable=trainable(found.model),
+        parameters=parameters(found.model), **({} if cueless is None else {"without_cue": cueless}),
     )  # fmt: skip
     return float(right.mean()), cueless
 

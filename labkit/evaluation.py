@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,24 @@ def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **o
         return {**method.score(rows, answers(model, method, rows, **options)), "n": len(rows)}
     chosen = predict(model, method, rows, **options).argmax(1)
     return {task.metric: score(task.metric, labels, chosen), "n": len(rows)}
+
+
+def over_rows(
+    model: nn.Module,
+    rows: Sequence[Any],
+    collate: Callable[[Sequence[Any]], Mapping[str, Any]],
+    read: Callable[[nn.Module, Mapping[str, Any]], torch.Tensor],
+    batch_size: int = 64,
+) -> torch.Tensor:
+    """What `read(model, batch)`, (batch, …), finds in all rows, one at least, in their order: (rows, …), on the CPU.
+
+    The model runs in eval mode, without gradients, and is left in the mode it was in.
+    """
+    device, parts = next(model.parameters()).device, []
+    with evaluating(model):
+        for start in range(0, len(rows), batch_size):
+            parts.append(read(model, to_device(collate(rows[start : start + batch_size]), device)).cpu())
+    return torch.cat(parts)
 
 
 @contextlib.contextmanager

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError, UsageError, unknown
-from labkit.evaluation import evaluating
-from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
+from labkit.errors import UsageError, unknown
+from labkit.evaluation import over_rows
+from labkit.fewshot.prompts.at_the_blank import SHARPNESS, AtTheBlank, described
 from labkit.fewshot.prompts.soft_tokens import addressed
-from labkit.fewshot.prompts.template import Field, Mask, Part, Soft, Special, Template, Text
+from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import (
     backbone,
     goes_on,
@@ -32,14 +32,13 @@ from labkit.foundations.encoder import (
     nothing,
 )
 from labkit.foundations.pretraining import auxiliary, mask_tokens
-from labkit.training.batches import to_device, weight_of
+from labkit.training.batches import weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
 RULES, FEATURES = ("nearest", "mean"), ("mask", "mean")
 PROMPT = {"en": "it is", "zh": "这是"}  # [PRO], whatever the task
-SHARPNESS = 10.0  # cosine similarities times this are the answer's logits: for probabilities only, not for the answer
 
 
 def pccl(features: Tensor, labels: Tensor, margin: float = 0.4, gamma: float = 64.0, k: float = 1.0) -> Tensor:
@@ -89,9 +88,6 @@ class CPTuning(AtTheBlank):
         feature: str = "mask",
         mlm_weight: float = 0.1,
         mlm_probability: float = 0.1,
-        margin: float = 0.4,
-        gamma: float = 64.0,
-        k: float = 1.0,
     ) -> None:
         super().__init__(template, labels, tokenizer, max_length)
         if rule not in RULES:
@@ -105,7 +101,6 @@ class CPTuning(AtTheBlank):
             raise UsageError("feature='mean' is for encoders without a language model's head: set mlm_weight=0")
         self.rule, self.feature = rule, feature
         self.mlm_weight, self.mlm_probability = mlm_weight, mlm_probability
-        self.margin, self.gamma, self.k = margin, gamma, k
         self.mlm = auxiliary(tokenizer) if mlm_weight and mlm_probability else None
         self.support: tuple[Tensor, Tensor] | None = None  # (n, d) and (n,), by `fitted`
 
@@ -159,7 +154,7 @@ class CPTuning(AtTheBlank):
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """PCCL + λ·L_MLM: a scalar."""
         features, words, answers = self._pass(model, batch)
-        loss = pccl(features, labels_of(batch), self.margin, self.gamma, self.k)
+        loss = pccl(features, labels_of(batch))
         if self.mlm is not None and len(answers):
             if words is None:
                 raise UsageError("this model has no masked-LM head: set mlm_weight=0, or load it with head='mlm'")
@@ -170,16 +165,8 @@ class CPTuning(AtTheBlank):
 
     def fitted(self, model: nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> CPTuning:
         """Keep the features of the labelled rows; returns self. DataError where a class has no row."""
-        device, parts = next(model.parameters()).device, []
-        missing = set(range(len(self.labels))) - {row.get("label") for row in rows}
-        if missing:
-            names = ", ".join(repr(self.labels[number]) for number in sorted(missing))
-            raise DataError(f"no labelled example of {names}: CP-Tuning answers by its neighbours, and needs some each")
-        with evaluating(model):
-            for start in range(0, len(rows), batch_size):
-                batch = to_device(self.collate(rows[start : start + batch_size]), device)
-                parts.append(self.features(model, batch).cpu())
-        self.support = torch.cat(parts), torch.tensor([row["label"] for row in rows])
+        labels = self.labels_of_all(rows, "CP-Tuning answers by its neighbours, and needs some each")
+        self.support = over_rows(model, rows, self.collate, self.features, batch_size), labels
         return self
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -227,14 +214,7 @@ def similarities(features: Tensor, support: Tensor, labels: Tensor, classes: int
 
 def universal_template(fields: Sequence[str], language: str = "en", between: str | None = None) -> Template:
     """The fields, with the text `between` or else a separator between, then the soft tokens "it is" and the blank."""
-    space = Text("" if between and language == "zh" else " ")  # other tokenizers look at no space
-    parts: list[Part] = []
-    for number, name in enumerate(fields):
-        middle = [Text(between)] if between else [Text(" "), Special("sep"), Text(" ")]
-        parts += [*(middle if number else []), Field(name)]
-    parts += [space, Soft(init=PROMPT.get(language, PROMPT["en"])), space, Mask(), Text(_end(language))]
-    return Template(tuple(part for part in parts if str(part)))
-
-
-def _end(language: str) -> str:
-    return "。" if language == "zh" else " ."
+    space = "" if between and language == "zh" else " "  # other tokenizers look at no space
+    texts = (between or " {special:sep} ").join(f"{{{name}}}" for name in fields)
+    prompt, end = PROMPT.get(language, PROMPT["en"]), "。" if language == "zh" else " ."
+    return Template.parse(f"{texts}{space}{{soft:{prompt}}}{space}{{mask}}{end}")

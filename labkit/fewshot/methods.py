@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +78,19 @@ def fine_tuning(pooling: str) -> Callable[[Start], Adapted]:
     return prepare
 
 
-def pet(start: Start) -> Adapted:
-    """PET with the task's first pattern and the first word of each label."""
-    return Adapted(copy.deepcopy(start.model), PET.for_task(start.task, start.tokenizer))
+def cloze(kind: type[PET]) -> Callable[[Start], Adapted]:
+    """The task's first pattern, with the first word of each label, or of Fuzzy-PET three, or as many as there are."""
+    return lambda start: Adapted(copy.deepcopy(start.model), kind.for_task(start.task, start.tokenizer))
 
 
-def fuzzy_pet(start: Start) -> Adapted:
-    """Fuzzy-PET with three words a label, or as many as the task has."""
-    return Adapted(copy.deepcopy(start.model), FuzzyPET.for_task(start.task, start.tokenizer))
+def soft_cloze(kind: type[PTuning] | type[WARP], **options: Any) -> Callable[[Start], Adapted]:
+    """P-tuning or WARP from PET's pattern and label words; options are those of the class."""
+
+    def prepare(start: Start) -> Adapted:
+        how = kind.for_task(start.task, start.tokenizer, seed=start.seed, **options)
+        return Adapted(how.attach(copy.deepcopy(start.model)), how)
+
+    return prepare
 
 
 def lm_bff(*, template: bool, words: bool) -> Callable[[Start], Adapted]:
@@ -104,22 +109,6 @@ def lm_bff(*, template: bool, words: bool) -> Callable[[Start], Adapted]:
     return prepare
 
 
-def p_tuning(start: Start) -> Adapted:
-    """P-tuning from PET's pattern, its words soft tokens that a BiLSTM and an MLP produce; the whole model trains."""
-    return _attached(PTuning, start, encoder="lstm")
-
-
-def warp(start: Start) -> Adapted:
-    """WARP from PET's pattern and label words; the model is frozen."""
-    return _attached(WARP, start)
-
-
-def _attached(kind: type[PTuning] | type[WARP], start: Start, **options: Any) -> Adapted:
-    plain = PET.for_task(start.task, start.tokenizer)
-    how = kind(plain.template, plain.verbalizer, start.tokenizer, seed=start.seed, **options)
-    return Adapted(how.attach(copy.deepcopy(start.model)), how)
-
-
 def cp_tuning(**options: Any) -> Callable[[Start], Adapted]:
     """CP-Tuning: neither the task's patterns nor its words are looked at; options are those of `CPTuning`."""
 
@@ -134,13 +123,13 @@ METHODS: dict[str, FewShot] = {
     "fine-tune [CLS]": FewShot(fine_tuning("cls"), 3e-4, cloze=False),
     "fine-tune [mean]": FewShot(fine_tuning("mean"), 3e-4, cloze=False),
     "fine-tune [last]": FewShot(fine_tuning("last"), 3e-4, cloze=False),
-    "PET": FewShot(pet, 3e-5),
-    "Fuzzy-PET": FewShot(fuzzy_pet, 3e-5),
+    "PET": FewShot(cloze(PET), 3e-5),
+    "Fuzzy-PET": FewShot(cloze(FuzzyPET), 3e-5),
     "LM-BFF (T)": FewShot(lm_bff(template=True, words=False), 3e-5),
     "LM-BFF (L)": FewShot(lm_bff(template=False, words=True), 3e-5),
     "LM-BFF (T+L)": FewShot(lm_bff(template=True, words=True), 3e-5),
-    "P-tuning": FewShot(p_tuning, 1e-4),
-    "WARP": FewShot(warp, 3e-3, usual=1e-2),
+    "P-tuning": FewShot(soft_cloze(PTuning, encoder="lstm"), 1e-4),
+    "WARP": FewShot(soft_cloze(WARP), 3e-3, usual=1e-2),
     "CP-Tuning": FewShot(cp_tuning(), 1e-4, cloze=False),
     "CP-Tuning without MLM": FewShot(cp_tuning(mlm_weight=0), 3e-4, cloze=False),
 }
@@ -173,16 +162,17 @@ def adapt(
     found, lr = chosen.prepare(start), chosen.rate_for(start.model) if lr is None else lr
     if delta is not None:
         delta.attach(found.model)
-    batches = Batches(rows, found.method.collate, min(BATCH, len(rows)), seed=start.seed)
-    fit(
-        found.model,
-        found.method.loss,
-        batches,
-        steps=steps,
-        lr=lr,
-        seed=start.seed,
-        **options,
-    )
+    return trained(found, rows, steps=steps, lr=lr, seed=start.seed, **options)
+
+
+def trained(
+    found: Adapted, rows: Sequence[Any], *, steps: int, lr: float, seed: int = 0, batch: int = BATCH, **options: Any
+) -> Adapted:
+    """`found`, trained in place on the rows, `batch` a step, and fitted, where the method asks for it. `options` are
+    those of `labkit.fit`.
+    """
+    batches = Batches(rows, found.method.collate, min(batch, len(rows)), seed=seed)
+    fit(found.model, found.method.loss, batches, steps=steps, lr=lr, seed=seed, **options)
     if hasattr(found.method, "fitted"):
         found.method.fitted(found.model, rows)
     return found

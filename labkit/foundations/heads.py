@@ -253,11 +253,18 @@ class HeadClassifier(Described):
 
     __call__ = loss
 
-def checked(description: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The description, if its keys are among `kinds` and its values of those types; else UsageError."""
+def checked(
+    description: Mapping[str, Any], kinds: Mapping[str, Any], needed: Sequence[str] = ()
+) -> dict[str, Any]:  # fmt: skip
+    """The description, if its keys are among `kinds`, its values of those types, and all of `needed` there; else
+    UsageError.
+    """
     for key, value in description.items():
         if key not in kinds:
             raise unknown("key of a method's description", key, kinds)
         if not isinstance(value, kinds[key]):
             raise UsageError(f"a method's description: {key!r} cannot be {value!r:.60}")
+    for key in needed:
+        if key not in description:
+            raise UsageError(f"a method's description: {key!r} is missing")
     return dict(description)

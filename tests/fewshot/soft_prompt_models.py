@@ -1,4 +1,4 @@
-"""Tiny models and a task for the tests of soft prompts."""
+"""Tiny models and a task for the tests of PET and of soft prompts."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def task(**changes):
     given = {"patterns": ("{text} it was {mask} .", "{mask} ! {text}"),
              "words": {"negative": ("bad", "dull"), "positive": ("good", "great", "fine")}}  # fmt: skip
     return Task("world/films", ("text",), ("negative", "positive"), {"train": ROWS}, **{**given, **changes})
+
+
+@torch.no_grad()
+def answers(model, method, rows=ROWS):
+    return method.logits(model, method.collate(rows))
 
 
 def hashes(model):

@@ -84,15 +84,6 @@ def test_calibration_makes_nothing_neutral():
     assert how.calibrated(model).texts.prior is not None
 
 
-def test_a_description_makes_the_same_method():
-    model = tiny_gpt()
-    how = prompt(MIXED, ROWS[:1]).calibrated(model)
-    again = CausalPrompt.from_description(how.describe(), TOKENIZER)
-    np.testing.assert_array_equal(predict(model, again, ROWS), predict(model, how, ROWS))
-    with pytest.raises(UsageError, match="'words' is missing"):
-        CausalPrompt.from_description({"template": TEMPLATE}, TOKENIZER)
-
-
 def test_what_cannot_be_is_said():
     for template in ("{mask} news : {text}", "{text} {mask*2} {mask}", "{mask} {special:sep} {text}"):
         with pytest.raises(UsageError, match=r"needs one \{mask\}, with nothing but words after it"):

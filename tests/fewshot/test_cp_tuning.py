@@ -242,9 +242,5 @@ def test_what_cannot_work_says_why(base, task):
         predict(base.model, how, task.splits["test"][:2], progress=False)
     with pytest.raises(DataError, match="no labelled example of 'positive'"):
         how.fitted(base.model, [row for row in task.splits["train"] if row["label"] == 0])
-    with pytest.raises(UsageError, match="one blank is read here, it has 2"):
-        CPTuning("{text} {mask*2}", ("a", "b"), base.tokenizer)
-    with pytest.raises(UsageError, match="at least two labels are needed"):
-        CPTuning("{text} {mask}", ("a",), base.tokenizer)
     with pytest.raises(UsageError, match="no label"):
         how.loss(base.model, how.collate([{"text": "a fine film"}]))

@@ -9,7 +9,7 @@ import torch
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.pet import PET
-from labkit.fewshot.pet.self_training import soft_labels
+from labkit.fewshot.pet.self_training import Member, soft_labels
 from labkit.fewshot.prompts.ensemble import TemplateEnsemble
 from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.tasks import Task
@@ -27,7 +27,8 @@ def ensemble(weights=None, words=LABELS):
 @pytest.mark.parametrize("weights", [None, (0.9, 0.0, 0.3)])
 def test_it_is_the_soft_labels_of_its_members(weights):
     model, how = tiny_bert(), ensemble(weights)
-    wanted = soft_labels(how.as_members(model), ROWS, temperature=1.0)
+    members = [Member(model, one, weight) for one, weight in zip(how.members, how.weights, strict=True)]
+    wanted = soft_labels(members, ROWS, temperature=1.0)
     np.testing.assert_allclose(predict(model, how, ROWS), wanted, rtol=1e-4, atol=1e-5)
 
 

@@ -145,10 +145,10 @@ def test_a_description_makes_the_same_method(model, tokenizer):
         ({"negative": "bad", "positive": "zebra"}, {}, "label 'positive': word 'zebra' is not in the tokenizer's voc"),
         ({"negative": "terrible", "positive": "Terrible"}, {}, "labels 'negative' and 'positive' share it"),
         ({"negative": "bad"}, {}, "at least two labels"),
-        ({"negative": "bad", "positive": ()}, {}, "at least two labels are needed, and a text for each"),
+        ({"negative": "bad", "positive": ()}, {}, "at least two labels are needed, and a word for each"),
         (LABELS, {"order": "at onec"}, "unknown order of pieces 'at onec': did you mean 'at once'"),
         (LABELS, {"aggregate": "median"}, "unknown aggregate 'median'"),
-        (LABELS, {"prior": (0.5,)}, "each of the 2 texts"),
+        (LABELS, {"prior": (0.5,)}, "each of the 2 words"),
     ],
 )
 def test_bad_texts_are_named(tokenizer, words, options, message):

@@ -7,43 +7,22 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertTokenizer, RobertaConfig, RobertaForMaskedLM
+from transformers import BertTokenizer
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.foundations.pretraining import IGNORE
-from labkit.tasks import Task
+from tests.fewshot import soft_prompt_models
+from tests.fewshot.soft_prompt_models import ID, WORDS, bert, roberta, task
 
-WORDS = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] a the film book was good bad fine it dull great . love hate ! 很 好 坏 差".split()
-)
-ID = {word: number for number, word in enumerate(WORDS)}
-ROWS = [
-    {"text": "the film was fine .", "label": 1},
-    {"text": "dull", "label": 0},
-    {"text": "a great book !", "label": 1},
-]
+ROWS = soft_prompt_models.ROWS[:3]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
     return BertTokenizer(vocab=ID, model_max_length=32)
-
-
-def bert(**changes):
-    torch.manual_seed(0)
-    sizes = {"vocab_size": len(WORDS), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    sizes |= {"intermediate_size": 64, "max_position_embeddings": 40, "initializer_range": 0.5}
-    config = BertConfig(**{**sizes, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **changes})
-    return BertForMaskedLM(config).eval()
-
-
-def task(**changes):
-    given = {"patterns": ("{text} it was {mask} .", "{mask} ! {text}"),
-             "words": {"negative": ("bad", "dull"), "positive": ("good", "great", "fine")}}  # fmt: skip
-    return Task("world/films", ("text",), ("negative", "positive"), {"train": ROWS}, **{**given, **changes})
 
 
 def test_probabilities_are_the_language_models_own(tokenizer):
@@ -59,10 +38,7 @@ def test_probabilities_are_the_language_models_own(tokenizer):
 
 
 def test_roberta_too(tokenizer):
-    torch.manual_seed(0)
-    config = RobertaConfig(vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                           intermediate_size=64, max_position_embeddings=40, pad_token_id=0)  # fmt: skip
-    model, pet = RobertaForMaskedLM(config).eval(), PET.for_task(task(), tokenizer)
+    model, pet = roberta(), PET.for_task(task(), tokenizer)
     batch = pet.collate(ROWS, None)
     with torch.no_grad():
         whole = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
+from labkit.fewshot.prompts.at_the_blank import states_at_the_blank
 from labkit.fewshot.prompts.prototypical import ProtoVerb, contrast
 from labkit.training import Batches, fit
 from tests.fewshot.tiny_prompts import LABELS, ROWS, TEMPLATE, tiny_bert, tiny_tokenizer
@@ -50,7 +51,7 @@ def test_the_loss_is_the_papers_sums():
 @torch.no_grad()
 def test_before_training_it_is_the_nearest_class_mean(tokenizer):
     model, how = tiny_bert(), proto(tokenizer)
-    states = how.states(model, how.collate(ROWS))  # (rows, d)
+    states = states_at_the_blank(model, how.collate(ROWS))  # (rows, d)
     how.attach(model, ROWS)
     projected = F.normalize(states @ model.prototypes.projection.t(), dim=1)
     labels = torch.tensor([row["label"] for row in ROWS])
@@ -66,7 +67,7 @@ def test_the_state_is_what_the_decoder_reads(tokenizer):
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     hidden = model.cls.predictions.transform(model.bert(**inputs).last_hidden_state)
     wanted = hidden[torch.arange(len(ROWS)), batch["mask_positions"][:, 0]]
-    torch.testing.assert_close(how.states(model, batch), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(states_at_the_blank(model, batch), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_it_trains_and_comes_off(tokenizer):

@@ -23,7 +23,7 @@ from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
 from labkit.fewshot.soft_prompts import Prefix, PromptTuning
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.measure import trainable
-from tests.fewshot.soft_prompt_models import ID, ROWS, SIZES, bert, changed, hashes, roberta, task, train
+from tests.fewshot.soft_prompt_models import ID, ROWS, SIZES, answers, bert, changed, hashes, roberta, task, train
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def pet(tokenizer):
     return PET.for_task(task(), tokenizer)
-
-
-def answers(model, method, rows=ROWS):
-    with torch.no_grad():
-        return method.logits(model, method.collate(rows))
 
 
 # Prompt tuning
@@ -170,7 +165,7 @@ IDS = torch.ones(1, 3, dtype=torch.long)
         (lambda: PromptTuning(0), "tokens=0: a soft prompt has at least one token"),
         (lambda: Prefix(-1), "tokens=-1: a prefix has at least one token"),
         (lambda: PromptTuning(init="words"), "unknown init"),
-        (lambda: Prefix(hidden=-1), "neither may be negative"),
+        (lambda: Prefix(std=-1), "may not be negative"),
         (lambda: PromptTuning().attach(nn.Linear(2, 2)), "PromptTuning needs an encoder .* not a Linear"),
         (lambda: Prefix().attach(nn.Linear(2, 2)), "Prefix needs an encoder of transformers"),
         (lambda: PromptTuning().attach(T5ForConditionalGeneration(T5Config(**T5_SIZES))), "not a T5"),

@@ -10,7 +10,7 @@ from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
 from labkit.fewshot.soft_prompts import Prefix
 from labkit.measure import trainable
-from tests.fewshot.soft_prompt_models import ID, ROWS, SIZES, bert, changed, hashes, roberta, task
+from tests.fewshot.soft_prompt_models import ID, ROWS, SIZES, answers, bert, changed, hashes, roberta, task
 
 SELF = "bert.encoder.layer.{}.attention.self"
 
@@ -18,11 +18,6 @@ SELF = "bert.encoder.layer.{}.attention.self"
 @pytest.fixture(scope="module")
 def pet():
     return PET.for_task(task(), BertTokenizer(vocab=ID, model_max_length=32))
-
-
-def answers(model, method, rows=ROWS):
-    with torch.no_grad():
-        return method.logits(model, method.collate(rows))
 
 
 def states_of(attention, prefix, states, mask):
@@ -93,10 +88,10 @@ def test_as_peft_does_it_where_places_do_not_matter(reparametrise):
             table = one.embeddings.position_embeddings.weight
             table.copy_(table[:1].expand(40, -1))
     config = peft.PrefixTuningConfig(
-        task_type="FEATURE_EXTRACTION", num_virtual_tokens=4, prefix_projection=reparametrise, encoder_hidden_size=11
+        task_type="FEATURE_EXTRACTION", num_virtual_tokens=4, prefix_projection=reparametrise, encoder_hidden_size=32
     )
     theirs = peft.get_peft_model(theirs, config).eval()
-    ours = Prefix(4, reparametrise=reparametrise, hidden=11).attach(model)
+    ours = Prefix(4, reparametrise=reparametrise).attach(model)
     encoder = theirs.prompt_encoder["default"]
     ours.prefix.load_state_dict(encoder.state_dict())
     assert trainable(ours) == trainable(theirs)
@@ -108,12 +103,12 @@ def test_as_peft_does_it_where_places_do_not_matter(reparametrise):
     torch.testing.assert_close(found[mask.bool()], wanted[mask.bool()])
 
 
-@pytest.mark.parametrize("delta", [Prefix(4), Prefix(4, reparametrise=True, hidden=5)])
+@pytest.mark.parametrize("delta", [Prefix(4), Prefix(4, reparametrise=True)])
 def test_only_the_prefix_trains_and_it_comes_off_bit_for_bit(delta, pet):
     model = bert()
     before = hashes(model)
     delta.attach(model)
-    count = 4 * 32 + 32 * 5 + 5 + 5 * 192 + 192 if delta.reparametrise else 4 * 3 * 2 * 32
+    count = 4 * 32 + 32 * 32 + 32 + 32 * 192 + 192 if delta.reparametrise else 4 * 3 * 2 * 32
     assert trainable(model) == count
     found = changed(model, pet)
     assert found and all(name.startswith("bert.prefix.") for name in found)

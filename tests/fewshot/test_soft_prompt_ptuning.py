@@ -13,7 +13,7 @@ from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.fewshot.soft_prompts import PromptEncoder, PTuning, softened
 from labkit.measure import trainable
-from tests.fewshot.soft_prompt_models import ID, ROWS, bert, changed, hashes, task, train
+from tests.fewshot.soft_prompt_models import ID, answers, bert, changed, hashes, task, train
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def pet(tokenizer):
     return PET.for_task(task(), tokenizer)
-
-
-def answers(model, method, rows=ROWS):
-    with torch.no_grad():
-        return method.logits(model, method.collate(rows))
 
 
 def test_untrained_p_tuning_is_pet_bit_for_bit(pet, tokenizer):
@@ -74,16 +69,17 @@ def test_detaching_p_tuning_gives_the_embedding_back(tokenizer):
     assert model.get_input_embeddings() is module and hashes(model) == hashes(bert())
 
 
-@pytest.mark.parametrize("kind", ["lstm", "mlp"])
-def test_the_prompt_encoder_is_pefts(kind):
+@pytest.mark.parametrize(("kind", "wide"), [("lstm", 6), ("mlp", 12)])
+def test_the_prompt_encoder_is_pefts(kind, wide):
     peft = pytest.importorskip("peft")
     config = peft.PromptEncoderConfig(
-        task_type="SEQ_CLS", num_virtual_tokens=5, token_dim=12, encoder_hidden_size=7, num_transformer_submodules=1,
+        task_type="SEQ_CLS", num_virtual_tokens=5, token_dim=12, encoder_hidden_size=wide,
         encoder_reparameterization_type=kind.upper(), encoder_num_layers=2, encoder_dropout=0.0,
+        num_transformer_submodules=1,
     )  # fmt: skip
     torch.manual_seed(1)
     theirs = peft.PromptEncoder(config).eval()
-    ours = PromptEncoder(12, kind, hidden=7)
+    ours = PromptEncoder(12, kind)
     ours.load_state_dict({n: t for n, t in theirs.state_dict().items() if not n.startswith("embedding")})
     with torch.no_grad():
         wanted = theirs(torch.arange(5)[None])[0]

@@ -16,7 +16,7 @@ from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.fewshot.soft_prompts import PPT, WARP, PromptTuning
 from labkit.fewshot.soft_prompts.ppt import halves
 from labkit.measure import trainable
-from tests.fewshot.soft_prompt_models import ID, ROWS, WORDS, bert, changed, hashes, task, train
+from tests.fewshot.soft_prompt_models import ID, ROWS, WORDS, answers, bert, changed, hashes, task, train
 
 SOFT = "bert.embeddings.word_embeddings.soft.weight"
 TEXTS = ["the film was good it was great", "a dull dull book", "the book", "it was a film . love it"]
@@ -30,11 +30,6 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def warp(tokenizer):
     return WARP.for_task(task(), tokenizer)
-
-
-def answers(model, method, rows=ROWS):
-    with torch.no_grad():
-        return method.logits(model, method.collate(rows))
 
 
 def test_untrained_warp_is_pet_without_the_heads_bias(warp, tokenizer):
@@ -90,14 +85,6 @@ def test_label_vectors_alone(tokenizer):
     torch.testing.assert_close(answers(fold_soft_tokens(model), again), answers(model, method))
     with pytest.raises(UsageError, match="'soften' cannot be 'no'"):
         WARP.from_description({**method.describe(), "soften": "no"}, tokenizer)
-
-
-def test_label_vectors_may_start_at_random(tokenizer):
-    starts = []
-    for seed in (0, 1):
-        warp = WARP.for_task(task(), tokenizer, random_labels=True, seed=seed)
-        starts.append(warp.attach(bert()).get_input_embeddings().soft.weight.detach())
-    assert torch.equal(starts[0][:3], starts[1][:3]) and not torch.equal(starts[0][3:], starts[1][3:])
 
 
 def test_what_warp_refuses(warp, tokenizer):

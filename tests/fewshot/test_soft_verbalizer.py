@@ -1,4 +1,4 @@
-"""Label vectors: they start as PET's words, they alone train where the rest is frozen, and they come off again."""
+"""Label vectors: they start as PET's words, they train with the model, and they come off again."""
 
 from __future__ import annotations
 
@@ -47,18 +47,17 @@ def test_a_vector_is_the_mean_of_its_words_pieces(tokenizer):
     assert (other.label_vectors.weight - model.label_vectors.weight).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("freeze", [True, False])
-def test_what_trains(tokenizer, freeze):
+def test_what_trains(tokenizer):
     model, how = tiny_bert(), soft(tokenizer, LABELS)
-    before, wanted = fingerprints(model), [value.requires_grad for value in model.parameters()]
-    how.attach(model, freeze=freeze)
-    assert all(value.requires_grad is not freeze for name, value in model.named_parameters() if "label_" not in name)
-    history = fit(model, how.loss, Batches(ROWS, how.collate, 4), steps=30, lr=1e-1 if freeze else 1e-2, progress=False)
+    before = fingerprints(model)
+    how.attach(model)
+    start = model.label_vectors.weight.detach().clone()
+    history = fit(model, how.loss, Batches(ROWS, how.collate, 4), steps=30, lr=1e-2, progress=False)
     assert history.losses[-1] < 0.5 * history.losses[0]
+    assert not torch.equal(model.label_vectors.weight, start)
     trained = predict(model, how, ROWS)
     how.fitted(model, ROWS)
-    assert not hasattr(model, "label_vectors") and [v.requires_grad for v in model.parameters()] == wanted
-    assert (fingerprints(model) == before) is freeze  # bit for bit
+    assert not hasattr(model, "label_vectors") and fingerprints(model) != before
     np.testing.assert_allclose(predict(model, how, ROWS), trained, rtol=1e-5, atol=1e-6)
     again = SoftVerbalizer.from_description(how.describe(), tokenizer)
     np.testing.assert_allclose(predict(model, again, ROWS), trained, rtol=1e-5, atol=1e-6)

@@ -177,23 +177,6 @@ def test_a_tokenizer_that_cannot_spell_its_special_tokens():
     assert batch["input_ids"].tolist() == [[2, 5, 1, 5, 4, 3]] and batch["mask_positions"].tolist() == [[4]]
 
 
-def test_a_byte_level_tokenizer_keeps_its_spaces():
-    letters = {
-        letter: number
-        for number, letter in enumerate(["<s>", "</s>", "<pad>", "<mask>", "<unk>", *"Ġabcdefghijklmnop."])
-    }
-    bpe = Tokenizer(models.BPE(vocab=letters, merges=[], unk_token="<unk>"))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    names = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "mask": "<mask>", "unk": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, **{f"{name}_token": value for name, value in names.items()}
-    )
-    batch = encoding.encode(Template.parse("{x} ab {mask} cd {y}."), [{"x": "a", "y": "b"}], tokenizer, 32)
-    tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
-    assert tokens == ["<s>", *"aĠab", "<mask>", *"ĠcdĠb.", "</s>"]
-    assert "token_type_ids" not in batch or not batch["token_type_ids"].any()
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=5), st.integers(13, 60))
 def test_truncation_cuts_neither_the_mask_nor_fixed_text(lengths, max_length):

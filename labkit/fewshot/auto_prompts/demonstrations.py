@@ -159,7 +159,7 @@ class Demonstrations(PET):
 
     def describe(self) -> dict[str, Any]:
         """PET's description, the rows and the settings. The encoder is not in it: see `from_description`."""
-        meta = [part.key for part in self.plain.template.parts if isinstance(part, Meta)]
+        meta = [part.name for part in self.plain.template.parts if isinstance(part, Meta)]
         keys = (*self.fields, *meta, "label")
         rows = [{name: row[name] for name in keys if name in row} for some in self.support for row in some]
         settings = {"top": self.top, "samples": self.samples, "seed": self.seed}
@@ -198,8 +198,6 @@ def in_context(template: Template, words: Sequence[str]) -> Template:
 
 
 def _solved(part: Part, label: int, word: str) -> Part:
-    if isinstance(part, Field):
+    if isinstance(part, Field | Meta):
         return replace(part, name=named(part.name, label))
-    if isinstance(part, Meta):
-        return replace(part, key=named(part.key, label))
     return Text(word) if isinstance(part, Mask) else part

@@ -20,18 +20,21 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import over_rows
 from labkit.fewshot.prompts.encoding import check_end, encode
 from labkit.fewshot.prompts.soft_tokens import addressed
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer, placed, spelled
 from labkit.foundations.encoder import labels_of, lm_logits, reads_left_to_right, usable_length, with_labels
 from labkit.foundations.heads import checked
-from labkit.foundations.pretraining import IGNORE, auxiliary, mask_tokens
+from labkit.foundations.pretraining import IGNORE, auxiliary
 from labkit.training.batches import weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
+# What the descriptions of PET and its like have in common, see `PET.from_description`.
+DESCRIBED = {"template": str, "max_length": int, "words": dict, "aggregate": str, "prior": list | None}
 MLM_KEYS = ("input_ids", "attention_mask", "token_type_ids", "soft_mask")
 
 
@@ -77,7 +80,7 @@ class PET:
         """
         if words < 1:
             raise UsageError(f"words={words}: at least one word a label is needed")
-        template = Template.parse(_pattern(task, pattern), task.fields)
+        template = Template.parse(pattern_of(task, pattern), task.fields)
         chosen = {label: tuple(task.words.get(label, ()))[:words] for label in task.labels}
         for label, some in chosen.items():
             if not some:
@@ -95,20 +98,21 @@ class PET:
         """What `Template.encode` gives, "labels" (batch,), and with `rng`, if there is an MLM term, as many unlabelled
         rows: "mlm_input_ids", "mlm_labels", … (batch, tokens).
         """
-        batch = with_labels(encode(self.template, rows, self.tokenizer, self.max_length), rows)
-        if self.mlm is not None and rng is not None:
-            drawn = [self.unlabelled[int(number)] for number in rng.integers(len(self.unlabelled), size=len(rows))]
-            batch |= self._mlm_batch(drawn, rng)
-        return batch
+        return with_labels(self.encoded(rows), rows) | self.mlm_batch(len(rows), rng)
 
-    def _mlm_batch(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> dict[str, Tensor]:
-        """Unlabelled rows in the template, with words hidden beside its blank, which itself asks for nothing here."""
-        found = encode(self.template, rows, self.tokenizer, self.max_length)
-        ids = found["input_ids"].numpy()
-        hidden, labels = mask_tokens(
-            ids, self.mlm.special[ids], rng, mask_id=self.mlm.tokenizer.mask_token_id, random_ids=self.mlm.random_ids,
-            replace=self.mlm.replace,
-        )  # fmt: skip
+    def encoded(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """What `encode` makes of the rows in the template."""
+        return encode(self.template, rows, self.tokenizer, self.max_length)
+
+    def mlm_batch(self, size: int, rng: np.random.Generator | None) -> dict[str, Tensor]:
+        """`size` unlabelled rows in the template, with words hidden beside its blank, which itself asks for nothing
+        here; nothing where there is no MLM term, or without `rng`.
+        """
+        if self.mlm is None or rng is None:
+            return {}
+        drawn = [self.unlabelled[int(number)] for number in rng.integers(len(self.unlabelled), size=size)]
+        found = self.encoded(drawn)
+        hidden, labels = self.mlm.hide(found["input_ids"].numpy(), None, rng)
         found |= {"input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
         batch = {f"mlm_{name}": found[name] for name in (*MLM_KEYS, "labels") if name in found}
         return batch | {"count:mlm": (found["labels"] != IGNORE).sum(1)}
@@ -147,25 +151,16 @@ class PET:
 
     __call__ = loss
 
-    @torch.no_grad()
     def calibrated(self, model: nn.Module, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> PET:
         """The same method with each label word divided by its mean probability over `rows`, whose labels are not read.
 
         For zero-shot use (see `Verbalizer.calibrate`); the model's mode is restored.
         """
-        was_training, device, parts = model.training, next(model.parameters()).device, []
         if not len(rows):
             raise UsageError("calibration needs at least one row")
-        model.eval()
-        try:
-            for start in range(0, len(rows), batch_size):
-                batch = encode(self.template, rows[start : start + batch_size], self.tokenizer, self.max_length)
-                moved = {name: value.to(device) for name, value in batch.items()}
-                parts.append(self.mask_logits(model, moved).cpu())
-        finally:
-            model.train(was_training)
+        blanks = over_rows(model, rows, self.encoded, self.mask_logits, batch_size)
         calibrated = copy.copy(self)
-        calibrated.verbalizer = self.verbalizer.calibrate(torch.cat(parts))
+        calibrated.verbalizer = self.verbalizer.calibrate(blanks)
         return calibrated
 
     def describe(self) -> dict[str, Any]:
@@ -175,26 +170,14 @@ class PET:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PET:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {
-            "template": str,
-            "max_length": int,
-            "words": dict,
-            "aggregate": str,
-            "masks": int,
-            "prior": list | None,
-        }
-        values = checked(description, kinds)
-        for key in ("template", "words"):
-            if key not in values:
-                raise UsageError(f"a method's description: {key!r} is missing")
+        values = checked(description, DESCRIBED | {"masks": int}, ("template", "words"))
         template, length = Template.parse(values.pop("template")), values.pop("max_length", 128)
-        if values.get("prior") is not None:
-            values["prior"] = tuple(values["prior"])
         words = Verbalizer(values.pop("words"), tokenizer, spaced=template.spaced, **values)
         return PET(template, words, tokenizer, length)
 
 
-def _pattern(task: Task, pattern: int | str) -> str:
+def pattern_of(task: Task, pattern: int | str) -> str:
+    """The task's own pattern of that number, or yours as it is; UsageError for a number that it has not."""
     if isinstance(pattern, str):
         return pattern
     if not 0 <= pattern < len(task.patterns):

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import UsageError
+from labkit.errors import DataError, UsageError
 from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.soft_tokens import addressed
 from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import lm_states_and_logits, nothing, usable_length, with_labels
 from labkit.foundations.heads import checked
 
+SHARPNESS = 10.0  # cosines times this are an answer's logits: for probabilities only, not for the choice
+
 
 class AtTheBlank:
-    """Template, labels and tokenizer, checked; `collate` and `states`."""
+    """Template, labels and tokenizer, checked; and `collate`."""
 
     def __init__(
         self,
@@ -45,11 +47,20 @@ class AtTheBlank:
         """Template, length and labels in plain JSON values: what every description of these methods begins with."""
         return {"template": str(self.template), "max_length": self.max_length, "labels": list(self.labels)}
 
-    def states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The vector from which the LM head would choose a word for the blank: (batch, d)."""
-        columns = batch["mask_positions"][:, 0]
-        rows = torch.arange(len(columns), device=columns.device)
-        return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0].float()
+    def labels_of_all(self, rows: Sequence[Mapping[str, Any]], why: str) -> Tensor:
+        """The rows' labels, (rows,); DataError, which ends in `why`, where a class has no row."""
+        labels = [row.get("label") for row in rows]
+        if missing := set(range(len(self.labels))) - set(labels):
+            names = ", ".join(repr(self.labels[number]) for number in sorted(missing))
+            raise DataError(f"no labelled example of {names}: {why}")
+        return torch.tensor(labels)
+
+
+def states_at_the_blank(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The vector from which the LM head would choose a word for the blank: (batch, d)."""
+    columns = batch["mask_positions"][:, 0]
+    rows = torch.arange(len(columns), device=columns.device)
+    return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0].float()
 
 
 def described(
@@ -59,9 +70,8 @@ def described(
     UsageError.
     """
     kinds = {"template": str, "max_length": int, "labels": list} | dict.fromkeys(numbers, list) | dict(others or {})
-    values = {"max_length": 128, **dict.fromkeys(numbers, []), **checked(description, kinds)}
-    if missing := {"template", "labels"} - set(values):
-        raise UsageError(f"a method's description: {min(missing)!r} is missing")
+    given = checked(description, kinds, ("labels", "template"))
+    values = {"max_length": 128, **dict.fromkeys(numbers, []), **given}
     try:
         return values, [torch.tensor(values[name], dtype=torch.float32) for name in numbers]
     except (TypeError, ValueError) as error:

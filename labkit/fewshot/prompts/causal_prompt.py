@@ -11,7 +11,6 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +21,10 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.fewshot.prompts.encoding import shorten, slots_of
 from labkit.fewshot.prompts.generative import LabelTexts, mean_probabilities
-from labkit.fewshot.prompts.in_context import Row, content_free, named_values, with_demonstrations
+from labkit.fewshot.prompts.in_context import Row, content_free, with_demonstrations
 from labkit.fewshot.prompts.template import Mask, Template, Text
 from labkit.fewshot.prompts.verbalizer import placed
 from labkit.foundations.encoder import labels_of, model_inputs, to_batch, unwrapped, usable_length, with_labels
-from labkit.foundations.heads import checked
 
 
 class CausalPrompt:
@@ -57,7 +55,6 @@ class CausalPrompt:
         whole, self.values = with_demonstrations(self.question, demonstrations, words, separator)
         last = max(place for place, part in enumerate(whole.parts) if isinstance(part, Mask))
         self.prompt = Template(whole.parts[:last])
-        self.demonstrations, self.separator = list(demonstrations), separator
         self.max_length = usable_length(tokenizer, max_length)
 
     def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
@@ -74,7 +71,7 @@ class CausalPrompt:
 
     def log_probabilities(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """log p of each label text after the prompt, the sum over its pieces: (batch, texts)."""
-        ids: list[tuple[int, ...]] = self.texts.ids  # type: ignore[attr-defined]
+        ids = self.texts.ids
         columns: list[Tensor] = [batch["input_ids"].new_zeros(0)] * len(ids)
         for beginning in sorted({one[:-1] for one in ids}):  # texts that differ in their last piece share a pass
             chances = self._continued(model, batch, beginning)  # (batch, pieces, vocabulary)
@@ -114,25 +111,6 @@ class CausalPrompt:
         calibrated = copy.copy(self)
         calibrated.texts = replace(self.texts, prior=prior)
         return calibrated
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs to answer as this does, in plain JSON values."""
-        known = {"template": str(self.question), "max_length": self.max_length, "separator": self.separator}
-        return known | {"demonstrations": named_values(self.question, self.demonstrations)} | self.texts.describe()
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> CausalPrompt:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"template": str, "max_length": int, "separator": str, "demonstrations": list, "words": dict,
-                 "aggregate": str, "order": str, "normalise": bool, "prior": list | None}  # fmt: skip
-        values = checked(description, kinds)
-        if missing := {"template", "words"} - set(values):
-            raise UsageError(f"a method's description: {min(missing)!r} is missing")
-        own = {key: values.pop(key) for key in ("max_length", "separator", "demonstrations") if key in values}
-        template = values.pop("template")
-        if values.get("prior") is not None:
-            values["prior"] = tuple(values["prior"])
-        return cls(template, LabelTexts(values.pop("words"), tokenizer, **values), tokenizer, **own)
 
 
 def _logits(model: nn.Module, batch: Mapping[str, Tensor], columns: Tensor) -> tuple[Tensor, Tensor]:

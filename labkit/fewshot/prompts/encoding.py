@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ class Slot:
     ids: list[list[int]]  # one list a row
     kind: str = "text"  # "text", "mask", "soft"
     shorten: bool = False
-    segment: int = field(default=0)  # token type
-    name: str = ""
+    segment: int = 0  # token type
+    name: str = ""  # of the field
 
 
 def encode(
@@ -105,10 +105,9 @@ def slots_of(template: Template, rows: Sequence[Mapping[str, Any]], tokenizer: P
             run.append(Run([body] * len(rows)))
             space = (space + part.text)[len(body) :]
         elif isinstance(part, Field | Meta):
-            name = part.name if isinstance(part, Field) else part.key
-            values = [_value(row, name, n, text=isinstance(part, Field)) for n, row in enumerate(rows, 1)]
-            cut = isinstance(part, Field) and part.shorten
-            run.append(Run([space + value for value in values], cut, name if isinstance(part, Field) else ""))
+            values = [_value(row, part, number) for number, row in enumerate(rows, start=1)]
+            field = part.name if isinstance(part, Field) else ""
+            run.append(Run([space + value for value in values], part.shorten, field))
             space = ""
         else:
             if run and not isinstance(part, Special):
@@ -209,13 +208,14 @@ def _bounds(ends: np.ndarray, spans: Sequence[tuple[int, int]], cut: np.ndarray)
     return np.searchsorted(np.maximum.accumulate(first), np.arange(1, last + 1)).tolist()
 
 
-def _value(row: Mapping[str, Any], key: str, number: int, *, text: bool) -> str:
-    value = row.get(key)
-    if value is None or (text and not isinstance(value, str)):
-        kind = "field" if text else "meta value"
-        found = f"it is {value!r:.60}" if key in row else f"the row has {', '.join(map(str, row)) or 'nothing'}"
-        raise DataError(f"row {number} of the batch: {kind} {key!r} of the template is no text: {found}")
-    check_whole(str(value), f"row {number} of the batch: {key!r}")
+def _value(row: Mapping[str, Any], part: Field | Meta, number: int) -> str:
+    """What the row has for the part, as a text."""
+    name, value = part.name, row.get(part.name)
+    if value is None or (isinstance(part, Field) and not isinstance(value, str)):
+        kind = "field" if isinstance(part, Field) else "meta value"
+        found = f"it is {value!r:.60}" if name in row else f"the row has {', '.join(map(str, row)) or 'nothing'}"
+        raise DataError(f"row {number} of the batch: {kind} {name!r} of the template is no text: {found}")
+    check_whole(str(value), f"row {number} of the batch: {name!r}")
     return str(value)
 
 

@@ -20,7 +20,6 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
 from labkit.fewshot.pet import PET
-from labkit.fewshot.pet.self_training import Member
 from labkit.foundations.encoder import labels_of, with_labels
 from labkit.foundations.heads import checked
 
@@ -75,10 +74,6 @@ class TemplateEnsemble:
         return torch.stack([F.nll_loss(one, labels) for one in self._scores(model, batch)]).mean()
 
     __call__ = loss
-
-    def as_members(self, model: nn.Module) -> list[Member]:
-        """The same as `self_training` takes it: the model once for each template."""
-        return [Member(model, how, weight) for how, weight in zip(self.members, self.weights, strict=True)]
 
     def weighted(self, model: nn.Module, rows: Sequence[Mapping[str, Any]]) -> TemplateEnsemble:
         """The same with each member's accuracy on `rows` as its weight (equal weights where all are wrong)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +21,13 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
-from labkit.evaluation import evaluating
-from labkit.fewshot.pet import PET
+from labkit.evaluation import over_rows
+from labkit.fewshot.pet.pet import DESCRIBED, PET, pattern_of
 from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.template import Mask, Template
-from labkit.fewshot.prompts.verbalizer import AGGREGATES, check_words, class_scores, spelled, word_table
+from labkit.fewshot.prompts.verbalizer import LabelWords
 from labkit.foundations.encoder import labels_of, with_labels
 from labkit.foundations.heads import checked
-from labkit.training.batches import to_device
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -37,68 +36,41 @@ ORDERS = ("at once", "left to right")
 
 
 @dataclass(frozen=True)
-class LabelTexts:
+class LabelTexts(LabelWords):
     """Label texts of any number of pieces; a label's score is the mean, max or sum over its texts, in probability.
 
     `order` "at once" reads all pieces off one pass, each as if the others were unknown; "left to right" fills them in
     one after another, a pass for each different beginning. `normalise` divides a text's log-probability by its pieces.
-    `prior`, one a text in the labels' order, divides its probability first. Raises UsageError for an unknown piece, and
-    a text that two labels share.
     """
 
-    words: Mapping[str, str | Sequence[str]]
-    tokenizer: PreTrainedTokenizerBase = field(repr=False, compare=False)
-    aggregate: str = "mean"
     order: str = "at once"
     normalise: bool = True
-    prior: tuple[float, ...] | None = None
-    spaced: bool | None = field(default=None, compare=False)  # as in Verbalizer
 
     def __post_init__(self) -> None:
-        if self.aggregate not in AGGREGATES:
-            raise unknown("aggregate", self.aggregate, AGGREGATES)
         if self.order not in ORDERS:
             raise unknown("order of pieces", self.order, ORDERS)
-        words = {label: (w,) if isinstance(w, str) else tuple(w) for label, w in self.words.items()}
-        object.__setattr__(self, "words", words)
-        if len(words) < 2 or not all(words.values()):
-            raise UsageError(f"label texts: at least two labels are needed, and a text for each; there is {words}")
-        pieces = spelled(words, self.tokenizer, self.spaced)
-        for length in sorted({len(ids) for _, _, ids in pieces}):
-            check_words([one for one in pieces if len(one[2]) == length], length, self.tokenizer)
-        object.__setattr__(self, "ids", [ids for _, _, ids in pieces])
-        object.__setattr__(self, "table", word_table([len(w) for w in words.values()]))  # (classes, most texts)
-        if self.prior is not None and (len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior)):
-            raise UsageError(f"prior: one probability in (0, 1] is needed for each of the {len(pieces)} texts")
+        super().__post_init__()
 
     masks = 1  # how the template names the blank: each length widens it
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Label names in index order."""
-        return tuple(self.words)
-
-    @property
     def lengths(self) -> tuple[int, ...]:
         """The different numbers of pieces, smallest first."""
-        return tuple(sorted({len(ids) for ids in self.ids}))  # type: ignore[attr-defined]
+        return tuple(sorted({len(ids) for ids in self.ids}))
 
     def of_length(self, length: int) -> tuple[list[int], Tensor]:
         """The numbers of the texts with so many pieces, and their ids (texts, length)."""
-        numbers = [number for number, ids in enumerate(self.ids) if len(ids) == length]  # type: ignore[attr-defined]
-        return numbers, torch.tensor([self.ids[number] for number in numbers])  # type: ignore[attr-defined]
+        numbers = [number for number, ids in enumerate(self.ids) if len(ids) == length]
+        return numbers, torch.tensor([self.ids[number] for number in numbers])
 
     def scores(self, log_probabilities: Tensor) -> Tensor:
         """Whole texts' log-probabilities (batch, texts), less their log prior, divided by their pieces."""
-        scores = log_probabilities
-        if self.prior is not None:
-            scores = scores - scores.new_tensor(self.prior).log()
-        sizes = scores.new_tensor([len(ids) for ids in self.ids])  # type: ignore[attr-defined]
-        return scores / sizes if self.normalise else scores
+        scores = self.less_prior(log_probabilities)
+        return scores / scores.new_tensor([len(ids) for ids in self.ids]) if self.normalise else scores
 
     def logits(self, log_probabilities: Tensor) -> Tensor:
         """Each label's score from the texts' log-probabilities: (batch, texts) to (batch, classes)."""
-        return class_scores(self.scores(log_probabilities), self.table, self.aggregate)  # type: ignore[attr-defined]
+        return self.of_labels(self.scores(log_probabilities))
 
     def sets(self) -> Iterator[Tensor]:
         """Fuzzy-PET's sets: the numbers of text k of each label, (classes,); a label with fewer texts takes turns."""
@@ -108,11 +80,8 @@ class LabelTexts:
             yield torch.tensor([int(start) + k % size for start, size in zip(starts, sizes, strict=True)])
 
     def describe(self) -> dict[str, Any]:
-        """Texts, aggregate, order, normalise and prior, in plain JSON values."""
-        words = {label: list(w) for label, w in self.words.items()}
-        prior = None if self.prior is None else list(self.prior)
-        settings = {"aggregate": self.aggregate, "order": self.order, "normalise": self.normalise}
-        return {"words": words, **settings, "prior": prior}
+        """The settings, in plain JSON values."""
+        return super().describe() | {"order": self.order, "normalise": self.normalise}
 
 
 class GenerativePET(PET):
@@ -147,16 +116,14 @@ class GenerativePET(PET):
     ) -> GenerativePET:
         """With the task's own pattern number `pattern` (or one of yours) and the first `words` texts of each label.
 
-        Options are those of LabelTexts and of the class; a label without words of its own is called by its name.
+        Options are those of the class; a label without words of its own is called by its name.
         """
         if words < 1:
             raise UsageError(f"words={words}: at least one text a label is needed")
-        template = Template.parse(_pattern(task, pattern), task.fields)
+        template = Template.parse(pattern_of(task, pattern), task.fields)
         chosen = {label: tuple(task.words.get(label) or (label,))[:words] for label in task.labels}
-        settings = {key: options.pop(key) for key in ("aggregate", "order", "normalise") if key in options}
-        if options.get("fuzzy"):
-            settings.setdefault("aggregate", "sum")
-        return cls(template, LabelTexts(chosen, tokenizer, **settings), tokenizer, **options)
+        aggregate = "sum" if options.get("fuzzy") else "mean"
+        return cls(template, LabelTexts(chosen, tokenizer, aggregate), tokenizer, **options)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """For each length n what `Template.encode` gives with n blanks, under names that begin with "n:"; "labels"."""
@@ -164,10 +131,7 @@ class GenerativePET(PET):
         for length, template in self.templates.items():
             encoded = encode(template, rows, self.tokenizer, self.max_length)
             batch |= {f"{length}:{name}": value for name, value in encoded.items()}
-        if self.mlm is not None and rng is not None:
-            drawn = [self.unlabelled[int(number)] for number in rng.integers(len(self.unlabelled), size=len(rows))]
-            batch |= self._mlm_batch(drawn, rng)
-        return with_labels(batch, rows)
+        return with_labels(batch | self.mlm_batch(len(rows), rng), rows)
 
     def log_probabilities(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """log p of each label text, the sum over its pieces: (batch, texts)."""
@@ -206,14 +170,8 @@ class GenerativePET(PET):
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerativePET:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"template": str, "max_length": int, "words": dict, "aggregate": str, "order": str,
-                 "normalise": bool, "prior": list | None}  # fmt: skip
-        values = checked(description, kinds)
-        if missing := {"template", "words"} - set(values):
-            raise UsageError(f"a method's description: {min(missing)!r} is missing")
-        template, length = Template.parse(values.pop("template")), values.pop("max_length", 128)
-        if values.get("prior") is not None:
-            values["prior"] = tuple(values["prior"])
+        values = checked(description, DESCRIBED | {"order": str, "normalise": bool}, ("template", "words"))
+        template, length = values.pop("template"), values.pop("max_length", 128)
         return cls(template, LabelTexts(values.pop("words"), tokenizer, **values), tokenizer, max_length=length)
 
 
@@ -225,12 +183,8 @@ def mean_probabilities(
     """
     if not len(rows):
         raise UsageError("calibration needs at least one row")
-    device, parts = next(model.parameters()).device, []
-    with evaluating(model):
-        for start in range(0, len(rows), batch_size):
-            batch = to_device(method.collate(rows[start : start + batch_size]), device)
-            parts.append(method.log_probabilities(model, batch).double().cpu())
-    return tuple(torch.cat(parts).exp().mean(0).clamp(1e-300, 1.0).tolist())
+    found = over_rows(model, rows, method.collate, method.log_probabilities, batch_size)
+    return tuple(found.double().exp().mean(0).clamp(1e-300, 1.0).tolist())
 
 
 def _at_once(method: PET, model: nn.Module, part: Mapping[str, Tensor], ids: Tensor) -> Tensor:
@@ -255,12 +209,3 @@ def _left_to_right(method: PET, model: nn.Module, part: Mapping[str, Tensor], id
             [table[tuple(one)][:, piece] for one, piece in zip(beginnings, ids[:, place].tolist(), strict=True)], dim=1
         )
     return total  # type: ignore[return-value]
-
-
-def _pattern(task: Task, pattern: int | str) -> str:
-    if isinstance(pattern, int) and not 0 <= pattern < len(task.patterns):
-        raise UsageError(
-            f"task {task.name}: no pattern number {pattern}: it has {len(task.patterns)}; "
-            "or give your own, '{text} it was {mask} .'"
-        )
-    return pattern if isinstance(pattern, str) else task.patterns[pattern]

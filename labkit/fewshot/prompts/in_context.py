@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -53,14 +52,13 @@ class InContext(PET):
         whole, self.values = with_demonstrations(self.question, self.demonstrations, words, separator)
         super().__init__(whole, verbalizer, tokenizer, **options)
 
-    def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+    def encoded(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """As PET's, the demonstrations before each row."""
-        return super().collate([{**row, **self.values} for row in rows], rng)
+        return super().encoded([{**row, **self.values} for row in rows])
 
     def calibrated(self, model: nn.Module, rows: Sequence[Row] | None = None, batch_size: int = 64) -> PET:
         """As PET's: each word divided by its mean probability over `rows`, by default over texts without content."""
-        rows = content_free(self.question) if rows is None else rows
-        return super().calibrated(model, [{**row, **self.values} for row in rows], batch_size)
+        return super().calibrated(model, content_free(self.question) if rows is None else rows, batch_size)
 
     def describe(self) -> dict[str, Any]:
         """PET's description, and the demonstrations' own: fields, meta values and label."""
@@ -98,24 +96,19 @@ def with_demonstrations(
         if type(label) is not int or not 0 <= label < len(words):
             raise DataError(f"demonstration {number}: its label must be 0 to {len(words) - 1}, not {label!r}")
         parts += [_filled(part, f"shown {number} ", words[label]) for part in template.parts] + [Text(separator)]
-        for part in template.parts:
-            if isinstance(part, Field | Meta):
-                key = part.name if isinstance(part, Field) else part.key
-                values[f"shown {number} {key}"] = _value(row, key, number)
+        values |= {f"shown {number} {key}": _value(row, key, number) for key in _named(template)}
     return Template(tuple(_merged([*parts, *template.parts]))), values
 
 
 def named_values(template: Template, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Of each demonstration what the template names, and its label."""
-    return [{key: row[key] for key in [*template.fields, *_meta(template), "label"]} for row in rows]
+    return [{key: row[key] for key in [*_named(template), "label"]} for row in rows]
 
 
 def _filled(part: Part, prefix: str, word: str) -> Part:
     if isinstance(part, Mask):
         return Text(word)
-    if isinstance(part, Field):
-        return replace(part, name=prefix + part.name)
-    return Meta(prefix + part.key) if isinstance(part, Meta) else part
+    return replace(part, name=prefix + part.name) if isinstance(part, Field | Meta) else part
 
 
 def _merged(parts: Sequence[Part]) -> Iterator[Part]:
@@ -133,13 +126,14 @@ def _value(row: Row, key: str, number: int) -> str:
     return str(row[key])
 
 
-def _meta(template: Template) -> list[str]:
-    return list(dict.fromkeys(part.key for part in template.parts if isinstance(part, Meta)))
+def _named(template: Template) -> list[str]:
+    """The fields and the meta values that the template names, each once."""
+    return [*template.fields, *dict.fromkeys(part.name for part in template.parts if isinstance(part, Meta))]
 
 
 def content_free(template: Template, texts: Sequence[str] = NOTHING) -> list[dict[str, str]]:
     """Rows that say nothing: every field and meta value of the template is one of `texts`, a row for each."""
-    return [dict.fromkeys([*template.fields, *_meta(template)], text) for text in texts]
+    return [dict.fromkeys(_named(template), text) for text in texts]
 
 
 def demonstrations(rows: Sequence[Row], count: int, classes: int, seed: int = 0) -> list[Row]:

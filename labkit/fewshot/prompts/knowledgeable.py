@@ -20,15 +20,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.evaluation import evaluating, numbers_only
+from labkit.evaluation import numbers_only, over_rows
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer, spelled
-from labkit.training.batches import to_device
 from labkit.world.graph import Graph
 from labkit.world.names import TYPES
 from labkit.world.settings import lexicon
@@ -122,20 +121,20 @@ def usable(
     for label, some in candidates.items():
         for word in some:
             owners.setdefault(ids[word], set()).add(label)
-
-    def fault(label: str, word: str) -> str:
-        if len(ids[word]) != masks or tokenizer.unk_token_id in ids[word]:
-            return "of other lengths or unknown"
-        return "of several labels" if len(owners[ids[word]]) > 1 or (ids[word] in names) else ""
-
-    reasons = {(label, word): fault(label, word) if word != some[0] else ""
-               for label, some in candidates.items() for word in some}  # fmt: skip
     seen: set[tuple[int, ...]] = set()
-    for (label, word), reason in reasons.items():
-        if not reason and ids[word] in seen:
-            reasons[label, word] = "spelled twice"
-        elif not reason:
-            seen.add(ids[word])
+    reasons: dict[tuple[str, str], str] = {}
+    for label, some in candidates.items():
+        for word in dict.fromkeys(some):
+            own, is_name, reason = ids[word], word == some[0], ""
+            if not is_name and (len(own) != masks or tokenizer.unk_token_id in own):
+                reason = "of other lengths or unknown"
+            elif not is_name and (len(owners[own]) > 1 or own in names):
+                reason = "of several labels"
+            elif own in seen:
+                reason = "spelled twice"
+            else:
+                seen.add(own)
+            reasons[label, word] = reason
     return _sifted(candidates, reasons)
 
 
@@ -195,17 +194,16 @@ def knowledgeable(
     return found.calibrated(model, rows), Sifted(sifted.words, {**able.dropped, **sifted.dropped})
 
 
-def _chances(model: nn.Module, method: PET, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> np.ndarray:
+def _chances(model: nn.Module, method: PET, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Probability of each label word in each row's blank: (rows, words) float64."""
     if not len(rows):
         raise UsageError("sifting label words needs texts: give some rows, with or without labels")
-    device, parts = next(model.parameters()).device, []
-    with evaluating(model):
-        for start in range(0, len(rows), batch_size):
-            batch = to_device(method.collate(rows[start : start + batch_size]), device)
-            found = method.verbalizer.word_logits(method.mask_logits(model, batch)).double().exp().cpu()
-            parts.append(numbers_only(found.numpy(), model, start + np.arange(len(found))))
-    return np.concatenate(parts)
+
+    def read(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        return method.verbalizer.word_logits(method.mask_logits(model, batch))
+
+    found = over_rows(model, rows, method.collate, read).double().exp().numpy()
+    return numbers_only(found, model, np.arange(len(rows)))
 
 
 def _sifted(candidates: Mapping[str, Sequence[str]], reasons: Mapping[tuple[str, str], str]) -> Sifted:

@@ -88,9 +88,8 @@ class PerplexityChoice:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PerplexityChoice:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        values = checked(description, {"template": str, "words": dict, "max_length": int, "normalise": bool})
-        if missing := {"template", "words"} - set(values):
-            raise UsageError(f"a method's description: {min(missing)!r} is missing")
+        kinds = {"template": str, "words": dict, "max_length": int, "normalise": bool}
+        values = checked(description, kinds, ("template", "words"))
         return cls(values.pop("template"), values.pop("words"), tokenizer, **values)
 
 

@@ -21,16 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import DataError, UsageError
-from labkit.evaluation import evaluating
-from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
+from labkit.errors import UsageError
+from labkit.evaluation import over_rows
+from labkit.fewshot.prompts.at_the_blank import SHARPNESS, AtTheBlank, described, states_at_the_blank
 from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import labels_of, unwrapped
 from labkit.lab import generator
-from labkit.training.batches import to_device
 
 NAME = "prototypes"  # of the module that `attach` gives the model
-SHARPNESS = 10.0  # cosines times this are an answer's logits: for probabilities only, not for the choice
 
 
 class Prototypes(nn.Module):
@@ -70,25 +68,16 @@ class ProtoVerb(AtTheBlank):
 
         DataError where a class has no example; UsageError for a model that has prototypes already.
         """
-        bare, missing = unwrapped(model), set(range(len(self.labels))) - {row.get("label") for row in rows}
+        bare = unwrapped(model)
         if hasattr(bare, NAME):
             raise UsageError("the model has prototypes already: take them off with detach(model)")
-        if missing:
-            names = ", ".join(repr(self.labels[number]) for number in sorted(missing))
-            raise DataError(f"no labelled example of {names}: a prototype is learned from at least one")
-        device = next(model.parameters()).device
-        with evaluating(model):
-            parts = [
-                self.states(model, to_device(self.collate(rows[start : start + 64]), device))
-                for start in range(0, len(rows), 64)
-            ]
-        states = torch.cat(parts).clone()  # (rows, d), an ordinary tensor again
-        labels = torch.tensor([row["label"] for row in rows], device=states.device)
+        labels = self.labels_of_all(rows, "a prototype is learned from at least one")
+        states = over_rows(model, rows, self.collate, states_at_the_blank)  # (rows, d)
         drawn = torch.randn(self.size, states.shape[1], generator=generator(seed))
         projection = drawn.to(states) * states.shape[1] ** -0.5
         projected = F.normalize(states @ projection.t(), dim=1)
         points = torch.stack([projected[labels == number].mean(0) for number in range(len(self.labels))])
-        setattr(bare, NAME, Prototypes(projection, points))
+        setattr(bare, NAME, Prototypes(projection, points).to(next(model.parameters()).device))
         return model
 
     @staticmethod
@@ -109,7 +98,7 @@ class ProtoVerb(AtTheBlank):
 
     def _pass(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Projected vectors (batch, size) and prototypes (classes, size), all of length 1."""
-        states, found = self.states(model, batch), getattr(unwrapped(model), NAME, None)
+        states, found = states_at_the_blank(model, batch), getattr(unwrapped(model), NAME, None)
         if found is None:
             if self.kept is None:
                 raise UsageError("no prototypes: call attach(model, rows) before training")

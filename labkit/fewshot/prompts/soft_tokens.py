@@ -62,8 +62,7 @@ class SoftEmbedding(nn.Module):
 
 def soft_token_ids(template: Template, tokenizer: PreTrainedTokenizerBase) -> list[int | None]:
     """For each soft token of the template, in order, the id of the word it starts from; None where it has none."""
-    row = {part.name: "" for part in template.parts if isinstance(part, Field)}
-    row |= {part.key: "" for part in template.parts if isinstance(part, Meta)}
+    row = {part.name: "" for part in template.parts if isinstance(part, Field | Meta)}
     slots = iter(slot for slot in slots_of(template, [row], tokenizer) if slot.kind == "soft")
     found: list[int | None] = []
     for part in template.parts:

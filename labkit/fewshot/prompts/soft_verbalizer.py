@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described
+from labkit.fewshot.prompts.at_the_blank import AtTheBlank, described, states_at_the_blank
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import pieces_of
 from labkit.foundations.encoder import labels_of, unwrapped
-from labkit.foundations.quantised import keep_float, set_training_flags, training_flags
+from labkit.foundations.quantised import keep_float
 from labkit.lab import generator
 
 NAME = "label_vectors"  # of the module that `attach` gives the model
@@ -50,8 +50,8 @@ class SoftVerbalizer(AtTheBlank):
             raise UsageError(f"words for {', '.join(map(repr, stray))}: the labels are {', '.join(self.labels)}")
         self.vectors: tuple[Tensor, Tensor] | None = None  # (classes, d) and (classes,), by `fitted`
 
-    def attach(self, model: nn.Module, *, freeze: bool = False, seed: int = 0) -> nn.Module:
-        """Give the model, in place, the label vectors; with `freeze` they alone train. Returns the model.
+    def attach(self, model: nn.Module, *, seed: int = 0) -> nn.Module:
+        """Give the model, in place, the label vectors, which train with it. Returns the model.
 
         Vectors without words are drawn from N(0, s²) with the s of the output embedding's rows. UsageError for a model
         that has label vectors already, or no LM head.
@@ -65,8 +65,6 @@ class SoftVerbalizer(AtTheBlank):
         weight, bias = self._start(head, generator(seed))
         layer = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=weight.dtype)
         layer.load_state_dict({"weight": weight, "bias": bias})
-        layer.trained = training_flags(bare) if freeze else {}
-        set_training_flags(bare, dict.fromkeys(layer.trained, False))
         keep_float([layer])
         setattr(bare, NAME, layer)
         return model
@@ -86,13 +84,10 @@ class SoftVerbalizer(AtTheBlank):
 
     @staticmethod
     def detach(model: nn.Module) -> nn.Module:
-        """The model, in place, without label vectors and with what `attach` froze free again."""
-        bare = unwrapped(model)
-        layer = getattr(bare, NAME, None)
-        if layer is None:
+        """The model, in place, without label vectors."""
+        if not hasattr(unwrapped(model), NAME):
             raise UsageError("the model has no label vectors: give it some with attach(model)")
-        delattr(bare, NAME)
-        set_training_flags(bare, layer.trained)
+        delattr(unwrapped(model), NAME)
         return model
 
     def fitted(self, model: nn.Module, rows: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -105,7 +100,7 @@ class SoftVerbalizer(AtTheBlank):
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """h · v_l + b_l: (batch, classes)."""
-        states, layer = self.states(model, batch), getattr(unwrapped(model), NAME, None)
+        states, layer = states_at_the_blank(model, batch), getattr(unwrapped(model), NAME, None)
         if layer is not None:
             return layer(states.to(layer.weight.dtype)).float()
         if self.vectors is None:

@@ -16,7 +16,7 @@ it is plain text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.errors import UsageError, unknown
@@ -70,12 +70,13 @@ class Soft:
 
 @dataclass(frozen=True)
 class Meta:
-    """A value of the row that is no text field, as a text."""
+    """A value of the row that is no text field, as a text; never cut."""
 
-    key: str
+    name: str
+    shorten = False
 
     def __str__(self) -> str:
-        return f"{{meta:{self.key}}}"
+        return f"{{meta:{self.name}}}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _error(text: str, at: int, what: str) -> UsageError:
     return UsageError(f"template {shown!r}, position {at}: {what}")
 
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{|\}|[^{}]+")
+_TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+|[{}]")
 _NAME = re.compile(r"[^\W\d][\w\- ]*(?<! )")
 _REPEAT = re.compile(r"(mask|soft)\*(\d{1,6})")
 
@@ -162,48 +163,41 @@ class _Reader:
                 text, MAX_CHARACTERS + 1, f"a template has at most {MAX_CHARACTERS} characters, not {len(text)}"
             )
         self.text, self.fields = text, fields
-        self.readers: dict[str, Callable[[str, int], Part]] = {
-            "soft": self._soft, "meta": self._meta, "special": self._special,
-        }  # fmt: skip
 
     def parts(self) -> Iterator[Part]:
         """The parts in order; neighbouring pieces of text are one."""
-        written, at = "", 0
-        while at < len(self.text):
-            found = _TOKEN.match(self.text, at)
-            piece = found.group() if found else ""
-            if piece == "}":
-                raise _error(self.text, at + 1, "'}' closes nothing; write '}}' for the character")
-            if piece != "{":
+        written = ""
+        for found in _TOKEN.finditer(self.text):
+            piece, at = found.group(), found.start() + 1
+            if piece in ("{", "}"):
+                raise self._stray(piece, at)
+            if piece[0] != "{" or piece == "{{":
                 written += {"{{": "{", "}}": "}"}.get(piece, piece)
-                at += len(piece)
                 continue
             if written:
                 yield Text(written)
-            written, end = "", self._end(at)
-            yield self._part(self.text[at + 1 : end], at + 1)
-            at = end + 1
+            written = ""
+            yield self._part(piece[1:-1], at)
         if written:
             yield Text(written)
 
-    def _end(self, start: int) -> int:
-        """Where the brace opened at `start` closes."""
-        for at in range(start + 1, len(self.text)):
-            if self.text[at] == "}":
-                return at
-            if self.text[at] == "{":
-                what = f"a brace inside the braces opened at {start + 1}: they do not nest; '{{{{' is the character"
-                raise _error(self.text, at + 1, what)
-        raise _error(self.text, start + 1, "'{' is never closed; write '{{' for the character")
+    def _stray(self, brace: str, at: int) -> UsageError:
+        """What is wrong with a brace without a partner."""
+        inner = self.text.find("{", at)  # positions count from 1: behind the brace
+        if brace == "}":
+            what = "'}' closes nothing; write '}}' for the character"
+        elif inner < 0:
+            what = "'{' is never closed; write '{{' for the character"
+        else:
+            what = f"a brace inside the braces opened at {at}: they do not nest; '{{{{' is the character"
+            at = inner + 1
+        return _error(self.text, at, what)
 
     def _part(self, inner: str, at: int) -> Part:
         """What `{inner}` at position `at` stands for."""
         kind, colon, value = inner.partition(":")
         if colon:
-            if kind not in self.readers:
-                what = f"{unknown('kind of part', kind, self.readers)}; a field takes no format"
-                raise _error(self.text, at, what)
-            return self.readers[kind](value, at)
+            return self._valued(kind, value, at)
         if inner == "mask":
             return Mask()
         if inner in KINDS:
@@ -237,17 +231,18 @@ class _Reader:
         hint = "a name begins with a letter and holds letters, digits, '_', '-' and spaces; no '.', '[' or '!'"
         raise _error(self.text, at, f"{{{name}}} {reason}: {hint}")
 
-    def _soft(self, value: str, at: int) -> Soft:
-        if not value.strip():
-            raise _error(self.text, at, "{soft:} needs the words to start from; {soft*3} is three tokens without")
-        return Soft(init=value)
-
-    def _meta(self, value: str, at: int) -> Meta:
-        return Meta(self._name(value, at))
-
-    def _special(self, value: str, at: int) -> Special:
-        if value == "mask":
-            raise _error(self.text, at, "write {mask} for the blank")
-        if value not in SPECIALS:
-            raise _error(self.text, at, str(unknown("special token", value, SPECIALS)))
-        return Special(value)
+    def _valued(self, kind: str, value: str, at: int) -> Part:
+        """What `{kind:value}` stands for."""
+        if kind == "soft" and value.strip():
+            return Soft(init=value)
+        if kind == "meta":
+            return Meta(self._name(value, at))
+        if kind == "special" and value in SPECIALS:
+            return Special(value)
+        if kind == "soft":
+            what = "{soft:} needs the words to start from; {soft*3} is three tokens without"
+        elif kind == "special":
+            what = "write {mask} for the blank" if value == "mask" else str(unknown("special token", value, SPECIALS))
+        else:
+            what = f"{unknown('kind of part', kind, ('soft', 'meta', 'special'))}; a field takes no format"
+        raise _error(self.text, at, what)

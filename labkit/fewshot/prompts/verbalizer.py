@@ -16,34 +16,37 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
 from labkit.fewshot.prompts.spacing import text_ids
 from labkit.fewshot.prompts.template import Template
 
-Words = TypeVar("Words")  # a Verbalizer, or another frozen dataclass with the field `spaced`
+Words = TypeVar("Words", bound="LabelWords")
+Spelling = tuple[str, str, tuple[int, ...]]  # label, word, the word's ids
 AGGREGATES = ("mean", "max", "sum")
 UNSPACED = re.compile("[\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
-class Verbalizer:
-    """Label words. A label's probability is the mean, max or sum of those of its words.
+class LabelWords:
+    """What `Verbalizer` and `LabelTexts` share: words of labels, of any number of pieces.
 
-    `words` maps each label, in index order, to its words; each must be exactly `masks` pieces of the tokenizer. With
-    several masks a word's probability is the product over its pieces, read off in one pass. `prior`, as long as all
-    words together, divides each word's probability (see `calibrate`). `spaced` says whether a space stands before the
-    words where they go; None: as their script has it. The template decides (see `placed`). Raises UsageError naming
-    label, word, its pieces and the mend.
+    `words` maps each label, in index order, to its words; a label's probability is the mean, max or sum of theirs.
+    `prior`, as long as all words together, divides each word's probability first. `spaced` says whether a space stands
+    before the words where they go; None: as their script has it. The template decides (see `placed`). Raises UsageError
+    naming label, word, its pieces and the mend.
     """
 
-    words: Mapping[str, Sequence[str]]
+    words: Mapping[str, str | Sequence[str]]
     tokenizer: PreTrainedTokenizerBase = field(repr=False, compare=False)
     aggregate: str = "mean"
-    masks: int = 1
-    prior: tuple[float, ...] | None = None
-    spaced: bool | None = field(default=None, compare=False)
+    prior: Sequence[float] | None = field(default=None, kw_only=True)
+    spaced: bool | None = field(default=None, compare=False, kw_only=True)
+    ids: list[tuple[int, ...]] = field(init=False, repr=False, compare=False)  # of each word, labels in order
+    # Numbers of the words of each class, −1 where it has fewer than others: (classes, most words).
+    table: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
@@ -51,23 +54,65 @@ class Verbalizer:
         words = {label: (w,) if isinstance(w, str) else tuple(w) for label, w in self.words.items()}
         object.__setattr__(self, "words", words)
         if len(words) < 2 or not all(words.values()):
-            raise UsageError(f"a verbalizer needs at least two labels, and a word for each; it has {words}")
+            raise UsageError(f"at least two labels are needed, and a word for each; there is {words}")
         pieces = spelled(words, self.tokenizer, self.spaced)
-        check_words(pieces, self.masks, self.tokenizer)
-        object.__setattr__(self, "_ids", torch.tensor([ids for _, _, ids in pieces]))  # (words, masks)
-        object.__setattr__(self, "_table", word_table([len(w) for w in words.values()]))  # (classes, most words)
-        if self.prior is not None and (len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior)):
-            raise UsageError(f"prior: one probability in (0, 1] is needed for each of the {len(pieces)} words")
+        self.check(pieces)
+        object.__setattr__(self, "ids", [ids for _, _, ids in pieces])
+        numbers = torch.arange(len(pieces)).split([len(some) for some in words.values()])
+        object.__setattr__(self, "table", pad_sequence(numbers, batch_first=True, padding_value=-1))
+        if self.prior is not None:
+            object.__setattr__(self, "prior", tuple(self.prior))
+            if len(self.prior) != len(pieces) or not all(0 < p <= 1 for p in self.prior):
+                raise UsageError(f"prior: one probability in (0, 1] is needed for each of the {len(pieces)} words")
+
+    def check(self, pieces: Sequence[Spelling]) -> None:
+        """UsageError for words that cannot serve: here unknown ones, and those that are there twice."""
+        for length in sorted({len(ids) for _, _, ids in pieces}):
+            check_words([one for one in pieces if len(one[2]) == length], length, self.tokenizer)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Label names in index order."""
         return tuple(self.words)
 
+    def less_prior(self, scores: Tensor) -> Tensor:
+        """Words' log-probabilities, (batch, words), less their log prior."""
+        return scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
+
+    def of_labels(self, scores: Tensor) -> Tensor:
+        """Log of each label's aggregated probability from those of its words: (batch, words) to (batch, classes)."""
+        table = self.table.to(scores.device)
+        empty = table < 0
+        scores = scores[:, table.clamp(min=0)].masked_fill(empty, -math.inf)  # (batch, classes, most words)
+        if self.aggregate == "max":
+            return scores.amax(2)
+        total = scores.logsumexp(2)
+        return total if self.aggregate == "sum" else total - (~empty).sum(1).log()
+
+    def describe(self) -> dict[str, Any]:
+        """The settings, in plain JSON values."""
+        prior = None if self.prior is None else list(self.prior)
+        words = {label: list(w) for label, w in self.words.items()}
+        return {"words": words, "aggregate": self.aggregate, "prior": prior}
+
+
+@dataclass(frozen=True)
+class Verbalizer(LabelWords):
+    """Label words of exactly `masks` pieces of the tokenizer each.
+
+    With several masks a word's probability is the product over its pieces, read off in one pass.
+    """
+
+    masks: int = 1
+
+    def check(self, pieces: Sequence[Spelling]) -> None:
+        """UsageError for words of other lengths too."""
+        check_words(pieces, self.masks, self.tokenizer)
+
     @property
     def word_ids(self) -> Tensor:
         """The words' token ids, labels in order: (words, masks)."""
-        return self._ids  # type: ignore[attr-defined]
+        return torch.tensor(self.ids)
 
     def word_logits(self, mask_logits: Tensor) -> Tensor:
         """Log-probability of each word, less its log prior: mask logits (batch, vocabulary) or (batch, masks,
@@ -81,7 +126,7 @@ class Verbalizer:
         logits = logits.float()
         at = self.word_ids.to(logits.device).t().expand(len(logits), -1, -1)  # (batch, masks, words)
         scores = (logits.gather(2, at) - logits.logsumexp(2, keepdim=True)).sum(1)  # (batch, words)
-        return scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
+        return self.less_prior(scores)
 
     def logits(self, mask_logits: Tensor) -> Tensor:
         """Log of each label's aggregated probability: mask logits as in `word_logits` to (batch, classes).
@@ -89,15 +134,13 @@ class Verbalizer:
         The softmax of this over the classes is the answer; where words are not calibrated, its exp is probability mass
         in [0, 1].
         """
-        return class_scores(self.word_logits(mask_logits), self._table, self.aggregate)  # type: ignore[attr-defined]
+        return self.of_labels(self.word_logits(mask_logits))
 
     def among(self, word_logits: Tensor) -> Tensor:
         """`logits` from the logits of the words alone, (batch, words): up to one number a row, the same for all its
         classes, which the softmax that is the answer cancels. For words of one piece.
         """
-        scores = word_logits.float()
-        scores = scores if self.prior is None else scores - scores.new_tensor(self.prior).log()
-        return class_scores(scores, self._table, self.aggregate)  # type: ignore[attr-defined]
+        return self.of_labels(self.less_prior(word_logits.float()))
 
     @torch.no_grad()
     def calibrate(self, mask_logits: Tensor) -> Verbalizer:
@@ -111,10 +154,8 @@ class Verbalizer:
         return replace(self, prior=tuple(mean.tolist()))
 
     def describe(self) -> dict[str, Any]:
-        """Words, aggregate, masks and prior, in plain JSON values."""
-        prior = None if self.prior is None else list(self.prior)
-        words = {label: list(w) for label, w in self.words.items()}
-        return {"words": words, "aggregate": self.aggregate, "masks": self.masks, "prior": prior}
+        """The settings, in plain JSON values."""
+        return super().describe() | {"masks": self.masks}
 
 
 def placed(words: Words, template: Template) -> Words:
@@ -123,12 +164,12 @@ def placed(words: Words, template: Template) -> Words:
     Tokenizers of bytes and of pieces tell the two apart. UsageError where they then are no words for the blanks.
     """
     spaced = template.spaced
-    return words if spaced in (None, words.spaced) else replace(words, spaced=spaced)  # type: ignore[attr-defined, type-var]
+    return words if spaced in (None, words.spaced) else replace(words, spaced=spaced)
 
 
 def spelled(
     words: Mapping[str, Sequence[str]], tokenizer: PreTrainedTokenizerBase, spaced: bool | None = None
-) -> list[tuple[str, str, tuple[int, ...]]]:
+) -> list[Spelling]:
     """(label, word, ids) of all words, labels in order."""
     pairs = [(label, word) for label, some in words.items() for word in some]
     found = text_ids(tokenizer, [in_text(word, spaced) for _, word in pairs])
@@ -146,32 +187,8 @@ def in_text(word: str, spaced: bool | None = None) -> str:
     return " " + word if spaced else word
 
 
-def class_scores(scores: Tensor, table: Tensor, aggregate: str) -> Tensor:
-    """Log of the mean, max or sum of each class's word probabilities: log-probabilities (batch, words), and the table
-    that `word_table` made, to (batch, classes).
-    """
-    table = table.to(scores.device)
-    empty = table < 0
-    scores = scores[:, table.clamp(min=0)].masked_fill(empty, -math.inf)  # (batch, classes, most words)
-    if aggregate == "max":
-        return scores.amax(2)
-    total = scores.logsumexp(2)
-    return total if aggregate == "sum" else total - (~empty).sum(1).log()
-
-
-def word_table(sizes: Sequence[int]) -> Tensor:
-    """Numbers of the words of each class, −1 where it has fewer than others: (classes, most words)."""
-    table, start = torch.full((len(sizes), max(sizes)), -1), 0
-    for row, size in enumerate(sizes):
-        table[row, :size] = torch.arange(start, start + size)
-        start += size
-    return table
-
-
-def check_words(
-    pieces: Sequence[tuple[str, str, tuple[int, ...]]], masks: int, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """UsageError for a (label, word, ids) of the wrong length, an unknown one, or one used twice."""
+def check_words(pieces: Sequence[Spelling], masks: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """UsageError for a word of the wrong length, an unknown one, or one used twice."""
     owners: dict[tuple[int, ...], tuple[str, str]] = {}
     blanks = "{mask}" if masks == 1 else f"{{mask*{masks}}}"
     for label, word, ids in pieces:

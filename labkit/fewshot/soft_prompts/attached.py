@@ -42,7 +42,8 @@ def encoder_of(model: nn.Module, what: str) -> Any:
 
 
 def freeze(model: nn.Module) -> dict[str, bool]:
-    """Stop training of everything pre-trained; returns what was trained before, by parameter name.
+    """Stop training of everything pre-trained; returns what was trained before, by parameter name, for
+    `set_training_flags` to restore.
 
     A language model is frozen whole, its LM head too; of any other model the encoder is, and its head goes on learning:
     UsageError where it is quantised and cannot.
@@ -55,11 +56,6 @@ def freeze(model: nn.Module) -> dict[str, bool]:
             refuse_to_train(module, name)
     set_training_flags(frozen, {}, otherwise=False)
     return before
-
-
-def thaw(model: nn.Module, before: Mapping[str, bool]) -> None:
-    """Undo `freeze`."""
-    set_training_flags(unwrapped(model), before)
 
 
 def put_on(model: nn.Module, name: str, part: Attached, what: str) -> None:
@@ -82,7 +78,7 @@ def take_off(model: nn.Module, name: str, what: str) -> nn.Module:
     for handle in part.handles:
         handle.remove()
     delattr(encoder, name)
-    thaw(model, part.trained)
+    set_training_flags(unwrapped(model), part.trained)
     return model
 
 

@@ -37,7 +37,6 @@ class PPT(PromptTuning):
         texts: Sequence[str],
         *,
         words: Mapping[str, str] = WORDS["en"],
-        template: str = PAIRS,
         steps: int = 300,
         lr: float = 0.1,
         batch_size: int = 32,
@@ -52,7 +51,7 @@ class PPT(PromptTuning):
             raise UsageError("there is no prompt to pre-train: call attach(model) first")
         limit = getattr(backbone(model).config, "max_position_embeddings", 512)
         room = min(128, limit, tokenizer.model_max_length) - self.tokens - 2
-        method = PET(template, Verbalizer(words, tokenizer), tokenizer, room)
+        method = PET(PAIRS, Verbalizer(words, tokenizer), tokenizer, room)
         rows = halves(texts, np.random.default_rng(self.seed))
         batches = Batches(rows, method.collate, min(batch_size, len(rows)), seed=self.seed)
         fit(model, method.loss, batches, steps=steps, lr=lr, weight_decay=0.0, seed=self.seed, progress=progress)

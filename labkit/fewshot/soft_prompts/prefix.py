@@ -29,21 +29,20 @@ NAME = "prefix"
 class Prefix:
     """`tokens` trained keys and values a layer and head; the model is frozen.
 
-    With `reparametrise` they come from as many vectors through an MLP with `hidden` units (0: as many as the model's
-    width). All weights start from N(0, std²). Raises UsageError for fewer than one token.
+    With `reparametrise` they come from as many vectors through an MLP as wide as the model. All weights start from
+    N(0, std²). Raises UsageError for fewer than one token.
     """
 
     tokens: int = 8
     reparametrise: bool = False
-    hidden: int = 0
     std: float = 0.02
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise UsageError(f"tokens={self.tokens}: a prefix has at least one token")
-        if self.hidden < 0 or not self.std >= 0:
-            raise UsageError(f"hidden={self.hidden}, std={self.std}: neither may be negative")
+        if not self.std >= 0:
+            raise UsageError(f"std={self.std}: it may not be negative")
 
     def attach(self, model: nn.Module) -> nn.Module:
         """The model, in place, frozen and with the prefix in it (`model.base_model.prefix`).
@@ -70,7 +69,7 @@ class Prefix:
     def _states(self, layers: int, config: Any) -> PrefixStates:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        hidden = (self.hidden or config.hidden_size) if self.reparametrise else 0
+        hidden = config.hidden_size if self.reparametrise else 0
         states = PrefixStates(self.tokens, layers, heads, heads * size, hidden)
         draw = generator(self.seed)
         for parameter in states.parameters():
@@ -127,9 +126,8 @@ class _Earlier:
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, heads, tokens, d_head) with the earlier ones before them."""
-        earlier = (one.to(keys.dtype).expand(len(keys), -1, -1, -1) for one in (self.keys, self.values))
-        before_keys, before_values = earlier
-        return torch.cat([before_keys, keys], 2), torch.cat([before_values, values], 2)
+        pairs = ((self.keys, keys), (self.values, values))
+        return tuple(torch.cat([own.to(new.dtype).expand(len(new), -1, -1, -1), new], 2) for own, new in pairs)
 
 
 def _attentions(encoder: nn.Module) -> Iterator[nn.Module]:

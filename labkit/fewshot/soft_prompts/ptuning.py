@@ -61,15 +61,15 @@ class PTuning(PET):
 class PromptEncoder(nn.Module):
     """(n, d) → (n, d): a BiLSTM over the prompt's tokens and an MLP ("lstm"), or the MLP alone ("mlp").
 
-    As in `peft`: two layers of LSTM with `hidden` units each way (0: d/2), and ReLU between linear layers.
+    As in `peft`: two layers of LSTM with d/2 units each way, and ReLU between linear layers.
     """
 
-    def __init__(self, size: int, kind: str = "lstm", hidden: int = 0, *, layers: int = 2, seed: int = 0) -> None:
+    def __init__(self, size: int, kind: str = "lstm", *, seed: int = 0) -> None:
         super().__init__()
-        wide = hidden or (size // 2 if kind == "lstm" else size)
+        wide = size // 2 if kind == "lstm" else size
         with seeded(seed):
             if kind == "lstm":
-                self.lstm_head = nn.LSTM(size, wide, layers, bidirectional=True, batch_first=True)
+                self.lstm_head = nn.LSTM(size, wide, num_layers=2, bidirectional=True, batch_first=True)
                 inner: tuple[nn.Module, ...] = (nn.Linear(2 * wide, 2 * wide), nn.ReLU(), nn.Linear(2 * wide, size))
             else:
                 inner = (nn.Linear(size, wide), nn.ReLU(), nn.Linear(wide, wide), nn.ReLU(), nn.Linear(wide, size))

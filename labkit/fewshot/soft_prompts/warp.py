@@ -18,9 +18,9 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
 from labkit.fewshot.pet import PET
+from labkit.fewshot.prompts.at_the_blank import states_at_the_blank
 from labkit.fewshot.prompts.soft_tokens import (
     MARK,
-    addressed,
     attach_soft_tokens,
     detach_soft_tokens,
     scale,
@@ -28,17 +28,18 @@ from labkit.fewshot.prompts.soft_tokens import (
 )
 from labkit.fewshot.prompts.template import Soft, Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer, in_text
-from labkit.fewshot.soft_prompts.attached import freeze, thaw
+from labkit.fewshot.soft_prompts.attached import freeze
 from labkit.fewshot.soft_prompts.ptuning import with_soft_tokens
-from labkit.foundations.encoder import lm_states_and_logits, nothing, unwrapped
+from labkit.foundations.encoder import unwrapped
+from labkit.foundations.quantised import set_training_flags
 
 
 class WARP(PET):
     """A PET with a soft template and a trained vector a class in place of label words.
 
     A template without {soft…} is softened, as in P-tuning, unless `soften` is False: then the classes' vectors train
-    alone. The verbalizer names the classes and the word, its first, that each class's vector starts from; with
-    `random_labels` that of a word drawn with `seed`. One blank, and words of one piece: UsageError for others.
+    alone. The verbalizer names the classes and the word, its first, that each class's vector starts from. One blank,
+    and words of one piece: UsageError for others.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class WARP(PET):
         tokenizer: PreTrainedTokenizerBase,
         *args: Any,
         soften: bool = True,
-        random_labels: bool = False,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -56,18 +56,18 @@ class WARP(PET):
         super().__init__(template, verbalizer, tokenizer, *args, **options)
         if self.template.masks != 1:
             raise UsageError(f"WARP reads one blank, and template {str(self.template)!r} has {self.template.masks}")
-        self.soften, self.random_labels, self.seed = soften, random_labels, seed
+        self.soften, self.seed = soften, seed
         self.soft_tokens = len(soft_token_ids(self.template, tokenizer))
 
     def attach(self, model: nn.Module) -> nn.Module:
         """The model, in place, frozen, with a trainable table (soft tokens + classes, d)."""
         before = freeze(model)
-        words, spaced = [some[0] for some in self.verbalizer.words.values()], self.template.spaced
-        labels = tuple(Soft(count=1) if self.random_labels else Soft(init=in_text(word, spaced)) for word in words)
+        words = [some[0] for some in self.verbalizer.words.values()]
+        labels = tuple(Soft(init=in_text(word, self.template.spaced)) for word in words)
         try:
             attach_soft_tokens(model, Template(self.template.parts + labels), self.tokenizer, seed=self.seed)
         except UsageError:
-            thaw(model, before)
+            set_training_flags(unwrapped(model), before)
             raise
         unwrapped(model).get_input_embeddings().trained = before
         return model
@@ -75,7 +75,7 @@ class WARP(PET):
     def detach(self, model: nn.Module) -> nn.Module:
         """The model, in place, as it was before `attach`."""
         before = getattr(unwrapped(model).get_input_embeddings(), "trained", {})
-        thaw(detach_soft_tokens(model), before)
+        set_training_flags(unwrapped(detach_soft_tokens(model)), before)
         return model
 
     def label_vectors(self, model: nn.Module) -> Tensor:
@@ -88,15 +88,9 @@ class WARP(PET):
         vectors = embedding(torch.arange(first, first + classes, device=unwrapped(model).device))
         return vectors / scale(getattr(embedding, "base", embedding))  # as the LM head has words
 
-    def mask_states(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """f(h), what the LM head compares with words, at the blank: (batch, d)."""
-        columns = batch["mask_positions"][:, 0]
-        rows = torch.arange(len(columns), device=columns.device)
-        return lm_states_and_logits(model, addressed(model, batch), rows, columns, nothing(rows))[0]
-
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """s_c = θ_c · f(h): (batch, classes)."""
-        return self.mask_states(model, batch).float() @ self.label_vectors(model).float().T
+        return states_at_the_blank(model, batch) @ self.label_vectors(model).float().T
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs, in plain JSON values."""
