@@ -12,7 +12,7 @@ import os
 import statistics
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,12 @@ def _extra_formulas() -> dict[Any, Callable[..., int]]:
 
     aten = torch.ops.aten
     return {aten._scaled_dot_product_flash_attention_for_cpu: attention, aten._int_mm: product}
+
+
+def storage_bytes(tensors: Iterable[Tensor | None]) -> int:
+    """Bytes of the memory behind `tensors`, each piece once; None stands for a tensor that is not there."""
+    storages = [tensor.untyped_storage() for tensor in tensors if tensor is not None]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def latency(

@@ -13,9 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from labkit.errors import CheckpointError, UsageError
-from labkit.parallel.deepspeed_config import NAMES, deepspeed_config, parse_name, read_config
-from labkit.parallel.deepspeed_library import Before, library, storage_bytes, variable
+from labkit.measure import storage_bytes
+from labkit.parallel.deepspeed_config import deepspeed_config, parse_name, read_config
+from labkit.parallel.deepspeed_library import Before, library, variable
 from labkit.training.batches import Batch, to_device
 from labkit.training.engine import LossModule, Objective, Ranks, choose_precision, parameter_groups
 from labkit.training.settings import Training
@@ -33,8 +32,6 @@ from labkit.training.watch import join, under_torchrun
 
 SLOTS = ("exp_avg", "exp_avg_sq")
 SCALER = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
-
-__all__ = ["NAMES", "DeepSpeedEngine", "deepspeed_config", "engine_for", "library", "parse_name", "read_config"]
 
 
 def engine_for(name: str, model: nn.Module, objective: Objective, settings: Training, rows: int) -> DeepSpeedEngine:
@@ -61,7 +58,7 @@ class DeepSpeedEngine(Ranks):
         self.precision, on_cpu = choose_precision(settings)
         if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
             raise UsageError("DeepSpeed trains in fp32, bf16 or fp16, and this model is in float64: call model.float()")
-        self.settings, self.config = settings, copy.deepcopy(config)
+        self.settings, self.config = settings, config
         self.stage: int = config["zero_optimization"]["stage"]
         self.alone = contextlib.ExitStack()  # what a process without torchrun needs, and gives back
         self._join(on_cpu)
@@ -74,13 +71,11 @@ class DeepSpeedEngine(Ranks):
     def _join(self, on_cpu: bool) -> None:
         """Become a rank: device, process group."""
         if not dist.is_initialized():
-            backend, patience = "gloo" if on_cpu else "nccl", timedelta(seconds=self.settings.timeout)
+            backend = "gloo" if on_cpu else "nccl"
             if under_torchrun():
                 join(backend, self.settings.timeout)
             else:
-                folder = self.alone.enter_context(tempfile.TemporaryDirectory(prefix="labkit-rank-"))
-                store = dist.FileStore(os.path.join(folder, "store"), 1)
-                dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=patience)
+                dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
                 self.alone.callback(self._leave)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.local = int(os.environ.get("LOCAL_RANK", str(self.rank)))
@@ -174,12 +169,8 @@ class DeepSpeedEngine(Ranks):
         own = [parameter.data for parameter in self.bare.parameters()]
         own += [parameter.ds_tensor for parameter in self.bare.parameters() if hasattr(parameter, "ds_tensor")]
         states = [value for slots in self.adamw.state.values() for value in slots.values() if torch.is_tensor(value)]
-        both = storage_bytes([*own, *self._masters(), *states])
-        return {
-            "parameters": storage_bytes(own),
-            "gradients": self.gradient_bytes,
-            "optimizer": both - storage_bytes(own),
-        }
+        parameters, both = storage_bytes(own), storage_bytes([*own, *self._masters(), *states])
+        return {"parameters": parameters, "gradients": self.gradient_bytes, "optimizer": both - parameters}
 
     # DeepSpeed's side
 
@@ -190,9 +181,8 @@ class DeepSpeedEngine(Ranks):
         groups = parameter_groups(self.bare, settings.weight_decay)
         self.adamw = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
         exact = [] if self.precision == "fp32" else [value.data.clone() for _, value in self._named()]
-        config = copy.deepcopy(self.config)
         self.engine, *_ = self.deepspeed.initialize(
-            model=self.bare, optimizer=self.adamw, config=config, dist_init_required=False
+            model=self.bare, optimizer=self.adamw, config=copy.deepcopy(self.config), dist_init_required=False
         )
         for (_, parameter), value in zip(self._named(), exact, strict=False):
             self._set(parameter, None, value.to(self.device))  # DeepSpeed starts its masters from rounded weights

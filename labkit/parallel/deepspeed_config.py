@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,12 +16,7 @@ from labkit.files import read_bytes
 from labkit.parallel.deepspeed_library import library
 from labkit.training.settings import Training
 
-STAGES = {
-    0: "every rank holds everything; gradients are averaged",
-    1: "the optimizer's states and the fp32 masters are sharded",
-    2: "and the gradients",
-    3: "and the parameters",
-}
+STAGES = (0, 1, 2, 3)  # sharded are: nothing, the optimizer's states and fp32 masters, gradients too, parameters too
 NAMES = [f"zero{stage}" for stage in STAGES] + [f"zero{stage}-offload" for stage in (1, 2, 3)]
 BUCKET = 500_000  # elements that travel at once; DeepSpeed's own 5e8 would reserve 2 GB a rank
 # The keys of DeepSpeed's configuration that make sense behind `fit`.
@@ -41,9 +35,7 @@ def parse_name(name: str) -> tuple[int, bool]:
     """Stage and offload of a name: "zero2-offload" is (2, True). UsageError with the nearest name otherwise."""
     if name not in NAMES:
         raise unknown("DeepSpeed setting", name, [*NAMES, "a JSON file"])
-    found = re.fullmatch(r"zero(\d)(-offload)?", name)
-    assert found is not None
-    return int(found[1]), found[2] is not None
+    return int(name[4]), name.endswith("-offload")
 
 
 def deepspeed_config(
@@ -140,7 +132,9 @@ def _check_keys(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
     zero = values.get("zero_optimization", {})
     if zero.get("stage", 0) not in STAGES:
         raise UsageError(f"{path}: zero_optimization: {unknown('stage', zero['stage'], STAGES)}")
-    _known(path, "zero_optimization.", zero, _zero_keys())
+    fields = library().runtime.zero.config.DeepSpeedZeroConfig.model_fields
+    names = [name for key, field in fields.items() for name in (field.alias, key) if name]  # JSON's first
+    _known(path, "zero_optimization.", zero, names)
     if (kind := values.get("optimizer", {}).get("type", "AdamW")) not in ADAMW:
         raise UsageError(f"{path}: optimizer.type is {kind!r}; behind fit it is AdamW: write that, or leave it out")
 
@@ -149,12 +143,6 @@ def _known(path: str | os.PathLike[str], prefix: str, values: Mapping[str, Any],
     for key in values:
         if key not in known:
             raise UsageError(f"{path}: {unknown('key', prefix + key, [prefix + name for name in known])}")
-
-
-def _zero_keys() -> list[str]:
-    """The keys of DeepSpeed's own model of `zero_optimization`, by the names that JSON uses."""
-    fields = library().runtime.zero.config.DeepSpeedZeroConfig.model_fields
-    return [name for key, field in fields.items() for name in (field.alias, key) if name]
 
 
 def _said_twice(

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from types import ModuleType
 
-from torch import Tensor, nn
+from torch import nn
 
 from labkit.errors import UsageError
 
@@ -52,12 +52,6 @@ class Before:
                 delattr(value, name)
         for value, dtype in self.buffers:
             value.data = value.data.to(dtype)
-
-
-def storage_bytes(tensors: list[Tensor]) -> int:
-    """Bytes of the memory behind `tensors`, each piece once."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(storages.values())
 
 
 @contextlib.contextmanager

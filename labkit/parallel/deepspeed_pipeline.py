@@ -27,8 +27,8 @@ Micro = tuple[Tensor, Tensor]  # inputs and targets of a micro-batch, of the sam
 class DeepSpeedPipeline:
     """`layers`, a sequence in which each takes what the one before gives, cut into one stage a rank.
 
-    To be used where a process group is ready (`labkit.parallel.processes`), as a context manager; `stages` below the
-    number of ranks makes copies that share the micro-batches, and must divide it. AdamW in fp32, as `settings` say.
+    To be used where a process group is ready (`labkit.parallel.processes`), as a context manager. AdamW in fp32, as
+    `settings` say. UsageError for fewer layers than ranks.
     """
 
     def __init__(
@@ -38,25 +38,21 @@ class DeepSpeedPipeline:
         settings: Training,
         *,
         rows: int,
-        stages: int | None = None,
     ) -> None:
         self.settings, self.done = settings, 0
-        world = dist.get_world_size()
-        stages = world if stages is None else stages
-        if not 1 <= stages <= len(layers) or world % stages:
-            raise UsageError(f"{stages} stages for {len(layers)} layers on {world} ranks: at most one a layer, "
-                             "and a number that divides the ranks")  # fmt: skip
+        if dist.get_world_size() > len(layers):
+            raise UsageError(f"{len(layers)} layers for {dist.get_world_size()} ranks: each needs one or more")
         self.variable = contextlib.ExitStack()
         local = os.environ.get("LOCAL_RANK", str(dist.get_rank()))
         self.variable.enter_context(variable("LOCAL_RANK", local))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its topology
-            self.engine = self._engine(layers, loss, stages, rows)
+            self.engine = self._engine(layers, loss, rows)
 
-    def _engine(self, layers: Sequence[nn.Module], loss: Any, stages: int, rows: int) -> Any:
+    def _engine(self, layers: Sequence[nn.Module], loss: Any, rows: int) -> Any:
         deepspeed, settings = library(), self.settings
         deepspeed.init_distributed(dist.get_backend(), dist_init_required=False, verbose=False)
         module = deepspeed.pipe.PipelineModule(
-            layers=list(layers), num_stages=stages, loss_fn=loss, partition_method="parameters"
+            layers=list(layers), num_stages=dist.get_world_size(), loss_fn=loss, partition_method="parameters"
         )
         groups = parameter_groups(module, settings.weight_decay)
         adamw = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)

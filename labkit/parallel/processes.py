@@ -55,11 +55,11 @@ class Here:
             self.board[self.rank * ROW + WAITS] = float(waiting)
 
 
-def launch(program: Program, world: int, *arguments: Any, seconds: float = 60.0, threads: int = 1) -> list[Any]:
+def launch(program: Program, world: int, *arguments: Any, seconds: float = 60.0) -> list[Any]:
     """Run `program(here, *arguments)` in `world` processes and return their results in rank order.
 
     `program` is a top-level function of a module that can be imported; arguments and results are plain Python, numpy
-    arrays or CPU tensors. Every rank computes with `threads` threads and finds the default process group (gloo)
+    arrays or CPU tensors. Every rank computes with one thread and finds the default process group (gloo)
     ready. UsageError for `world` below 1. A LabkitError of a rank is raised again with the rank named; TrainingError
     for any other end: an exception, a signal, or `seconds` in which no rank moved (`Here.beat`).
     """
@@ -69,31 +69,28 @@ def launch(program: Program, world: int, *arguments: Any, seconds: float = 60.0,
     if FORKS:
         context.set_forkserver_preload(PRELOAD)
     board = context.Array("d", world * ROW, lock=False)
-    with tempfile.TemporaryDirectory(prefix="labkit-ranks-") as folder, _ranks() as ranks:
-        store = os.path.join(folder, "store")
+    with contextlib.ExitStack() as stack:
+        store = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="labkit-ranks-")), "store")
+        ranks = []
         for rank in range(world):
             ours, theirs = context.Pipe()
-            target = (program, rank, world, store, board, theirs, threads, seconds, arguments)
-            process = context.Process(target=_rank, args=target, name=f"rank {rank}", daemon=True)
+            here = Here(rank, world, trace=Trace(rank), board=board)
+            given = (program, here, store, theirs, seconds, arguments)
+            process = context.Process(target=_rank, args=given, name=f"rank {rank}", daemon=True)
             process.start()
             board[rank * ROW + MOVED] = time.monotonic()
             theirs.close()  # ours then sees the end of the pipe when the rank ends
             ranks.append((process, ours))
+            stack.callback(_end, process, ours)
         return _results(ranks, board, seconds)
 
 
-@contextlib.contextmanager
-def _ranks() -> Iterator[list[tuple[Any, Any]]]:
-    """Processes and their pipes, all ended and closed on the way out: by SIGKILL, which a stopped one hears too."""
-    ranks: list[tuple[Any, Any]] = []
-    try:
-        yield ranks
-    finally:
-        for process, pipe in ranks:
-            if process.is_alive():
-                process.kill()
-            process.join()
-            pipe.close()
+def _end(process: Any, pipe: Any) -> None:
+    """End a rank, if it has not ended: by SIGKILL, which a stopped one hears too."""
+    if process.is_alive():
+        process.kill()
+    process.join()
+    pipe.close()
 
 
 # The launcher's side
@@ -127,7 +124,8 @@ def _answer(process: Any, pipe: Any) -> tuple[str, Any]:
         answer = pipe.recv()
     except EOFError:
         process.join()
-        return "died", _end(process.exitcode)
+        code = process.exitcode
+        return "died", f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     pipe.send("received")
     return answer
 
@@ -149,12 +147,6 @@ def _raise_the_cause(failures: dict[int, tuple[str, Any]], board: Any) -> None:
         raise TrainingError(f"rank {rank} failed; the other ranks were ended\n{content}")
 
 
-def _end(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
-
-
 def _stuck(board: Any, left: list[int], seconds: float) -> str:
     """Ranks that wait are victims; the one they wait for is among those of `left` that do not."""
     silent = [rank for rank in left if not board[rank * ROW + WAITS]]
@@ -167,26 +159,15 @@ def _stuck(board: Any, left: list[int], seconds: float) -> str:
 # A rank's side
 
 
-def _rank(
-    program: Program,
-    rank: int,
-    world: int,
-    store: str,
-    board: Any,
-    pipe: Any,
-    threads: int,
-    seconds: float,
-    arguments: Any,
-) -> None:
+def _rank(program: Program, here: Here, store: str, pipe: Any, seconds: float, arguments: tuple[Any, ...]) -> None:
     _end_with_launcher()
-    torch.set_num_threads(threads)
-    here = Here(rank, world, trace=Trace(rank), board=board)
+    torch.set_num_threads(1)
     try:
         if sys.platform == "linux":  # the ranks are neighbours: no look-up of the machine's name, no network
             os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         patience = datetime.timedelta(seconds=2 * seconds + 60)  # the launcher's watch comes first
-        shared = dist.FileStore(store, world)
-        dist.init_process_group("gloo", store=shared, rank=rank, world_size=world, timeout=patience)
+        shared = dist.FileStore(store, here.world)
+        dist.init_process_group("gloo", store=shared, rank=here.rank, world_size=here.world, timeout=patience)
         here.beat()
         answer = ("result", program(here, *arguments))
         here.beat()
@@ -222,21 +203,18 @@ def joined(seconds: float = 600.0) -> Iterator[Here]:
     nccl with one GPU a rank where there are GPUs, else gloo. A collective that waits longer than `seconds` fails;
     TrainingError where the ranks do not meet within that time.
     """
-    alone = "RANK" not in os.environ
-    on_gpu = torch.cuda.is_available() and not alone
-    with contextlib.ExitStack() as stack:
-        patience = datetime.timedelta(seconds=seconds)
-        if alone:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="labkit-ranks-"))
-            store = dist.FileStore(os.path.join(folder, "store"), 1)
-            dist.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=patience)
-        else:
-            from labkit.training.watch import join  # here, so that a forked rank need not load it
+    device = torch.device("cpu")
+    if "RANK" not in os.environ:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    else:
+        from labkit.training.watch import join  # here, so that a forked rank need not load it
 
-            join("nccl" if on_gpu else "gloo", seconds)
-        stack.callback(dist.destroy_process_group)
-        rank = dist.get_rank()
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
-        if on_gpu:
+        if torch.cuda.is_available():
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
+        join("gloo" if device.type == "cpu" else "nccl", seconds)
+    try:
+        rank = dist.get_rank()
         yield Here(rank, dist.get_world_size(), device, Trace(rank))
+    finally:
+        dist.destroy_process_group()

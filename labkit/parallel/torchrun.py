@@ -23,12 +23,11 @@ from labkit.errors import TrainingError, UsageError
 
 @dataclass(frozen=True)
 class Finished:
-    """How it ended: exit code, what it said, how long it took."""
+    """How it ended: exit code, and what it said."""
 
     code: int
     out: str
     err: str
-    seconds: float
 
 
 def torchrun(
@@ -63,7 +62,7 @@ def torchrun(
                 time.sleep(0.1 if meanwhile is None else 0.02)
         finally:
             _end(agent)
-        return Finished(agent.returncode, _text(out), _text(err), time.monotonic() - began)
+        return Finished(agent.returncode, _text(out), _text(err))
 
 
 def workers(agent: int) -> dict[int, int]:

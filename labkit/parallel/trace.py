@@ -37,13 +37,13 @@ class Trace:
     events: list[Event] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def span(self, name: str, lane: str = "compute", bytes: int = 0) -> Iterator[None]:
+    def span(self, name: str, lane: str = "compute") -> Iterator[None]:
         """Record what happens inside as one event."""
         start = time.monotonic()
         try:
             yield
         finally:
-            self.add(name, start, time.monotonic(), lane, bytes)
+            self.add(name, start, time.monotonic(), lane)
 
     def add(self, name: str, start: float, end: float, lane: str = "compute", bytes: int = 0) -> None:
         """Record an event whose times are known."""

@@ -21,9 +21,7 @@ from labkit.parallel.kernels.access import (
     WORD,
     Access,
     bank_words,
-    efficiency,
     passes,
-    sectors,
     sectors_touched,
 )
 from labkit.report import Plot
@@ -68,7 +66,7 @@ def compute(stride: int, each: int = 4, offset: int = 0, padding: int = 0) -> Pa
     if padding and each > WORD:
         raise UsageError(f"rows padded by single words put loads of {each} bytes where they may not begin: padding 0")
     queues = tuple(map(len, bank_words(starts, each)))
-    return Pattern(access, padding, sectors_touched(access.starts, each), queues, passes(starts, each))
+    return Pattern(access, padding, sectors_touched(access), queues, passes(starts, each))
 
 
 def draw(pattern: Pattern) -> Plot:
@@ -122,10 +120,10 @@ def _banks(axes: Axes, pattern: Pattern) -> None:
 
 
 def _memory_in_words(pattern: Pattern) -> str:
-    access = pattern.access
-    count, share = sectors(access), f"{100 * efficiency(access):.3g} % of use"
+    count, asked = len(pattern.touched), sum(pattern.touched.values())
+    share = f"{100 * asked / (SECTOR * count):.3g} % of use"
     moved = f"{count} sector{'s' * (count > 1)} = {SECTOR * count} bytes moved"
-    return f"Global memory: {access.useful} bytes asked for, {moved}: {share}"
+    return f"Global memory: {asked} bytes asked for, {moved}: {share}"
 
 
 def _banks_in_words(pattern: Pattern) -> str:

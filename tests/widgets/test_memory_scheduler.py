@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
-from labkit.parallel.offload.schedule import clumped_pass, least
 from labkit.widgets import memory_scheduler
 from labkit.widgets.memory_scheduler import compute, draw
 
 
 def test_numbers_of_the_model():
     even, row = compute(12, 10, 2.5), compute(12, 10, 2.5, "all at the end")
-    assert even.moving == (0, 3, 6, 9) and even.total == pytest.approx(least(12, 4, 1, 2.5)) and even.stall == 0
-    assert row.moving == (8, 9, 10, 11) and row.total == pytest.approx(clumped_pass(12, 4, 1, 2.5)) and row.stall == 3
+    assert even.moving == (0, 3, 6, 9) and even.total == pytest.approx(12) and even.stall == 0
+    assert row.moving == (8, 9, 10, 11) and row.total == pytest.approx(12 + 2 * 1.5) and row.stall == 3
     assert compute(8, 9, 2).moving == () and compute(8, 9, 2).total == 8
 
 

@@ -34,16 +34,12 @@ class Adam:
             master.mul_(1 - self.lr * self.decay).addcdiv_(mean, root, value=-self.lr / (1 - first**step))
 
 
-@dataclass
 class State:
-    """What Adam keeps for a row of numbers: weights in full precision, running means of g and g², (numbers,) each."""
+    """What Adam keeps for a row of numbers: weights in full precision, running means of g and g², (numbers,) each.
 
-    master: Tensor
-    mean: Tensor
-    square: Tensor
+    Where `weights` have the dtype already, they are their own masters.
+    """
 
-    @classmethod
-    def of(cls, weights: Tensor, dtype: torch.dtype) -> State:
-        """The state at the start. Where `weights` have the dtype already, they are their own masters."""
-        master = weights.detach().to(dtype)
-        return cls(master, torch.zeros_like(master), torch.zeros_like(master))
+    def __init__(self, weights: Tensor, dtype: torch.dtype) -> None:
+        self.master = weights.detach().to(dtype)
+        self.mean, self.square = torch.zeros_like(self.master), torch.zeros_like(self.master)

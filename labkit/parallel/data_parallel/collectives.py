@@ -47,10 +47,15 @@ class Handle:
     def wait(self) -> Tensor:
         """Wait until the message has left or arrived; its tensor. TrainingError where the other rank is gone."""
         if self.work is not None:
-            self.group._finish(self.work, self.name, self.peer)
+            here = self.group.here
+            here.beat(waiting=True)
+            with self.group._lost(self.name, self.peer):
+                self.work.wait()
+            here.beat()
             self.work = None  # the last to hold it: unlike gloo's collectives, no thread of gloo's keeps a message
-            size = self.tensor.nbytes if self.name == "send" else 0
-            self.group.here.trace.add(self.name, self.start, time.monotonic(), LANE, size)
+            if self.name in ("send", "recv"):  # a collective's messages are one event together
+                size = self.tensor.nbytes if self.name == "send" else 0
+                here.trace.add(self.name, self.start, time.monotonic(), LANE, size)
         return self.tensor
 
 
@@ -86,57 +91,49 @@ class Communicator:
 
     def isend(self, tensor: Tensor, to: int) -> Handle:
         """Start to send `tensor`, which must not change before the handle's `wait()`."""
-        tensor = tensor.detach().contiguous()
-        self.sent_by["send"] += tensor.nbytes
-        return Handle(self, self._send(tensor, to), tensor, "send", to)
+        return self._send(tensor.detach().contiguous(), to, "send")
 
-    def irecv(self, like: Tensor | Sequence[int], source: int, dtype: torch.dtype | None = None) -> Handle:
-        """Start to receive a new tensor of that shape (of a tensor: its dtype too); the handle's `wait()` gives it."""
-        shape = like.shape if isinstance(like, Tensor) else like
-        kind = dtype or (like.dtype if isinstance(like, Tensor) else torch.get_default_dtype())
-        into = torch.empty(tuple(shape), dtype=kind, device=self.here.device)
-        return Handle(self, self._receive(into, source, "recv"), into, "recv", source)
+    def irecv(self, shape: Sequence[int], source: int, dtype: torch.dtype) -> Handle:
+        """Start to receive a new tensor; the handle's `wait()` gives it."""
+        return self._receive(torch.empty(shape, dtype=dtype, device=self.here.device), source, "recv")
 
     def send(self, tensor: Tensor, to: int) -> None:
         """Send `tensor`, and wait until it has left."""
         self.isend(tensor, to).wait()
 
-    def recv(self, like: Tensor | Sequence[int], source: int, dtype: torch.dtype | None = None) -> Tensor:
-        """The tensor that `source` sends: new, of the shape (and dtype) given."""
-        return self.irecv(like, source, dtype).wait()
+    def recv(self, shape: Sequence[int], source: int, dtype: torch.dtype) -> Tensor:
+        """The tensor that `source` sends: new, of the shape and dtype given."""
+        return self.irecv(shape, source, dtype).wait()
 
     # Among all
 
-    def broadcast(self, tensor: Tensor, root: int = 0) -> Tensor:
-        """`tensor` of `root` on every rank, in place: a chain passes it on in N pieces, all but its end send Ψ."""
-        place = (self.rank - root) % self.world
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """`tensor` of rank 0 on every rank, in place: a chain passes it on in N pieces, all but its end send Ψ."""
         with self._collective("broadcast"):
             buffer = _flat(tensor)
             sending = []
             for piece in buffer.split(split(len(buffer), self.world)):
-                if place > 0:
-                    self._wait(self._receive(piece, self.rank - 1, "broadcast"), "broadcast", self.rank - 1)
-                if place < self.world - 1:
-                    sending.append((self._send(piece, self.rank + 1, "broadcast"), piece))
-            for work, _ in sending:
-                self._wait(work, "broadcast", self.rank + 1)
+                if self.rank > 0:
+                    self._receive(piece, self.rank - 1, "broadcast").wait()
+                if self.rank < self.world - 1:
+                    sending.append(self._send(piece, self.rank + 1, "broadcast"))
+            for handle in sending:
+                handle.wait()
             return _restored(tensor, buffer)
 
-    def reduce(self, tensor: Tensor, root: int = 0) -> Tensor:
-        """The sum over the ranks, in place on `root`; elsewhere `tensor` stays. Each rank but `root` sends Ψ."""
-        place = (self.rank - root) % self.world  # 0 is root; the chain begins at 1 and runs N−1 → 0
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """The sum over the ranks, in place on rank 0; elsewhere `tensor` stays. Each rank but 0 sends Ψ."""
         with self._collective("reduce"):
             buffer = _flat(tensor)
             sending = []
             for piece in buffer.split(split(len(buffer), self.world)):
-                if place != 1 % self.world:
-                    into = torch.empty_like(piece)
-                    self._wait(self._receive(into, self.rank - 1, "reduce"), "reduce", self.rank - 1)
-                    piece = piece.add_(into) if place == 0 else into.add_(piece)
-                if place > 0:
-                    sending.append((self._send(piece, self.rank + 1, "reduce"), piece))
-            for work, _ in sending:
-                self._wait(work, "reduce", self.rank + 1)
+                if self.rank != 1 % self.world:  # the chain begins at 1 and runs N−1 → 0
+                    into = self._receive(torch.empty_like(piece), self.rank - 1, "reduce").wait()
+                    piece = piece.add_(into) if self.rank == 0 else into.add_(piece)
+                if self.rank > 0:
+                    sending.append(self._send(piece, self.rank + 1, "reduce"))
+            for handle in sending:
+                handle.wait()
             return _restored(tensor, buffer)
 
     def reduce_scatter(self, tensor: Tensor) -> Tensor:
@@ -148,14 +145,13 @@ class Communicator:
             part = self._ring_reduce(_parts(tensor, self.world), "reduce_scatter")
             return part.clone() if self.world == 1 else part
 
-    def all_gather(self, shard: Tensor, rows: int | None = None, into: Tensor | None = None) -> Tensor:
+    def all_gather(self, shard: Tensor, into: Tensor | None = None) -> Tensor:
         """All ranks' shards, one after the other along the first dimension: a new tensor, or `into`, contiguous.
 
-        Every shard has the same shape, (r, …) → (N·r, …); else `rows` is the length of the whole, cut as `split` does.
+        Every shard has the same shape, (r, …) → (N·r, …), or is this rank's part of `into`, cut as `split` does.
         """
         with self._collective("all_gather"):
-            size = (len(shard) * self.world if rows is None else rows, *shard.shape[1:])
-            whole = shard.new_empty(size) if into is None else into
+            whole = shard.new_empty(len(shard) * self.world, *shard.shape[1:]) if into is None else into
             parts = _parts(whole, self.world)
             if parts[self.rank].shape != shard.shape:
                 wanted = tuple(parts[self.rank].shape)
@@ -198,13 +194,12 @@ class Communicator:
 
     def _shift(self, out: Tensor, into: Tensor, name: str) -> Tensor:
         """`out` to the right neighbour, `into` from the left one, at once."""
-        left, right = self.rank - 1, self.rank + 1
         if out.device.type == "cuda":
             self._together(out, into, name)
         else:
-            going, coming = self._send(out, right, name), self._receive(into, left, name)
-            self._wait(coming, name, left)
-            self._wait(going, name, right)
+            going, coming = self._send(out, self.rank + 1, name), self._receive(into, self.rank - 1, name)
+            coming.wait()
+            going.wait()
         return into
 
     def _together(self, out: Tensor, into: Tensor, name: str) -> None:
@@ -218,25 +213,16 @@ class Communicator:
 
     # One message
 
-    def _send(self, tensor: Tensor, to: int, name: str = "") -> dist.Work | None:
-        if name:
-            self.sent_by[name] += tensor.nbytes
-        with self._lost(name or "send", to):
-            return dist.isend(tensor, self.ranks[to % self.world], tag=self.tag) if tensor.numel() else None
+    def _send(self, tensor: Tensor, to: int, name: str) -> Handle:
+        self.sent_by[name] += tensor.nbytes
+        with self._lost(name, to):
+            work = dist.isend(tensor, self.ranks[to % self.world], tag=self.tag) if tensor.numel() else None
+        return Handle(self, work, tensor, name, to)
 
-    def _receive(self, tensor: Tensor, source: int, name: str) -> dist.Work | None:
+    def _receive(self, tensor: Tensor, source: int, name: str) -> Handle:
         with self._lost(name, source):
-            return dist.irecv(tensor, self.ranks[source % self.world], tag=self.tag) if tensor.numel() else None
-
-    def _wait(self, work: dist.Work | None, name: str, peer: int) -> None:
-        if work is not None:
-            self._finish(work, name, peer)
-
-    def _finish(self, work: dist.Work, name: str, peer: int) -> None:
-        self.here.beat(waiting=True)
-        with self._lost(name, peer):
-            work.wait()
-        self.here.beat()
+            work = dist.irecv(tensor, self.ranks[source % self.world], tag=self.tag) if tensor.numel() else None
+        return Handle(self, work, tensor, name, source)
 
     @contextlib.contextmanager
     def _lost(self, name: str, peer: int) -> Iterator[None]:

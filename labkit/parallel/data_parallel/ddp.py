@@ -34,9 +34,7 @@ class Bucket:
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
-        self.flat = torch.zeros(
-            sum(p.numel() for p in parameters), dtype=parameters[0].dtype, device=parameters[0].device
-        )
+        self.flat = parameters[0].new_zeros(sum(p.numel() for p in parameters))
         pieces = self.flat.split([p.numel() for p in parameters])
         self.places = [piece.view_as(p) for piece, p in zip(pieces, parameters, strict=True)]
         self.missing = set(range(len(parameters)))

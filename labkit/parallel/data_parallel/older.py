@@ -4,8 +4,6 @@ A parameter server (Li et al. 2014, "Scaling distributed machine learning with t
 gradients and hands out the new weights: everything goes through one rank. And a model that is cut *by layers*, where a
 layer's owner sends it to everyone, against one where *every* layer is cut into N equal parts, which are all-gathered
 (BMTrain, ZeRO-3): the same bytes in all, but no rank has to send them alone.
-
-    torchrun --nproc_per_node 4 -m labkit.parallel.data_parallel.older
 """
 
 from __future__ import annotations
@@ -18,21 +16,20 @@ from torch import Tensor, nn
 from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.data_parallel.units import layers_of, units_of
 from labkit.parallel.data_parallel.workload import batch_of, loss_of, new_model, part_of
-from labkit.parallel.processes import Here, joined
-from labkit.report import Table
+from labkit.parallel.processes import Here
 
 
 def parameter_server(
-    here: Here, steps: int = 2, rows: int = 8, lr: float = 1e-3, sizes: dict[str, int] | None = None
+    here: Here, steps: int = 2, rows: int = 8, sizes: dict[str, int] | None = None
 ) -> dict[str, Any]:
     """Train with rank 0 as the server, which also computes; only it has an optimizer. float64.
 
-    What comes back: weights by name, bytes that this rank sent, bytes of the weights.
+    What comes back: weights by name, bytes that this rank sent.
     """
     group, model = Communicator(here), new_model(here.rank, **(sizes or {}))
     unit = units_of(model, (), 1, 0)[0]
     unit.lay_out()
-    optimizer = torch.optim.Adam([row := nn.Parameter(unit.weights)], lr=lr) if group.rank == 0 else None
+    optimizer = torch.optim.Adam([row := nn.Parameter(unit.weights)], lr=1e-3) if group.rank == 0 else None
     _hand_out(group, unit.weights)
     group.reset()
     for step in range(steps):
@@ -42,20 +39,20 @@ def parameter_server(
         if optimizer is None:
             group.send(gradient, 0)
         else:
-            arrived = [group.recv(gradient, worker) for worker in range(1, group.world)]
+            arrived = [group.recv(gradient.shape, worker, gradient.dtype) for worker in range(1, group.world)]
             row.grad = sum(arrived, gradient) / group.world
             optimizer.step()
         _hand_out(group, unit.weights)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return {"weights": weights, "sent": group.sent, "size": unit.weights.nbytes}
+    return {"weights": weights, "sent": group.sent}
 
 
-def _hand_out(group: Communicator, tensor: Tensor, owner: int = 0) -> None:
-    """The owner's tensor to everyone, in place, from the owner's hand."""
-    if group.rank != owner:
-        tensor.detach().copy_(group.recv(tensor, owner))
+def _hand_out(group: Communicator, tensor: Tensor) -> None:
+    """Rank 0's tensor to everyone, in place, from its own hand."""
+    if group.rank:
+        tensor.detach().copy_(group.recv(tensor.shape, 0, tensor.dtype))
         return
-    for handle in [group.isend(tensor, rank) for rank in range(group.world) if rank != owner]:
+    for handle in [group.isend(tensor, rank) for rank in range(1, group.world)]:
         handle.wait()
 
 
@@ -73,23 +70,3 @@ def one_layer(here: Here, sizes: dict[str, int] | None = None) -> dict[str, int]
     gathered = group.all_gather(whole[unit.part])
     sent["every layer in N parts: all-gather"] = group.sent
     return sent if right and torch.equal(gathered, whole) else {}
-
-
-def main() -> None:
-    """The torchrun entry: both comparisons, as the bytes that the busiest rank sends."""
-    with joined() as here:
-        server, layer, group = parameter_server(here), one_layer(here), Communicator(here)
-        most = {"parameter server, a step": server["sent"] // 2, **layer}
-        counts = torch.zeros(here.world, len(most), dtype=torch.int64, device=here.device)
-        counts[here.rank] = torch.tensor(list(most.values()), device=here.device)
-        busiest = group.all_reduce(counts).amax(0).tolist()
-        if here.rank == 0:
-            rows = [(name, f"{value:,}") for name, value in zip(most, busiest, strict=True)]
-            rows.append(
-                ("ring all-reduce, a step (formula)", f"{2 * (here.world - 1) * server['size'] // here.world:,}")
-            )
-            print(Table((f"{here.world} ranks", "bytes sent by the busiest rank"), tuple(rows)))
-
-
-if __name__ == "__main__":
-    main()

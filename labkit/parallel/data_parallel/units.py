@@ -41,11 +41,10 @@ class Unit:
         self.padded = -(-self.size // self.world) * self.world
         self.part = slice(self.owner * self.padded // self.world, (self.owner + 1) * self.padded // self.world)
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
-        starts, start = {}, 0
+        self.places, start = {}, 0
         for name, parameter in self.parameters.items():
-            starts[name] = slice(start, start + parameter.numel())
+            self.places[name] = slice(start, start + parameter.numel())
             start += parameter.numel()
-        self.places = starts
 
     def lay_out(self) -> None:
         """Copy the parameters into one row, of which they become views."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +29,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from labkit.config import COUNT
 from labkit.errors import unknown
+from labkit.measure import storage_bytes
 from labkit.parallel.data_parallel.accounting import PRECISIONS, dtypes, table
 from labkit.parallel.data_parallel.adam import Adam, State
 from labkit.parallel.data_parallel.collectives import Communicator
@@ -86,7 +86,7 @@ class Zero:
             if unit.module is not self.model:  # what is outside all layers, `forward` gathers
                 self.hooks.append(unit.module.register_forward_pre_hook(lambda *_: self._gather(unit)))
                 self.hooks.append(unit.module.register_forward_hook(lambda *_: self._free(unit)))
-        unit.state = State.of(own, self.full)
+        unit.state = State(own, self.full)
         for name, parameter in unit.parameters.items():
             self.hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._arrived, unit, name)))
 
@@ -120,14 +120,11 @@ class Zero:
         self.steps += 1
         with torch.no_grad():
             for unit in self.units:
-                self._update(unit)
-
-    def _update(self, unit: Unit) -> None:
-        if self.stage < 2:
-            self._reduce(unit)
-        self.adam.update(unit.state, unit.gradient, self.steps, 1 / self.world)
-        unit.gradient = None
-        self.publish(unit)
+                if self.stage < 2:
+                    self._reduce(unit)
+                self.adam.update(unit.state, unit.gradient, self.steps, 1 / self.world)
+                unit.gradient = None
+                self.publish(unit)
 
     @torch.no_grad()
     def publish(self, unit: Unit) -> None:
@@ -203,14 +200,11 @@ class Zero:
 
     def held(self) -> dict[str, int]:
         """Bytes of the tensors that this rank keeps now, by kind; memory that two share counts once."""
-        seen: set[int] = set()
-        state = [(unit.state.mean, unit.state.square, unit.state.master) for unit in self.units]
-        kinds = {
-            "parameters": [tensor for unit in self.units for tensor in (unit.weights, unit.shard)],
-            "gradients": [tensor for unit in self.units for tensor in (unit.gradients, unit.gradient)],
-            "optimizer": [tensor for tensors in state for tensor in tensors],
-        }
-        return {kind: sum(_new_bytes(tensor, seen) for tensor in tensors) for kind, tensors in kinds.items()}
+        own = [tensor for unit in self.units for tensor in (unit.weights, unit.shard)]
+        gradients = [tensor for unit in self.units for tensor in (unit.gradients, unit.gradient)]
+        states = [tensor for unit in self.units for tensor in vars(unit.state).values()]
+        parameters, both = storage_bytes(own), storage_bytes([*own, *states])
+        return {"parameters": parameters, "gradients": storage_bytes(gradients), "optimizer": both - parameters}
 
     @property
     def size(self) -> int:
@@ -234,13 +228,6 @@ class Zero:
         self.close()
 
 
-def _new_bytes(tensor: Tensor | None, seen: set[int]) -> int:
-    if tensor is None or _address(tensor) in seen:
-        return 0
-    seen.add(_address(tensor))
-    return tensor.untyped_storage().nbytes()
-
-
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
@@ -257,12 +244,12 @@ def train(
     """Train the small transformer (`sizes` are its arguments), resuming from `folder` and saving there at the end.
 
     What comes back: losses of whole batches, weights by name, bytes kept at the end of the last backward pass by kind,
-    bytes sent in all by operation, bytes of the weights, seconds a step.
+    bytes sent in all by operation, bytes of the weights.
     """
     zero = Zero(new_model(here.rank, **(sizes or {})), loss_of, Communicator(here), stage, precision)
     if folder is not None:
         load(zero, folder)
-    losses, began, held = [], time.monotonic(), {}
+    losses, held = [], {}
     for step in range(zero.steps, steps):
         with here.trace.span("forward"):
             loss = zero.forward(part_of(batch_of(0, step, rows), here.rank, here.world))
@@ -272,12 +259,12 @@ def train(
         with here.trace.span("step"):
             zero.step()
         losses.append(loss.detach().double())
-    seconds, sent = (time.monotonic() - began) / max(1, len(losses)), dict(zero.group.sent_by)
+    sent = dict(zero.group.sent_by)
     mean = zero.total(torch.stack(losses).tolist()) if losses else []
     if folder is not None:
         save(zero, folder)
     answer = {"losses": [value / here.world for value in mean], "held": held, "sent": sent, "size": zero.size}
-    answer |= {"weights": zero.weights(), "seconds": seconds, "steps": len(losses)}
+    answer |= {"weights": zero.weights(), "steps": len(losses)}
     zero.close()
     return answer
 

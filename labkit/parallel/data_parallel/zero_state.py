@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,35 +26,18 @@ PART = re.compile(r"rank-(\d+)-of-(\d+)")
 KINDS = ("master", "mean", "square")
 
 
-class Sharded(Protocol):
-    """What of a rank's ZeRO (`labkit.parallel.data_parallel.zero`) is saved and taken up again."""
-
-    stage: int
-    rank: int
-    world: int
-    steps: int
-    units: Sequence[Unit]
-    group: Any
-
-    def publish(self, unit: Unit) -> None:
-        """Bring a unit's weights, from the masters, to all ranks."""
-
-
-def save(zero: Sharded, folder: str | os.PathLike[str], keep: int = 2) -> Path:
-    """Write this rank's part for step `zero.steps`, and wait for the others; all ranks must call it."""
-    own = zero.rank, zero.world
-    if zero.stage == 0:  # all have the same: one writes it
-        own = 0, 1
-    target = Path(folder) / f"rank-{own[0]}-of-{own[1]}"
+def save(zero: Any, folder: str | os.PathLike[str]) -> Path:
+    """Write this rank's part of a `Zero` for step `zero.steps`, and wait for the others; all ranks must call it."""
+    rank, world = (zero.rank, zero.world) if zero.stage else (0, 1)  # under stage 0 all have the same: one writes it
+    target = Path(folder) / f"rank-{rank}-of-{world}"
     if zero.stage or zero.rank == 0:
         optimizer = {f"{kind}:{unit.name}": getattr(unit.state, kind).clone() for unit in zero.units for kind in KINDS}
-        layout = {unit.name: {name: list(shape) for name, shape in unit.shapes.items()} for unit in zero.units}
-        checkpoints.save(target, Snapshot(zero.steps, {}, optimizer, facts={"layout": layout}), keep)
+        checkpoints.save(target, Snapshot(zero.steps, {}, optimizer, facts={"layout": _layout(zero)}), keep=2)
     zero.group.barrier()
     return target
 
 
-def load(zero: Sharded, folder: str | os.PathLike[str]) -> int | None:
+def load(zero: Any, folder: str | os.PathLike[str]) -> int | None:
     """Take up the newest step of which every part is there, of any number of ranks; its number, None for no checkpoint.
 
     CheckpointError where parts are missing or damaged, and where they are of another model.
@@ -107,9 +89,13 @@ def _complete(folder: Path) -> tuple[int, list[Path]] | None:
     return None
 
 
-def _same_model(zero: Sharded, snapshot: Snapshot, path: Path) -> None:
-    there = snapshot.facts.get("layout")
-    here = {unit.name: {name: list(shape) for name, shape in unit.shapes.items()} for unit in zero.units}
+def _layout(zero: Any) -> dict[str, dict[str, list[int]]]:
+    """Unit -> parameter -> shape, as JSON has it."""
+    return {unit.name: {name: list(shape) for name, shape in unit.shapes.items()} for unit in zero.units}
+
+
+def _same_model(zero: Any, snapshot: Snapshot, path: Path) -> None:
+    there, here = snapshot.facts.get("layout"), _layout(zero)
     if there == here:
         return
     flat_there = {name: shape for unit in (there or {}).values() for name, shape in unit.items()}

@@ -8,7 +8,6 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,17 +50,18 @@ class BytesMoved(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        changed = list(_changed(func, args, kwargs))
         out = func(*args, **kwargs)
-        read, written = _bytes(func, args, kwargs, changed, out)
+        read, written = _bytes(func, args, kwargs, out)
         if read or written:
             self.operators.append(Moved(func.overloadpacket.__name__, read, written))
         return out
 
 
-def _bytes(func: Any, args: Any, kwargs: Any, changed: list[Tensor], out: Any) -> tuple[int, int]:
-    name = func.overloadpacket.__name__
-    inputs = _distinct((args, {key: value for key, value in kwargs.items() if key not in _only_written(func)}))
+def _bytes(func: Any, args: Any, kwargs: Any, out: Any) -> tuple[int, int]:
+    name, written = func.overloadpacket.__name__, _written(func)
+    targets = [args[place] if place < len(args) else kwargs.get(key) for key, place in written.items()]
+    changed = [tensor for tensor in tree_iter(targets) if isinstance(tensor, Tensor)]
+    inputs = _distinct((args, {key: value for key, value in kwargs.items() if key not in written}))  # not where it goes
     stored = {_storage(tensor) for tensor in _distinct((args, kwargs))}
     made = [tensor for tensor in _distinct(out) if _storage(tensor) not in stored]
     if not made and not changed or name.startswith(("empty", "new_empty")):
@@ -82,17 +82,10 @@ def _picked(inputs: list[Tensor], made: list[Tensor]) -> int:
     return min(count * inputs[0].element_size(), size(inputs[0]))
 
 
-def _changed(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
-    """The tensors that the operator says it writes into."""
-    for place, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[place] if place < len(args) else kwargs.get(argument.name)
-            yield from (tensor for tensor in tree_iter(value) if isinstance(tensor, Tensor))
-
-
-def _only_written(func: Any) -> set[str]:
-    """The names of the arguments that a result goes to, as `out`: nothing is read there."""
-    return {a.name for a in func._schema.arguments if a.kwarg_only and a.alias_info and a.alias_info.is_write}
+def _written(func: Any) -> dict[str, int]:
+    """Name -> place of the arguments that the operator says it writes into."""
+    arguments = enumerate(func._schema.arguments)
+    return {a.name: place for place, a in arguments if a.alias_info is not None and a.alias_info.is_write}
 
 
 def _distinct(values: Any) -> list[Tensor]:

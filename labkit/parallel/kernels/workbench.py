@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -151,19 +150,12 @@ def production(file: str, name: str) -> str:
     return "\n".join(lines[first : lines.index("}", first) + 1])
 
 
-@lru_cache(maxsize=64)
-def _compiled(source: str) -> Path:
-    return compile_source(source, emulate=True).path
-
-
 def _library(kernel: str, job: Job) -> Path:
     """The compiled library of a kernel. LabkitError with its first line that does not compile."""
     if build.find_cxx() is None:
         raise LabkitError(NO_COMPILER)
     try:
-        if not _compiled(job.source(kernel)).exists():  # the cache on disk was emptied
-            _compiled.cache_clear()
-        return _compiled(job.source(kernel))
+        return compile_source(job.source(kernel), emulate=True).path
     except LabkitError as error:
         raise LabkitError(_misspelt(str(error), kernel, job)) from None
 

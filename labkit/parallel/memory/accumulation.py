@@ -17,13 +17,10 @@ Sum = Callable[[Any], Tensor]  # the loss summed over a part's targets
 Count = Callable[[Any], int]  # how many targets a part has
 
 
-def accumulate(
-    loss_sum: Sum, count: Count, parts: Sequence[Any], backward: Callable[[Tensor], None] = Tensor.backward
-) -> float:
+def accumulate(loss_sum: Sum, count: Count, parts: Sequence[Any]) -> float:
     """Add up the gradients of the mean loss over all targets of all parts; the loss itself.
 
-    Only one part's activations are alive at a time. `backward(loss)` replaces `loss.backward()`, for loss scaling.
-    DataError where no part has a target.
+    Only one part's activations are alive at a time. DataError where no part has a target.
     """
     total = sum(count(part) for part in parts)
     if not total:
@@ -31,7 +28,7 @@ def accumulate(
     value = 0.0
     for part in parts:
         loss = loss_sum(part) / total
-        backward(loss)
+        loss.backward()
         value += float(loss.detach())
     return value
 

@@ -97,17 +97,3 @@ def head_activations(shape: ModelShape, batch: int, length: int, dtype: str = "b
     """
     norm = batch * length * (2 * shape.width * precision(dtype).activations + 2 * STATISTICS)
     return norm + 3 * 4 * batch * length * shape.vocabulary / tensor
-
-
-def activation_bytes(
-    shape: ModelShape, batch: int, length: int, dtype: str = "bf16", attention: str = "explicit", every: int = 0
-) -> float:
-    """Bytes that all layers keep during the forward pass, with a checkpoint before each `every` layers (0: none).
-
-    With checkpoints only the segments' inputs are kept; see `peak` for what the backward pass then recomputes.
-    """
-    if every < 0:
-        raise UsageError(f"checkpoints every {every} layers: 0 for none, else 1 or more")
-    if every:
-        return -(-shape.layers // every) * boundary(shape, batch, length, dtype)
-    return shape.layers * layer_activations(shape, batch, length, dtype, attention)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import get_device_states, set_device_states
 
 from labkit.errors import UsageError
 
@@ -59,22 +61,11 @@ def in_segments(layers: Sequence[nn.Module], x: Tensor, every: int) -> Tensor:
     """`x` through all layers in turn, with a checkpoint before each `every` of them (0: none)."""
     if every < 0:
         raise UsageError(f"checkpoints every {every} layers: 0 for none, else 1 or more")
-    run = list(layers)
     if not every or not torch.is_grad_enabled():
-        return _through(run, x)
-    for start in range(0, len(run), every):
-        x = checkpoint(_Segment(run[start : start + every]), x)
+        return _through(layers, x)
+    for start in range(0, len(layers), every):
+        x = checkpoint(partial(_through, layers[start : start + every]), x)
     return x
-
-
-class _Segment:
-    """Some layers as one function."""
-
-    def __init__(self, layers: list[nn.Module]) -> None:
-        self.layers = layers
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return _through(self.layers, x)
 
 
 def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -100,20 +91,18 @@ def best_every(layers: int, input_bytes: float, layer_bytes: float) -> int:
     return min(range(1, layers + 1), key=lambda every: kept(layers, every, input_bytes, layer_bytes))
 
 
-def _random_states(inputs: Sequence[Any]) -> tuple[Tensor, dict[int, Tensor]]:
+def _random_states(inputs: Sequence[Any]) -> tuple[Tensor, list[int], list[Tensor]]:
     """States of the CPU's generator and of those of the GPUs that the inputs are on."""
-    gpus = {x.device.index for x in inputs if isinstance(x, Tensor) and x.device.type == "cuda"}
-    return torch.get_rng_state(), {index: torch.cuda.get_rng_state(index) for index in gpus}
+    return torch.get_rng_state(), *get_device_states(*inputs)
 
 
 @contextlib.contextmanager
-def _random(states: tuple[Tensor, dict[int, Tensor]]) -> Iterator[None]:
+def _random(states: tuple[Tensor, list[int], list[Tensor]]) -> Iterator[None]:
     """The generators as they were, and afterwards as they are."""
-    cpu, gpus = states
-    with torch.random.fork_rng(devices=list(gpus)):
+    cpu, *gpus = states
+    with torch.random.fork_rng(devices=gpus[0]):
         torch.set_rng_state(cpu)
-        for index, state in gpus.items():
-            torch.cuda.set_rng_state(state, index)
+        set_device_states(*gpus)
         yield
 
 

@@ -42,14 +42,14 @@ def widen(model: Transformer, factor: int = 2, seed: int = 0) -> Transformer:
     return grown
 
 
-def deepen(model: Transformer, seed: int = 0) -> Transformer:
+def deepen(model: Transformer) -> Transformer:
     """A Transformer of twice the layers: after each layer a new one, whose two outputs start at zero.
 
     UsageError for a quantised model.
     """
     refuse_quantised(model, "deepen copies numbers")
     shape = replace(model.shape, layers=2 * model.shape.layers)
-    grown = Transformer(shape, attention=model.layers[0].attention, every=model.every, seed=seed)
+    grown = Transformer(shape, attention=model.layers[0].attention, every=model.every)
     grown.to(model.norm.weight.dtype)
     for name in ("words", "places", "norm"):
         getattr(grown, name).load_state_dict(getattr(model, name).state_dict())
@@ -74,16 +74,10 @@ def _widen_layer(new: Layer, old: Layer, factor: int, draw: torch.Generator) -> 
 def _widen_linear(new: nn.Linear, old: nn.Linear, factor: int, blocks: int, draw: torch.Generator) -> None:
     """Rows are copied within each of `blocks` (queries, keys, values); columns share the old ones out."""
     wide = old.weight.repeat(1, factor)  # (out, factor · in)
-    wide = torch.cat([_copies(wide, number, blocks, factor) for number in range(blocks)])
-    rows, inputs = len(wide), old.in_features
-    shares = torch.stack([_shares(inputs, factor, draw, old.weight) for _ in range(rows)])
+    wide = torch.cat([block.repeat(factor, 1) for block in wide.chunk(blocks)])
+    shares = torch.stack([_shares(old.in_features, factor, draw, old.weight) for _ in wide])
     new.weight.copy_(wide * shares)
-    new.bias.copy_(torch.cat([_copies(old.bias, number, blocks, factor) for number in range(blocks)]))
-
-
-def _copies(tensor: Tensor, number: int, blocks: int, factor: int) -> Tensor:
-    block = tensor.chunk(blocks)[number]
-    return block.repeat(factor, *[1] * (tensor.ndim - 1))
+    new.bias.copy_(torch.cat([block.repeat(factor) for block in old.bias.chunk(blocks)]))
 
 
 def _shares(units: int, factor: int, draw: torch.Generator, like: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from labkit.errors import UsageError
 
 
 class LAMB(torch.optim.Optimizer):
-    """The optimizer. `bounds` clamps φ(‖w‖); `trust` False fixes the ratio at 1, which is AdamW.
+    """The optimizer, with φ(‖w‖) = ‖w‖. UsageError for a rate, betas or a decay out of bounds.
 
-    The ratio is also 1 where the weight or its update is all zero, so that a zero weight can begin to move.
+    The ratio is 1 where the weight or its update is all zero, so that a zero weight can begin to move.
     """
 
     def __init__(
@@ -29,23 +29,13 @@ class LAMB(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-6,
         weight_decay: float = 0.0,
-        bounds: tuple[float, float] = (0.0, float("inf")),
-        trust: bool = True,
     ) -> None:
-        if not (lr > 0 and eps > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas) and bounds[0] <= bounds[1]):
+        if not (lr > 0 and eps > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas)):
             raise UsageError(
-                f"LAMB: lr {lr}, betas {betas}, eps {eps}, weight_decay {weight_decay}, bounds {bounds}: rates must be "
-                "above 0, betas in [0, 1), the decay 0 or more, and the lower bound not above the upper"
+                f"LAMB: lr {lr}, betas {betas}, eps {eps}, weight_decay {weight_decay}: rates must be above 0, "
+                "betas in [0, 1), the decay 0 or more"
             )
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "bounds": bounds,
-            "trust": trust,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -71,13 +61,12 @@ class LAMB(torch.optim.Optimizer):
         v.mul_(beta2).addcmul_(weight.grad, weight.grad, value=1 - beta2)
         update = m / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + group["eps"])
         update.add_(weight, alpha=group["weight_decay"])
-        ratio = trust_ratio(weight, update, group["bounds"]) if group["trust"] else torch.ones_like(state["ratio"])
-        state["ratio"] = ratio
-        weight.sub_(update * (group["lr"] * ratio))
+        state["ratio"] = trust_ratio(weight, update)
+        weight.sub_(update * (group["lr"] * state["ratio"]))
 
 
-def trust_ratio(weight: Tensor, update: Tensor, bounds: tuple[float, float] = (0.0, float("inf"))) -> Tensor:
-    """φ(‖weight‖) / ‖update‖, a scalar: the share of its own length that a weight moves is then the learning rate."""
-    size, length = weight.norm().clamp(*bounds), update.norm()
+def trust_ratio(weight: Tensor, update: Tensor) -> Tensor:
+    """‖weight‖ / ‖update‖, a scalar: the share of its own length that a weight moves is then the learning rate."""
+    size, length = weight.norm(), update.norm()
     usable = (size > 0) & (length > 0)
     return torch.where(usable, size / length.clamp_min(torch.finfo(length.dtype).tiny), torch.ones_like(size))

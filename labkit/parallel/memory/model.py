@@ -57,14 +57,11 @@ class Transformer(nn.Module):
         for table in (self.words, self.places):
             nn.init.normal_(table.weight, std=0.02)
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Token ids (batch, length) to the last LayerNorm's output (batch, length, width)."""
-        x = self.words(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))
-        return self.norm(in_segments(self.layers, x, self.every))
-
     def forward(self, ids: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-        """The cross-entropy over the labels that are not -100: a scalar, in fp32 at least ("mean" or "sum")."""
-        logits = F.linear(self.hidden(ids), self.words.weight).flatten(0, 1)
+        """The cross-entropy over the labels that are not -100, (batch, length) both: a scalar, in fp32 at least."""
+        x = self.words(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))
+        x = self.norm(in_segments(self.layers, x, self.every))
+        logits = F.linear(x, self.words.weight).flatten(0, 1)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         return F.cross_entropy(logits, labels.flatten(), reduction=reduction)

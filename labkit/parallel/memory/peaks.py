@@ -8,9 +8,9 @@ been recomputed; and its end, when the gradients of the tied output and embeddin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from labkit.errors import UsageError
 from labkit.parallel.memory import anatomy
@@ -41,11 +41,10 @@ class Techniques:
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes at the fullest moment, and which moment that is ("loss", "backward" or "embeddings")."""
+    """Bytes at the fullest moment."""
 
     states: anatomy.States
     activations: float
-    moment: str
 
     @property
     def total(self) -> float:
@@ -53,59 +52,44 @@ class Peak:
         return self.states.total + self.activations
 
 
-def peak(shape: ModelShape, batch: int, length: int, use: Techniques | None = None, tensor: int = 1) -> Peak:
-    """Predicted bytes at the fullest moment of a step of `memory.model`, gradients being kept from step to step.
-
-    `tensor`-parallel ranks share out each layer's weights and what Megatron's partition lets them (see `anatomy`).
-    """
+def peak(shape: ModelShape, batch: int, length: int, use: Techniques | None = None) -> Peak:
+    """Predicted bytes at the fullest moment of a step of `memory.model`, gradients being kept from step to step."""
     use = use or Techniques()
     rows, size = use.rows(batch), anatomy.precision(use.dtype).activations
     edge = anatomy.boundary(shape, rows, length, use.dtype)
-    layer = anatomy.layer_activations(shape, rows, length, use.dtype, use.attention, tensor)
+    layer = anatomy.layer_activations(shape, rows, length, use.dtype, use.attention)
     inputs = -(-shape.layers // use.every) * edge if use.every else shape.layers * layer
-    loss = inputs + anatomy.head_activations(shape, rows, length, use.dtype, tensor)
+    loss = inputs + anatomy.head_activations(shape, rows, length, use.dtype)
     # the last layer's backward: its output's gradient, the gradient within the MLP, one weight's gradient before it is
     # added up, the output matrix's gradient, which waits for the embedding's (they are tied), a segment's own output
-    wide = rows * length * shape.inner * size / tensor
-    waiting = (shape.width * shape.inner + shape.vocabulary * shape.width) * size / tensor
+    wide = rows * length * shape.inner * size
+    waiting = (shape.width * shape.inner + shape.vocabulary * shape.width) * size
     backward = kept(shape.layers, use.every, edge, layer) + (2 if use.every else 1) * edge + wide + waiting
-    moments = {"loss": loss, "backward": backward, "embeddings": 3 * shape.vocabulary * shape.width * size / tensor}
-    moment = max(moments, key=moments.__getitem__)
-    return Peak(anatomy.state_bytes(shape.parameters / tensor, use.dtype), moments[moment], moment)
+    embeddings = 3 * shape.vocabulary * shape.width * size
+    return Peak(anatomy.state_bytes(shape.parameters, use.dtype), max(loss, backward, embeddings))
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measured(
-    shape: ModelShape, batch: int, length: int, use: Techniques | None = None, steps: int = 2, lr: float = 1e-3
-) -> LiveTensors:
-    """Train `memory.model` for some steps on random tokens with every tensor watched; `.peak` is the peak in bytes."""
+def measured(shape: ModelShape, batch: int, length: int, use: Techniques | None = None) -> LiveTensors:
+    """Train `memory.model` for two steps on random tokens with every tensor watched; `.peak` is the peak in bytes."""
     use = use or Techniques()
-    rows = use.rows(batch)
     ids = torch.randint(shape.vocabulary, (batch, length), generator=torch.Generator().manual_seed(0))
     live = LiveTensors()
     with live:
         with live.phase("make"):
             model = Transformer(shape, attention=use.attention, every=use.every)
-            trained = MixedPrecision(model, _adam(lr), DTYPES[use.dtype])
-        for _ in range(steps):
-            _step(live, model, trained, ids.split(rows))
+            adam = partial(torch.optim.Adam, lr=1e-3, fused=True)
+            trained = MixedPrecision(model, adam, DTYPES[use.dtype])
+        for _ in range(2):
+            for part in ids.split(use.rows(batch)):
+                with live.phase("forward"):
+                    loss = model(part, part) / use.micro  # parts are equal, so equal shares are right
+                with live.phase("backward"):
+                    trained.backward(loss)
+                del loss
+            with live.phase("step"):
+                trained.step()
     live.name(model, trained.optimizers, trained.masters)
     return live
-
-
-def _adam(lr: float):  # noqa: ANN202  a constructor of optimizers
-    return lambda tensors: torch.optim.Adam(tensors, lr=lr, fused=True)
-
-
-def _step(live: LiveTensors, model: Transformer, trained: MixedPrecision, parts: tuple[Tensor, ...]) -> None:
-    """One step over all micro-batches, their losses weighted by their share of the targets."""
-    for part in parts:
-        with live.phase("forward"):
-            loss = model(part, part) / len(parts)  # parts are equal, so equal shares are right
-        with live.phase("backward"):
-            trained.backward(loss)
-        del loss
-    with live.phase("step"):
-        trained.step()

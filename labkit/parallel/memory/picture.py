@@ -12,8 +12,8 @@ from labkit.report.figure import COLOURS
 HATCHES = ("", "///", "...", "")
 
 
-def course_plot(runs: dict[str, LiveTensors], last: int = 1) -> Plot:
-    """Bytes alive after each operator by kind, a panel a run, on one scale; `last` steps are shown.
+def course_plot(runs: dict[str, LiveTensors]) -> Plot:
+    """Bytes alive after each operator of a run's last step by kind, a panel a run, on one scale.
 
     A step begins with the phase "forward" and ends with "step". UsageError for no runs.
     """
@@ -25,8 +25,7 @@ def course_plot(runs: dict[str, LiveTensors], last: int = 1) -> Plot:
     panels = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
     words = []
     for axes, (name, live) in zip(panels, runs.items(), strict=True):
-        start = _start(live, last)
-        _areas(axes, live, start)
+        _areas(axes, live)
         axes.set_title(f"{name}: at most {live.peak / 1e6:.1f} MB", loc="left", fontsize=10)
         words.append(f"{name}: at most {live.peak / 1e6:.2f} MB")
     panels[0].set(ylabel="MB alive", ylim=(0, 1.15 * max(live.peak for live in runs.values()) / 1e6))
@@ -34,21 +33,16 @@ def course_plot(runs: dict[str, LiveTensors], last: int = 1) -> Plot:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=9)
     alt = (
         "Stacked areas of bytes alive after each operator of a training step: weights, gradients and optimizer states "
+        "stay; activations rise in the forward pass and fall in the backward pass. "
     )
-    return Plot(
-        figure, alt + "stay; activations rise in the forward pass and fall in the backward pass. " + "; ".join(words)
-    )
+    return Plot(figure, alt + "; ".join(words))
 
 
-def _start(live: LiveTensors, last: int) -> int:
-    """The operator before the forward pass of the `last`-th step from the end."""
+def _areas(axes: Any, live: LiveTensors) -> None:
+    """The areas from the last forward pass to a little after its backward pass, with a line where that begins."""
     begins = [one.born for before, one in zip(live.lives, live.lives[1:], strict=False)
               if one.phase == "forward" and before.phase in ("make", "step")]  # fmt: skip
-    return begins[-last] if len(begins) >= last else 1
-
-
-def _areas(axes: Any, live: LiveTensors, start: int) -> None:
-    """The areas up to a little after the backward pass, with a line where it begins."""
+    start = begins[-1] if begins else 1
     turn = min((one.born for one in live.lives if one.phase == "backward" and one.born > start), default=start)
     ends = [one.born for one in live.lives if one.phase == "backward"]
     stop = round(start + 1.12 * (max(ends, default=live.clock) - start))

@@ -7,8 +7,7 @@ to zero in fp16, so the loss is multiplied by a scale; sums lose digits, so loss
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,58 +20,35 @@ def smallest(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
 
 
-def survives(gradient: float, dtype: torch.dtype, scale: float = 1.0) -> bool:
-    """Whether `gradient · scale` is neither rounded to zero nor overflows in `dtype`.
-
-    Half the smallest number is rounded to the even neighbour, which is zero; a little more is kept.
-    """
-    size = abs(gradient) * scale
-    spacing = torch.finfo(dtype).eps * 2.0 ** math.floor(math.log2(torch.finfo(dtype).max))
-    return smallest(dtype) / 2 < size < torch.finfo(dtype).max + spacing / 2
-
-
 class LossScaler:
     """The factor that the loss is multiplied by, and gradients divided by.
 
-    After a step whose gradients overflowed (any inf or NaN), the step is left out and the scale multiplied by
-    `backoff`; after `interval` good steps in a row it is multiplied by `growth`. `interval` 0 keeps it fixed. The
-    defaults are torch.amp.GradScaler's. TrainingError where it would fall below `least`.
+    After a step whose gradients overflowed (any inf or NaN), the step is left out and the scale halved; after
+    `interval` good steps in a row it is doubled. `interval` 0 keeps it fixed. The defaults are torch.amp.GradScaler's.
+    TrainingError where it would fall below 1.
     """
 
-    def __init__(
-        self,
-        scale: float = 2.0**16,
-        growth: float = 2.0,
-        backoff: float = 0.5,
-        interval: int = 2000,
-        least: float = 1.0,
-    ) -> None:
-        if not (scale > 0 and growth >= 1 and 0 < backoff < 1 and interval >= 0):
-            raise UsageError(
-                f"loss scale {scale}, growth {growth}, backoff {backoff}, interval {interval}: "
-                "the scale must be above 0, growth 1 or more, backoff between 0 and 1, interval 0 (fixed) or more"
-            )
-        self.scale, self.growth, self.backoff, self.interval, self.least = scale, growth, backoff, interval, least
+    def __init__(self, scale: float = 2.0**16, interval: int = 2000) -> None:
+        if not (scale > 0 and interval >= 0):
+            raise UsageError(f"loss scale {scale}, interval {interval}: above 0 and 0 (fixed) or more are needed")
+        self.scale, self.interval = scale, interval
         self.good = self.skipped = 0
 
     def update(self, finite: bool) -> None:
         """Take note of a step: whether all its gradients were finite."""
         if not finite:
             self.good, self.skipped = 0, self.skipped + 1
+            if self.interval and self.scale < 2:
+                raise TrainingError(
+                    f"gradients are not finite although the loss scale is down to {self.scale:g}: "
+                    "this is not fp16's range; look for a NaN in the data or lower the learning rate"
+                )
             if self.interval:
-                self._lower()
+                self.scale /= 2
         elif self.interval:
             self.good += 1
             if self.good == self.interval:
-                self.scale, self.good = self.scale * self.growth, 0
-
-    def _lower(self) -> None:
-        if self.scale * self.backoff < self.least:
-            raise TrainingError(
-                f"gradients are not finite although the loss scale is down to {self.scale:g}: "
-                "this is not fp16's range; look for a NaN in the data or lower the learning rate"
-            )
-        self.scale *= self.backoff
+                self.scale, self.good = self.scale * 2, 0
 
 
 class MixedPrecision:
@@ -114,12 +90,15 @@ class MixedPrecision:
         """Update, round back to 16 bits, clear the gradients; False where the step was left out."""
         finite = self._finite()
         if finite:
-            for place in range(len(self.weights)):
-                self.update(place)
+            self._update_all()
         self.zero_grad()
         if self.scaler:
             self.scaler.update(finite)
         return finite
+
+    def _update_all(self) -> None:
+        for place in range(len(self.weights)):
+            self.update(place)
 
     def update(self, place: int) -> None:
         """Update weight number `place` from its gradient."""
@@ -143,19 +122,11 @@ class MixedPrecision:
             if weight.grad is not None:
                 weight.grad.zero_()
 
-    def set_lr(self, rate: float) -> None:
-        """Set the learning rate of every weight."""
-        for group in (group for one in self.optimizers for group in one.param_groups):
-            group["lr"] = rate
-
     def _finite(self) -> bool:
-        bad = next((place for place, w in enumerate(self.weights) if not _finite([w.grad])), None)
+        gradients = [weight.grad for weight in self.weights]
+        bad = next((place for place, g in enumerate(gradients) if g is not None and not g.isfinite().all()), None)
         if bad is not None and self.scaler is None:
             raise TrainingError(
                 f"the gradient of {self.names[bad]} is not finite; in fp16 give a LossScaler, else lower the rate"
             )
         return bad is None
-
-
-def _finite(gradients: Iterable[Tensor | None]) -> bool:
-    return all(bool(g.isfinite().all()) for g in gradients if g is not None)

@@ -94,11 +94,3 @@ class LiveTensors(_Storages):
             now = {kind: now[kind] + step[kind] for kind in KINDS}
             found.append(now)
         return found
-
-    def phases(self) -> dict[str, tuple[int, int]]:
-        """The first and last operator after which a tensor of each phase was born."""
-        found: dict[str, tuple[int, int]] = {}
-        for life in self.lives:
-            first, _ = found.get(life.phase, (life.born, 0))
-            found[life.phase] = (first, life.born)
-        return found

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from labkit.config import SEED
 from labkit.errors import UsageError
 from labkit.lab import seeded
 
@@ -131,19 +130,18 @@ class LanguageModel(nn.Module):
         return hidden if self.head is None else self.head(hidden, targets)
 
 
-def build(shape: Shape, seed: int = 0) -> LanguageModel:
-    """The model in float64 with the weights of `seed`, the same on every rank."""
-    with seeded(seed):
+def build(shape: Shape) -> LanguageModel:
+    """The model in float64, with the same weights on every rank."""
+    with seeded(0):
         return LanguageModel(shape).double()
 
 
-def batch(shape: Shape, rows: int, step: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Tokens and next tokens of a step, (rows, positions) each, a function of seed and step alone.
+def batch(shape: Shape, rows: int, step: int) -> tuple[Tensor, Tensor]:
+    """Tokens and next tokens of a step, (rows, positions) each, a function of the step alone.
 
     Word w is followed by 3w + 1 modulo the vocabulary, three times in four, else by any word: something to learn.
     """
-    SEED.check(seed, "seed")
-    generator = torch.Generator().manual_seed(1000 * seed + step)
+    generator = torch.Generator().manual_seed(step)
     words = torch.randint(shape.vocabulary, (rows, shape.positions + 1), generator=generator)
     chance = torch.rand(words.shape, generator=generator)
     for place in range(1, shape.positions + 1):

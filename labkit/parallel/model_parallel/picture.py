@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GAP = 0.35  # between matrices, in widths of the model
-LOOKUPS = ("words",)  # tables whose rows are the inputs: kept as they are drawn
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def pieces(shape: Shape, grid: Topology) -> list[Piece]:
             if module not in PLAN or not name.endswith("weight"):
                 continue
             sizes, along = list(weight.shape), cut_dimension(name)
-            if module not in LOOKUPS:
+            if module != "words":  # a table whose rows are the inputs is kept as it is drawn
                 sizes, along = sizes[::-1], None if along is None else 1 - along
             for part in range(grid.model):
                 ranks = tuple(grid.rank(pipe, data, part) for data in range(grid.data))

@@ -15,14 +15,14 @@ import argparse
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from labkit.config import COUNT
 from labkit.errors import TrainingError, UsageError
+from labkit.measure import storage_bytes
 from labkit.parallel.data_parallel.collectives import Communicator, Handle
 from labkit.parallel.model_parallel.model import LanguageModel
 from labkit.parallel.model_parallel.schedule import Action, bubble, bubble_in_theory, schedule
@@ -48,20 +48,11 @@ def stage_of(model: LanguageModel, stage: int, stages: int) -> LanguageModel:
     return own
 
 
-def micro_batches(whole: Tensor, count: int) -> tuple[Tensor, ...]:
+def equal_parts(whole: Tensor, count: int, what: str = "micro-batches") -> tuple[Tensor, ...]:
     """A batch cut along its rows into `count` equal parts; UsageError where it cannot be."""
     if count < 1 or len(whole) % count:
-        raise UsageError(f"a batch of {len(whole)} rows cannot be cut into {count} equal micro-batches")
+        raise UsageError(f"a batch of {len(whole)} rows cannot be cut into {count} equal {what}")
     return whole.chunk(count)
-
-
-@dataclass
-class Held:
-    """A micro-batch between forward and backward: what came in, what went out, and the bytes autograd keeps for it."""
-
-    inward: Tensor
-    outward: Tensor
-    bytes: int
 
 
 class Stage:
@@ -71,10 +62,10 @@ class Stage:
     `most_bytes` say how many micro-batches, and how many bytes of their activations, were held at most.
     """
 
-    def __init__(self, here: Here, module: nn.Module, line: Communicator, hidden: Sequence[int]) -> None:
-        self.here, self.module, self.line, self.hidden = here, module, line, tuple(hidden)
+    def __init__(self, module: nn.Module, line: Communicator, hidden: Sequence[int]) -> None:
+        self.module, self.line, self.hidden = module, line, tuple(hidden)
         self.first, self.last = line.rank == 0, line.rank == line.world - 1
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, tuple[Tensor, Tensor, int]] = {}  # micro-batch -> in, out, bytes that autograd keeps
         self.most_live = self.most_bytes = 0
 
     def step(self, actions: Sequence[Action], inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> float | None:
@@ -100,58 +91,35 @@ class Stage:
         self, micro: int, inputs: Sequence[Tensor], targets: Sequence[Tensor], losses: list[float]
     ) -> list[Handle]:
         inward = inputs[micro] if self.first else self._receive(self.line.rank - 1).requires_grad_()
-        kept = _Kept([*self.module.parameters(), inputs[micro], targets[micro]])
-        with self.here.trace.span(Action("F", micro).name), kept:
+        known = [*self.module.parameters(), inputs[micro], targets[micro]]
+        kept = list(known)  # and what autograd keeps for the backward pass
+
+        def note(tensor: Tensor) -> Tensor:
+            kept.append(tensor)
+            return tensor
+
+        with self.line.here.trace.span(Action("F", micro).name), saved_tensors_hooks(note, lambda tensor: tensor):
             outward = self.module(inward, targets[micro])
-        self.held[micro] = Held(inward, outward, kept.bytes)
+        self.held[micro] = inward, outward, storage_bytes(kept) - storage_bytes(known)
         self.most_live = max(self.most_live, len(self.held))
-        self.most_bytes = max(self.most_bytes, sum(held.bytes for held in self.held.values()))
+        self.most_bytes = max(self.most_bytes, sum(size for _, _, size in self.held.values()))
         if self.last:
             losses.append(outward.item())
             return []
         return [self.line.isend(outward, self.line.rank + 1)]
 
     def _backward(self, micro: int, count: int) -> list[Handle]:
-        held = self.held.pop(micro)
-        gradient = torch.ones_like(held.outward) / count if self.last else self._receive(self.line.rank + 1)
-        with self.here.trace.span(Action("B", micro).name):
-            held.outward.backward(gradient)
-        return [] if self.first else [self.line.isend(held.inward.grad, self.line.rank - 1)]
+        inward, outward, _ = self.held.pop(micro)
+        gradient = torch.ones_like(outward) / count if self.last else self._receive(self.line.rank + 1)
+        with self.line.here.trace.span(Action("B", micro).name):
+            outward.backward(gradient)
+        return [] if self.first else [self.line.isend(inward.grad, self.line.rank - 1)]
 
     def _receive(self, source: int) -> Tensor:
         return self.line.recv(self.hidden, source, dtype=next(self.module.parameters()).dtype)
 
 
-class _Kept(torch.autograd.graph.saved_tensors_hooks):
-    """Counts the bytes that autograd keeps for the backward pass, each memory once, that of `known` tensors not."""
-
-    def __init__(self, known: Sequence[Tensor]) -> None:
-        self.seen = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.bytes = 0
-        super().__init__(self._count, lambda tensor: tensor)
-
-    def _count(self, tensor: Tensor) -> Tensor:
-        memory = tensor.untyped_storage()
-        if memory.data_ptr() not in self.seen:
-            self.seen.add(memory.data_ptr())
-            self.bytes += memory.nbytes()
-        return tensor
-
-
 # Stages that only take time
-
-
-class _Sleep(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor, forward: float, backward: float) -> Tensor:
-        context.seconds = backward
-        time.sleep(forward)
-        return x.clone()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        time.sleep(context.seconds)
-        return gradient, None, None
 
 
 class Sleeper(nn.Module):
@@ -168,8 +136,11 @@ class Sleeper(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """`hidden`, later; its mean on the last stage."""
-        slept = _Sleep.apply(hidden * self.weight, *self.seconds)
-        return slept.mean() if self.last else slept
+        forward, backward = self.seconds
+        time.sleep(forward)
+        later = hidden * self.weight
+        later.register_hook(lambda gradient: time.sleep(backward))  # called on the way back
+        return later.mean() if self.last else later
 
 
 Recorded = tuple[list[Event], int]  # a rank's events, and the most micro-batches that it held
@@ -180,11 +151,11 @@ def sleeping(
 ) -> dict[str, Recorded]:
     """Run each of the schedules `names` once, with `count` micro-batches and one sleeping stage a rank."""
     line = Communicator(here, name="pipe")
-    inputs = micro_batches(torch.zeros(count, 1, dtype=torch.float64, device=here.device), count)
+    inputs = equal_parts(torch.zeros(count, 1, dtype=torch.float64, device=here.device), count)
 
     def run(name: str, count: int, *seconds: float) -> Recorded:
         module = Sleeper(*seconds, last=line.rank == line.world - 1).to(here.device)
-        stage = Stage(here, module, line, (1, 1))
+        stage = Stage(module, line, (1, 1))
         line.barrier()  # all start together
         here.trace.events.clear()
         stage.step(schedule(name, line.world, count)[line.rank], inputs[:count], inputs[:count])

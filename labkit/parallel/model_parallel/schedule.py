@@ -89,17 +89,23 @@ def simulate(plan: Sequence[Sequence[Action]], forward: float = 1.0, backward: f
     if forward <= 0 or backward <= 0:
         raise UsageError(f"an action must take some time; forward={forward:g} and backward={backward:g} were given")
     seconds = {"F": forward, "B": backward}
-    place, free = [0] * len(plan), [0.0] * len(plan)
+    left, free = [list(actions) for actions in plan], [0.0] * len(plan)
     done: dict[tuple[int, Action], float] = {}
     events: list[Event] = []
-    while moved := [stage for stage in range(len(plan)) if _ready(plan, place, stage, done)]:
+
+    def ready(stage: int) -> bool:
+        return bool(left[stage]) and all(need in done for need in needs(len(plan), stage, left[stage][0]))
+
+    while moved := list(filter(ready, range(len(plan)))):
         for stage in moved:
-            action = plan[stage][place[stage]]
+            action = left[stage].pop(0)
             start = max([free[stage], *(done[need] for need in needs(len(plan), stage, action))])
             free[stage] = done[stage, action] = start + seconds[action.kind]
             events.append(Event(stage, "compute", action.name, start, free[stage]))
-            place[stage] += 1
-    _all_done(plan, place)
+    for stage, actions in enumerate(left):
+        if actions:
+            missing = " and ".join(f"{need[1]} of stage {need[0]}" for need in needs(len(plan), stage, actions[0]))
+            raise TrainingError(f"the schedule stands still: stage {stage} waits at {actions[0]} for {missing}")
     return sorted(events, key=lambda event: (event.start, event.rank))
 
 
@@ -111,22 +117,6 @@ def needs(stages: int, stage: int, action: Action) -> list[tuple[int, Action]]:
         return [(stage - 1, action)] if stage else []
     own = [(stage, Action("F", action.micro))]
     return own + ([(stage + 1, action)] if stage + 1 < stages else [])
-
-
-def _ready(
-    plan: Sequence[Sequence[Action]], place: list[int], stage: int, done: dict[tuple[int, Action], float]
-) -> bool:
-    if place[stage] == len(plan[stage]):
-        return False
-    return all(need in done for need in needs(len(plan), stage, plan[stage][place[stage]]))
-
-
-def _all_done(plan: Sequence[Sequence[Action]], place: list[int]) -> None:
-    for stage, actions in enumerate(plan):
-        if place[stage] < len(actions):
-            action = actions[place[stage]]
-            missing = " and ".join(f"{need[1]} of stage {need[0]}" for need in needs(len(plan), stage, action))
-            raise TrainingError(f"the schedule stands still: stage {stage} waits at {action} for {missing}")
 
 
 def bubble(events: Sequence[Event], stages: int) -> float:

@@ -66,24 +66,24 @@ class Sum(torch.autograd.Function):
 # The layers
 
 
-class ColumnLinear(nn.Module):
-    """A linear layer of which each rank has some outputs: (…, in) → (…, out / ranks)."""
+class CutLayer(nn.Module):
+    """A layer of which each rank of `group` has a part of the weight, and of the bias where that is cut too."""
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, group: Communicator) -> None:
+    def __init__(self, group: Communicator, weight: nn.Parameter, bias: nn.Parameter | None = None) -> None:
         super().__init__()
-        self.weight, self.bias, self.group = weight, bias, group
+        self.group, self.weight, self.bias = group, weight, bias
+
+
+class ColumnLinear(CutLayer):
+    """A linear layer of which each rank has some outputs: (…, in) → (…, out / ranks)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` is whole and the same on every rank; the result is this rank's part."""
         return functional.linear(Spread.apply(x, self.group), self.weight, self.bias)
 
 
-class RowLinear(nn.Module):
+class RowLinear(CutLayer):
     """A linear layer of which each rank has some inputs: (…, in / ranks) → (…, out), the same on every rank."""
-
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, group: Communicator) -> None:
-        super().__init__()
-        self.weight, self.bias, self.group = weight, bias, group
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` is this rank's part. The bias is added once, after the sum."""
@@ -91,12 +91,8 @@ class RowLinear(nn.Module):
         return total if self.bias is None else total + self.bias
 
 
-class VocabularyEmbedding(nn.Module):
+class VocabularyEmbedding(CutLayer):
     """An embedding of which each rank has the vectors of some words: ids (…) → (…, width), whole everywhere."""
-
-    def __init__(self, weight: nn.Parameter, group: Communicator) -> None:
-        super().__init__()
-        self.weight, self.group = weight, group
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vectors of the words here, zero for the others, summed over the ranks."""
@@ -181,29 +177,19 @@ def split(model: LanguageModel, group: Communicator) -> LanguageModel:
     if model.shape.heads % group.world:
         raise UsageError(f"{model.shape.heads} heads cannot be shared by {group.world} ranks: a head stays whole")
     model = copy.deepcopy(model)
-    made: dict[nn.Parameter, nn.Parameter] = {}
+    made: dict[nn.Parameter, nn.Parameter] = {}  # whole -> part: a tied weight is cut once
     for path, module in list(model.named_modules()):
         owner, _, name = path.rpartition(".")
         if name in PLAN:
-            weight = _cut(f"{path}.weight", module.weight, made, group)
-            bias = None if getattr(module, "bias", None) is None else _cut(f"{path}.bias", module.bias, made, group)
-            setattr(model.get_submodule(owner), name, _layer(name, weight, bias, group))
+            for kind, weight in module.named_parameters():
+                if weight not in made:
+                    made[weight] = nn.Parameter(part(f"{path}.{kind}", weight, group.rank, group.world))
+            layer = VocabularyEmbedding if name == "words" else RowLinear if PLAN[name] == "row" else ColumnLinear
+            own = (made[weight] for weight in module.parameters())  # the weight, and a bias where there is one
+            setattr(model.get_submodule(owner), name, layer(group, *own))
         elif isinstance(module, CrossEntropy):
             setattr(model.get_submodule(owner), name, VocabularyCrossEntropy(group))
     return model
-
-
-def _cut(name: str, weight: nn.Parameter, made: dict[nn.Parameter, nn.Parameter], group: Communicator) -> nn.Parameter:
-    """This rank's part of a parameter; of a tied one, the same as the first time."""
-    if weight not in made:
-        made[weight] = nn.Parameter(part(name, weight, group.rank, group.world))
-    return made[weight]
-
-
-def _layer(name: str, weight: nn.Parameter, bias: nn.Parameter | None, group: Communicator) -> nn.Module:
-    if name == "words":
-        return VocabularyEmbedding(weight, group)
-    return (RowLinear if PLAN[name] == "row" else ColumnLinear)(weight, bias, group)
 
 
 # What it costs

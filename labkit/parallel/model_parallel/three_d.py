@@ -26,7 +26,7 @@ from labkit.errors import UsageError
 from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.model_parallel import tensor_parallel
 from labkit.parallel.model_parallel.model import LanguageModel, Shape, batch, build
-from labkit.parallel.model_parallel.pipeline import Stage, micro_batches, stage_of
+from labkit.parallel.model_parallel.pipeline import Stage, equal_parts, stage_of
 from labkit.parallel.model_parallel.schedule import schedule
 from labkit.parallel.model_parallel.topology import Topology
 from labkit.parallel.processes import Here, joined
@@ -37,7 +37,7 @@ WORDS, OUTPUT = "embedding.words.weight", "head.output.weight"
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained: the model, the rows of a batch, micro-batches a replica, steps of AdamW, schedule, seed."""
+    """What is trained: the model, the rows of a batch, micro-batches a replica, steps of AdamW, schedule."""
 
     shape: Shape = field(default_factory=Shape)
     rows: int = 8
@@ -45,7 +45,6 @@ class Run:
     steps: int = 5
     lr: float = 1e-2
     schedule: str = "1f1b"
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ class Account:
 
 def alone(run: Run) -> tuple[list[float], dict[str, Tensor]]:
     """The same training in one process and without any of this: losses and final weights."""
-    model = build(run.shape, run.seed)
+    model = build(run.shape)
     optimizer = torch.optim.AdamW(model.parameters(), lr=run.lr)
     losses = []
     for step in range(run.steps):
-        loss = model(*batch(run.shape, run.rows, step, run.seed))
+        loss = model(*batch(run.shape, run.rows, step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -78,16 +77,17 @@ def alone(run: Run) -> tuple[list[float], dict[str, Tensor]]:
 def train(here: Here, grid: Topology, run: Run) -> Account:
     """This rank's share of the training. UsageError where grid, ranks, model and batch do not fit one another."""
     place, groups = grid.coordinate(here.rank), groups_of(here, grid, run.shape)
-    model = share_of(build(run.shape, run.seed), grid, groups["model"], place.pipe).to(here.device)
-    stage = Stage(here, model, groups["pipe"], hidden_shape(grid, run))
+    model = share_of(build(run.shape), grid, groups["model"], place.pipe).to(here.device)
+    each = run.rows // grid.data // run.micro_batches  # rows of a micro-batch
+    stage = Stage(model, groups["pipe"], (each, run.shape.positions, run.shape.width))
     optimizer = torch.optim.AdamW(model.parameters(), lr=run.lr)
     actions = schedule(run.schedule, grid.pipe, run.micro_batches)[place.pipe]
     losses = []
     for step in range(run.steps):
-        whole = batch(run.shape, run.rows, step, run.seed)
-        own = (rows_of(tensor, place.data, grid.data).to(here.device) for tensor in whole)
+        whole = batch(run.shape, run.rows, step)
+        own = (equal_parts(tensor, grid.data, "shares of replicas")[place.data] for tensor in whole)
         optimizer.zero_grad()
-        loss = stage.step(actions, *(micro_batches(rows, run.micro_batches) for rows in own))
+        loss = stage.step(actions, *(equal_parts(rows.to(here.device), run.micro_batches) for rows in own))
         combine(model, groups)
         optimizer.step()
         if loss is not None:
@@ -119,18 +119,6 @@ def groups_of(here: Here, grid: Topology, shape: Shape) -> dict[str, Communicato
 def share_of(model: LanguageModel, grid: Topology, group: Communicator, stage: int) -> LanguageModel:
     """The layers of a stage, and of each this rank's part. (A larger model is built share by share.)"""
     return tensor_parallel.split(stage_of(model, stage, grid.pipe), group)
-
-
-def rows_of(whole: Tensor, place: int, replicas: int) -> Tensor:
-    """The rows of a batch that replica `place` computes; UsageError where they cannot be shared evenly."""
-    if len(whole) % replicas:
-        raise UsageError(f"a batch of {len(whole)} rows cannot be shared by {replicas} replicas")
-    return whole.chunk(replicas)[place]
-
-
-def hidden_shape(grid: Topology, run: Run) -> tuple[int, int, int]:
-    """What stages exchange: (rows of a micro-batch, tokens, width)."""
-    return run.rows // grid.data // run.micro_batches, run.shape.positions, run.shape.width
 
 
 def combine(model: LanguageModel, groups: Mapping[str, Communicator]) -> None:
@@ -165,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(steps=options.steps)
     with joined() as here:
-        grid = Topology.over(here.world, options.pipe, options.model)
+        grid = Topology(options.pipe, here.world // (options.pipe * options.model), options.model)
         account = train(here, grid, run)
         if here.rank == here.world - 1:  # a last stage, which knows the losses
             print(f"pipe {grid.pipe} × data {grid.data} × model {grid.model}; rank {here.rank} sent {account.sent}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple
 
 from labkit.errors import UsageError, unknown
@@ -38,17 +37,6 @@ class Topology:
         for axis, size in zip(AXES, self.sizes, strict=True):
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise UsageError(f"topology: {axis} must be a whole number of ranks, 1 or more, not {size!r}")
-
-    @classmethod
-    def over(cls, world: int, pipe: int = 1, model: int = 1) -> Topology:
-        """The grid of `world` ranks with these two sizes; data takes the rest. UsageError for a remainder."""
-        cell = cls(pipe, 1, model).world
-        if world < 1 or world % cell:
-            raise UsageError(
-                f"{world} ranks cannot be laid out as pipe {pipe} × model {model}: "
-                f"the number of ranks must be a multiple of {cell}, or choose other sizes"
-            )
-        return cls(pipe, world // cell, model)
 
     @property
     def sizes(self) -> Coordinate:
@@ -87,4 +75,4 @@ class Topology:
 
     def __iter__(self) -> Iterator[Coordinate]:
         """Coordinates in the order of their ranks."""
-        return (Coordinate(*place) for place in product(*map(range, self.sizes)))
+        return map(self.coordinate, range(self.world))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,45 +22,17 @@ from labkit.parallel.trace import Trace
 Pairs = Sequence[tuple[Tensor, Tensor]]  # source, target
 
 
-class Pending(Protocol):
-    """A copy under way."""
-
-    def result(self) -> Any:
-        """Wait until what was copied may be used."""
-        ...
-
-
-class Link(Protocol):
-    """What offloading needs of a way between two memories."""
-
-    def copy(self, source: Tensor, target: Tensor, name: str = "copy") -> Pending:
-        """Begin to copy `source` into `target`, after the copies begun before."""
-        ...
-
-    def copies(self, pairs: Pairs, name: str = "copy") -> Pending:
-        """Begin to copy each (source, target), as one."""
-        ...
-
-    def host(self, like: Tensor) -> Tensor:
-        """An empty tensor of the same shape and type in the host's memory."""
-        ...
-
-
 class SlowLink:
-    """A simulated link of `bandwidth` bytes a second and `latency` seconds a copy; copies queue, one at a time.
+    """A simulated link of `bandwidth` bytes a second; copies queue, one at a time.
 
     Every copy is an event of lane "link". Close it, or use it as a context. UsageError for no bandwidth.
     """
 
-    def __init__(self, bandwidth: float, latency: float = 0.0, trace: Trace | None = None) -> None:
-        if not (bandwidth > 0 and latency >= 0):
-            raise UsageError(f"a link needs a bandwidth above 0 and a latency of 0 or more, not {bandwidth}, {latency}")
-        self.bandwidth, self.latency, self.trace = bandwidth, latency, trace or Trace()
+    def __init__(self, bandwidth: float, trace: Trace | None = None) -> None:
+        if not bandwidth > 0:
+            raise UsageError(f"a link needs a bandwidth above 0, not {bandwidth}")
+        self.bandwidth, self.trace = bandwidth, trace or Trace()
         self.engine = ThreadPoolExecutor(1, thread_name_prefix="link")
-
-    def seconds(self, size: int) -> float:
-        """How long a copy of `size` bytes takes."""
-        return self.latency + size / self.bandwidth
 
     def copy(self, source: Tensor, target: Tensor, name: str = "copy") -> Future[None]:
         """Begin to copy `source` into `target`; the future's `result()` waits for it. Neither may change until then."""
@@ -74,7 +46,7 @@ class SlowLink:
         start, size = time.monotonic(), sum(source.nbytes for source, _ in pairs)
         for source, target in pairs:
             target.copy_(source)
-        time.sleep(max(0.0, start + self.seconds(size) - time.monotonic()))
+        time.sleep(max(0.0, start + size / self.bandwidth - time.monotonic()))
         self.trace.add(name, start, time.monotonic(), "link", size)
 
     def host(self, like: Tensor) -> Tensor:
@@ -108,11 +80,8 @@ class Paced(nn.Module):
         out = self.layer(x)
         time.sleep(max(0.0, start + self.seconds - time.monotonic()))
         if out.requires_grad:
-            out.register_hook(self._backward)  # called just before the layer's own backward pass
+            out.register_hook(lambda gradient: time.sleep(2 * self.seconds))  # just before the layer's own backward
         return out
-
-    def _backward(self, gradient: Tensor) -> None:
-        time.sleep(2 * self.seconds)
 
 
 class _Recorded:
@@ -130,10 +99,10 @@ class _Recorded:
 class CudaLink:
     """Copies on a CUDA stream of their own, to and from pinned host memory. UsageError without a GPU."""
 
-    def __init__(self, trace: Trace | None = None) -> None:
+    def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise UsageError("CudaLink: torch sees no GPU here; use SlowLink, which simulates one")
-        self.stream, self.trace = torch.cuda.Stream(), trace or Trace()
+        self.stream = torch.cuda.Stream()
 
     def copy(self, source: Tensor, target: Tensor, name: str = "copy") -> _Recorded:
         """Begin to copy, once what the current stream was told before is done."""
@@ -155,6 +124,10 @@ class CudaLink:
     def host(self, like: Tensor) -> Tensor:
         """An empty pinned tensor of the same shape and type."""
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+
+
+Link = SlowLink | CudaLink
+Pending = Future[None] | _Recorded  # a copy under way: `result()` waits for it
 
 
 class Budget:

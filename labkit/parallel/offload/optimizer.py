@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from labkit.parallel.memory.precision import LossScaler, MixedPrecision, _finite
+from labkit.parallel.memory.precision import LossScaler, MixedPrecision
 from labkit.parallel.offload.link import Link, Pending
 from labkit.parallel.trace import Event, Trace, busy
 
@@ -64,29 +64,20 @@ class OffloadedOptimizer(MixedPrecision):
             for place, weight in enumerate(self.weights):
                 if weight.grad is not None:
                     self._send(place)
-        places, self.sending = self.sending, {}
-        for pending in places.values():
+        for pending in self.sending.values():
             pending.result()  # all of them: an overflow in the last gradient must leave out every update
-        finite = self._arrived_finite(list(places))
-        if finite:
-            self._update_all(list(places))
-        self.zero_grad()
-        if self.scaler:
-            self.scaler.update(finite)
+        finite = super().step()
+        self.sending.clear()
         return finite
 
-    def _arrived_finite(self, places: Sequence[int]) -> bool:
-        finite = _finite(self.gradients[place] for place in places)
-        return finite if finite or self.scaler else self._finite()  # which names the weight
-
-    def _update_all(self, places: Sequence[int]) -> None:
+    def _update_all(self) -> None:
         """In the order of the gradients' arrival; each weight goes back while the next is updated."""
         if self.overlap:
-            returning = [self._update_and_return(place) for place in places]
+            returning = [self._update_and_return(place) for place in self.sending]
         else:
-            for place in places:
+            for place in self.sending:
                 self.update(place)
-            returning = [self.link.copy(self.rounded[place], self.weights[place], "weight") for place in places]
+            returning = [self.link.copy(self.rounded[place], self.weights[place], "weight") for place in self.sending]
         for pending in returning:
             pending.result()
 

@@ -112,17 +112,6 @@ def _events(
                 use += 1
 
 
-def least(layers: int, moving: int, compute: float, load: float) -> float:
-    """No placement of `moving` layers makes a steady pass shorter: all computing, or all loading. Seconds."""
-    return max(layers * compute, moving * load) if moving > SLOTS else layers * compute
-
-
-def clumped_pass(layers: int, moving: int, compute: float, load: float) -> float:
-    """A steady pass with all moving layers in a row: two loads hide behind the pinned layers, the others cannot."""
-    waiting = (moving - SLOTS) * max(0.0, load - compute) if moving > SLOTS else 0.0
-    return max(layers * compute + waiting, least(layers, moving, compute, load))
-
-
 def best(layers: int, moving: int, compute: float, load: float) -> tuple[float, list[tuple[int, ...]]]:
     """The shortest steady pass over all placements, and the placements that reach it, by trying every one."""
     times = {places: steady_pass(layers, places, compute, load).total for places in combinations(range(layers), moving)}

@@ -66,23 +66,19 @@ class LayerScheduler:
     def __call__(self, x: Tensor) -> Tensor:
         """`x` through all layers."""
         for number in range(len(self.layers)):
-            x = self._pinned(number, x) if number in self.pinned else self._moving(number, x)
+            layer = self.pinned[number] if number in self.pinned else self._loaded(number)
+            with self.trace.span(f"compute {number}", "device"):
+                x = layer(x)
+            if number not in self.pinned:
+                self._load(self.use + SLOTS)  # into the slot that is free now
+                self.use += 1
         return x
 
-    def _pinned(self, number: int, x: Tensor) -> Tensor:
-        with self.trace.span(f"compute {number}", "device"):
-            return self.pinned[number](x)
-
-    def _moving(self, number: int, x: Tensor) -> Tensor:
-        """Wait for the layer, compute, and let its slot be filled for its next use."""
-        slot = self.use % SLOTS
+    def _loaded(self, number: int) -> nn.Module:
+        """The moving layer in its slot, once it is there."""
         with self.trace.span(f"stall {number}", "device"):
-            self.loads[slot].result()
-        with self.trace.span(f"compute {number}", "device"):
-            x = self.slots[slot](x)
-        self._load(self.use + SLOTS)
-        self.use += 1
-        return x
+            self.loads[self.use % SLOTS].result()
+        return self.slots[self.use % SLOTS]
 
     def _load(self, use: int) -> None:
         """Begin to load the layer of use number `use` into its slot."""

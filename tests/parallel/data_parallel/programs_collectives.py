@@ -35,10 +35,9 @@ def everything(here):
             note("all_reduce", size, kind, group.all_reduce(mine.clone()))
             note("reduce_scatter", size, kind, group.reduce_scatter(mine))
             shard = mine[: split(size, group.world)[group.rank]]
-            note("all_gather", size, kind, group.all_gather(shard, rows=size))
-            for root in (0, group.world - 1):
-                note("broadcast", size, kind, group.broadcast(mine.clone(), root))
-                note("reduce", size, kind, group.reduce(mine.clone(), root))
+            note("all_gather", size, kind, group.all_gather(shard, into=torch.empty_like(mine)))
+            note("broadcast", size, kind, group.broadcast(mine.clone()))
+            note("reduce", size, kind, group.reduce(mine.clone()))
             assert torch.equal(mine, own(here.rank, size, kind)), "reduce_scatter and all_gather leave their input"
     return rows
 
@@ -55,7 +54,7 @@ def shapes(here):
     turned = group.all_reduce(matrix.clone().T).T
     number = group.all_reduce(torch.tensor(float(here.rank)))
     right, left = (group.rank + 1) % group.world, (group.rank - 1) % group.world
-    sending, coming = group.isend(matrix.T, right), group.irecv(matrix.T, left)
+    sending, coming = group.isend(matrix.T, right), group.irecv(matrix.T.shape, left, matrix.dtype)
     message = coming.wait()
     sending.wait()
     if group.rank == 0:
@@ -87,7 +86,7 @@ def groups(here):
         except LabkitError as error:
             said.append(str(error))
     try:
-        Communicator(here).all_gather(torch.zeros(5), rows=8)
+        Communicator(here).all_gather(torch.zeros(5), into=torch.zeros(8))
     except LabkitError as error:
         said.append(str(error))
     return row.rank, first.item(), second.item(), row.broadcast(mine.clone()).item(), said

@@ -89,16 +89,12 @@ def others(here):
                     value = zero.forward(part_of(own, micro, 2)) / 2
                     assert stage < 3 or not zero.on_loan, "all is freed after forward"
                     zero.backward(value)
-                    most = max(most, zero_most(zero))
+                    most = max(most, len(zero.on_loan))
                 assert stage < 3 or not any(parameter.numel() for parameter in zero.model.parameters())
                 zero.step()
             found[stage, name] = zero.weights(), most
             zero.close()
     return found
-
-
-def zero_most(zero):
-    return len(zero.on_loan)
 
 
 def loans(here):

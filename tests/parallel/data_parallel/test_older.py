@@ -19,7 +19,6 @@ def test_the_server_and_the_owner_send_for_all():
     size = sum(tensor.nbytes for tensor in weights.values())
     for rank, (server, layer) in enumerate(found):
         assert off(server["weights"], weights) < 1e-9
-        assert server["size"] == size
         assert server["sent"] == 2 * (size * (world - 1) if rank == 0 else size)
         by_owner, by_parts = layer.values()
         whole = by_parts * world // (world - 1)

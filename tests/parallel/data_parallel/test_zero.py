@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.zero import compared
 from labkit.errors import UsageError
 from labkit.parallel.data_parallel.accounting import bytes_a_parameter, bytes_sent
 from labkit.parallel.data_parallel.adam import PIECE, Adam, State
 from labkit.parallel.data_parallel.collectives import Communicator
-from labkit.parallel.data_parallel.programs import compared
 from labkit.parallel.data_parallel.units import units_of
 from labkit.parallel.data_parallel.workload import batch_of, loss_of, new_model, part_of
 from labkit.parallel.data_parallel.zero import Zero
@@ -89,7 +89,7 @@ def test_peak_of_live_tensors_is_predicted():
 def test_the_kernel_counts_the_same_bytes():
     """What left through the sockets is what was counted, but for gloo's headers."""
     make = functools.partial(new_model, 0, torch.bfloat16, width=128, layers=2)
-    for found in launch(compared, 2, "labkit", 3, 3, make, loss_of):
+    for found in launch(compared, 2, "labkit", 3, 3, make):
         assert 1 <= found["sent"] / found["counted"] < 1.02
         assert found["held"]["gradients"] == found["held"]["parameters"] > 0
 
@@ -106,7 +106,7 @@ def test_adam_is_torchs():
     weights = torch.randn(PIECE + 7, dtype=torch.float64)
     theirs = nn.Parameter(weights.clone())
     reference = torch.optim.AdamW([theirs], 0.03, (0.8, 0.95), 1e-6, weight_decay=0.2)
-    state, adam = State.of(weights.clone(), torch.float64), Adam(0.03, (0.8, 0.95), 1e-6, 0.2)
+    state, adam = State(weights.clone(), torch.float64), Adam(0.03, (0.8, 0.95), 1e-6, 0.2)
     for step in range(1, 6):
         gradient = torch.randn(len(weights), dtype=torch.float64)
         theirs.grad = gradient / 4

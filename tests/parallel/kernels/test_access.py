@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import re
+from math import gcd
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
-from labkit.parallel.kernels.access import (
-    SIZES,
-    WARP,
-    Access,
-    bank_words,
-    conflict,
-    efficiency,
-    passes,
-    sectors,
-    sectors_touched,
-)
+from labkit.parallel.kernels.access import SIZES, WARP, Access, bank_words, passes, sectors_touched
 
 accesses = st.builds(
-    lambda stride, each, start, lanes: Access(stride, each, start * each, lanes),
+    lambda stride, each, start: Access(stride, each, start * each),
     st.integers(0, 70),
     st.sampled_from(SIZES),
     st.integers(0, 100),
-    st.integers(1, WARP),
 )
 
 
 @settings(deadline=None)
 @given(accesses)
-def test_sectors_in_closed_form_are_those_that_the_bytes_lie_in(access):
-    touched = sectors_touched(access.starts, access.each)
-    assert sectors(access) == len(touched)
-    assert access.useful == sum(touched.values())
-    assert 0 < efficiency(access) <= 1
+def test_the_sectors_that_bytes_lie_in_are_those_of_the_closed_form(access):
+    """Steps of up to a sector leave none out between the first and the last; longer steps reach one with every lane."""
+    touched, step = sectors_touched(access), access.stride * access.each
+    assert len(touched) == (WARP if step >= 32 else (access.offset % 32 + (WARP - 1) * step) // 32 + 1)
+    assert sum(touched.values()) == access.each * (WARP if access.stride else 1) and list(touched) == sorted(touched)
 
 
 @pytest.mark.parametrize(
@@ -54,19 +44,15 @@ def test_sectors_in_closed_form_are_those_that_the_bytes_lie_in(access):
     ],
 )
 def test_sectors_that_one_can_count_by_hand(access, count):
-    assert sectors(access) == count
+    assert len(sectors_touched(access)) == count
 
 
 @settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 64))
 def test_bank_conflicts_in_closed_form_are_those_of_the_words(stride, first):
     starts = [4 * (first + lane * stride) for lane in range(WARP)]
-    assert conflict(stride) == passes(starts)
+    assert passes(starts) == (gcd(stride, 32) if stride else 1)
     assert sum(map(len, bank_words(starts))) == (WARP if stride else 1)
-
-
-def test_one_word_of_padding_mends_a_column():
-    assert [conflict(pitch) for pitch in (32, 33, 34, 36, 48, 64)] == [32, 1, 2, 4, 16, 32]
 
 
 def test_halves_share_words_and_wide_loads_take_their_passes():
@@ -82,11 +68,8 @@ def test_halves_share_words_and_wide_loads_take_their_passes():
         ({"each": 3}, "1, 2, 4, 8 or 16 bytes, not 3"),
         ({"each": 8, "offset": 4}, "begins at a multiple of 8, not at 4"),
         ({"stride": -1}, "0 or more, not -1 and 0"),
-        ({"lanes": 33}, "1 to 32 active lanes, not 33"),
     ],
 )
 def test_what_a_gpu_cannot_load_is_refused(settings, message):
     with pytest.raises(UsageError, match=re.escape(message)):
         Access(**settings)
-    with pytest.raises(UsageError, match="not -1"):
-        conflict(-1)

@@ -70,7 +70,6 @@ def test_shared_memory_is_nan_at_first_and_reading_beyond_x_is_too():
 @needs_cxx
 def test_a_kernel_is_compiled_once_and_again_where_the_cache_was_emptied(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
-    workbench._compiled.cache_clear()
     x, runs, compiler = torch.randn(2, 3), [], build._compile
     monkeypatch.setattr(build, "_compile", lambda *given: (runs.append(1), compiler(*given)))
     launch(SOLVED, SOFTMAX, x)
@@ -80,7 +79,6 @@ def test_a_kernel_is_compiled_once_and_again_where_the_cache_was_emptied(tmp_pat
         file.unlink()
     launch(SOLVED, SOFTMAX, x)
     assert len(runs) == 2
-    workbench._compiled.cache_clear()
 
 
 @needs_cxx

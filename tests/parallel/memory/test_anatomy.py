@@ -78,14 +78,11 @@ def test_the_measured_peak_is_within_five_per_cent_of_the_predicted(use):
 
 
 @pytest.mark.parametrize("shape", [ModelShape(4, 32, 2, 2000, 32), ModelShape(2, 96, 3, 100, 16, inner=96)])
-def test_other_shapes_and_moments(shape):
-    moments = set()
+def test_other_shapes(shape):
     for batch in (1, 16):
         for every in (0, 1):
             said = peak(shape, batch, 16, Techniques(every=every))
-            moments.add(said.moment)
             assert measured(shape, batch, 16, Techniques(every=every)).peak == pytest.approx(said.total, rel=0.05)
-    assert moments <= {"loss", "backward", "embeddings"}
 
 
 def test_the_tracker_counts_as_measure_does():
@@ -104,7 +101,7 @@ def test_the_tracker_counts_as_measure_does():
     course = live.course()
     assert max(sum(now.values()) for now in course) == pytest.approx(live.peak, rel=0.02)
     assert course[-1]["weights"] == course[-1]["gradients"] == 4 * SMALL.parameters
-    assert list(course[0]) == list(KINDS) and list(live.phases()) == ["all"]
+    assert list(course[0]) == list(KINDS) and {life.phase for life in live.lives} == {"all"}
     del model
     assert live.open  # nothing is counted once the watch is over
 
@@ -125,7 +122,6 @@ def test_bad_input():
         (lambda: anatomy.state_bytes(1, "bf16", 4), "ZeRO stage 4 on 1 ranks: stages are 0"),
         (lambda: anatomy.layer_activations(SMALL, 1, 1, attention="flash"), "unknown attention 'flash'"),
         (lambda: peak(SMALL, 8, 64, Techniques(micro=3)), "8 rows cannot be divided into 3 equal"),
-        (lambda: anatomy.activation_bytes(SMALL, 1, 1, every=-1), "checkpoints every -1 layers"),
     ):
         with pytest.raises(UsageError, match=message.replace("(", r"\(")):
             make()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -45,16 +47,13 @@ def with_dropout(run):
     return [x.grad, *(p.grad for p in stack.parameters()), torch.rand(3)]  # and what is drawn next
 
 
-def by_torch(stack, x):
+def by_torch(stack, x, use_reentrant=False):
     for layer in stack:
-        x = torchs(layer, x, use_reentrant=False)
+        x = torchs(layer, x, use_reentrant=use_reentrant)
     return x
 
 
-def reentrant(stack, x):
-    for layer in stack:
-        x = torchs(layer, x, use_reentrant=True)
-    return x
+reentrant = partial(by_torch, use_reentrant=True)
 
 
 def test_dropout_drops_the_same_numbers_again_and_the_generator_goes_on():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import TrainingError, UsageError
-from labkit.parallel.memory.precision import LossScaler, MixedPrecision, smallest, survives
+from labkit.parallel.memory.precision import LossScaler, MixedPrecision, smallest
 
 
 def test_the_ranges_of_sixteen_bits():
@@ -16,26 +16,11 @@ def test_the_ranges_of_sixteen_bits():
     assert torch.finfo(torch.float16).max == 65504 and torch.finfo(torch.float16).smallest_normal == 2**-14
 
 
-@given(st.floats(1e-12, 1e9), st.sampled_from([1.0, 2.0**8, 2.0**16]), st.sampled_from([torch.float16, torch.bfloat16]))
-@settings(deadline=None)
-def test_what_survives_is_what_the_cast_keeps(gradient, scale, dtype):
-    cast = torch.tensor(gradient * scale, dtype=torch.float64).to(dtype)
-    assert survives(gradient, dtype, scale) == bool(cast != 0 and cast.isfinite())
-
-
-def test_the_edges_of_survival():
-    half = torch.float16
-    assert not survives(2**-25, half) and survives(2**-25 * 1.001, half) and survives(2**-25, half, 2)
-    assert survives(65519, half) and not survives(65520, half)
-
-
-@given(
-    st.lists(st.booleans(), max_size=40), st.integers(1, 4), st.sampled_from([2.0, 3.0]), st.sampled_from([0.5, 0.25])
-)
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 4))
 @settings(deadline=None, max_examples=30)
-def test_the_scale_goes_as_torchs(steps, interval, growth, backoff):
-    mine = LossScaler(2.0**16, growth, backoff, interval, least=0.0)
-    torchs = torch.amp.GradScaler("cpu", 2.0**16, growth, backoff, interval)
+def test_the_scale_goes_as_torchs(steps, interval):
+    mine = LossScaler(2.0**50, interval)
+    torchs = torch.amp.GradScaler("cpu", 2.0**50, growth_interval=interval)
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=0.0)
     for finite in steps:
@@ -135,7 +120,7 @@ def test_bad_input():
     scaler.update(False)
     with pytest.raises(TrainingError, match="not finite although the loss scale is down to 1"):
         scaler.update(False)
-    with pytest.raises(UsageError, match="backoff between 0 and 1"):
-        LossScaler(backoff=2)
+    with pytest.raises(UsageError, match=r"loss scale 0, interval 2000: above 0 and 0 \(fixed\) or more are needed"):
+        LossScaler(0)
     with pytest.raises(UsageError, match="nothing to train"):
         MixedPrecision(model().requires_grad_(False), adam)

@@ -28,7 +28,7 @@ def tensor_parallel(here, shape, rows):
     value = VocabularyCrossEntropy(group)(logits, torch.arange(len(logits)) % shape.vocabulary)
     value.backward()
     table = nn.Parameter(torch.eye(shape.vocabulary).chunk(group.world)[group.rank].clone())
-    vectors = VocabularyEmbedding(table, group)(torch.arange(shape.vocabulary)).detach()
+    vectors = VocabularyEmbedding(group, table)(torch.arange(shape.vocabulary)).detach()
     return loss.item(), gradients(model), forward, sent, (value.item(), logits.grad), vectors
 
 
@@ -43,8 +43,8 @@ def pipelines(here, shape, rows, count):
     for name in ("gpipe", "1f1b"):
         line = Communicator(here, name="pipe")
         module = pipeline.stage_of(build(shape), line.rank, line.world)
-        stage = pipeline.Stage(here, module, line, (rows // count, shape.positions, shape.width))
-        tokens, targets = (pipeline.micro_batches(whole, count) for whole in batch(shape, rows, step=0))
+        stage = pipeline.Stage(module, line, (rows // count, shape.positions, shape.width))
+        tokens, targets = (pipeline.equal_parts(whole, count) for whole in batch(shape, rows, step=0))
         here.trace.events.clear()
         loss = stage.step(schedule(name, line.world, count)[line.rank], tokens, targets)
         left = len(stage.held)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from labkit.errors import TrainingError, UsageError
+from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.model_parallel.model import Shape, batch, build
-from labkit.parallel.model_parallel.pipeline import Sleeper, Stage, micro_batches, sleeping, stage_of
+from labkit.parallel.model_parallel.pipeline import Sleeper, Stage, equal_parts, sleeping, stage_of
 from labkit.parallel.model_parallel.schedule import SCHEDULES, Action, live, needs, schedule
-from labkit.parallel.processes import launch
+from labkit.parallel.processes import Here, launch
 from tests.parallel.model_parallel import programs
 
 SHAPE = Shape(vocabulary=16, positions=4, width=8, heads=2, layers=4, tied=False)
@@ -94,8 +95,8 @@ def test_stages_share_out_the_weights():
     ("do", "error", "message"),
     [
         (lambda: stage_of(build(SHAPE), 0, 3), UsageError, "4 blocks cannot be laid out over 3 stages"),
-        (lambda: micro_batches(torch.zeros(10, 2), 4), UsageError, "a batch of 10 rows cannot be cut into 4 equal"),
-        (lambda: micro_batches(torch.zeros(10, 2), 0), UsageError, "into 0 equal"),
+        (lambda: equal_parts(torch.zeros(10, 2), 4), UsageError, "a batch of 10 rows cannot be cut into 4 equal"),
+        (lambda: equal_parts(torch.zeros(10, 2), 0), UsageError, "into 0 equal"),
     ],
 )
 def test_what_does_not_divide_is_refused(do, error, message):
@@ -104,11 +105,7 @@ def test_what_does_not_divide_is_refused(do, error, message):
 
 
 def test_a_schedule_of_another_batch_is_refused():
-    from labkit.parallel.data_parallel.collectives import Communicator
-    from labkit.parallel.processes import Here
-
-    here = Here(0, 1)
-    stage = Stage(here, Sleeper(0, 0, last=True), Communicator(here), (1, 1))
+    stage = Stage(Sleeper(0, 0, last=True), Communicator(Here(0, 1)), (1, 1))
     one = torch.ones(1, 1, dtype=torch.float64)
     with pytest.raises(TrainingError, match="a schedule of 3 actions does not fit 2 micro-batches"):
         stage.step([Action("F", 0)] * 3, [one, one], [one, one])

@@ -105,10 +105,10 @@ def test_large_weights_are_cut_and_small_ones_are_not():
     assert {"embedding.words.weight", "head.output.weight"} <= cut and "embedding.places.weight" in whole
 
 
-def test_the_model_is_causal_and_its_data_a_function_of_seed_and_step():
-    model, (tokens, targets) = build(SHAPE), batch(SHAPE, 3, step=5, seed=1)
-    assert torch.equal(tokens[:, 1:], targets[:, :-1]) and torch.equal(tokens, batch(SHAPE, 3, 5, 1)[0])
-    assert not torch.equal(tokens, batch(SHAPE, 3, 6, 1)[0]) and not torch.equal(tokens, batch(SHAPE, 3, 5, 2)[0])
+def test_the_model_is_causal_and_its_data_a_function_of_the_step():
+    model, (tokens, targets) = build(SHAPE), batch(SHAPE, 3, step=5)
+    assert torch.equal(tokens[:, 1:], targets[:, :-1]) and torch.equal(tokens, batch(SHAPE, 3, 5)[0])
+    assert not torch.equal(tokens, batch(SHAPE, 3, 6)[0])
     changed = tokens.clone()
     changed[:, -1] = (changed[:, -1] + 1) % SHAPE.vocabulary
     model.head = None

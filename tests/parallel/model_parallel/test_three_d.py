@@ -102,7 +102,7 @@ def test_weights_go_from_one_grid_to_any_other(grid):
         (CUBE, RUN, "a grid of 2×2×2 = 8 ranks was given 6 processes"),
         (Topology(3, 2, 1), RUN, "2 blocks cannot be laid out over 3 stages"),
         (Topology(1, 2, 3), RUN, "2 heads cannot be shared by 3 ranks"),
-        (Topology(2, 3, 1), RUN, "a batch of 8 rows cannot be shared by 3 replicas"),
+        (Topology(2, 3, 1), RUN, "a batch of 8 rows cannot be cut into 3 equal shares of replicas"),
         (Topology(1, 6, 1), replace(RUN, rows=12, micro_batches=4), "a batch of 2 rows cannot be cut into 4 equal"),
         (Topology(1, 6, 1), replace(RUN, schedule="zigzag"), "unknown schedule 'zigzag'"),
     ],

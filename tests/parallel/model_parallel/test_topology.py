@@ -69,14 +69,6 @@ def test_the_groups_are_deepspeeds():
     assert all(peer.get_rank(**place._asdict()) == rank for rank, place in enumerate(ours))
 
 
-def test_data_takes_the_ranks_that_are_left():
-    assert Topology.over(8, pipe=2, model=2) == Topology(2, 2, 2)
-    with pytest.raises(UsageError, match="6 ranks cannot be laid out as pipe 2 × model 2: .* a multiple of 4"):
-        Topology.over(6, pipe=2, model=2)
-    with pytest.raises(UsageError, match="0 ranks"):
-        Topology.over(0)
-
-
 @pytest.mark.parametrize(
     ("do", "message"),
     [
