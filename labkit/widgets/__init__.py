@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "Shown": "shown",
     "access_pattern": "access_pattern",
-    "accuracy_front": "accuracy_front",
     "collectives": "collectives",
     "course_map": "course_map",
     "delta_tree": "delta_tree",
@@ -37,7 +36,6 @@ _EXPORTS = {
 __all__ = [
     "Shown",
     "access_pattern",
-    "accuracy_front",
     "collectives",
     "course_map",
     "delta_tree",
@@ -59,7 +57,6 @@ __all__ = [
 
 if TYPE_CHECKING:  # the same table, for editors and type checkers
     from labkit.widgets.access_pattern import access_pattern
-    from labkit.widgets.accuracy_front import accuracy_front
     from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
     from labkit.widgets.delta_tree import delta_tree
