@@ -165,14 +165,16 @@ def test_the_words_of_the_picture_say_what_it_shows(shown):
     said = repr(shown)
     assert said.startswith("The model reads: [CLS] the film was good . it was [MASK] . [SEP].")
     assert "Answer: negative " in said and "cut off" not in said
-    shown.room.value = 8
+    shown.max_length.value = 8
     assert "3 tokens were cut off" in repr(shown)
 
 
 def test_one_keystroke_on_the_courses_model_takes_a_moment():
     from labkit.zoo import load
 
-    shown = prompt_explorer(*load("micro-bert-en"))
+    words = {"negative": "bad", "positive": "good"}
+    shown = prompt_explorer(*load("micro-bert-en"), "the soup was delicious .", TEMPLATE, words)
+    assert shown.words["negative"].value == "bad"
     times = []
     for _ in range(7):
         start = time.perf_counter()
