@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError, UsageError
 from labkit.serving.guard import Answerer, Guard
+from labkit.serving.look import STYLE, theme
 
 if TYPE_CHECKING:
     import gradio
@@ -73,6 +74,7 @@ def launch(demo: gradio.Blocks, port: int, footer: Sequence[str] = ("api",), pre
             server_name="127.0.0.1", server_port=port, share=False, prevent_thread_lock=True, quiet=True,
             inbrowser=False, ssr_mode=False, mcp_server=False, enable_monitoring=False, strict_cors=True,
             max_file_size="1mb", allowed_paths=None, footer_links=list(footer),
+            theme=theme(import_gradio()), css=STYLE,
             app_kwargs={"middleware": [Middleware(Guard, predict=predict)]},
         )  # fmt: skip
     except OSError as error:

@@ -10,6 +10,7 @@ from labkit.apps import App
 from labkit.apps.catalogue import application
 from labkit.errors import UsageError
 from labkit.serving.launching import MAX_WAITING, import_gradio, telling
+from labkit.serving.look import page
 
 if TYPE_CHECKING:
     import gradio
@@ -102,10 +103,8 @@ def build_demo(app: App, ask: Callable[[list[Row]], Sequence[Any]] | None = None
             row = app.row(texts, 1)
             return view.value(app, row, ask([row])[0])
 
-    with gr.Blocks(title=f"labkit: {card.task}", analytics_enabled=False) as demo:
-        heading = f"<h1 style='overflow-wrap: anywhere'>{html.escape(card.task)}</h1>"
-        what = f"{card.application}: {application(card.application).about}"
-        gr.HTML(f"{heading}<p>{html.escape(what)}.</p><p>Type a text; {view.promise}.</p>")
+    what = html.escape(f"{card.application}: {application(card.application).about}")
+    with page(gr, card.task, f"{what}. Type a text; {view.promise}.") as demo:
         boxes = [gr.Textbox(label=field, lines=3, max_length=MAX_CHARACTERS) for field in card.fields]
         button = gr.Button("Predict", variant="primary")
         shown = view.component(gr, app)

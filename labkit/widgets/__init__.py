@@ -10,34 +10,9 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-# public name -> the module it lives in
-_EXPORTS = {
-    "Shown": "shown",
-    "access_pattern": "access_pattern",
-    "accuracy_front": "accuracy_front",
-    "collectives": "collectives",
-    "course_map": "course_map",
-    "delta_tree": "delta_tree",
-    "feature_space": "feature_space",
-    "label_words": "label_words",
-    "masking_explorer": "masking",
-    "memory_bar": "memory_bar",
-    "memory_scheduler": "memory_scheduler",
-    "model_tree": "model_tree",
-    "pipeline_schedule": "pipeline_schedule",
-    "prompt_explorer": "prompt_explorer",
-    "rank_map": "rank_map",
-    "soft_prompt_neighbours": "soft_prompt_neighbours",
-    "task_mixture": "task_mixture",
-    "template_playground": "template_playground",
-    "template_search": "template_search",
-    "training_curve": "training_curve",
-}
-
 __all__ = [
     "Shown",
     "access_pattern",
-    "accuracy_front",
     "collectives",
     "course_map",
     "delta_tree",
@@ -57,15 +32,14 @@ __all__ = [
     "training_curve",
 ]
 
-if TYPE_CHECKING:  # the same table, for editors and type checkers
+if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.access_pattern import access_pattern
-    from labkit.widgets.accuracy_front import accuracy_front
     from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
     from labkit.widgets.delta_tree import delta_tree
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.label_words import label_words
-    from labkit.widgets.masking import masking_explorer
+    from labkit.widgets.masking_explorer import masking_explorer
     from labkit.widgets.memory_bar import memory_bar
     from labkit.widgets.memory_scheduler import memory_scheduler
     from labkit.widgets.model_tree import model_tree
@@ -82,22 +56,22 @@ if TYPE_CHECKING:  # the same table, for editors and type checkers
 
 def __getattr__(name: str) -> Any:
     """Import an export on first use; afterwards it is an ordinary attribute."""
-    if name not in _EXPORTS:
+    if name not in __all__:
         raise AttributeError(f"module 'labkit.widgets' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"labkit.widgets.{_EXPORTS[name]}"), name)
+    value = getattr(importlib.import_module(f"labkit.widgets.{name.lower()}"), name)
     setattr(sys.modules[__name__], name, value)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
+    return sorted({*globals(), *__all__})
 
 
 class _Package(ModuleType):
     """This package, in which a name is the figure's, although importing its file would make it the file's."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _EXPORTS and isinstance(value, ModuleType)):
+        if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 

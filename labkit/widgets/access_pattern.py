@@ -8,9 +8,9 @@ down a column of a 32-wide tile. Padding makes the rows of the copy in shared me
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ipywidgets import Dropdown, HBox, IntSlider, Layout
+from ipywidgets import Dropdown, IntSlider, Layout
 
 from labkit.errors import UsageError
 from labkit.parallel.kernels.access import (
@@ -26,7 +26,7 @@ from labkit.parallel.kernels.access import (
 )
 from labkit.report import Plot
 from labkit.report.figure import COLOURS
-from labkit.widgets.shown import Explorer, Shown
+from labkit.widgets.shown import Explorer, Shown, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,31 +141,20 @@ def _alt(pattern: Pattern) -> str:
     return f"{head} {_memory_in_words(pattern)}. {_banks_in_words(pattern)}."
 
 
-class AccessPattern(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
+def access_pattern(stride: int = 1) -> Shown:
+    """A widget of one access of a warp: stride and offset in elements, padding in words of 4 bytes.
 
-    def __init__(self, stride: int, each: int, offset: int, padding: int) -> None:
-        def slider(value: int, most: int, name: str) -> IntSlider:
-            style: dict[str, Any] = {"description_width": "60px"}
-            return IntSlider(value, 0, most, description=name, style=style, layout=Layout(width="270px"))
-
-        self.stride = slider(stride, MOST_STRIDE, "stride")
-        self.offset = slider(offset, MOST_OFFSET, "offset")
-        self.padding = slider(padding, MOST_PADDING, "padding")
-        narrow = Layout(width="190px")
-        self.each = Dropdown(options=SIZES[1:], value=each, description="bytes per load", layout=narrow)
-        controls = [self.stride, self.each, self.offset, self.padding]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Plot:
-        """The picture for what is set."""
-        return draw(compute(self.stride.value, self.each.value, self.offset.value, self.padding.value))
-
-
-def access_pattern(stride: int = 1, *, each: int = 4, offset: int = 0, padding: int = 0) -> Shown:
-    """A widget of one access of a warp: stride and offset in elements of `each` bytes, padding in words.
-
-    UsageError for what `compute` cannot draw.
+    UsageError for strides that `compute` cannot draw.
     """
-    compute(stride, each, offset, padding)
-    return AccessPattern(stride, each, offset, padding)
+    compute(stride)
+
+    def slider(name: str, value: int, most: int) -> IntSlider:
+        return IntSlider(value, 0, most, description=name, **look(60, 270))
+
+    return Explorer(
+        lambda **chosen: draw(compute(**chosen)),
+        stride=slider("stride", stride, MOST_STRIDE),
+        each=Dropdown(options=SIZES[1:], value=4, description="bytes per load", layout=Layout(width="190px")),
+        offset=slider("offset", 0, MOST_OFFSET),
+        padding=slider("padding", 0, MOST_PADDING),
+    )

@@ -129,12 +129,12 @@ def whole_bar(largest: float) -> float:
     return next((step for step in steps if largest <= step), 1.0)
 
 
-def size(number: int) -> str:
-    """Bytes in the unit that gives three digits: 2.46 MB."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= scale:
+def size(number: float) -> str:
+    """Bytes with three digits in the unit that fits them: 2.46 MB."""
+    for unit, scale in (("bytes", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if number < 999.5 * scale:
             return f"{number / scale:.3g} {unit}"
-    return f"{number} bytes"
+    return f"{number / 1e12:,.3g} TB" if number < 999.5e12 else f"{number / 1e12:,.0f} TB"
 
 
 def count(number: int, noun: str) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ipywidgets import Dropdown, HBox, IntSlider, Layout, Play, jslink
+from ipywidgets import Dropdown, IntSlider, Play, jslink
 
 from labkit.errors import UsageError, unknown
 from labkit.widgets.boxes import chip, count, escape, frame, heading, table
-from labkit.widgets.shown import Explorer, Picture
+from labkit.widgets.shown import Explorer, Picture, Shown, beside, look
 
 Cells = tuple[tuple[frozenset[int], ...], ...]  # [rank][chunk] -> the ranks whose numbers are added up there
 MOST = 8
@@ -149,32 +149,24 @@ def _alt(name: str, steps: list[Step], at: int) -> str:
     return f"{name} among {ranks} ranks, step {at} of {len(steps) - 1}. {held}. Now {sends}. Sent so far: {sent}."
 
 
-class CollectivesExplorer(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, name: str, ranks: int, step: int) -> None:
-        style, layout = {"description_width": "70px"}, Layout(width="270px")
-        last = len(compute(name, ranks)) - 1
-        self.name = Dropdown(value=name, options=list(ABOUT), description="collective", style=style, layout=layout)
-        self.ranks = IntSlider(ranks, min=2, max=MOST, description="ranks", style=style, layout=layout)
-        self.step = IntSlider(min(step, last), min=0, max=last, description="step", style=style, layout=layout)
-        self.play = Play(value=self.step.value, min=0, max=last, interval=1200, description="play the steps")
-        jslink((self.play, "value"), (self.step, "value"))
-        for control in (self.name, self.ranks):
-            control.observe(self._restart, "value")
-        beside = HBox([self.name, self.ranks, self.step, self.play], layout=Layout(flex_flow="row wrap"))
-        super().__init__([self.name, self.ranks, self.step], [beside])
-
-    def _restart(self, _: object) -> None:
-        """Another collective has another number of steps: begin again."""
-        self.step.value = self.play.value = 0
-        self.step.max = self.play.max = len(compute(self.name.value, self.ranks.value)) - 1
-
-    def picture(self) -> Picture:
-        """The picture for the controls as they stand."""
-        return draw(self.name.value, compute(self.name.value, self.ranks.value), self.step.value)
-
-
-def collectives(name: str = "all-reduce", ranks: int = 4, step: int = 2) -> CollectivesExplorer:
+def collectives(name: str = "all-reduce", ranks: int = 4, step: int = 2) -> Shown:
     """Step through a collective of `labkit.parallel.data_parallel.collectives`: who holds and sends what."""
-    return CollectivesExplorer(name, ranks, step)
+    size, last = look(70, 270), len(compute(name, ranks)) - 1
+    which = Dropdown(value=name, options=list(ABOUT), description="collective", **size)
+    many = IntSlider(ranks, min=2, max=MOST, description="ranks", **size)
+    at = IntSlider(min(step, last), min=0, max=last, description="step", **size)
+    play = Play(value=at.value, min=0, max=last, interval=1200, description="play the steps")
+    jslink((play, "value"), (at, "value"))
+
+    def restart(_: object) -> None:
+        """Another collective has another number of steps: begin again."""
+        at.value = play.value = 0
+        at.max = play.max = len(compute(which.value, many.value)) - 1
+
+    for control in (which, many):
+        control.observe(restart, "value")  # before the picture is asked for: the step must exist
+    return Explorer(
+        lambda name, ranks, step: draw(name, compute(name, ranks), step),
+        [beside(which, many, at, play)],
+        name=which, ranks=many, step=at,
+    )  # fmt: skip

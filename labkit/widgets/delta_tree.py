@@ -6,18 +6,19 @@ The model is copied, so that the one that was given stays as it is; the sums are
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ipywidgets import Checkbox, Dropdown, HBox, IntSlider, Layout
+from ipywidgets import Checkbox, Dropdown, IntSlider, Layout
 from torch import nn
 
 from labkit.errors import UsageError
 from labkit.fewshot.delta_tuning import Delta, detach
 from labkit.widgets.boxes import count, escape, frame, heading, percent, size
-from labkit.widgets.model_tree import Node, _branch, _within
+from labkit.widgets.model_tree import Node, branch, within
 from labkit.widgets.model_tree import compute as tree_of
-from labkit.widgets.shown import Explorer, Picture, Shown
+from labkit.widgets.shown import Explorer, Picture, Shown, look
 
 MOST = 20
 
@@ -61,9 +62,9 @@ def draw(sitting: Sitting, depth: int = 2, only: bool = True) -> Picture:
     """The tree unfolded to `depth` levels; with `only`, nothing but the way to what trains, unfolded whole."""
     root, wanted = sitting.root, None
     if only:
-        wanted = {node.path for node in root.walk() if any(_within(path, node.path) for path in sitting.marked)}
+        wanted = {node.path for node in root.walk() if any(within(path, node.path) for path in sitting.marked)}
     unfold = root.depth if only else depth
-    tree = _branch(root, root, 0, (unfold, root.depth), wanted, set(sitting.marked))
+    tree = branch(root, root, 0, (unfold, root.depth), wanted, set(sitting.marked))
     return Picture(frame(_head(sitting), tree), _alt(sitting))
 
 
@@ -84,31 +85,21 @@ def _alt(sitting: Sitting) -> str:
     )
 
 
-class DeltaTree(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, model: nn.Module, deltas: Mapping[str, Delta | None], depth: int) -> None:
-        self.model, self.deltas, self.made = model, dict(deltas), {}
-        style = {"description_width": "60px"}
-        self.delta = Dropdown(options=list(self.deltas), description="delta", style=style, layout=Layout(width="300px"))
-        self.depth = IntSlider(depth, min=0, max=8, description="depth", style=style, layout=Layout(width="300px"))
-        self.only = Checkbox(True, description="only what trains", indent=False, layout=Layout(width="160px"))
-        controls = [self.delta, self.only, self.depth]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Picture:
-        """The picture for what is set; the model with each delta is counted once."""
-        name = self.delta.value
-        if name not in self.made:
-            self.made[name] = compute(self.model, name, self.deltas[name])
-        return draw(self.made[name], self.depth.value, self.only.value)
-
-
-def delta_tree(model: nn.Module, deltas: Mapping[str, Delta | None], *, depth: int = 2) -> Shown:
+def delta_tree(model: nn.Module, deltas: Mapping[str, Delta | None]) -> Shown:
     """A widget that shows `model` with one of `deltas`, by name, None meaning that everything trains.
 
-    A checkbox shows the whole tree, unfolded to `depth`. UsageError for no deltas, or more than 20.
+    A checkbox shows the whole tree, a slider unfolds it. UsageError for no deltas, or more than 20.
     """
     if not 1 <= len(deltas) <= MOST:
         raise UsageError(f"delta_tree needs 1 to {MOST} deltas by name, {{'LoRA': LoRA(rank=4)}}, not {len(deltas)}")
-    return DeltaTree(model, deltas, depth)
+
+    @functools.cache
+    def sitting(name: str) -> Sitting:
+        return compute(model, name, deltas[name])
+
+    return Explorer(
+        lambda delta, only, depth: draw(sitting(delta), depth, only),
+        delta=Dropdown(options=list(deltas), description="delta", **look(60, 300)),
+        only=Checkbox(True, description="only what trains", indent=False, layout=Layout(width="160px")),
+        depth=IntSlider(2, min=0, max=8, description="depth", **look(60, 300)),
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ipywidgets import Checkbox, Dropdown, HBox, Layout, SelectionSlider
+from ipywidgets import Checkbox, Dropdown, Layout, SelectionSlider
 
 from labkit.errors import UsageError, unknown
 from labkit.evaluation import evaluating
@@ -20,7 +20,7 @@ from labkit.report import Plot
 from labkit.report.figure import COLOURS, MARKS
 from labkit.report.fonts import drawable, family
 from labkit.training.batches import to_device
-from labkit.widgets.shown import Explorer, Shown
+from labkit.widgets.shown import Explorer, Shown, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PAIRS = {"labelled": "labelled with labelled", "test": "test with labelled"}
 MOST_CLASSES, MOST_TEST = 7, 400
+MARGIN = 0.4  # the m of the loss
 BINS = np.linspace(-1, 1, 41)
 
 
@@ -145,9 +146,7 @@ def _check(
         raise UsageError("the snapshots have features of different sizes: record all of them from one model")
 
 
-def draw(
-    space: Space, chosen: Sequence[int], *, pairs: str = "labelled", margin: float = 0.4, test: bool = True
-) -> Plot:
+def draw(space: Space, chosen: Sequence[int], *, pairs: str = "labelled", test: bool = True) -> Plot:
     """The snapshots number `chosen` side by side: points above, similarities of their pairs below.
 
     Labelled texts are large, test texts small (left out without `test`), wrongly answered ones crossed out.
@@ -158,13 +157,13 @@ def draw(
     panels = figure.subplots(2, len(chosen), squeeze=False, height_ratios=(3, 2), sharey="row", sharex="row")
     for column, number in enumerate(chosen):
         _points(panels[0, column], space, space.views[number], test)
-        _histogram(panels[1, column], space.views[number], margin)
+        _histogram(panels[1, column], space.views[number])
     across, along = _limits(space)
     panels[0, 0].set(ylabel="second component", xlim=across, ylim=along)
     panels[1, 0].set_ylabel("share of pairs (%)")
     figure.supxlabel(f"similarity of two vectors, {PAIRS[pairs]}", fontsize=10)
     _legend(figure, space, test)
-    return Plot(figure, _alt(space, chosen, pairs, margin))
+    return Plot(figure, _alt(space, chosen, pairs))
 
 
 def _limits(space: Space) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -195,13 +194,13 @@ def _points(axes: Axes, space: Space, view: View, test: bool) -> None:
     axes.set_axisbelow(True)
 
 
-def _histogram(axes: Axes, view: View, margin: float) -> None:
+def _histogram(axes: Axes, view: View) -> None:
     """Like and unlike pairs as outlines of different dash, and the targets of the loss."""
     for values, colour, dash, name in ((view.like, "#000000", "-", "like"), (view.unlike, "#009E73", "--", "unlike")):
         if len(values):
             counts, _ = np.histogram(np.clip(values, -1, 1), BINS)
             axes.stairs(100 * counts / len(values), BINS, color=colour, ls=dash, lw=1.6, label=f"{name} pairs")
-    for place, name in ((margin, "m"), (1 - margin, "1 − m")):
+    for place, name in ((MARGIN, "m"), (1 - MARGIN, "1 − m")):
         axes.axvline(place, color="#777777", ls=":", lw=1)
         axes.annotate(name, (place, 1), (0, 2), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
                       ha="center", fontsize=8, color="#555555")  # fmt: skip
@@ -235,7 +234,7 @@ def _when(step: int) -> str:
     return "before training" if step == 0 else f"after {step} step{'' if step == 1 else 's'}"
 
 
-def _alt(space: Space, chosen: Sequence[int], pairs: str, margin: float) -> str:
+def _alt(space: Space, chosen: Sequence[int], pairs: str) -> str:
     """The picture in words: what is right, and how similar the pairs are."""
     told = []
     for number in chosen:
@@ -247,46 +246,32 @@ def _alt(space: Space, chosen: Sequence[int], pairs: str, margin: float) -> str:
     return (
         f"Scatter plots of {len(space.support_labels)} labelled and {len(space.test_labels)} test texts of the classes "
         f"{names} in two principal components, which keep {100 * space.kept:.0f} % of the variance, over histograms of "
-        f"similarities ({PAIRS[pairs]}; targets {margin:g} and {1 - margin:g}). {'; '.join(told)}."
+        f"similarities ({PAIRS[pairs]}; targets {MARGIN:g} and {1 - MARGIN:g}). {'; '.join(told)}."
     )
 
 
-class FeatureSpace(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute. The first and the last snapshot stay."""
-
-    def __init__(self, snapshots: Sequence[Snapshot], labels: tuple[Any, Any, Sequence[str]], margin: float) -> None:
-        self.snapshots, self.labels, self.margin = list(snapshots), labels, margin
-        middle = min(range(len(snapshots)), key=lambda at: abs(at - (len(snapshots) - 1) / 2))
-        options = [(_when(one.step), number) for number, one in enumerate(snapshots)]
-        style = {"description_width": "70px"}
-        self.at = SelectionSlider(options=options, value=middle, description="middle", style=style,
-                                  layout=Layout(width="400px"), continuous_update=False)  # fmt: skip
-        self.pairs = Dropdown(options=[(name, key) for key, name in PAIRS.items()], value="labelled",
-                              description="pairs", style=style, layout=Layout(width="300px"))  # fmt: skip
-        self.test = Checkbox(True, description="test texts", indent=False, layout=Layout(width="110px"))
-        controls = [self.at, self.pairs, self.test]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Plot:
-        """The picture for what is set: before, the chosen snapshot, after."""
-        space = compute(self.snapshots, *self.labels, pairs=self.pairs.value)
-        chosen = sorted({0, self.at.value, len(self.snapshots) - 1})
-        return draw(space, chosen, pairs=self.pairs.value, margin=self.margin, test=self.test.value)
-
-
 def feature_space(
-    snapshots: Sequence[Snapshot],
-    support_labels: Sequence[int],
-    test_labels: Sequence[int],
-    names: Sequence[str],
-    *,
-    margin: float = 0.4,
+    snapshots: Sequence[Snapshot], support_labels: Sequence[int], test_labels: Sequence[int], names: Sequence[str]
 ) -> Shown:
     """A widget with CP-Tuning's features before, during and after training: a slider chooses the middle picture.
 
-    `snapshots` in the order of their steps, `names` the classes (2 to 7), `margin` the m of the loss, whose targets are
-    drawn. More than 400 test texts are too many for one picture. UsageError for what does not fit together.
+    `snapshots` in the order of their steps, `names` the classes (2 to 7). More than 400 test texts are too many for one
+    picture. UsageError for what does not fit together.
     """
     if len(test_labels) > MOST_TEST:
         raise UsageError(f"{len(test_labels)} test texts: at most {MOST_TEST} can be seen at once; record fewer")
-    return FeatureSpace(snapshots, (support_labels, test_labels, list(names)), margin)
+    last = len(snapshots) - 1
+
+    def picture(at: int, pairs: str, test: bool) -> Plot:
+        """The first snapshot, the chosen one, the last."""
+        space = compute(snapshots, support_labels, test_labels, names, pairs)
+        return draw(space, sorted({0, at, last}), pairs=pairs, test=test)
+
+    steps = [(_when(one.step), number) for number, one in enumerate(snapshots)]
+    return Explorer(
+        picture,
+        at=SelectionSlider(options=steps, value=last // 2, description="middle", continuous_update=False,
+                           **look(70, 400)),
+        pairs=Dropdown(options=[(name, key) for key, name in PAIRS.items()], description="pairs", **look(70, 300)),
+        test=Checkbox(True, description="test texts", indent=False, layout=Layout(width="110px")),
+    )  # fmt: skip

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ipywidgets import Dropdown, HBox, Layout
+from ipywidgets import Dropdown
 
 from labkit.errors import UsageError, unknown
 from labkit.report import Plot, Report
 from labkit.report.figure import COLOURS, MARKS
 from labkit.report.fonts import drawable, family
 from labkit.widgets import boxes
-from labkit.widgets.shown import Explorer, Picture, Shown
+from labkit.widgets.shown import Explorer, Picture, Shown, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -227,43 +227,31 @@ def _alt(swaps: Swaps, chosen: int) -> str:
     )
 
 
-class LabelWords(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, report: Report, task: str) -> None:
-        self.report, self.tasks = report, list(dict.fromkeys(row.task for row in report.rows))
-        style = {"description_width": "60px"}
-        self.task = Dropdown(options=self.tasks, value=task, description="task", style=style,
-                             layout=Layout(width="300px"))  # fmt: skip
-        self.choice = Dropdown(options=self._options(), value=0, description="words", style=style,
-                               layout=Layout(width="520px"))  # fmt: skip
-        self.task.observe(self._other_task, "value")  # before the picture is asked for
-        row = HBox([self.task, self.choice], layout=Layout(flex_flow="row wrap"))
-        super().__init__([self.task, self.choice], [row])
-
-    def _options(self) -> list[tuple[str, int]]:
-        places = compute(self.report, self.task.value).places
-        named = [(place.name, next(iter(place.words.values()), "")) for place in places]
-        return [(f"{name} · {words:.60}", number) for number, (name, words) in enumerate(named)]
-
-    def _other_task(self, _: Any) -> None:
-        number, options = self.choice.value, self._options()
-        self.choice.options = options
-        self.choice.value = number if number is not None and number < len(options) else 0
-
-    def picture(self) -> Picture:
-        """The picture for the task and the choice that are set."""
-        return draw(compute(self.report, self.task.value), self.choice.value or 0)
-
-
-def label_words(report: Report, *, task: str | None = None) -> Shown:
+def label_words(report: Report) -> Shown:
     """A widget in which label words are swapped: accuracy of every choice that `report` tried, one of them in words.
 
     The rows carry `quality` ("natural", "rare", "arbitrary"), `choice` (a number) and `words` (a text); rows of methods
-    without label words need none. `task` is shown first. UsageError for a report without such rows.
+    without label words need none. UsageError for a report without such rows.
     """
     if not report.rows:
         raise UsageError("the report has no rows yet: run benchmarks/fewshot.py words")
-    first = task or report.rows[0].task
-    compute(report, first)  # whose errors name what is wrong before any control refuses it
-    return LabelWords(report, first)
+
+    def options(task: str) -> list[tuple[str, int]]:
+        places = compute(report, task).places
+        return [
+            (f"{place.name} · {next(iter(place.words.values()), ''):.60}", number)
+            for number, place in enumerate(places)
+        ]
+
+    tasks = list(dict.fromkeys(row.task for row in report.rows))
+    chosen = Dropdown(options=tasks, description="task", **look(60, 300))
+    choice = Dropdown(options=options(tasks[0]), description="words", **look(60, 520))
+
+    def other_task(_: Any) -> None:
+        """The same number of a choice, if that task has it."""
+        number = choice.value
+        choice.options = options(chosen.value)
+        choice.value = number if number < len(choice.options) else 0
+
+    chosen.observe(other_task, "value")  # before the picture is asked for
+    return Explorer(lambda task, choice: draw(compute(report, task), choice), task=chosen, choice=choice)

@@ -7,9 +7,8 @@ micro-batch at their fullest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from ipywidgets import Checkbox, Dropdown, HBox, Layout, SelectionSlider
+from ipywidgets import Checkbox, Dropdown, Layout, SelectionSlider
 
 from labkit.errors import UsageError
 from labkit.parallel.memory.anatomy import PRECISIONS, STAGES
@@ -17,7 +16,7 @@ from labkit.parallel.memory.plan import Plan
 from labkit.parallel.memory.shape import PRESETS, preset
 from labkit.report import Plot
 from labkit.report.figure import COLOURS
-from labkit.widgets.shown import Explorer, Shown
+from labkit.widgets.shown import Explorer, Shown, look
 
 GB = 1e9
 PARTS = ("weights", "gradients", "optimizer", "activations", "buffers")
@@ -101,28 +100,6 @@ def _alt(bars: Bars) -> str:
     return f"Memory of {bars.title}. {'; '.join(map(one, STAGES))}. The card has {_short(bars.card)}."
 
 
-class MemoryBar(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, model: str, ranks: int, card: int) -> None:
-        style: dict[str, Any] = {"description_width": "60px"}
-        wide, narrow = Layout(width="240px"), Layout(width="170px")
-        self.model = Dropdown(options=list(PRESETS), value=model, description="model", style=style, layout=wide)
-        self.ranks = SelectionSlider(options=RANKS, value=ranks, description="GPUs", style=style, layout=wide)
-        self.card = Dropdown(options=CARDS, value=card, description="card, GB", style=style, layout=narrow)
-        self.dtype = Dropdown(options=list(PRECISIONS), value="bf16", description="numbers", style=style, layout=narrow)
-        self.rows = SelectionSlider(options=RANKS[:7], value=1, description="rows", style=style, layout=wide)
-        self.checkpoints = Checkbox(False, description="checkpoints", indent=False, layout=Layout(width="120px"))
-        controls = [self.model, self.ranks, self.card, self.dtype, self.rows, self.checkpoints]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Plot:
-        """The picture for what is set."""
-        bars = compute(self.model.value, ranks=self.ranks.value, dtype=self.dtype.value, rows=self.rows.value,
-                       checkpoints=self.checkpoints.value, card=self.card.value)  # fmt: skip
-        return draw(bars)
-
-
 def memory_bar(model: str = "fewclue-1.2b", *, ranks: int = 8, card: int = 32) -> Shown:
     """A widget of a preset model's memory under ZeRO 0 to 3 on `ranks` GPUs of `card` GB.
 
@@ -131,4 +108,13 @@ def memory_bar(model: str = "fewclue-1.2b", *, ranks: int = 8, card: int = 32) -
     preset(model)
     if ranks not in RANKS or card not in CARDS:
         raise UsageError(f"{ranks} GPUs of {card} GB: choose 1, 2, 4, … 1024 GPUs, and a card of {CARDS} GB")
-    return MemoryBar(model, ranks, card)
+    wide, narrow = look(60, 240), look(60, 170)
+    return Explorer(
+        lambda **chosen: draw(compute(**chosen)),
+        model=Dropdown(options=list(PRESETS), value=model, description="model", **wide),
+        ranks=SelectionSlider(options=RANKS, value=ranks, description="GPUs", **wide),
+        card=Dropdown(options=CARDS, value=card, description="card, GB", **narrow),
+        dtype=Dropdown(options=list(PRECISIONS), value="bf16", description="numbers", **narrow),
+        rows=SelectionSlider(options=RANKS[:7], value=1, description="rows", **wide),
+        checkpoints=Checkbox(False, description="checkpoints", indent=False, layout=Layout(width="120px")),
+    )

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout
+from ipywidgets import Dropdown, FloatSlider, IntSlider
 
 from labkit.errors import UsageError
 from labkit.parallel.offload.schedule import SLOTS, clumped, moving_layers, spread, steady_events, steady_pass
 from labkit.parallel.trace import Event
 from labkit.report import Plot
 from labkit.report.figure import COLOURS
-from labkit.widgets.shown import Explorer, Shown
+from labkit.widgets.shown import Explorer, Shown, look
 
 PLACES: dict[str, Callable[[int, int], Sequence[int]]] = {"evenly spread": spread, "all at the end": clumped}
 MOST = 32
@@ -122,24 +122,6 @@ def _alt(schedule: Schedule) -> str:
     )
 
 
-class MemoryScheduler(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, layers: int, room: int, load: float) -> None:
-        style: dict[str, Any] = {"description_width": "110px"}
-        wide = Layout(width="300px")
-        self.layers = IntSlider(layers, min=2, max=MOST, description="layers", style=style, layout=wide)
-        self.room = IntSlider(room, min=1, max=MOST, description="room for", style=style, layout=wide)
-        self.load = FloatSlider(load, min=0.5, max=8, step=0.5, description="load / compute", style=style, layout=wide)
-        self.place = Dropdown(options=list(PLACES), description="moving layers", style=style, layout=wide)
-        controls = [self.layers, self.room, self.load, self.place]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Plot:
-        """The picture for what is set."""
-        return draw(compute(self.layers.value, self.room.value, self.load.value, self.place.value))
-
-
 def memory_scheduler(layers: int = 12, *, room: int = 10, load: float = 2.5) -> Shown:
     """A widget of `layers` layers of which `room` fit, a load taking `load` times as long as a layer computes.
 
@@ -147,4 +129,11 @@ def memory_scheduler(layers: int = 12, *, room: int = 10, load: float = 2.5) -> 
     """
     if not (2 <= layers <= MOST and 1 <= room <= MOST and 0.5 <= load <= 8):
         raise UsageError(f"memory_scheduler takes 2 to {MOST} layers, room for 1 to {MOST}, loads of 0.5 to 8")
-    return MemoryScheduler(layers, room, load)
+    size = look(110, 300)
+    return Explorer(
+        lambda **chosen: draw(compute(**chosen)),
+        layers=IntSlider(layers, min=2, max=MOST, description="layers", **size),
+        room=IntSlider(room, min=1, max=MOST, description="room for", **size),
+        load=FloatSlider(load, min=0.5, max=8, step=0.5, description="load / compute", **size),
+        place=Dropdown(options=list(PLACES), description="moving layers", **size),
+    )

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ipywidgets import HBox, IntSlider, Layout, Text
+from ipywidgets import IntSlider, Text
 from torch import Tensor, nn
 
 from labkit.errors import UsageError
 from labkit.widgets.boxes import bar, chip, escape, frame, heading, size
 from labkit.widgets.boxes import count as counted
-from labkit.widgets.shown import Explorer, Picture, Shown, bounded
+from labkit.widgets.shown import Explorer, Picture, Shown, bounded, look
 
 MAX_PATTERN, MAX_NODES = 200, 3000
 TRAINED, FROZEN = "#0072B2", "#8a8a8a"
@@ -76,13 +76,14 @@ def compute(model: nn.Module) -> Node:
     root = _node(model, "", first, counts, stored)
     for name in stored:  # what a module keeps in its state under a name that is no tensor of its own
         path, _, last = name.rpartition(".")
-        holder = max((n for n in root.walk() if _within(path, n.path)), key=lambda node: len(node.path))
+        holder = max((n for n in root.walk() if within(path, n.path)), key=lambda node: len(node.path))
         holder.weights += (Weight(last, tuple(stored[name][1].shape), bytes=stored[name][0]),)
     _sum(root)
     return root
 
 
-def _within(path: str, above: str) -> bool:
+def within(path: str, above: str) -> bool:
+    """Whether the module `path` is the module `above`, or lies below it."""
     return not above or path == above or path.startswith(above + ".")
 
 
@@ -173,11 +174,11 @@ def draw(root: Node, depth: int = 2, pattern: str = "") -> Picture:
     """The tree as HTML, unfolded to `depth` levels; with a `pattern`, only what fits it and the way there."""
     hits = matching(root, pattern) if pattern else []
     marked = {node.path for node in hits}
-    wanted = {node.path for node in root.walk() if any(_within(path, node.path) for path in marked)} if hits else None
+    wanted = {node.path for node in root.walk() if any(within(path, node.path) for path in marked)} if hits else None
     count = sum(1 for node in root.walk() if wanted is None or node.path in wanted)
     deepest = depth if count > MAX_NODES else root.depth  # a huge tree holds only what is unfolded
     found = heading(f"{counted(len(hits), 'module')} fit {pattern!r}:", escape(_found(root, hits))) if hits else ""
-    tree = _branch(root, root, 0, (root.depth if hits else depth, deepest), wanted, marked)
+    tree = branch(root, root, 0, (root.depth if hits else depth, deepest), wanted, marked)
     return Picture(frame(_head(root), found, tree), _alt(root))
 
 
@@ -191,12 +192,12 @@ def _head(root: Node) -> str:
 
 def _found(root: Node, hits: list[Node]) -> str:
     """What the matched modules hold together, none of them twice."""
-    tops = [node for node in hits if not any(node is not up and _within(node.path, up.path) for up in hits)]
+    tops = [node for node in hits if not any(node is not up and within(node.path, up.path) for up in hits)]
     weights, trained = sum(node.parameters for node in tops), sum(node.trainable for node in tops)
     return f"{weights:,} weights, {100 * weights / max(root.parameters, 1):.1f} % of all; {trained:,} of them trained"
 
 
-def _branch(
+def branch(
     node: Node, root: Node, level: int, depths: tuple[int, int], wanted: set[str] | None, marked: set[str]
 ) -> str:
     """One node with those below it: a `<details>` where there is something to unfold, else a line."""
@@ -207,7 +208,7 @@ def _branch(
         return f'<div style="margin-left:18px">{line}</div>'
     more = f"<div>… {counted(len(below), 'module')} below: raise the depth, or filter</div>" if below else ""
     inner = _weights(node) + (
-        "".join(_branch(child, root, level + 1, depths, wanted, marked) for child in below) if level < deepest else more
+        "".join(branch(child, root, level + 1, depths, wanted, marked) for child in below) if level < deepest else more
     )
     shown = " open" if level < unfold and below else ""
     return (
@@ -270,31 +271,17 @@ def _alt(root: Node) -> str:
     )
 
 
-class ModelTree(Explorer):
-    """The shell around `draw`; each control is an attribute. The model is counted once, when the widget is made."""
-
-    def __init__(self, root: Node, depth: int, pattern: str) -> None:
-        self.root, style = root, {"description_width": "60px"}
-        self.depth = IntSlider(
-            min(depth, root.depth), min=0, max=max(root.depth, 1), description="depth", style=style,
-            layout=Layout(width="320px"),
-        )  # fmt: skip
-        self.filter = Text(
-            pattern, placeholder="the end of a path, as attention.self, or re:layer\\.[01]", description="filter",
-            style=style, layout=Layout(width="440px"),
-        )  # fmt: skip
-        controls = [self.depth, self.filter]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Picture:
-        """The picture for what is set."""
-        return draw(self.root, self.depth.value, self.filter.value.strip())
-
-
-def model_tree(model: nn.Module, *, depth: int = 2, filter: str = "") -> Shown:
+def model_tree(model: nn.Module, *, depth: int = 2) -> Shown:
     """A widget that shows `model` as a tree to unfold, with a depth slider and a filter.
 
-    The filter is the end of a module's path ("attention.self") or "re:" with a regular expression. UsageError where it
-    fits nothing.
+    The filter is the end of a module's path ("attention.self") or "re:" with a regular expression. The model is counted
+    once, when the widget is made.
     """
-    return ModelTree(compute(model), depth, filter)
+    root = compute(model)
+    most = max(root.depth, 1)
+    return Explorer(
+        lambda depth, filter: draw(root, depth, filter.strip()),
+        depth=IntSlider(min(depth, root.depth), min=0, max=most, description="depth", **look(60, 320)),
+        filter=Text(placeholder="the end of a path, as attention.self, or re:layer\\.[01]", description="filter",
+                    **look(60, 440)),
+    )  # fmt: skip

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout
+from ipywidgets import Dropdown, FloatSlider, IntSlider
 
-from labkit.errors import UsageError, unknown
+from labkit.errors import UsageError
 from labkit.parallel.model_parallel.schedule import SCHEDULES, bubble, bubble_in_theory, live, schedule, simulate
 from labkit.report import Plot
 from labkit.report.figure import COLOURS
 from labkit.widgets.boxes import ink
-from labkit.widgets.shown import Explorer, Shown
+from labkit.widgets.shown import Explorer, Shown, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,39 +130,21 @@ def _in_words(plan: Plan) -> str:
     )
 
 
-class ScheduleExplorer(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
+def pipeline_schedule(*, stages: int = 4, micro_batches: int = 8) -> Shown:
+    """A widget that draws GPipe, 1F1B or both for 1 to 8 stages and 1 to 16 micro-batches.
 
-    def __init__(self, name: str, stages: int, micro_batches: int, ratio: float) -> None:
-        style, wide = {"description_width": "100px"}, Layout(width="330px")
-        names = [("both, to compare", BOTH), *((TITLES[key], key) for key in SCHEDULES)]
-        self.name = Dropdown(options=names, value=name, description="schedule", style=style, layout=wide)
-        self.stages = IntSlider(stages, 1, MOST_STAGES, description="stages", style=style, layout=wide)
-        self.micro_batches = IntSlider(
-            micro_batches, 1, MOST_MICRO_BATCHES, description="micro-batches", style=style, layout=wide
-        )
-        self.ratio = FloatSlider(
-            ratio, min=0.5, max=4, step=0.5, description="backward / forward", style={"description_width": "130px"},
-            layout=wide,
-        )  # fmt: skip
-        controls = [self.name, self.stages, self.micro_batches, self.ratio]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Plot:
-        """The plot for what is set."""
-        names = list(SCHEDULES) if self.name.value == BOTH else [self.name.value]
-        sizes = (self.stages.value, self.micro_batches.value, self.ratio.value)
-        return draw([compute(name, *sizes) for name in names])
-
-
-def pipeline_schedule(name: str = BOTH, *, stages: int = 4, micro_batches: int = 8, ratio: float = 2.0) -> Shown:
-    """A widget that draws "gpipe", "1f1b" or "both" for 1 to 8 stages and 1 to 16 micro-batches.
-
-    `ratio` is a backward's time in forwards, 0.5 to 4. UsageError for what lies outside.
+    UsageError for what lies outside.
     """
-    if name != BOTH and name not in SCHEDULES:
-        raise unknown("schedule", name, [BOTH, *SCHEDULES])
-    if not 0.5 <= ratio <= 4:
-        raise UsageError(f"a backward takes 0.5 to 4 times as long as a forward here, not {ratio:g} times")
-    compute("gpipe", stages, micro_batches, ratio)  # the caller's sizes are checked, not moved into the sliders' range
-    return ScheduleExplorer(name, stages, micro_batches, ratio)
+    compute("gpipe", stages, micro_batches, 2.0)  # the caller's sizes are checked, not moved into the sliders' range
+    names = [("both, to compare", BOTH), *((TITLES[key], key) for key in SCHEDULES)]
+
+    def picture(name: str, **sizes: Any) -> Plot:
+        return draw([compute(one, **sizes) for one in (SCHEDULES if name == BOTH else [name])])
+
+    return Explorer(
+        picture,
+        name=Dropdown(options=names, description="schedule", **look(100, 330)),
+        stages=IntSlider(stages, 1, MOST_STAGES, description="stages", **look(100, 330)),
+        micro_batches=IntSlider(micro_batches, 1, MOST_MICRO_BATCHES, description="micro-batches", **look(100, 330)),
+        ratio=FloatSlider(2.0, min=0.5, max=4, step=0.5, description="backward / forward", **look(130, 330)),
+    )

@@ -10,31 +10,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout, Text
+from ipywidgets import Dropdown, FloatSlider, IntSlider, Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from labkit.config import positive
 from labkit.errors import UsageError
-from labkit.evaluation import numbers_only
+from labkit.evaluation import evaluating, numbers_only
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prompts.encoding import encode, shorten, slots_of
+from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import AGGREGATES, Verbalizer
 from labkit.foundations.encoder import usable_length
+from labkit.training.batches import to_device
 from labkit.widgets import boxes
-from labkit.widgets.shown import Explorer, Picture, Shown, bounded
+from labkit.widgets.shown import Explorer, Picture, Shown, as_written, beside, bounded, look
+from labkit.widgets.template_playground import KINDS as PARTS
+from labkit.widgets.template_playground import compute as read
 
 MAX_WORDS, TOP = 12, 10
-KINDS = {  # kind of token -> its fill and what the legend says
-    "field": ("", "your text"),
-    "template": ("#56B4E9", "the template's words"),
-    "blank": ("#E69F00", "the blank"),
-    "soft": ("#CC79A7", "trainable tokens"),
-    "special": (boxes.GREY, "special tokens"),
-    "cut": ("", "cut off: no room"),
-}
+KINDS = {**PARTS, "field": ("", "your text"), "cut": ("", "cut off: no room")}  # kind of token -> its fill, its legend
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,6 @@ class Reading:
         return max(self.answer, key=self.answer.__getitem__)
 
 
-@torch.no_grad()
 def compute(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -86,19 +82,19 @@ def compute(
     parsed = Template.parse(template, tuple(row))
     method = PET(parsed, Verbalizer(words, tokenizer, aggregate, parsed.masks), tokenizer, max_length)
     batch = encode(parsed, [row], tokenizer, max_length)
-    device = next(model.parameters()).device
-    was_training = model.training
-    try:
-        logits = method.mask_logits(model.eval(), {name: value.to(device) for name, value in batch.items()})
-    finally:
-        model.train(was_training)
+    with evaluating(model):
+        logits = method.mask_logits(model, to_device(batch, next(model.parameters()).device))
     logits = logits.float().cpu() / positive("temperature", temperature)  # (1, masks, vocabulary)
     numbers_only(logits.numpy(), model, [0])
     chances = iter(method.verbalizer.word_logits(logits)[0].exp().tolist())
     scores = method.verbalizer.logits(logits)[0]  # (classes,)
     labels = method.verbalizer.labels
     return Reading(
-        pieces=tuple(_pieces(parsed, row, tokenizer, max_length)),
+        pieces=tuple(
+            Piece(token, part.kind if place < part.kept else "cut")
+            for part in read(tokenizer, row, template, max_length).parts
+            for place, token in enumerate(part.tokens)
+        ),
         blanks=tuple(_likeliest(logits[0].softmax(-1), method.verbalizer)),
         words={label: tuple((word, next(chances)) for word in method.verbalizer.words[label]) for label in labels},
         scores=dict(zip(labels, scores.exp().tolist(), strict=True)),
@@ -106,26 +102,6 @@ def compute(
         aggregate=aggregate,
         temperature=temperature,
     )
-
-
-def _pieces(
-    template: Template, row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> Iterator[Piece]:
-    """The tokens in order, those that are cut off too."""
-    slots = slots_of(template, [row], tokenizer)
-    before = [slot.ids[0] for slot in slots]
-    shorten(template, slots, 1, usable_length(tokenizer, max_length))
-    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    for slot, ids in zip(slots, before, strict=True):
-        for place, (number, text) in enumerate(zip(ids, _names(ids, tokenizer), strict=True)):
-            written = "field" if slot.name else "special" if number in special else "template"
-            kind = {"mask": "blank", "soft": "soft"}.get(slot.kind, written)
-            yield Piece(text, kind if place < len(slot.ids[0]) else "cut")
-
-
-def _names(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Tokens as the vocabulary writes them, a leading space as ␣."""
-    return [re.sub("^[Ġ▁]", "␣", token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
 
 
 def _likeliest(chances: torch.Tensor, verbalizer: Verbalizer) -> Iterator[tuple[tuple[str, float, str], ...]]:
@@ -136,7 +112,7 @@ def _likeliest(chances: torch.Tensor, verbalizer: Verbalizer) -> Iterator[tuple[
         top = blank[: len(verbalizer.tokenizer)].topk(min(TOP, len(blank)))
         ids = top.indices.tolist()
         labels = [owner.get(number, "") for number in ids]
-        yield tuple(zip(_names(ids, verbalizer.tokenizer), top.values.tolist(), labels, strict=True))
+        yield tuple(zip(as_written(ids, verbalizer.tokenizer), top.values.tolist(), labels, strict=True))
 
 
 def draw(reading: Reading) -> Picture:
@@ -223,55 +199,6 @@ def _alt(reading: Reading) -> str:
     return f"The model reads: {text}.{lost} Likeliest in the blank: {words}. Answer: {labels}."
 
 
-class PromptExplorer(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        row: Mapping[str, str],
-        template: str,
-        words: Mapping[str, Sequence[str]],
-        aggregate: str,
-        max_length: int,
-    ) -> None:
-        self.model, self.tokenizer = model, tokenizer
-        style, wide = {"description_width": "130px"}, Layout(width="98%")
-        self.texts = {name: Text(text, description=name, style=style, layout=wide) for name, text in row.items()}
-        self.template = Text(template, description="template", style=style, layout=wide)
-        self.words = {
-            label: Text(", ".join(some), description=f"words: {label}", style=style, layout=wide)
-            for label, some in words.items()
-        }
-        limit = usable_length(tokenizer, 128)
-        half = {"style": style, "layout": Layout(width="430px")}
-        self.temperature = FloatSlider(1.0, min=0.1, max=5.0, step=0.1, description="temperature", **half)
-        self.room = IntSlider(min(max_length, limit), min=4, max=limit, description="room (tokens)", **half)
-        self.aggregate = Dropdown(value=aggregate, options=AGGREGATES, description="score of a class", **half)
-        typed = [*self.texts.values(), self.template, *self.words.values()]
-        controls = [*typed, self.temperature, self.room, self.aggregate]
-        beside = HBox([self.temperature, self.room, self.aggregate], layout=Layout(flex_flow="row wrap"))
-        super().__init__(controls, [*typed, beside])
-
-    def picture(self) -> Picture:
-        """The picture for what is typed and set."""
-        row = {name: bounded(box.value, name) for name, box in self.texts.items()}
-        words = {label: _split(bounded(box.value, f"words: {label}"), label) for label, box in self.words.items()}
-        return draw(
-            compute(
-                self.model,
-                self.tokenizer,
-                row,
-                bounded(self.template.value, "template"),
-                words,
-                aggregate=self.aggregate.value,
-                max_length=self.room.value,
-                temperature=round(self.temperature.value, 2),
-            )  # fmt: skip
-        )
-
-
 def _split(text: str, label: str) -> tuple[str, ...]:
     """Label words as they are typed, between commas (also 、 ， ; ；)."""
     words = tuple(word.strip() for word in re.split("[,，、;；]", text) if word.strip())
@@ -281,21 +208,30 @@ def _split(text: str, label: str) -> tuple[str, ...]:
 
 
 def prompt_explorer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    text: str | Mapping[str, str] = "the soup was delicious and we loved the dessert .",
-    template: str = "{text} it was {mask} .",
-    words: Mapping[str, Sequence[str]] | None = None,
-    *,
-    aggregate: str = "mean",
-    max_length: int = 64,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, template: str,
+    words: Mapping[str, str | Sequence[str]],
 ) -> Shown:
     """A widget in which sentence, template and label words are edited and a masked language model answers at once.
 
-    `text` is the field {text}, or a row of several fields; `words` maps each label to its words, of which each label
-    has at most 12. Raises UsageError where the first picture cannot be drawn; later errors appear in the widget.
+    `text` is the field {text}; `words` maps each label to its words, 1 to 12 of them. Raises UsageError where the first
+    picture cannot be drawn; later errors appear in the widget.
     """
-    row = {"text": text} if isinstance(text, str) else dict(text)
-    words = {"negative": ("bad",), "positive": ("good",)} if words is None else words
-    given = {label: (some,) if isinstance(some, str) else tuple(some) for label, some in words.items()}
-    return PromptExplorer(model, tokenizer, row, str(template), given, aggregate, max_length)
+    wide, half, most = look(130, "98%"), look(130, 430), usable_length(tokenizer, 128)
+    typed = {"text": Text(text, description="text", **wide), "template": Text(template, description="template", **wide)}
+    lists = {
+        label: Text(some if isinstance(some, str) else ", ".join(some), description=f"words: {label}", **wide)
+        for label, some in words.items()
+    }
+    numbers = {
+        "temperature": FloatSlider(1.0, min=0.1, max=5.0, step=0.1, description="temperature", **half),
+        "max_length": IntSlider(min(64, most), min=4, max=most, description="room (tokens)", **half),
+        "aggregate": Dropdown(options=AGGREGATES, description="score of a class", **half),
+    }
+
+    def picture(text: str, template: str, words: Mapping[str, str], **numbers: Any) -> Picture:
+        row, template = {"text": bounded(text, "text")}, bounded(template, "template")
+        lists = {label: _split(bounded(some, f"words: {label}"), label) for label, some in words.items()}
+        return draw(compute(model, tokenizer, row, template, lists, **numbers))
+
+    rows = [*typed.values(), *lists.values(), beside(*numbers.values())]
+    return Explorer(picture, rows, words=lists, **typed, **numbers)

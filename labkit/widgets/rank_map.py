@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ipywidgets import Dropdown, HBox, IntSlider, Layout
+from ipywidgets import Dropdown, IntSlider
 
 from labkit.errors import UsageError, unknown
 from labkit.parallel.model_parallel.topology import AXES, Topology
 from labkit.widgets.boxes import colour, count, escape, frame, heading, ink, side_by_side, table
-from labkit.widgets.shown import Explorer, Picture, Shown
+from labkit.widgets.shown import Explorer, Picture, Shown, beside, look
 
 MOST = 8  # ranks along an axis
 TALK = {
@@ -114,37 +114,29 @@ def _alt(found: Map) -> str:
     )
 
 
-class RankMap(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, found: Map) -> None:
-        style, wide = {"description_width": "90px"}, Layout(width="270px")
-        look = {"style": style, "layout": wide}
-        self.sizes = {axis: IntSlider(getattr(found.grid, axis), 1, MOST, description=axis, **look) for axis in AXES}
-        self.per_machine = IntSlider(found.per_machine, 1, 16, description="per machine", **look)
-        self.axis = Dropdown(options=AXES, value=found.axis, description="talk along", **look)
-        self.rank = IntSlider(found.rank, 0, found.grid.world - 1, description="rank", **look)
-        for slider in self.sizes.values():
-            slider.observe(self._resized, "value")  # before the picture is asked for: the rank must exist
-        rows = [[*self.sizes.values()], [self.per_machine, self.axis, self.rank]]
-        super().__init__([*rows[0], *rows[1]], [HBox(row, layout=Layout(flex_flow="row wrap")) for row in rows])
-
-    def _resized(self, _: object) -> None:
-        self.rank.max = math.prod(slider.value for slider in self.sizes.values()) - 1
-
-    def picture(self) -> Picture:
-        """The map for what is set."""
-        sizes = tuple(slider.value for slider in self.sizes.values())
-        return draw(compute(sizes, self.per_machine.value, self.axis.value, self.rank.value))
-
-
-def rank_map(
-    pipe: int = 4, data: int = 2, model: int = 4, *, per_machine: int = 4, axis: str = "model", rank: int = 0
-) -> Shown:
+def rank_map(pipe: int = 4, data: int = 2, model: int = 4, *, per_machine: int = 4, rank: int = 0) -> Shown:
     """A widget that lays out `pipe` × `data` × `model` ranks (1 to 8 each) on machines of 1 to 16 ranks.
 
-    UsageError for sizes outside, an unknown axis ("pipe", "data", "model") or a rank that there is not.
+    UsageError for sizes outside, or a rank that there is not.
     """
     if per_machine > 16:
         raise UsageError(f"at most 16 ranks a machine can be shown here, not {per_machine}")
-    return RankMap(compute((pipe, data, model), per_machine, axis, rank))
+    given, size = (pipe, data, model), look(90, 270)
+    compute(given, per_machine, "model", rank)  # whose errors name what is wrong before any control refuses it
+    sizes = {axis: IntSlider(ranks, 1, MOST, description=axis, **size) for axis, ranks in zip(AXES, given, strict=True)}
+    place = {
+        "per_machine": IntSlider(per_machine, 1, 16, description="per machine", **size),
+        "axis": Dropdown(options=AXES, value="model", description="talk along", **size),
+        "rank": IntSlider(rank, 0, pipe * data * model - 1, description="rank", **size),
+    }
+
+    def resized(_: object) -> None:
+        place["rank"].max = math.prod(slider.value for slider in sizes.values()) - 1
+
+    for slider in sizes.values():
+        slider.observe(resized, "value")  # before the picture is asked for: the rank must exist
+    return Explorer(
+        lambda sizes, **place: draw(compute(tuple(sizes.values()), **place)),
+        [beside(*sizes.values()), beside(*place.values())],
+        sizes=sizes, **place,
+    )  # fmt: skip

@@ -6,15 +6,19 @@ widget's state, shows the picture: an image with an alternative text, or HTML th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ipywidgets import HTML, VBox, Widget
+from ipywidgets import HTML, HBox, Layout, VBox, Widget
 
 from labkit.errors import LabkitError, UsageError
 from labkit.tasks.text import check_whole
 from labkit.widgets.boxes import alert
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 MISHAPS = (LabkitError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
@@ -57,33 +61,57 @@ class Shown:
 
 
 class Explorer(Shown):
-    """A thin shell: when one of `controls` changes, `picture()` is asked anew.
+    """Controls above a picture: when one of them changes, `picture` is asked anew, with every control's value by name.
 
-    An error becomes one sentence above the picture, and the last good picture stays. The first picture is drawn at
-    once, and its errors are raised: they are the caller's.
+    Each control is an attribute of its name; a dictionary of controls stands for a dictionary of values. `rows` lays
+    them out, by default beside one another. An error becomes one sentence above the picture, and the last good picture
+    stays. The first picture is drawn at once, and its errors are raised: they are the caller's.
     """
 
-    def __init__(self, controls: Sequence[Widget], rows: Sequence[Widget]) -> None:
+    def __init__(self, picture: Callable[..., Drawing], rows: Sequence[Widget] = (), /, **controls: Any) -> None:
+        self.picture, self.controls = picture, controls
+        vars(self).update(controls)
+        every = [one for some in controls.values() for one in (some.values() if isinstance(some, dict) else [some])]
         self.message, self.view = HTML(), HTML()
         self.view.layout.overflow = "auto"
-        super().__init__(VBox([*rows, self.message, self.view]), self.picture())
+        super().__init__(VBox([*(rows or [beside(*every)]), self.message, self.view]), self._drawn())
         self.view.value = self.static._repr_html_()
-        for control in controls:
+        for control in every:
             control.observe(self._changed, "value")
 
-    def picture(self) -> Drawing:
-        """The picture for the controls as they stand; a LabkitError where they make none."""
-        raise NotImplementedError
+    def _drawn(self) -> Drawing:
+        """The picture for the controls as they stand."""
+
+        def value(control: Any) -> Any:
+            return {name: one.value for name, one in control.items()} if isinstance(control, dict) else control.value
+
+        return self.picture(**{name: value(control) for name, control in self.controls.items()})
 
     def _changed(self, _: Any) -> None:
         try:
-            drawing = self.picture()
+            drawing = self._drawn()
         except MISHAPS as error:
             said = str(error) if isinstance(error, LabkitError) else f"{type(error).__name__}: {error}"
             self.message.value = alert(f"{said} (below: the last picture that worked)")
             return
         self.static = drawing
         self.view.value, self.message.value = drawing._repr_html_(), ""
+
+
+def beside(*controls: Widget) -> HBox:
+    """Controls beside one another, or below where the page is narrow."""
+    return HBox(controls, layout=Layout(flex_flow="row wrap"))
+
+
+def look(label: int, width: int | str) -> dict[str, Any]:
+    """A control's keywords for the width of its description and its own, in pixels or as CSS has it."""
+    whole = width if isinstance(width, str) else f"{width}px"
+    return {"style": {"description_width": f"{label}px"}, "layout": Layout(width=whole)}
+
+
+def as_written(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Tokens as the vocabulary writes them, a leading space as ␣."""
+    return [re.sub("^[Ġ▁]", "␣", token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
 
 
 def bounded(text: str, what: str, most: int = 1000) -> str:

@@ -6,12 +6,11 @@ Lester et al. 2021, §7) say where it has gone, as far as words can. `Recorder` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from ipywidgets import HBox, IntSlider, Layout, SelectionSlider
+from ipywidgets import IntSlider, SelectionSlider
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -19,7 +18,7 @@ from labkit.errors import UsageError
 from labkit.fewshot.prompts.soft_tokens import SoftEmbedding
 from labkit.foundations.encoder import backbone, unwrapped
 from labkit.widgets import boxes
-from labkit.widgets.shown import Explorer, Picture, Shown
+from labkit.widgets.shown import Explorer, Picture, Shown, as_written, look
 
 MOST, TOP = 24, 8
 START, OTHER = "#0072B2", "#8a8a8a"
@@ -89,25 +88,17 @@ def compute(
     ids = [number for number in range(min(len(words), len(tokenizer))) if number not in special]
     table = _unit(words[ids])
     near = (_unit(rows) @ table.T).topk(min(top, len(ids)))  # (n, top)
-    names = tokenizer.convert_ids_to_tokens([ids[at] for at in (_unit(first) @ table.T).argmax(1).tolist()])
+    names = as_written(ids, tokenizer)
+    starts = (_unit(first) @ table.T).argmax(1).tolist()
     kept = (_unit(first) * _unit(rows)).sum(1).tolist()
     return tuple(
-        Token(_name(name), cosine, tuple(zip(_names(tokenizer, ids, places), values, strict=True)))
-        for name, cosine, places, values in zip(names, kept, near.indices.tolist(), near.values.tolist(), strict=True)
+        Token(names[start], cosine, tuple((names[at], value) for at, value in zip(places, values, strict=True)))
+        for start, cosine, places, values in zip(starts, kept, near.indices.tolist(), near.values.tolist(), strict=True)
     )
 
 
 def _unit(rows: Tensor) -> Tensor:
     return torch.nn.functional.normalize(rows.float(), dim=1)
-
-
-def _names(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], places: Sequence[int]) -> list[str]:
-    return [_name(name) for name in tokenizer.convert_ids_to_tokens([ids[at] for at in places])]
-
-
-def _name(token: str) -> str:
-    """A token as the vocabulary writes it, a leading space as ␣."""
-    return re.sub("^[Ġ▁]", "␣", token)
 
 
 def draw(tokens: Sequence[Token], step: int, loss: float | None = None) -> Picture:
@@ -140,32 +131,21 @@ def _said(number: int, token: Token) -> str:
     return f"{number}, begun as {token.start!r}, {token.kept:.2f} to its start: {words}"
 
 
-class SoftPromptNeighbours(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, recorder: Recorder, tokenizer: PreTrainedTokenizerBase, top: int) -> None:
-        self.recorder, self.tokenizer = recorder, tokenizer
-        half = {"style": {"description_width": "110px"}, "layout": Layout(width="430px")}
-        options = [(f"{step}", number) for number, step in enumerate(recorder.steps)]
-        self.step = SelectionSlider(options=options, value=options[-1][1], description="after step", **half)
-        self.top = IntSlider(top, min=1, max=TOP, description="words a token", **half)
-        controls = [self.step, self.top]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Picture:
-        """The picture for the step that is chosen."""
-        kept, at = self.recorder, self.step.value
-        tokens = compute(kept.rows[0], kept.rows[at], kept.words, self.tokenizer, self.top.value)
-        return draw(tokens, kept.steps[at], kept.losses[at])
-
-
-def soft_prompt_neighbours(recorder: Recorder, tokenizer: PreTrainedTokenizerBase, *, top: int = 5) -> Shown:
+def soft_prompt_neighbours(recorder: Recorder, tokenizer: PreTrainedTokenizerBase) -> Shown:
     """A widget over the vectors that `recorder` kept: a slider goes through the steps, bars show each token's words.
 
-    UsageError for more than 24 soft tokens, or `top` not in 1 … 8. Words have the vectors of before the training.
+    UsageError for more than 24 soft tokens. Words have the vectors of before the training.
     """
     if len(recorder.rows[0]) > MOST:
         raise UsageError(f"{len(recorder.rows[0])} soft tokens: at most {MOST} are shown")
-    if not 1 <= top <= TOP:
-        raise UsageError(f"top={top}: 1 to {TOP} words a token")
-    return SoftPromptNeighbours(recorder, tokenizer, top)
+
+    def picture(step: int, top: int) -> Picture:
+        tokens = compute(recorder.rows[0], recorder.rows[step], recorder.words, tokenizer, top)
+        return draw(tokens, recorder.steps[step], recorder.losses[step])
+
+    steps = [(str(step), number) for number, step in enumerate(recorder.steps)]
+    return Explorer(
+        picture,
+        step=SelectionSlider(options=steps, value=len(steps) - 1, description="after step", **look(110, 430)),
+        top=IntSlider(5, min=1, max=TOP, description="words a token", **look(110, 430)),
+    )

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ipywidgets import Dropdown, HBox, IntSlider, Layout, SelectionSlider
+from ipywidgets import Dropdown, IntSlider, SelectionSlider
 
 from labkit.errors import UsageError, unknown
 from labkit.fewshot.instruction.multitask import shares
 from labkit.widgets import boxes
-from labkit.widgets.shown import Explorer, Picture, Shown
+from labkit.widgets.shown import Explorer, Picture, Shown, look
 
 Sizes = Mapping[str, Mapping[str, int]]  # type -> task -> labelled rows
 Measured = Mapping[str, tuple[float, float]]  # type -> zero-shot accuracy when held out: before, after
@@ -48,11 +48,11 @@ def compute(sizes: Sizes, held: str = NONE, temperature: float = 2.0, draws: int
     if not kept:
         raise UsageError(f"type {held!r} is all there is: hold out nothing, or add a type")
     part = dict(zip(kept, shares([sizes[kind][task] for kind, task in kept], temperature), strict=True))
-    return [_line(kind, task, sizes[kind][task], float(part.get((kind, task), 0.0)), draws) for kind, task in names]
-
-
-def _line(kind: str, task: str, rows: int, share: float, draws: int) -> Line:
-    return Line(kind, task, rows, share, share * draws / rows)
+    lines = []
+    for kind, task in names:
+        rows, share = sizes[kind][task], float(part.get((kind, task), 0.0))
+        lines.append(Line(kind, task, rows, share, share * draws / rows))
+    return lines
 
 
 def draw(lines: list[Line], held: str, temperature: float, measured: Measured | None = None) -> Picture:
@@ -103,35 +103,21 @@ def _alt(lines: list[Line], held: str, temperature: float, measured: Measured) -
     return text
 
 
-class TaskMixture(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, sizes: Sizes, measured: Measured | None, held: str, temperature: float, steps: int) -> None:
-        self.sizes, self.measured = sizes, measured
-        half = {"style": {"description_width": "130px"}, "layout": Layout(width="430px")}
-        self.held = Dropdown(value=held, options=[NONE, *sizes], description="hold out", **half)
-        options = [("∞ (equal shares)" if math.isinf(value) else f"{value:g}", value) for value in TEMPERATURES]
-        self.temperature = SelectionSlider(value=temperature, options=options, description="temperature", **half)
-        self.steps = IntSlider(steps, min=50, max=2000, step=50, description="steps of 32 rows", **half)
-        controls = [self.held, self.temperature, self.steps]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Picture:
-        """The picture for what is set."""
-        held, temperature = self.held.value, self.temperature.value
-        lines = compute(self.sizes, held, temperature, 32 * self.steps.value)
-        return draw(lines, held, temperature, self.measured)
-
-
-def task_mixture(
-    sizes: Sizes, measured: Measured | None = None, *, held: str = NONE, temperature: float = 2.0, steps: int = 200
-) -> Shown:
+def task_mixture(sizes: Sizes, measured: Measured | None = None, *, held: str = NONE) -> Shown:
     """A widget in which tasks are mixed by a temperature and a type is held out.
 
     `sizes` has each type's tasks and their labelled rows; `measured` each type's zero-shot accuracy when held out,
     before and after. Raises UsageError where the first picture cannot be drawn.
     """
-    if temperature not in TEMPERATURES:
-        raise unknown("temperature", temperature, TEMPERATURES)
-    compute(sizes, held, temperature)
-    return TaskMixture(sizes, measured, held, temperature, steps)
+    compute(sizes, held)  # whose errors name what is wrong before any control refuses it
+
+    def picture(held: str, temperature: float, steps: int) -> Picture:
+        return draw(compute(sizes, held, temperature, 32 * steps), held, temperature, measured)
+
+    levels = [("∞ (equal shares)" if math.isinf(value) else f"{value:g}", value) for value in TEMPERATURES]
+    return Explorer(
+        picture,
+        held=Dropdown(value=held, options=[NONE, *sizes], description="hold out", **look(130, 430)),
+        temperature=SelectionSlider(value=2.0, options=levels, description="temperature", **look(130, 430)),
+        steps=IntSlider(200, min=50, max=2000, step=50, description="steps of 32 rows", **look(130, 430)),
+    )

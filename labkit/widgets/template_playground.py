@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ipywidgets import IntSlider, Layout, Text
+from ipywidgets import IntSlider, Text
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
@@ -19,7 +19,7 @@ from labkit.fewshot.prompts.encoding import shorten, slots_of
 from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import usable_length
 from labkit.widgets import boxes
-from labkit.widgets.shown import Explorer, Picture, Shown, bounded
+from labkit.widgets.shown import Explorer, Picture, Shown, as_written, bounded, look
 
 # kind of part -> its fill and what the legend says; the last is for the tokens that the encoder adds
 KINDS = {
@@ -87,7 +87,7 @@ def compute(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, str], template
     spelled = ["", *map(str, parsed.parts), ""]
     kinds = [("special", "added by the encoder"), *map(_kind, parsed.parts), ("special", "added by the encoder")]
     parts = (
-        Part(text, *kind, tuple(_names(ids, tokenizer)), len(slot.ids[0]))
+        Part(text, *kind, tuple(as_written(ids, tokenizer)), len(slot.ids[0]))
         for text, kind, ids, slot in zip(spelled, kinds, before, slots, strict=True)
     )
     return Reading(template, tuple(parts), room)
@@ -107,11 +107,6 @@ def _kind(part: language.Part) -> tuple[str, str]:
     if isinstance(part, language.Special):
         return "special", "a special token"
     return "words", "words of the template"
-
-
-def _names(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Tokens as the vocabulary writes them, a leading space as ␣."""
-    return [re.sub("^[Ġ▁]", "␣", token) for token in tokenizer.convert_ids_to_tokens(ids)]
 
 
 def draw(reading: Reading) -> Picture:
@@ -182,37 +177,21 @@ def _alt(reading: Reading) -> str:
     return f"Parts: {parts}. The model reads {reading.kept} of {reading.room} tokens: {kept}.{lost}"
 
 
-class TemplatePlayground(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, row: Mapping[str, str], template: str, room: int) -> None:
-        self.tokenizer = tokenizer
-        style, wide = {"description_width": "110px"}, Layout(width="98%")
-        self.values = {name: Text(text, description=name, style=style, layout=wide) for name, text in row.items()}
-        self.template = Text(template, description="template", style=style, layout=wide)
-        limit = usable_length(tokenizer, LARGEST)
-        self.room = IntSlider(
-            min(room, limit), min=4, max=limit, description="room (tokens)", style=style, layout=Layout(width="430px")
-        )
-        controls = [self.template, *self.values.values(), self.room]
-        super().__init__(controls, controls)
-
-    def picture(self) -> Picture:
-        """The picture for what is typed and set."""
-        row = {name: bounded(box.value, name) for name, box in self.values.items()}
-        return draw(compute(self.tokenizer, row, bounded(self.template.value, "template"), self.room.value))
-
-
 def template_playground(
-    tokenizer: PreTrainedTokenizerBase,
-    row: str | Mapping[str, str] = "the soup was delicious and we loved the dessert .",
-    template: str = "{text} it was {mask} .",
-    *,
-    room: int = 32,
+    tokenizer: PreTrainedTokenizerBase, row: Mapping[str, str], template: str, *, room: int = 32
 ) -> Shown:
     """A widget in which a template and the values of a row are edited, and a slider takes away the room for them.
 
-    `row` is the field {text}, or values by name, which the template may use as {name} or {meta:name}. It needs a
-    tokenizer and no model. Raises UsageError where the first picture cannot be drawn; later errors appear in it.
+    `row` has values by name, which the template may use as {name} or {meta:name}. It needs a tokenizer and no model.
+    Raises UsageError where the first picture cannot be drawn; later errors appear in it.
     """
-    return TemplatePlayground(tokenizer, {"text": row} if isinstance(row, str) else dict(row), str(template), room)
+
+    def picture(template: str, values: Mapping[str, str], room: int) -> Picture:
+        row = {name: bounded(text, name) for name, text in values.items()}
+        return draw(compute(tokenizer, row, bounded(template, "template"), room))
+
+    wide, most = look(110, "98%"), usable_length(tokenizer, LARGEST)
+    pattern = Text(template, description="template", **wide)
+    values = {name: Text(text, description=name, **wide) for name, text in row.items()}
+    tokens = IntSlider(min(room, most), min=4, max=most, description="room (tokens)", **look(110, 430))
+    return Explorer(picture, [pattern, *values.values(), tokens], template=pattern, values=values, room=tokens)

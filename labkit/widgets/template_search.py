@@ -6,10 +6,11 @@ so that one sees how little the first says about the second.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ipywidgets import Dropdown, HBox, IntSlider, Layout
+from ipywidgets import Dropdown, IntSlider
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -29,9 +30,11 @@ from labkit.fewshot.auto_prompts.templates import layouts_of
 from labkit.fewshot.prompts.template import Template
 from labkit.tasks import Task
 from labkit.widgets import boxes
-from labkit.widgets.shown import Explorer, Picture, Shown
+from labkit.widgets.shown import Explorer, Picture, Shown, look
 
 MOST_BLANKS, MOST_BEAM, BAR = 5, 12, 120
+BLANKS = (2, 1)  # before the mask and after it
+ROWS = 32  # training rows at most that the words must fit
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,8 @@ def compute(
     task: Task,
     *,
     places: Places | None = None,
-    blanks: tuple[int, int] = (2, 1),
+    blanks: tuple[int, int] = BLANKS,
     beam: int = 6,
-    rows: int = 32,
 ) -> Growth:
     """The beam search of `labkit.fewshot.auto_prompts` on a few-shot task with a pattern, one step a blank.
 
@@ -80,7 +82,7 @@ def compute(
     places = places or layouts_of(task)[0]
     judge = Judge(model, tokenizer, few)
     shown = with_words(
-        balanced(few.splits["train"], len(task.labels), rows), [words[label][0] for label in task.labels]
+        balanced(few.splits["train"], len(task.labels), ROWS), [words[label][0] for label in task.labels]
     )
 
     def score(template: Template) -> float:
@@ -169,46 +171,20 @@ def _alt(growth: Growth, step: int) -> str:
     )
 
 
-class TemplateSearch(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, task: Task, blanks: tuple[int, int], beam: int
-    ) -> None:
-        self.model, self.tokenizer, self.task, self.blanks = model, tokenizer, task, blanks
-        self.known: dict[tuple[str, int], Growth] = {}
-        style, layout = {"description_width": "70px"}, Layout(width="330px")
-        self.places = {str(one.template("…", "…")): one for one in layouts_of(task)}
-        self.step = IntSlider(sum(blanks), min=1, max=sum(blanks), description="blank", style=style, layout=layout)
-        self.beam = IntSlider(
-            beam, min=1, max=MOST_BEAM, description="beam", style=style, layout=layout, continuous_update=False
-        )
-        self.where = Dropdown(options=list(self.places), description="layout", style=style, layout=layout)
-        controls = [self.step, self.beam, self.where]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Picture:
-        """The picture for what is set; a beam is searched once."""
-        chosen = self.where.value, self.beam.value
-        if chosen not in self.known:
-            places = self.places[self.where.value]
-            self.known[chosen] = compute(
-                self.model, self.tokenizer, self.task, places=places, blanks=self.blanks, beam=self.beam.value
-            )
-        return draw(self.known[chosen], self.step.value)
-
-
-def template_search(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    *,
-    blanks: tuple[int, int] = (2, 1),
-    beam: int = 6,
-) -> Shown:
+def template_search(model: nn.Module, tokenizer: PreTrainedTokenizerBase, task: Task) -> Shown:
     """A widget that shows a masked LM writing templates for a few-shot task (with "train", "dev", a pattern and words).
 
     Controls: after which blank, how wide a beam, where the words go.
     """
-    _check(beam, blanks)  # before any control refuses them in other words
-    return TemplateSearch(model, tokenizer, task, blanks, beam)
+    places, size = {str(one.template("…", "…")): one for one in layouts_of(task)}, look(70, 330)
+
+    @functools.cache
+    def growth(where: str, beam: int) -> Growth:
+        return compute(model, tokenizer, task, places=places[where], beam=beam)
+
+    return Explorer(
+        lambda step, beam, where: draw(growth(where, beam), step),
+        step=IntSlider(sum(BLANKS), min=1, max=sum(BLANKS), description="blank", **size),
+        beam=IntSlider(6, min=1, max=MOST_BEAM, description="beam", continuous_update=False, **size),
+        where=Dropdown(options=list(places), description="layout", **size),
+    )

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ipywidgets import Checkbox, Dropdown, FloatSlider, HBox, Layout
+from ipywidgets import Checkbox, Dropdown, FloatSlider, Layout
 
 from labkit.errors import UsageError, unknown
 from labkit.report import Plot
 from labkit.report.figure import COLOURS, MARKS
 from labkit.report.fonts import drawable, family
 from labkit.training.history import History
-from labkit.widgets.shown import Explorer, Shown
+from labkit.widgets.shown import Explorer, Shown, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def axes_of(runs: Runs) -> list[str]:
     return [axis for axis in AXES if all(_total(run, axis) for run in runs.values())]
 
 
-def draw(curves: Sequence[Curve], axis: str = "steps", log: bool = False, loss: str = "loss (nats)") -> Plot:
+def draw(curves: Sequence[Curve], axis: str = "steps", log: bool = False) -> Plot:
     """Each run's losses faint and their average bold, its name at the line's end; `log` makes the loss axis so."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
@@ -103,13 +103,13 @@ def draw(curves: Sequence[Curve], axis: str = "steps", log: bool = False, loss: 
     axes.set_xlabel(AXES[axis])
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_title("thin: the loss of each step; thick: its moving average", loc="left", fontsize=9, color="#555555")
-    axes.set_ylabel(drawable(loss, "loss") + (", log scale" if log else ""), parse_math=False)
+    axes.set_ylabel("loss (nats)" + (", log scale" if log else ""))
     axes.grid(color="#dddddd", lw=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(0, max(curve.x[-1] for curve in curves) * 1.02)
     _show_smooth(axes, curves, log)
     _names(axes, curves)
-    return Plot(figure, _alt(curves, axis, log, loss))
+    return Plot(figure, _alt(curves, axis, log))
 
 
 def _line(axes: Axes, number: int, curve: Curve) -> None:
@@ -166,7 +166,7 @@ def _top(group: Sequence[float], gap: float) -> float:
     return sum(group) / len(group) + gap * (len(group) - 1) / 2
 
 
-def _alt(curves: Sequence[Curve], axis: str, log: bool, loss: str) -> str:
+def _alt(curves: Sequence[Curve], axis: str, log: bool) -> str:
     def one(curve: Curve) -> str:
         lowest = int(curve.smooth.argmin())
         return (
@@ -175,35 +175,20 @@ def _alt(curves: Sequence[Curve], axis: str, log: bool, loss: str) -> str:
         )
 
     scale = ", log scale," if log else ""
-    return f"Line plot of the smoothed {loss}{scale} against {AXES[axis]}: {'; '.join(map(one, curves))}."
+    return f"Line plot of the smoothed loss (nats){scale} against {AXES[axis]}: {'; '.join(map(one, curves))}."
 
 
-class TrainingCurve(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
-
-    def __init__(self, runs: Runs, smoothing: float, axis: str, log: bool, loss: str) -> None:
-        self.runs, self.loss = dict(runs), loss
-        style, layout = {"description_width": "90px"}, Layout(width="360px")
-        self.axis = Dropdown(value=axis, options=axes_of(runs), description="against", style=style, layout=layout)
-        self.smoothing = FloatSlider(
-            smoothing, min=0.0, max=0.99, step=0.01, description="smoothing", style=style, layout=layout,
-            continuous_update=False,  # a picture takes longer than a step of the mouse
-        )  # fmt: skip
-        self.log = Checkbox(log, description="logarithmic loss axis", indent=False, layout=Layout(width="180px"))
-        controls = [self.axis, self.smoothing, self.log]
-        super().__init__(controls, [HBox(controls, layout=Layout(flex_flow="row wrap"))])
-
-    def picture(self) -> Plot:
-        """The picture for what is set."""
-        curves = compute(self.runs, self.axis.value, self.smoothing.value)
-        return draw(curves, self.axis.value, self.log.value, self.loss)
-
-
-def training_curve(
-    runs: Runs, *, smoothing: float = 0.9, axis: str = "steps", log: bool = False, loss: str = "loss (nats)"
-) -> Shown:
+def training_curve(runs: Runs, *, smoothing: float = 0.9, log: bool = False) -> Shown:
     """A widget that shows the losses of up to 12 runs, `{name: history}`, where a history is what `fit` returned or a
-    list of losses. `loss` names the losses with their unit. UsageError for a run without losses.
+    list of losses. UsageError for a run without losses.
     """
-    compute(runs, axis, smoothing)  # whose errors name what is wrong before any control refuses it
-    return TrainingCurve(runs, smoothing, axis, log, loss)
+    compute(runs, smoothing=smoothing)  # whose errors name what is wrong before any control refuses it
+    return Explorer(
+        lambda axis, smoothing, log: draw(compute(runs, axis, smoothing), axis, log),
+        axis=Dropdown(options=axes_of(runs), description="against", **look(90, 360)),
+        smoothing=FloatSlider(
+            smoothing, min=0.0, max=0.99, step=0.01, description="smoothing", **look(90, 360),
+            continuous_update=False,  # a picture takes longer than a step of the mouse
+        ),
+        log=Checkbox(log, description="logarithmic loss axis", indent=False, layout=Layout(width="180px")),
+    )  # fmt: skip

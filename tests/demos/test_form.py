@@ -233,7 +233,7 @@ def test_missing_values_are_empty_texts():
 def test_every_preset_fits_its_model(name, language):
     tokenizer = load(f"mini-bert-{language}").tokenizer
     reference = world_task(language)
-    forms = [PRESETS[name].form(reference, language, draw) for draw in (0, 0, 1)]
+    forms = [PRESETS[name].form(reference, draw) for draw in (0, 0, 1)]
     PET.for_task(to_task(forms[0]), tokenizer)
     assert forms[0] == forms[1]
     assert (forms[0] != forms[2]) == PRESETS[name].drawn

@@ -34,7 +34,7 @@ def reference():
 
 @pytest.fixture(scope="module")
 def form(reference):
-    return PRESETS["Good or bad"].form(reference, "en", 0)
+    return PRESETS["Good or bad"].form(reference, 0)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_the_pre_trained_model_stays_as_it_was(base, reference, form):
 
 
 def test_pet_learns_what_sentences_are_about(base, reference):
-    form = PRESETS["Four subjects"].form(reference, "en", 0)
+    form = PRESETS["Four subjects"].form(reference, 0)
     task = to_task(form)
     pet = METHODS["PET"].learn(base, task, lambda step, loss: None)
     asked = [{"text": text} for text in sentences(form.tried)]  # one a class, in the classes' order
@@ -76,7 +76,7 @@ def test_pet_learns_what_sentences_are_about(base, reference):
 
 
 def test_swapped_words_deceive_the_cloze_alone(base, reference, learnt):
-    swapped = on_learn(base, reference, PRESETS["Words swapped"].form(reference, "en", 0))
+    swapped = on_learn(base, reference, PRESETS["Words swapped"].form(reference, 0))
     assert swapped.accuracy["Zero-shot cloze"] == pytest.approx(1 - learnt.accuracy["Zero-shot cloze"])
     for name in ("CP-Tuning", "Head fine-tuning"):
         assert swapped.accuracy[name] == learnt.accuracy[name]

@@ -23,7 +23,7 @@ gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip inst
 @pytest.fixture(scope="module")
 def values():
     """What the page's fields hold at first."""
-    return to_values(PRESETS["Good or bad"].form(world_task("en"), "en", 0))
+    return to_values(PRESETS["Good or bad"].form(world_task("en"), 0))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_markup_in_every_field_is_text_and_nothing_typed_is_lost(port, page):
     press(page, "Learn")
     page.get_by_text("What was trained").wait_for(timeout=60_000)
     assert page.locator(".said").inner_text() == f"“{typed}”"
-    assert page.locator(".fs .row > :first-child").all_inner_texts() == [MARKUP, "positive"] * 4
+    assert page.locator(".lab .row > :first-child").all_inner_texts() == [MARKUP, "positive"] * 4
     assert page.get_by_label("Class 1, example 1").input_value() == typed
     assert page.evaluate("window.hit") is None
     assert page.locator("img[src=x]").count() == 0

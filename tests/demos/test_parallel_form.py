@@ -161,15 +161,6 @@ def test_a_model_brings_its_numbers_and_own_ones_begin_with_them():
         of_model("gpt-2")
 
 
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(0, "0 kB"), (219_000_000, "219 MB"), (999_600_000, "1 GB"), (28.4e9, "28.4 GB"), (1.13e12, "1.13 TB"),
-     (5.2e16, "52,000 TB")],
-)  # fmt: skip
-def test_sizes_have_three_figures(value, words):
-    assert showing.size(value) == words
-
-
 def test_fields_are_those_of_the_form():
     assert set(LIMITS) < set(FIELDS)
     assert len(FIELDS) == 17

@@ -67,4 +67,4 @@ def test_the_controls():
 )
 def test_what_cannot_be_drawn_is_refused(settings, message):
     with pytest.raises(UsageError, match=message):
-        access_pattern(**settings)
+        compute(**{"stride": 1, **settings})

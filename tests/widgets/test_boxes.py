@@ -54,5 +54,7 @@ def test_the_scale_of_bars(largest, whole):
 
 
 def test_sizes_and_counts():
-    assert [boxes.size(n) for n in (12, 2460, 2459728)] == ["12 bytes", "2.46 kB", "2.46 MB"]
+    assert [boxes.size(n) for n in (0, 12, 2460, 2459728)] == ["0 bytes", "12 bytes", "2.46 kB", "2.46 MB"]
+    assert [boxes.size(n) for n in (999_600_000, 28.4e9, 1.13e12)] == ["1 GB", "28.4 GB", "1.13 TB"]
+    assert boxes.size(5.2e16) == "52,000 TB"
     assert [boxes.count(n, "module") for n in (1, 1200)] == ["1 module", "1,200 modules"]

@@ -44,7 +44,8 @@ def test_the_controls():
     widget = collectives("all-reduce", 4, 6)
     assert "step 6 of 6" in widget.static.alt
     widget.name.value = "all-gather"
-    assert (widget.step.value, widget.step.max, widget.play.max) == (0, 3, 3)
+    play = widget.widget.children[0].children[-1]
+    assert (widget.step.value, widget.step.max, play.value, play.max) == (0, 3, 0, 3)
     assert "all-gather among 4 ranks, step 0 of 3" in widget.static.alt
     widget.step.value = 3
     widget.ranks.value = 2

@@ -79,7 +79,6 @@ def test_rows_without_words_stand_for_all_choices():
         (lambda: compute(rows(), "world/c"), "did you mean 'world/cr'"),
         (lambda: label_words(Report()), "no rows yet"),
         (lambda: draw(compute(rows(), "world/cr"), 6), "no choice of words number 7: world/cr has 6"),
-        (lambda: label_words(rows(), task="reviews"), "unknown task"),
     ],
 )
 def test_what_is_not_there_is_refused(call, message):
@@ -117,7 +116,7 @@ def test_the_steady_line_is_level_and_the_others_are_broken_between_qualities():
 def test_every_control_changes_the_picture():
     report = rows()
     report.add("PET, rare", "world/mr", 0.6, seed=0, quality="rare", choice=0, words="x", draw=0)
-    shown = label_words(report, task="world/cr")
+    shown = label_words(report)
     pictures = {shown.view.value}
     for control, to in ((shown.choice, 5), (shown.task, "world/mr")):
         control.value = to
@@ -131,7 +130,7 @@ def test_a_task_with_fewer_choices_shows_its_first():
     report = rows(("world/cr",))
     for choice, score in enumerate((0.7, 0.6)):
         report.add("PET, rare", "world/mr", score, seed=choice, quality="rare", choice=choice, words="w", draw=0)
-    shown = label_words(report, task="world/cr")
+    shown = label_words(report)
     shown.choice.value = 5
     shown.task.value = "world/mr"
     assert shown.choice.value == 0 and len(shown.choice.options) == 2 and shown.message.value == ""

@@ -94,17 +94,15 @@ def test_what_is_cut_off_is_what_the_model_does_not_read(model, tokenizer):
         kinds = [piece.kind for piece in found.pieces]
         assert kinds[0] == kinds[-1] == "special" and kinds.count("blank") == 1
         place = [at for at, kind in enumerate(kinds) if kind == "cut"]
-        assert not place or (kinds[place[-1] + 1] == "template" and len(place) == place[-1] - place[0] + 1)
+        assert not place or (kinds[place[-1] + 1] == "words" and len(place) == place[-1] - place[0] + 1)
         whole = [piece.text for piece in found.pieces if piece.kind in ("field", "cut")]
         assert whole == tokenizer.tokenize(row["text"])
 
 
 def test_two_blanks_and_two_fields(model, tokenizer):
     words = {"a": ("very good",), "b": ("very bad",)}
-    shown = prompt_explorer(model, tokenizer, {"one": "the film", "two": "was a"}, "{one} {mask*2} {two}", words)
-    assert list(shown.texts) == ["one", "two"]
-    assert "blank 1 of 2" in shown.view.value and "blank 2 of 2" in shown.view.value
     found = compute(model, tokenizer, {"one": "the film", "two": "was a"}, "{one} {mask*2} {two}", words)
+    assert "blank 1 of 2" in draw(found).html and "blank 2 of 2" in draw(found).html
     first, second = ({word: label for word, _, label in blank if label} for blank in found.blanks)
     assert set(first) <= {"very"} and set(second.items()) <= {("good", "a"), ("bad", "b")}
 
@@ -112,8 +110,8 @@ def test_two_blanks_and_two_fields(model, tokenizer):
 def test_every_control_changes_the_picture(shown):
     pictures = {shown.view.value}
     for control, value in (
-        (shown.temperature, 2.0), (shown.aggregate, "sum"), (shown.texts["text"], "a dull film ."),
-        (shown.template, "{text} a {mask} film"), (shown.words["negative"], "hate，bad"), (shown.room, 7),
+        (shown.temperature, 2.0), (shown.aggregate, "sum"), (shown.text, "a dull film ."),
+        (shown.template, "{text} a {mask} film"), (shown.words["negative"], "hate，bad"), (shown.max_length, 7),
     ):  # fmt: skip
         control.value = value
         assert shown.message.value == ""
@@ -136,12 +134,12 @@ def test_every_control_changes_the_picture(shown):
         ("words", "bad, zebra", "not in the tokenizer"),
         ("words", "bad, good", "share it"),
         ("words", ", ".join(["bad"] * 13), "1 to 12 words"),
-        ("room", 4, "max_length=4"),
+        ("max_length", 4, "max_length=4"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_the_last_good_picture_stays(shown, control, value, said):
     before = shown.view.value
-    box = {"text": shown.texts["text"], "words": shown.words["negative"]}.get(control) or getattr(shown, control)
+    box = shown.words["negative"] if control == "words" else getattr(shown, control)
     old, box.value = box.value, value
     assert said in shown.message.value.replace("&#x27;", "'") and shown.view.value == before
     assert "Traceback" not in shown.message.value
@@ -167,17 +165,19 @@ def test_the_words_of_the_picture_say_what_it_shows(shown):
     said = repr(shown)
     assert said.startswith("The model reads: [CLS] the film was good . it was [MASK] . [SEP].")
     assert "Answer: negative " in said and "cut off" not in said
-    shown.room.value = 8
+    shown.max_length.value = 8
     assert "3 tokens were cut off" in repr(shown)
 
 
 def test_one_keystroke_on_the_courses_model_takes_a_moment():
     from labkit.zoo import load
 
-    shown = prompt_explorer(*load("micro-bert-en"))
+    words = {"negative": "bad", "positive": "good"}
+    shown = prompt_explorer(*load("micro-bert-en"), "the soup was delicious .", TEMPLATE, words)
+    assert shown.words["negative"].value == "bad"
     times = []
     for _ in range(7):
         start = time.perf_counter()
-        shown.texts["text"].value += " good"
+        shown.text.value += " good"
         times.append(time.perf_counter() - start)
     assert shown.message.value == "" and min(times) < 0.05

@@ -19,23 +19,21 @@ from labkit.widgets.shown import VIEW, Explorer, Picture
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Halves(Explorer):
+def halves(number=4):
     """Shows the half of an even number."""
 
-    def __init__(self, number=4):
-        self.number = IntSlider(number, min=-10, max=10)
-        super().__init__([self.number], [self.number])
-
-    def picture(self):
-        if self.number.value % 2:
-            raise UsageError(f"<b>{self.number.value}</b> is odd")
-        if self.number.value < 0:
+    def picture(number):
+        if number % 2:
+            raise UsageError(f"<b>{number}</b> is odd")
+        if number < 0:
             raise ValueError("a root of a negative number")
-        return Picture(f"<p>half: {self.number.value // 2}</p>", f"half {self.number.value // 2}")
+        return Picture(f"<p>half: {number // 2}</p>", f"half {number // 2}")
+
+    return Explorer(picture, number=IntSlider(number, min=-10, max=10))
 
 
 def test_the_bundle_has_the_widget_the_picture_and_its_words():
-    shown = Halves()
+    shown = halves()
     bundle = shown._repr_mimebundle_()
     assert bundle["text/html"] == "<p>half: 2</p>" and bundle["text/plain"] == "half 2" == repr(shown)
     assert bundle[VIEW]["model_id"] == shown.widget.model_id
@@ -45,7 +43,7 @@ def test_the_bundle_has_the_widget_the_picture_and_its_words():
 
 
 def test_an_error_is_a_sentence_and_the_last_picture_stays():
-    shown = Halves()
+    shown = halves()
     shown.number.value = 5
     assert "&lt;b&gt;5&lt;/b&gt; is odd" in shown.message.value and 'role="alert"' in shown.message.value
     assert shown.view.value == "<p>half: 2</p>" == shown._repr_mimebundle_()["text/html"]
@@ -57,7 +55,7 @@ def test_an_error_is_a_sentence_and_the_last_picture_stays():
 
 def test_the_first_error_is_the_callers():
     with pytest.raises(UsageError, match="is odd"):
-        Halves(3)
+        halves(3)
 
 
 def test_every_name_resolves_and_importing_its_file_does_not_take_it_away():

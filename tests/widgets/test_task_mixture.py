@@ -37,7 +37,6 @@ def test_what_is_held_out_is_never_read_and_the_others_share_the_rest():
         (lambda: task_mixture(SIZES, held="topics"), "unknown task type 'topics': did you mean 'topic'"),
         (lambda: task_mixture({"a": {"x": 3}}, held="a"), "'a' is all there is"),
         (lambda: task_mixture({}), "0 tasks"),
-        (lambda: task_mixture(SIZES, temperature=7), "unknown temperature"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(call, message):

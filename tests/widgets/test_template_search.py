@@ -41,14 +41,14 @@ def test_a_template_goes_on_if_a_later_one_begins_with_it(tokenizer):
 
 
 def test_every_control_changes_the_picture(tokenizer):
-    shown = template_search(bert(), tokenizer, task(), blanks=(1, 1), beam=3)
+    shown = template_search(bert(), tokenizer, task())
     pictures = {shown.view.value}
     for control, value in ((shown.step, 1), (shown.beam, 5), (shown.where, shown.where.options[1])):
         control.value = value
         assert shown.message.value == ""
         pictures.add(shown.view.value)
     assert len(pictures) == 4
-    assert repr(shown).startswith("Beam after blank 1 of 2, 5 templates. Likeliest: ")
+    assert repr(shown).startswith("Beam after blank 1 of 3, 5 templates. Likeliest: ")
     assert "{text} it was {mask} ." in shown.view.value
 
 
@@ -58,7 +58,7 @@ def test_every_control_changes_the_picture(tokenizer):
 )
 def test_what_cannot_be_shown_is_refused(tokenizer, options, said):
     with pytest.raises(UsageError, match=said):
-        template_search(bert(), tokenizer, task(), **options)
+        compute(bert(), tokenizer, task(), **options)
 
 
 def test_a_task_without_dev_rows_and_a_step_that_is_none(tokenizer):

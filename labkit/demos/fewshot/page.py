@@ -17,6 +17,7 @@ from labkit.demos.fewshot.learning import Learnt, Report, Shelf
 from labkit.demos.fewshot.presets import PRESETS, world_task
 from labkit.errors import UsageError
 from labkit.serving import MAX_WAITING, import_gradio, telling
+from labkit.serving.look import box, page
 from labkit.tasks import Task
 from labkit.zoo import RECIPES, Loaded, load
 
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 A_CLASS = 2 + EXAMPLES  # fields of a class: name, label word, examples
 KEPT = 3600  # seconds for which a session's models are kept after their last use
-INTRO = """<div class="fs"><h2>Learn from three examples</h2>
-<p>Give each class a name and three example sentences, press <b>Learn</b>, and see what four methods make of sentences
-that they have not seen.</p></div>"""
-WAITING = """<div class="fs"><div class="box waiting"><p>Press <b>Learn</b>: the answers appear here within
-seconds.</p></div></div>"""
+INTRO = """Give each class a name and three example sentences, press <b>Learn</b>, and see what four methods make of
+sentences that they have not seen."""
+WAITING = box('<p class="waiting">Press <b>Learn</b>: the answers appear here within seconds.</p>')
 EXPLANATION = """
 **Zero-shot cloze** trains nothing. Your sentence is put into the pattern, and the label word that the language model
 would rather write in the blank is the answer.
@@ -104,7 +103,7 @@ def on_fill(
     person has changed is kept, and no form that was only looked at takes its place.
     """
     preset = PRESETS[name or next(iter(PRESETS))]
-    filled = to_values(preset.form(reference, reference.language, draw))
+    filled = to_values(preset.form(reference, draw))
     return filled, kept if last is not None and list(now) == list(last) else now
 
 
@@ -119,8 +118,8 @@ def build_demo(model: str = "mini-bert-en") -> gradio.Blocks:
     if base.fresh:
         raise UsageError(f"model {model!r} comes without a language-model head, which a cloze needs: choose another")
     reference = world_task(language)
-    first = next(iter(PRESETS.values())).form(reference, language, 0)
-    with gr.Blocks(title="labkit: learn from three examples", analytics_enabled=False) as demo:
+    first = next(iter(PRESETS.values())).form(reference, 0)
+    with page(gr, "Learn from three examples", INTRO, ("03/02", "03/04")) as demo:
         parts = _lay_out(gr, first)
         _connect_learning(gr, parts, base, reference)
         _connect_forms(gr, parts, reference, to_values(first))
@@ -189,7 +188,6 @@ def _connect_forms(gr: Any, parts: SimpleNamespace, reference: Task, first: list
 
 def _lay_out(gr: Any, form: Form) -> SimpleNamespace:
     """All that is on the page; `typed` are the fields in the order of `to_form`."""
-    gr.HTML(f"<style>{showing.STYLE}</style>{INTRO}")
     start, count, point, other, undo = _presets(gr, form)
     columns, fields = _classes(gr, form)
     pattern = gr.Textbox(form.pattern, label="Pattern", info="{text} is the sentence, {mask} the blank")

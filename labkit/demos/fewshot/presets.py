@@ -58,22 +58,22 @@ SUBJECTS = {
 
 
 class Preset(NamedTuple):
-    """A form and what it shows; where it is `drawn`, `form(task, language, draw)` has other examples for each draw."""
+    """A form and what it shows; where it is `drawn`, `form(task, draw)` has other examples for each draw."""
 
-    form: Callable[[Task, str, int], Form]
+    form: Callable[[Task, int], Form]
     point: str
     drawn: bool = True
 
 
-def reviews(task: Task, language: str, draw: int = 0) -> Form:
+def reviews(task: Task, draw: int) -> Form:
     """Short reviews of the world, drawn at random: EXAMPLES a class, the same for one number `draw`."""
-    short = [row for row in task.splits["train"] if len(row["text"]) <= SHORT[language]]
+    short = [row for row in task.splits["train"] if len(row["text"]) <= SHORT[task.language]]
     rows = dataclasses.replace(task, splits={"train": short}).few_shot(EXAMPLES, draw, dev=False).splits["train"]
     classes = tuple(
         Class(name, task.words[name][0], tuple(row["text"] for row in rows if row["label"] == number))
         for number, name in enumerate(task.labels)
     )
-    return Form(classes, task.patterns[0], "\n".join(TRIED[language]))
+    return Form(classes, task.patterns[0], "\n".join(TRIED[task.language]))
 
 
 def _with_words(form: Form, words: tuple[str, ...]) -> Form:
@@ -81,20 +81,20 @@ def _with_words(form: Form, words: tuple[str, ...]) -> Form:
     return dataclasses.replace(form, classes=classes)
 
 
-def empty_words(task: Task, language: str, draw: int = 0) -> Form:
+def empty_words(task: Task, draw: int) -> Form:
     """The same with label words that have nothing to do with the classes."""
-    return _with_words(reviews(task, language, draw), EMPTY_WORDS[language])
+    return _with_words(reviews(task, draw), EMPTY_WORDS[task.language])
 
 
-def swapped_words(task: Task, language: str, draw: int = 0) -> Form:
+def swapped_words(task: Task, draw: int) -> Form:
     """The same with each class under the other's label word."""
-    form = reviews(task, language, draw)
+    form = reviews(task, draw)
     return _with_words(form, tuple(c.word for c in reversed(form.classes)))
 
 
-def subjects(task: Task, language: str, draw: int = 0) -> Form:
+def subjects(task: Task, draw: int) -> Form:
     """Four classes: what a sentence is about."""
-    return SUBJECTS[language]
+    return SUBJECTS[task.language]
 
 
 PRESETS = {

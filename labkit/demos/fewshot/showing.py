@@ -1,12 +1,7 @@
-"""What the few-shot demo shows: answers as bars, scores, losses. Pure functions from results to HTML and pictures.
-
-All text that a person typed is escaped, and the colours of the page are Gradio's own variables, so that it reads in
-light and in dark. A class has a colour and its name, never a colour alone.
-"""
+"""What the few-shot demo shows: answers as bars, scores, losses. Pure functions from results to HTML and pictures."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -17,53 +12,14 @@ from labkit.demos.fewshot.form import unfamiliar
 from labkit.demos.fewshot.learning import METHODS, Learnt
 from labkit.report import Plot
 from labkit.report.figure import COLOURS, MARKS
+from labkit.serving.look import INK, box, safe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from labkit.tasks import Task
 
-# Besides markup: braces and dollars, which Gradio's templates know, and control characters, which show nothing.
-VISIBLE = {ord(c): f"&#{ord(c)};" for c in "{}$`"} | {
-    code: chr(0x2400 + code) for code in range(32) if code not in (9, 10, 13)
-}
-INK = "#64748b"  # of what is no class: scores and losses
 SHADES = ("#000000", "#7c8798", "#334155")  # of lines on white
-# `.dark` three times: Gradio's own rules for it are more specific than one.
-STYLE = """
-:root { --body-text-color-subdued: #52525b; --block-info-text-color: #52525b }
-:root, .dark.dark.dark { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412;
-  --button-primary-border-color: #c2410c; --button-primary-border-color-hover: #9a3412 }
-.dark.dark.dark { --body-text-color-subdued: #b4b4bd; --block-info-text-color: #b4b4bd }
-.html-container:has(.fs) { padding: 0 !important }
-.fs { color: var(--body-text-color); line-height: 1.4; overflow-wrap: anywhere }
-.fs h2, .fs h3, .fs p { margin: 0 !important; color: inherit }
-.fs .small { font-size: 0.85em; color: var(--body-text-color-subdued); margin-top: 4px !important }
-.fs .box { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px 14px;
-  background: var(--block-background-fill) }
-.fs .box + .box { margin-top: 10px }
-.fs .waiting { min-height: 150px }
-.fs h3 { margin-bottom: 6px !important }
-.fs .said { font-weight: 600 }
-.fs .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px 22px; margin-top: 6px }
-.fs .verdict { display: flex; justify-content: space-between; gap: 8px; margin-bottom: 2px !important }
-.fs .row { display: grid; grid-template-columns: minmax(60px, 30%) 1fr 3em; gap: 6px; align-items: center;
-  font-size: 0.9em }
-.fs .wide .row { grid-template-columns: 0 1fr 5.6em; gap: 0; font-size: 1em; margin: 2px 0 12px }
-.fs .row > :first-child { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.fs .row > :last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.fs .bar { position: relative; height: 12px; border-radius: 3px; background: var(--border-color-primary) }
-.fs .bar > i { display: block; height: 100%; border-radius: 3px; min-width: 1px }
-.fs .bar > b { position: absolute; top: -4px; bottom: -4px; width: 2px; background: var(--body-text-color) }
-.fs .ends { position: relative; height: 1.3em; font-size: 0.85em; color: var(--body-text-color-subdued) }
-.fs .ends > span { position: absolute; transform: translateX(-50%); white-space: nowrap }
-.fs img { max-width: 100%; border-radius: 8px; display: block; margin: 6px auto 0 }
-"""
-
-
-def safe(text: object) -> str:
-    """Text as HTML that shows just it, whatever its direction of writing."""
-    return f"<bdi>{html.escape(str(text)).translate(VISIBLE)}</bdi>"
 
 
 def answers(learnt: Learnt, texts: Sequence[str], found: Mapping[str, np.ndarray]) -> str:
@@ -75,7 +31,7 @@ def answers(learnt: Learnt, texts: Sequence[str], found: Mapping[str, np.ndarray
         note = unfamiliar_words(text, tokenizer)
         said = f'<p class="said">“{safe(text)}”</p>' + (f'<p class="small">{note}</p>' if note else "")
         blocks.append(f'<div class="box">{said}<div class="grid">{cells}</div></div>')
-    return f'<div class="fs">{"".join(blocks)}</div>'
+    return f'<div class="lab">{"".join(blocks)}</div>'
 
 
 def _cell(name: str, labels: Sequence[str], probabilities: np.ndarray) -> str:
@@ -127,7 +83,7 @@ def scores(learnt: Learnt, reference: Task) -> str:
     places = "".join(f'<span style="left:{100 * end:.1f}%">{name} {100 * end:.0f}</span>' for name, end in ends.items())
     scale = f'<div class="row"><span></span><span class="ends">{places}</span><span></span></div>' if places else ""
     inner = f'<h3>{title}</h3><div class="wide">{rows}{scale}</div><p class="small">{note}</p>'
-    return f'<div class="fs"><div class="box">{inner}</div></div>'
+    return box(inner)
 
 
 def _score(name: str, learnt: Learnt, ends: Sequence[float]) -> str:
@@ -182,6 +138,4 @@ def curves(learnt: Learnt) -> str:
     """The figure of the losses on the page."""
     title = "<h3>Loss on your examples while learning</h3>"
     note = "Loss near 0 means that a method has learnt its few examples by heart, not that it is right about others."
-    return (
-        f'<div class="fs"><div class="box">{title}{losses(learnt)._repr_html_()}<p class="small">{note}</p></div></div>'
-    )
+    return box(f'{title}{losses(learnt)._repr_html_()}<p class="small">{note}</p>')

@@ -28,14 +28,14 @@ from labkit.errors import LabkitError
 from labkit.parallel.memory.anatomy import PRECISIONS
 from labkit.parallel.memory.plan import Plan, search
 from labkit.serving import MAX_WAITING, import_gradio
+from labkit.serving.look import page
 
 if TYPE_CHECKING:
     import gradio
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
-INTRO = """<div class="fs"><h2>Plan a training run</h2>
-<p>Choose a model and GPUs: what does each of them hold, what does it send in a step, does it fit, and what would make
-it fit?</p></div>"""
+INTRO = """Choose a model and GPUs: what does each of them hold, what does it send in a step, does it fit, and what
+would make it fit?"""
 EXPLANATION = """
 **Weights, gradients, optimizer** stay from step to step: 16 bytes a weight with Adam, in bf16 or fp16 with fp32 copies
 as in fp32. **ZeRO** shares them out among the data-parallel ranks: stage 1 the optimizer's states, 2 the gradients too,
@@ -100,7 +100,7 @@ def build_demo(model: str | None = None) -> gradio.Blocks:
     gr = import_gradio()
     name = next(iter(STARTS)) if model is None else None
     first = on_start(name) if model is None else of_model(model)
-    with gr.Blocks(title="labkit: plan a training run", analytics_enabled=False) as demo:
+    with page(gr, "Plan a training run", INTRO, ("06/01", "06/03", "06/04")) as demo:
         parts = _lay_out(gr, name, first)
         _connect(gr, demo, parts)
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=2)
@@ -139,7 +139,6 @@ def _connect(gr: Any, demo: gradio.Blocks, parts: SimpleNamespace) -> None:
 
 def _lay_out(gr: Any, name: str | None, form: Form) -> SimpleNamespace:
     """All that is on the page; `fields` are in the order of FIELDS."""
-    gr.HTML(f"<style>{showing.STYLE}</style>{INTRO}")
     start = gr.Radio(list(STARTS), value=name, label="Start from")
     point = gr.Markdown(STARTS[name].point if name else "")
     with gr.Row():

@@ -1,69 +1,20 @@
-"""What the planning demo shows: verdict, memory, traffic, layouts that fit. Pure functions from plans to HTML.
-
-The colours of the page are Gradio's own variables, so that it reads in light and in dark. A part of a bar has a colour,
-and its name and number below, never a colour alone.
-"""
+"""What the planning demo shows: verdict, memory, traffic, layouts that fit. Pure functions from plans to HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from labkit.demos.fewshot.showing import INK, safe
-from labkit.demos.fewshot.showing import STYLE as SHARED
 from labkit.parallel.memory.anatomy import STAGES
 from labkit.parallel.memory.plan import Plan
 from labkit.parallel.model_parallel.schedule import bubble_in_theory
 from labkit.report.figure import COLOURS
+from labkit.serving.look import INK, box, safe
+from labkit.widgets.boxes import count, size
 
-GB = 1e9
 PARTS = ("weights", "gradients", "optimizer", "activations", "buffers")
 KINDS = {"data": "data-parallel", "tensor": "tensor-parallel", "pipe": "pipeline"}
 MOST = 10  # layouts in the table
-STYLE = (
-    SHARED
-    + """
-.fs .stack { position: relative; height: 20px; border-radius: 3px; background: var(--border-color-primary) }
-.fs .stack > i { position: absolute; top: 0; height: 100%; box-shadow: inset -1px 0 0 var(--block-background-fill) }
-.fs .stack > b { position: absolute; top: -3px; bottom: -3px; width: 2px; margin-left: -1px;
-  background: var(--body-text-color) }
-.fs .line { display: grid; grid-template-columns: 5.2em 1fr 9.8em; gap: 8px; align-items: center; margin: 5px 0 }
-.fs .line.now > :first-child, .fs .line.now > :last-child { font-weight: 600 }
-.fs .line > :last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.fs .key { display: flex; flex-wrap: wrap; gap: 3px 16px; margin-top: 8px; font-size: 0.9em }
-.fs .key i { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 5px }
-.fs .sum { font-size: 1.15em; font-weight: 600 }
-.fs .wrap { overflow-x: auto }
-.fs table.plans, .fs table.plans tr, .fs table.plans thead { border: none !important }
-.fs table.plans { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.92em;
-  overflow-wrap: normal }
-.fs table.plans th, .fs table.plans td { border: none; border-bottom: 1px solid var(--border-color-primary);
-  padding: 4px 12px 4px 0; text-align: right; white-space: nowrap; color: inherit; background: none }
-.fs table.plans th:first-child, .fs table.plans td:first-child { text-align: left }
-.fs table.plans th { font-weight: 600; vertical-align: bottom }
-.fs table.plans tr.now td { font-weight: 600 }
-@media (max-width: 500px) {
-  .fs .line { grid-template-columns: 1fr auto; gap: 0 6px }
-  .fs .line > .stack { grid-column: 1 / -1; grid-row: 2; margin-top: 4px }
-  .fs table.plans { font-size: 0.82em }
-  .fs table.plans th, .fs table.plans td { padding-right: 7px }
-  .fs table.plans th { white-space: normal }
-}
-"""
-)
-
-
-def size(value: float) -> str:
-    """Bytes with three figures, in a unit that fits them."""
-    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12)):
-        if value < 999.5 * factor or unit == "TB":
-            return f"{value / factor:,.3g} {unit}" if value < 999.5 * factor else f"{value / factor:,.0f} {unit}"
-    raise AssertionError("no unit")
-
-
-def box(inner: str) -> str:
-    """A framed part of the page."""
-    return f'<div class="fs"><div class="box">{inner}</div></div>'
 
 
 def refused(sentence: object) -> str:
@@ -84,11 +35,11 @@ def verdict(plan: Plan, mended: Plan | None) -> str:
 def _about(plan: Plan) -> str:
     """The run in words."""
     weights, layout = plan.shape.parameters, f"{plan.data} data × {plan.tensor} tensor × {plan.pipe} pipeline"
-    count = f"{weights / 1e9:,.3g} billion" if weights >= 1e9 else f"{weights / 1e6:,.3g} million"
+    many = f"{weights / 1e9:,.3g} billion" if weights >= 1e9 else f"{weights / 1e6:,.3g} million"
     micro = f"{plan.micro:,} micro-batch{'es' * (plan.micro > 1)} of {plan.rows:,} × {plan.length:,} tokens"
-    text = f"{count} weights on {layout} = {plan.gpus:,} GPU{'s' * (plan.gpus > 1)}; each rank takes {micro} a step."
+    text = f"{many} weights on {layout} = {count(plan.gpus, 'GPU')}; each rank takes {micro} a step."
     if plan.pipe > 1:
-        text += f" The pipeline stands idle {100 * bubble(plan):.3g} % of the time."
+        text += f" The pipeline stands idle {100 * bubble_in_theory(plan.pipe, plan.micro):.3g} % of the time."
     return text
 
 
@@ -103,11 +54,6 @@ def _mend(plan: Plan, mended: Plan | None) -> str:
     more = f" on {mended.gpus:,} GPUs in all" if mended.gpus != plan.gpus else ""
     words = ", ".join(plan.differences(mended))
     return f"<p><b>Nearest mend:</b> {words}{more}. Then {size(mended.total)} are needed.</p>"
-
-
-def bubble(plan: Plan) -> float:
-    """The share of time that a pipeline stands idle, (p − 1)/(m + p − 1)."""
-    return bubble_in_theory(plan.pipe, plan.micro)
 
 
 def memory(plan: Plan) -> str:
@@ -184,13 +130,13 @@ def layouts(plan: Plan, fitting: Sequence[Plan]) -> str:
     grouped: dict[tuple[int, ...], list[Plan]] = {}
     for one in fitting:
         grouped.setdefault((one.data, one.tensor, one.pipe, one.stage, one.every), []).append(one)
-    title = f"Layouts of {plan.gpus:,} GPU{'s' * (plan.gpus > 1)} that fit"
+    title = f"Layouts of {count(plan.gpus, 'GPU')} that fit"
     if not grouped:
         return box(f"<h3>{title}</h3><p>None: the run needs more or larger GPUs.</p>")
     heads = "data × tensor × pipe", "ZeRO", "check-<br>points", "rows at<br>a time", "memory", "sent a<br>step", "idle"
     body = "".join(_layout(plan, some) for some in list(grouped.values())[:MOST])
     head = "".join(f"<th>{name}</th>" for name in heads)
-    table = f'<div class="wrap"><table class="plans"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f'<div class="wrap"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     shown = f"the first {MOST} of {len(grouped):,}" if len(grouped) > MOST else f"all {len(grouped)}"
     note = (
         f"Of the layouts with fused attention, checkpoints before each layer or none, {shown}: those without "
@@ -207,7 +153,7 @@ def _layout(plan: Plan, some: Sequence[Plan]) -> str:
         f"{first.data} × {first.tensor} × {first.pipe}", str(first.stage or "none"),
         "yes" if first.every else "no", f"{rows[0]} to {rows[-1]}" if len(rows) > 1 else str(rows[0]),
         size(first.total), size(sum(first.sent.values())) if sum(first.sent.values()) else "none",
-        f"{100 * bubble(first):.2g} %" if first.pipe > 1 else "–",
+        f"{100 * bubble_in_theory(first.pipe, first.micro):.2g} %" if first.pipe > 1 else "–",
     )  # fmt: skip
     same = all(getattr(first, name) == getattr(plan, name) for name in ("data", "tensor", "pipe", "stage", "every"))
     body = "".join(f"<td>{cell}</td>" for cell in cells)

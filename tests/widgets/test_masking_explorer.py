@@ -1,15 +1,12 @@
-"""Each objective's rows against its definition, functions from outside, and the controls."""
+"""Each objective's rows against its definition, and the controls."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from transformers import BertTokenizerFast
 
-from labkit.errors import UsageError
-from labkit.foundations.pretraining import IGNORE, mask_tokens, views, with_sentinels
 from labkit.widgets import masking_explorer
-from labkit.widgets.masking import built_in, compute, draw
+from labkit.widgets.masking_explorer import SEED, built_in, compute, draw
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good but plot dull and we loved soup dessert .".split()
 TEXT = "the film was good but the plot was dull and we loved the soup and the dessert ."
@@ -68,37 +65,19 @@ def test_t5_cuts_spans_that_put_back_give_the_text(tokenizer):
         assert whole == TEXT.split()
 
 
-def test_functions_from_outside_join_or_replace(tokenizer):
-    def only_first(ids, rng):
-        targets = np.full(len(ids), IGNORE)
-        targets[1] = ids[1]
-        ids[1] = tokenizer.mask_token_id  # its own copy
-        return ids, targets
-
-    shown = masking_explorer(
-        tokenizer, "the film was good .", {"first": only_first, **views(with_sentinels(tokenizer))}
-    )
-    assert shown.show.options == ("all of them", "GPT", "BERT", "ELECTRA", "T5", "first")
-    assert shown.rate.disabled  # none of these functions takes a rate
-    assert "first reads: [CLS] ▒[MASK] film was good . [SEP]. It is asked for: the." in repr(shown)
-    assert "T5 reads:" in repr(shown) and "⟨1⟩" in repr(shown)
-
-    def at_rate(ids, rng, rate):
-        return mask_tokens(ids, ids < 5, rng, mask_id=4, random_ids=np.array([7]), probability=rate)
-
-    assert not masking_explorer(tokenizer, TEXT, {"mine": at_rate}).rate.disabled
-
-
 def test_a_tokenizer_without_a_mask_shows_gpt():
     tokenizer = BertTokenizerFast(
         vocab={"[UNK]": 0, "a": 1, "b": 2, "[CLS]": 3, "[SEP]": 4, "[PAD]": 5}, mask_token=None
     )
     assert list(built_in(tokenizer)) == ["GPT"]
-    assert "GPT reads: [CLS] a b [SEP]" in repr(masking_explorer(tokenizer, "a b"))
+    shown = masking_explorer(tokenizer, "a b")
+    assert "GPT reads: [CLS] a b [SEP]" in repr(shown) and shown.rate.disabled
 
 
 def test_every_control_changes_the_picture_and_the_same_seed_gives_the_same(tokenizer):
-    shown = masking_explorer(tokenizer, seed=1)
+    shown = masking_explorer(tokenizer, TEXT)
+    assert shown.show.options == ("all of them", "GPT", "BERT", "ELECTRA", "T5") and not shown.rate.disabled
+    assert "T5 reads:" in repr(shown) and "⟨1⟩" in repr(shown)
     first = shown.view.value
     pictures = {first}
     for control, value in (
@@ -110,37 +89,21 @@ def test_every_control_changes_the_picture_and_the_same_seed_gives_the_same(toke
         control.value = value
         pictures.add(shown.view.value)
     assert len(pictures) == 5 and shown.message.value == ""
-    shown.show.value, shown.seed.value, shown.rate.value = "all of them", 1, 0.15
-    shown.text.value = masking_explorer(tokenizer).text.value
+    shown.show.value, shown.seed.value, shown.rate.value = "all of them", SEED, 0.15
+    shown.text.value = TEXT
     assert shown.view.value == first
 
 
 @pytest.mark.parametrize(("text", "said"), [("", "at least two tokens"), ("a" * 501, "501 characters")])
 def test_a_text_that_cannot_be_used_is_one_sentence(tokenizer, text, said):
-    shown = masking_explorer(tokenizer)
+    shown = masking_explorer(tokenizer, TEXT)
     before = shown.view.value
     shown.text.value = text
     assert said in shown.message.value and shown.view.value == before
 
 
-def test_an_objective_that_fails_is_one_sentence(tokenizer):
-    def fails(ids, rng):
-        if len(ids) < 7:
-            raise IndexError("too short for me")
-        return ids, ids
-
-    shown = masking_explorer(tokenizer, TEXT, {"mine": fails})
-    shown.text.value = "the film ."
-    assert "IndexError: too short for me" in shown.message.value
-
-
 def test_special_tokens_and_markup_in_the_text_are_text(tokenizer):
     (found,) = compute(tokenizer, "<script> [MASK] the", {"GPT": built_in(tokenizer)["GPT"]})
     assert "[MASK]" not in [column.reads for column in found.columns]
-    named = compute(tokenizer, TEXT, {"<b>mine": lambda ids, rng: (ids, ids)})
+    named = compute(tokenizer, TEXT, {"<b>mine": lambda ids, rng, rate: (ids, ids)})
     assert "<b>mine" not in draw(named).html and "&lt;b&gt;mine" in draw(named).html
-
-
-def test_an_unknown_objective_is_refused(tokenizer):
-    with pytest.raises(UsageError, match="did you mean 'BERT'"):
-        masking_explorer(tokenizer, show="BART")

@@ -1,31 +1,31 @@
 """What a pre-training objective hides and what it asks for, token by token, on a sentence of one's own.
 
-An objective is a function `(ids, rng) -> (inputs, targets)` over one sentence: ids (tokens,) as the tokenizer gives
-them, inputs what the model reads, targets what it must say, −100 where nothing is asked. Targets as long as the inputs
-stand below them; where they are all 0 or 1 they mean original and replaced (ELECTRA); ids from `len(tokenizer)` on, and
-<extra_id_…>, are sentinels (T5). A function that also takes `rate` gets the slider's.
+An objective is a function `(ids, rng, rate) -> (inputs, targets)` over one sentence: ids (tokens,) as the tokenizer
+gives them, `rate` the share of tokens to choose, inputs what the model reads, targets what it must say, −100 where
+nothing is asked. Targets as long as the inputs stand below them; where they are all 0 or 1 they mean original and
+replaced (ELECTRA); ids from `len(tokenizer)` on, and <extra_id_…>, are sentinels (T5).
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout, Text
+from ipywidgets import Dropdown, FloatSlider, IntSlider, Text
 from transformers import PreTrainedTokenizerBase
 
-from labkit.errors import UsageError, unknown
+from labkit.errors import UsageError
 from labkit.foundations.encoder import usable_length
 from labkit.foundations.pretraining import IGNORE, next_tokens, views, with_sentinels
 from labkit.widgets.boxes import chip, count, escape, frame, heading
-from labkit.widgets.shown import Explorer, Picture, Shown, bounded
+from labkit.widgets.shown import Explorer, Picture, Shown, as_written, beside, bounded, look
 
-Objective = Callable[..., tuple[np.ndarray, np.ndarray]]
+Objective = Callable[[np.ndarray, np.random.Generator, float], tuple[np.ndarray, np.ndarray]]
 ALL = "all of them"
 MAX_CHARACTERS, MAX_TOKENS = 500, 64
+SEED = 10  # one at which BERT's three fates all occur in lesson 01/04's sentence
 FATES = {  # what happened to a token -> its fill, its mark, the legend
     "seen": ("", "", "as it was"),
     "masked": ("#E69F00", "▒ ", "hidden"),
@@ -67,9 +67,9 @@ class Row:
 
 
 def built_in(tokenizer: PreTrainedTokenizerBase) -> dict[str, Objective]:
-    """`views` of the objectives by name, each with a rate; of a tokenizer without a mask token, GPT's alone."""
+    """`views` of the objectives by name; of a tokenizer without a mask token, GPT's alone."""
     if tokenizer.mask_token_id is None:
-        return {"GPT": lambda ids, rng: next_tokens(ids)}
+        return {"GPT": lambda ids, rng, rate: next_tokens(ids)}
     marked = with_sentinels(tokenizer)
 
     def at_rate(name: str) -> Objective:
@@ -92,8 +92,7 @@ def compute(
 ) -> list[Row]:
     """What each objective makes of `text`, cut to 64 tokens; the same for the same seed.
 
-    `rate`, between 0 and 1, is the share of tokens that an objective with a rate chooses. UsageError for a text that is
-    empty, or of more than 500 characters.
+    UsageError for a text that is empty, or of more than 500 characters.
     """
     limit = usable_length(tokenizer, MAX_TOKENS)
     found = tokenizer(
@@ -111,8 +110,7 @@ def compute(
 def _row(
     name: str, objective: Objective, ids: np.ndarray, tokenizer: PreTrainedTokenizerBase, rate: float, rng: Any
 ) -> Row:
-    more = {"rate": rate} if _takes_rate(objective) else {}
-    inputs, targets = (np.asarray(part) for part in objective(ids.copy(), rng, **more))
+    inputs, targets = (np.asarray(part) for part in objective(ids.copy(), rng, rate))
     if len(inputs) != len(targets):
         return Row(name, tuple(_apart(inputs, tokenizer)), tuple(_apart(targets, tokenizer)))
     verdicts = targets.dtype == bool or set(targets.tolist()) <= {0, 1}  # replaced or not, rather than tokens
@@ -130,10 +128,6 @@ def _row(
     return Row(name, tuple(columns))
 
 
-def _takes_rate(objective: Objective) -> bool:
-    return "rate" in inspect.signature(objective).parameters
-
-
 def _apart(ids: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> list[Column]:
     """A sequence on its own: its sentinels marked."""
     return [Column(_name(i, tokenizer), "sentinel" if _is_sentinel(i, tokenizer) else "seen") for i in ids]
@@ -146,8 +140,7 @@ def _is_sentinel(number: int, tokenizer: PreTrainedTokenizerBase) -> bool:
 def _name(number: int, tokenizer: PreTrainedTokenizerBase) -> str:
     if number >= len(tokenizer):
         return f"⟨{number - len(tokenizer) + 1}⟩"
-    token = str(tokenizer.convert_ids_to_tokens(int(number)))
-    return "␣" + token[1:] if token[:1] in ("Ġ", "▁") else token
+    return as_written([int(number)], tokenizer)[0]
 
 
 def _asked(target: int, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -195,53 +188,21 @@ def _alt(row: Row) -> str:
     return f"{row.name} reads: {reads}. It is asked for: {says or 'nothing'}."
 
 
-class MaskingExplorer(Explorer):
-    """The shell around `compute` and `draw`; each control is an attribute."""
+def masking_explorer(tokenizer: PreTrainedTokenizerBase, text: str) -> Shown:
+    """A widget that shows what the pre-training objectives make of a sentence, all of them or one.
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        text: str,
-        objectives: Mapping[str, Objective],
-        show: str,
-        rate: float,
-        seed: int,
-    ) -> None:
-        self.tokenizer, self.objectives = tokenizer, dict(objectives)
-        style, layout = {"description_width": "80px"}, Layout(width="330px")
-        self.text = Text(text, description="text", style=style, layout=Layout(width="98%"))
-        self.show = Dropdown(
-            value=show, options=[ALL, *objectives], description="objective", style=style, layout=layout
-        )
-        self.rate = FloatSlider(
-            rate, min=0.05, max=0.9, step=0.05, description="rate", readout_format=".0%", style=style, layout=layout
-        )
-        self.rate.disabled = not any(map(_takes_rate, self.objectives.values()))
-        self.seed = IntSlider(seed, min=0, max=50, description="seed", style=style, layout=layout)
-        beside = HBox([self.show, self.rate, self.seed], layout=Layout(flex_flow="row wrap"))
-        super().__init__([self.text, self.show, self.rate, self.seed], [self.text, beside])
-
-    def picture(self) -> Picture:
-        """The picture for what is typed and set."""
-        chosen = self.objectives if self.show.value == ALL else {self.show.value: self.objectives[self.show.value]}
-        return draw(compute(self.tokenizer, self.text.value, chosen, rate=self.rate.value, seed=self.seed.value))
-
-
-def masking_explorer(
-    tokenizer: PreTrainedTokenizerBase,
-    text: str = "the film was good but the plot was dull and we loved the soup and the dessert .",
-    objectives: Mapping[str, Objective] | None = None,
-    *,
-    show: str = ALL,
-    rate: float = 0.15,
-    seed: int = 10,  # one at which BERT's three fates all occur in the sentence above
-) -> Shown:
-    """A widget that shows what pre-training objectives make of a sentence: `built_in` ones and `objectives`, which
-    join them or, under the same name, replace them. `show` names one objective, or all.
-
-    UsageError for an unknown objective or a text that cannot be used.
+    UsageError for a text that cannot be used.
     """
-    every = {**built_in(tokenizer), **(objectives or {})}
-    if show not in (ALL, *every):
-        raise unknown("objective", show, [ALL, *every])
-    return MaskingExplorer(tokenizer, text, every, show, rate, seed)
+    every, size = built_in(tokenizer), look(80, 330)
+    sentence = Text(text, description="text", **look(80, "98%"))
+    show = Dropdown(options=[ALL, *every], description="objective", **size)
+    rate = FloatSlider(0.15, min=0.05, max=0.9, step=0.05, description="rate", readout_format=".0%", **size)
+    rate.disabled = list(every) == ["GPT"]  # which chooses nothing
+    seed = IntSlider(SEED, min=0, max=50, description="seed", **size)
+
+    def picture(text: str, show: str, rate: float, seed: int) -> Picture:
+        chosen = every if show == ALL else {show: every[show]}
+        return draw(compute(tokenizer, text, chosen, rate=rate, seed=seed))
+
+    rows = [sentence, beside(show, rate, seed)]
+    return Explorer(picture, rows, text=sentence, show=show, rate=rate, seed=seed)
