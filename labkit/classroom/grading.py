@@ -79,7 +79,8 @@ class Workshop:
         finally:
             _end(process)
         if process.returncode:
-            raise GradingError(f"nbgrader {' '.join(arguments)} failed:\n{_tail(said)}")
+            end = "\n".join(said.strip().splitlines()[-15:])
+            raise GradingError(f"nbgrader {' '.join(arguments)} failed:\n{end}")
 
     def grades(self, student: str, notebook: str) -> Grades:
         """What the gradebook holds of a student's notebook."""
@@ -129,7 +130,3 @@ def _end(process: subprocess.Popen[str]) -> None:
     elif process.poll() is None:
         process.kill()
     process.wait()
-
-
-def _tail(said: str, lines: int = 15) -> str:
-    return "\n".join(said.strip().splitlines()[-lines:])
