@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, number, same, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, number, same, tensor
 
 LESSON = "03/04"
 M, K = 0.4, 2.0
@@ -60,6 +60,16 @@ def class_scores(function: Callable[..., Tensor]) -> None:
 # Pairs
 
 
+# Numbers of like and unlike pairs of six texts of classes 0, 0, 1, 2, 1, 0, and what went wrong.
+MISCOUNTED = [
+    ([10, 11], "every text is paired with itself, whose similarity is always 1: leave out the diagonal, triu(diagonal=1)"),
+    ([14, 22], "every text is paired with itself, and each other pair counts twice: take what lies above the diagonal, triu(diagonal=1)"),
+    ([8, 22], "each pair counts twice, as (i, j) and as (j, i): take what lies above the diagonal, triu(diagonal=1)"),
+    ([11, 4], "the two are exchanged: like pairs (one label) come first, unlike pairs second"),
+    ([4, 32], "`~same.triu(1)` turns the lower half and the diagonal to True as well: write `(~same).triu(1)`"),
+]  # fmt: skip
+
+
 def _pair_similarities(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return _products(F.normalize(vectors, dim=1), labels)
 
@@ -71,8 +81,8 @@ def pair_similarities(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]
     labels = torch.tensor([0, 0, 1, 2, 1, 0])
     start = vectors.clone().requires_grad_()
     pairs = _two(asked(function, vectors=start, labels=labels), PAIRS)
-    if (sizes := tuple(map(len, pairs))) != (4, 11):
-        raise Mistake(_miscounted(*sizes))
+    like, unlike = map(len, pairs)
+    expect([like, unlike], [4, 11], f"six texts of classes 0, 0, 1, 2, 1, 0 have 4 like and 11 unlike pairs; you gave {like} and {unlike}", MISCOUNTED)  # fmt: skip
     wanted = _pair_similarities(vectors, labels)
     mistakes = [
         (_products(vectors, labels), "the similarities are not those of vectors of length 1: divide each vector by its length first, F.normalize(vectors, dim=1)"),
@@ -84,8 +94,8 @@ def pair_similarities(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]
         found = tensor(pairs[place], (len(pairs[place]),), what, gradient=True).sort().values
         wrong = [(values[place].sort().values, text) for values, text in mistakes]
         expect(found, wanted[place].sort().values, f"{what} holds other values: wanted is the product of two vectors of length 1, for each pair once", wrong)  # fmt: skip
-    found, right = (_gradient(sum((one**2).sum() for one in two), start) for two in (pairs, _pair_similarities(start, labels)))  # fmt: skip
-    expect(found, right, "the similarities are right, but not their gradient: a vector's length changes with the vector too, so detach neither", tolerance=1e-4)  # fmt: skip
+    squares = [sum((one**2).sum() for one in two) for two in (pairs, _pair_similarities(start, labels))]
+    learns(*squares, {"vectors": start}, "the similarities are right, but not their gradient: a vector's length changes with the vector too, so detach neither")  # fmt: skip
     twins = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]).requires_grad_()
     like, unlike = _two(function(twins, torch.tensor([1, 1, 0, 1])), PAIRS)
     if not (same(like.sort().values, [0, 0, 1]) and same(unlike.sort().values, [0, 0, 1])):
@@ -97,19 +107,6 @@ def _products(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     first, second = torch.triu_indices(len(labels), len(labels), 1)
     products, like = (vectors[first] * vectors[second]).sum(1), labels[first] == labels[second]
     return products[like], products[~like]
-
-
-def _miscounted(like: int, unlike: int) -> str:
-    """What six texts of classes 0 0 1 2 1 0 give, and what went wrong."""
-    named = {
-        (10, 11): "every text is paired with itself, whose similarity is always 1: leave out the diagonal, triu(diagonal=1)",
-        (14, 22): "every text is paired with itself, and each other pair counts twice: take what lies above the diagonal, triu(diagonal=1)",
-        (8, 22): "each pair counts twice, as (i, j) and as (j, i): take what lies above the diagonal, triu(diagonal=1)",
-        (11, 4): "the two are exchanged: like pairs (one label) come first, unlike pairs second",
-        (4, 32): "`~same.triu(1)` turns the lower half and the diagonal to True as well: write `(~same).triu(1)`",
-    }  # fmt: skip
-    plain = f"six texts of classes 0, 0, 1, 2, 1, 0 have 4 like and 11 unlike pairs; you gave {like} and {unlike}"
-    return named.get((like, unlike), plain)
 
 
 # The loss
@@ -254,8 +251,7 @@ def training_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (_contrastive_loss(like, unlike, M, 1, 1), "γ is 1 here: it should be 64"),
         (_contrastive_loss(like, unlike, 0, 64, 1), "m is 0 here: it should be 0.4"),
     ], tolerance=1e-4)  # fmt: skip
-    right = _gradient(_training_loss(start, labels), start)
-    expect(_gradient(loss, start), right, "the loss is right, but its gradient is not: nothing is detached but the costs", tolerance=1e-3)  # fmt: skip
+    learns(loss, _training_loss(start, labels), {"vectors": start}, "the loss is right, but its gradient is not: nothing is detached but the costs")  # fmt: skip
     three = torch.tensor([[5.0, 0.0], [0.0, 3.0], [0.0, 2.0]]), torch.tensor([7, 7, 2])
     expect(number(function(*three)), _training_loss(*three), "right for five texts of classes 0 and 1, but not for three of classes 7, 7 and 2", tolerance=1e-4)  # fmt: skip
 
@@ -274,9 +270,3 @@ def _two(value: Any, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
             raise Mistake(f"{name} should have one dimension, a number for each pair, not shape {tuple(one.shape)}: of a matrix, a mask picks them, similarities[mask]")  # fmt: skip
         tensor(one, one.shape if torch.is_tensor(one) else (), name)
     return value[0], value[1]
-
-
-def _gradient(value: Tensor, start: Tensor) -> Tensor:
-    """∂value/∂start, 0 where the value does not depend on it."""
-    (found,) = torch.autograd.grad(value, start, allow_unused=True)
-    return torch.zeros_like(start) if found is None else found

@@ -16,11 +16,17 @@ Chunks = list[list[Tensor]]
 Update = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def _ring_step(chunks: Chunks, step: int) -> Chunks:
+def _ring_step(
+    chunks: Chunks, step: int, shift: int = 1, way: int = 1, adds: bool = True, stays: bool = True,
+    senders: int | None = None, keeps: bool = False,
+) -> Chunks:  # fmt: skip
+    """One step of a ring, right as it stands; each option is a mistake to make."""
     ranks, after = len(chunks), [list(row) for row in chunks]
-    for rank in range(ranks):
-        to, chunk = (rank + 1) % ranks, (rank - 1 - step) % ranks
-        after[to][chunk] = chunks[to][chunk] + chunks[rank][chunk]
+    for rank in range(senders or ranks):
+        to, chunk = (rank + way) % ranks, (rank - step - shift) % ranks
+        after[rank if keeps else to][chunk] = chunks[rank][chunk] + (chunks[to][chunk] if adds else 0)
+        if not stays:
+            after[rank][chunk] = torch.zeros(2)
     return after
 
 
@@ -29,24 +35,24 @@ def ring_step(function: Callable[[Chunks, int], Chunks]) -> None:
     """chunks[rank][chunk], step s → the same after rank r's chunk (r − 1 − s) mod N was added at rank r + 1, for all r."""
     for step in range(3):
         chunks = _chunks(4)
-        before, rows = _copy(chunks), [list(row) for row in chunks]
+        before, rows = [[chunk.clone() for chunk in row] for row in chunks], [list(row) for row in chunks]
         found = _stacked(function(chunks, step), 4)
         mistakes = [
-            (_stacked(before, 4), "nothing has moved: each rank's chunk must be added at its right neighbour"),
-            (_ring(before, step, adds=False), "the chunk replaces what the neighbour had: in a reduce-scatter it is added"),
-            (_ring(before, step, way=-1), "you sent to the left: rank r sends to rank (r + 1) % N"),
-            (_ring(before, 0), "every step moves the same chunks: the number depends on the step, (r − 1 − s) % N"),
-            (_ring(before, step, shift=0), "the chunk is one too far: rank r sends number (r − 1 − s) % N; r − s is the all-gather's"),
-            (_ring(before, -step), "your chunk numbers go up with the step: they go down, (r − 1 − s) % N"),
-            (_ring(before, step, stays=False), "the sender has lost its chunk: a copy is sent, so only the receiver's chunk changes"),
-            (_ring(before, step, senders=3), "the last rank has sent nothing: its right neighbour is rank 0, (r + 1) % N"),
-            (_ring(before, step, keeps=True), "the sum stands at the sender: the right neighbour adds the chunk to its own"),
+            (before, "nothing has moved: each rank's chunk must be added at its right neighbour"),
+            (_ring_step(before, step, adds=False), "the chunk replaces what the neighbour had: in a reduce-scatter it is added"),
+            (_ring_step(before, step, way=-1), "you sent to the left: rank r sends to rank (r + 1) % N"),
+            (_ring_step(before, 0), "every step moves the same chunks: the number depends on the step, (r − 1 − s) % N"),
+            (_ring_step(before, step, shift=0), "the chunk is one too far: rank r sends number (r − 1 − s) % N; r − s is the all-gather's"),
+            (_ring_step(before, -step), "your chunk numbers go up with the step: they go down, (r − 1 − s) % N"),
+            (_ring_step(before, step, stays=False), "the sender has lost its chunk: a copy is sent, so only the receiver's chunk changes"),
+            (_ring_step(before, step, senders=3), "the last rank has sent nothing: its right neighbour is rank 0, (r + 1) % N"),
+            (_ring_step(before, step, keeps=True), "the sum stands at the sender: the right neighbour adds the chunk to its own"),
         ]  # fmt: skip
         message = f"other values in step {step}: rank r's chunk (r − 1 − s) % N is added to rank r + 1's, the rest stays"  # fmt: skip
-        expect(found, _stacked(_ring_step(before, step), 4), message, mistakes)
-        if not same(_stacked(rows, 4), _stacked(before, 4)):
+        expect(found, _ring_step(before, step), message, mistakes)
+        if not same(rows, before):
             raise Mistake("the result is right, but the tensors that you were given have changed: a + b makes a new one, += does not")  # fmt: skip
-        if not same(_stacked(chunks, 4), _stacked(before, 4)):
+        if not same(_stacked(chunks, 4), before):
             raise Mistake("the result is right, but the lists that you were given have changed: copy each row, list(row)")  # fmt: skip
     chunks = _chunks(3)
     total = torch.stack([_stacked(chunks, 3)[:, chunk].sum(0) for chunk in range(3)])
@@ -60,24 +66,6 @@ def _chunks(ranks: int) -> Chunks:
     """[rank][chunk] -> a random tensor of 2 numbers."""
     draw = torch.Generator().manual_seed(ranks)
     return [[torch.randn(2, generator=draw) for _ in range(ranks)] for _ in range(ranks)]
-
-
-def _copy(chunks: Chunks) -> Chunks:
-    return [[chunk.clone() for chunk in row] for row in chunks]
-
-
-def _ring(
-    chunks: Chunks, step: int, shift: int = 1, way: int = 1, adds: bool = True, stays: bool = True,
-    senders: int | None = None, keeps: bool = False,
-) -> Tensor:  # fmt: skip
-    """One step of a ring that may go wrong, as (ranks, chunks, numbers)."""
-    ranks, after = len(chunks), _copy(chunks)
-    for rank in range(senders or ranks):
-        to, chunk = (rank + way) % ranks, (rank - step - shift) % ranks
-        after[rank if keeps else to][chunk] = chunks[rank][chunk] + (chunks[to][chunk] if adds else 0)
-        if not stays:
-            after[rank][chunk] = torch.zeros(2)
-    return _stacked(after, ranks)
 
 
 def _stacked(value: Any, ranks: int) -> Tensor:

@@ -51,8 +51,7 @@ def _config_for(ranks: int, rows: int, micro: int, stage: int) -> dict[str, Any]
 def config_for(function: Callable[[int, int, int, int], dict[str, Any]]) -> None:
     """Ranks, rows per step, rows of a micro-batch on one rank, ZeRO stage → configuration with bf16, clipping at 1."""
     for ranks, rows, micro, stage in ((4, 64, 2, 2), (2, 96, 8, 3), (1, 5, 5, 1)):
-        config = function(ranks, rows, micro, stage)
-        given(config)
+        config = asked(function, ranks=ranks, rows=rows, micro=micro, stage=stage)
         if not isinstance(config, dict):
             raise Mistake(f"the result should be a dict, not {type(config).__name__}")
         for key in config:

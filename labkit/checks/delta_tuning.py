@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, number, same, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, learns, number, tensor
 from labkit.measure import parameters, trainable
 
 LESSON = "03/06"
+SILENT = "the values are right, but {} gets no gradient, so it would never learn: .detach(), .data and no_grad() cut it off"
+CUT = "the values are right, but not the gradient of {}: a part of the way to it is cut off"
 
 
 def _drawn(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -42,7 +44,7 @@ def lora_forward(function: Callable[[Tensor, Tensor, Tensor, Tensor, float], Ten
         (3 * (plain + update), "the frozen part is scaled too: the factor α/r belongs to the update only"),
     ]  # fmt: skip
     expect(found, plain + 3 * update, "other values: wanted is x Wᵀ + (α/r)·x Aᵀ Bᵀ, with r = A.shape[0]", mistakes)
-    _same_gradients(result, _lora_forward(x, weight, a, b, 6.0), {"A": a, "B": b})
+    learns(result, _lora_forward(x, weight, a, b, 6.0), {"A": a, "B": b}, CUT, SILENT)
     x, weight, a, b = _drawn((2, 6), (9, 6), (4, 6), (9, 4))
     other = tensor(function(x, weight, a, b, 3.0), (2, 9), "with rank 4 and α = 3, the result")
     rounded = [(x @ weight.T, "with rank 4 and α = 3 the update is gone: `/` keeps the fraction 3/4, `//` drops it")]
@@ -100,7 +102,7 @@ def kronecker_layer(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Non
         (x @ torch.einsum("npq,nrs->pqrs", a, b).reshape(8, 8), "the axes are in the wrong order for a reshape: rows are (p, d_in/p) and columns (q, s), so move q behind d_in/p first"),
     ]  # fmt: skip
     expect(found, x @ dense, "other values: wanted is x @ Σᵢ torch.kron(A[i], B[i])", mistakes)
-    _same_gradients(result, _kronecker_layer(x, a, b), {"A": a, "B": b})
+    learns(result, _kronecker_layer(x, a, b), {"A": a, "B": b}, CUT, SILENT)
     x, a, b = _drawn((4, 6), (2, 3, 2), (2, 2, 5))
     wide = tensor(function(x, a, b), (4, 10), "with A (2, 3, 2) and B (2, 2, 5), the result")
     expect(wide, _kronecker_layer(x, a, b), "right for square factors, wrong for A (2, 3, 2) and B (2, 2, 5)")
@@ -155,17 +157,3 @@ def _nested() -> nn.Module:
     inner[1].requires_grad_(True)
     model.register_parameter("prompt", nn.Parameter(torch.zeros(3, 4)))
     return model
-
-
-def _same_gradients(result: Tensor, right: Tensor, parts: Mapping[str, Tensor]) -> None:
-    """Mistake where a trained part gets no gradient from the result, or not the one that it gets from `right`."""
-    weigh = torch.arange(float(right.numel())).reshape(right.shape)
-    found, wanted = (
-        torch.autograd.grad((value * weigh).sum(), tuple(parts.values()), allow_unused=True)
-        for value in (result, right)
-    )
-    for name, own, other in zip(parts, found, wanted, strict=True):
-        if own is None:
-            raise Mistake(f"the values are right, but {name} gets no gradient, so it would never learn: .detach(), .data and no_grad() cut it off")  # fmt: skip
-        if not same(own, other, 1e-4):
-            raise Mistake(f"the values are right, but not the gradient of {name}: a part of the way to it is cut off")

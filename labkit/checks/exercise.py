@@ -10,7 +10,7 @@ import copy
 import dis
 import html
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any
@@ -101,24 +101,15 @@ def exercise(lesson: str, answer: Function) -> Callable[[Callable[[Function], No
 def is_stub(function: Callable[..., Any]) -> bool:
     """Whether a function does nothing but a docstring, `...` or `pass`."""
     code = getattr(function, "__code__", None)
-    return code is not None and all(step.opname in EMPTY for step in dis.get_instructions(code)) and not _returns(code)
-
-
-def _returns(code: Any) -> bool:
-    """Whether the code returns a constant of its own, as `return 1` does."""
-    last = list(dis.get_instructions(code))[-2:]
-    values = [step.argval for step in last if step.opname in ("LOAD_CONST", "RETURN_CONST")]
-    return bool(values) and values[-1] not in (None, ...)
+    steps = list(dis.get_instructions(code)) if code else []
+    returned = [step.argval for step in steps[-2:] if step.opname in ("LOAD_CONST", "RETURN_CONST")]
+    return bool(steps) and all(step.opname in EMPTY for step in steps) and returned[-1:] in ([], [None], [...])
 
 
 def _crash(function: Callable[..., Any], error: Exception) -> str:
     """The error and the learner's line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = (
-        [frame for frame in frames if frame.filename == function.__code__.co_filename]
-        if hasattr(function, "__code__")
-        else []
-    )
+    code = getattr(function, "__code__", None)
+    own = [one for one in traceback.extract_tb(error.__traceback__) if code and one.filename == code.co_filename]
     where = f"\nin your line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else ""
     return f"your function stopped with {type(error).__name__}: {error}{where}"
 
@@ -144,6 +135,18 @@ def tensor(
     if gradient and not value.requires_grad:
         raise Mistake(f"{what} carries no gradient, so nothing could learn from it: .item(), .detach(), torch.tensor(…) and numpy cut it off")  # fmt: skip
     return value.detach()
+
+
+def loss(value: Any, nan: str = NAN, gradient: bool = True) -> torch.Tensor:
+    """`value` as a tensor of one number, (), with the gradient that training needs; Mistake where it is none."""
+    given(value)
+    if not torch.is_tensor(value):
+        raise Mistake(f"the loss should be a torch tensor of one number, not {type(value).__name__}: a plain number (.item(), float()) carries no gradient to learn from")  # fmt: skip
+    if value.numel() != 1:
+        raise Mistake(f"one number is wanted, a tensor without dimensions, not one of shape {tuple(value.shape)}: is the mean missing?")  # fmt: skip
+    found = value.reshape(())
+    tensor(found, (), "the loss", nan, gradient)
+    return found
 
 
 def number(value: Any, what: str = "the result", nan: str = NAN) -> float:
@@ -177,8 +180,7 @@ def given(value: Any, what: str = "the result") -> None:
 
 def asked(function: Function, **named: Any) -> Any:
     """What the function gives for these arguments, in this order; Mistake where it is nothing, or changes one of them."""
-    before = {name: _plain(value).copy() if torch.is_tensor(value) else copy.deepcopy(value)
-              for name, value in named.items()}  # fmt: skip
+    before = copy.deepcopy(named)
     found = function(*named.values())
     given(found)
     for name, value in named.items():
@@ -190,25 +192,35 @@ def asked(function: Function, **named: Any) -> Any:
 
 def parts(value: Any, names: Sequence[str]) -> list[Any]:
     """The results of a function that gives several; Mistake unless they are as many as `names`."""
-    given(value)
-    try:
-        found = list(value)
-    except TypeError:
-        found = []
+    message = f"{len(names)} results are wanted: return {', '.join(names)}"
+    found = items(value, message)
     if len(found) != len(names):
-        raise Mistake(f"{len(names)} results are wanted: return {', '.join(names)}")
+        raise Mistake(message)
     return found
 
 
-def refuses(call: Callable[[], Any], message: str) -> None:
-    """Mistake with `message` unless `call` raises a ValueError (or an assertion fails). Another error is an accident."""
+def items(value: Any, message: str) -> list[Any]:
+    """What a list, an array or anything else to loop over holds; Mistake with `message` where it is no such thing."""
+    given(value)
     try:
-        call()
-    except (ValueError, AssertionError):
-        return
-    except Exception as error:
-        raise Mistake(f"{message}. Yours stopped with {type(error).__name__}: {error}") from error
-    raise Mistake(message)
+        return list(value)
+    except TypeError as error:
+        raise Mistake(message) from error
+
+
+def learns(
+    value: torch.Tensor, right: torch.Tensor, inputs: Mapping[str, torch.Tensor], cut: str, silent: str = ""
+) -> None:
+    """Mistake unless each of `inputs` gets the gradient from `value` that it gets from `right`, through a sum in which
+    every number weighs differently: with `silent` where it gets none at all, else with `cut`, in which {} is the input's name.
+    """
+    weights = torch.arange(1.0, right.numel() + 1).reshape(right.shape)
+    found, wanted = (
+        torch.autograd.grad((weights * one).sum(), tuple(inputs.values()), allow_unused=True) for one in (value, right)
+    )
+    for name, own, other in zip(inputs, found, wanted, strict=True):
+        if own is None or not same(own, other, 1e-4):
+            raise Mistake((silent if own is None and silent else cut).format(name))
 
 
 def _plain(value: Any) -> Any:

@@ -12,18 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, tensor, whole
+from labkit.checks.pet import CHANCES, wrong_choice
+from labkit.fewshot.pet.self_training import pseudo_labelled
 
 LESSON = "03/08"
 Rows = Sequence[Mapping[str, Any]]
 UNLIKELY = "the logarithm of a probability that was rounded to 0? Stay with logarithms: log_softmax, logsumexp"
 FLAT = "the result carries a gradient, but not the right one: no detach, no .data, no rounding on the way"
-
-
-def _learns(found: Tensor, given_: Tensor, right: Tensor, asked: Tensor) -> None:
-    """Mistake unless the gradient of `found`'s sum of squares is that of `right`'s."""
-    own, wanted = (torch.autograd.grad((value**2).sum(), at, allow_unused=True)[0] for value, at in ((found, given_), (right, asked)))  # fmt: skip
-    expect(torch.zeros_like(wanted) if own is None else own, wanted, FLAT, tolerance=1e-4)
 
 
 # The cloze
@@ -43,8 +39,7 @@ def word_scores(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     logits = (torch.randn(3, 4, 12, generator=generator) * 2).requires_grad_()
     pieces = torch.randint(12, (5, 4), generator=generator)
     pieces[1] = torch.tensor([7, 7, 2, 7])  # a character may come twice
-    given_ = logits.detach().clone().requires_grad_()
-    value = function(given_, pieces.clone())
+    value = function(logits, pieces.clone())
     found, right, logs = tensor(value, (3, 5), gradient=True), _word_scores(logits, pieces), logits.log_softmax(-1)
 
     def picked(values: Tensor, words: Tensor = pieces) -> Tensor:
@@ -63,7 +58,7 @@ def word_scores(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (right.log_softmax(-1), "you normalised over the words: give each word's own log-probability"),
     ]  # fmt: skip
     expect(found, right, "wanted: score[b, w] = sum over k of log p(character k of word w at blank k of row b)", mistakes)  # fmt: skip
-    _learns(value, given_, right, logits)
+    learns(value, right, {"logits": logits}, FLAT)
     short = torch.tensor([[1], [0], [1]])
     far = torch.tensor([[[0.0, 800.0, -90.0]], [[5.0, 5.0, -400.0]]])
     expect(tensor(function(far, short), (2, 3), "for one blank", UNLIKELY), _word_scores(far, short),
@@ -82,8 +77,7 @@ def class_scores(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """
     scores = (torch.randn(4, 6, generator=torch.Generator().manual_seed(5)) * 1.5 - 4).requires_grad_()
     owner = torch.tensor([0, 0, 1, 2, 2, 2])
-    given_ = scores.detach().clone().requires_grad_()
-    value = function(given_, owner.clone())
+    value = function(scores, owner.clone())
     found, right = tensor(value, (4, 3), nan=UNLIKELY, gradient=True), _class_scores(scores, owner)
     parts = [scores[:, :2], scores[:, 2:3], scores[:, 3:]]
     sizes = torch.tensor([2.0, 1.0, 3.0])
@@ -102,7 +96,7 @@ def class_scores(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (right.softmax(1), "these are shares of the classes: give the logarithm of each class's sum"),
     ]  # fmt: skip
     expect(found, right, "wanted: for each class, the logarithm of the sum of its words' probabilities", mistakes)
-    _learns(value, given_, right, scores)
+    learns(value, right, {"scores": scores}, FLAT)
     mixed, some = torch.tensor([1, 0, 2, 0, 1]), torch.tensor([[-3.0, -1.0, -2.5, -0.5, -2.0]])
     parts = some.split([2, 2, 1], 1)
     expect(tensor(function(some, mixed), (1, 3), "for owner [1, 0, 2, 0, 1], the result"), _class_scores(some, mixed),
@@ -188,18 +182,7 @@ def _evenly(drawn: Mapping[str, int], others: Sequence[str]) -> None:
 
 
 def _taught(rows: Rows, probabilities: np.ndarray, per_class: int) -> list[dict[str, Any]]:
-    answers, chosen = probabilities.argmax(1), []
-    for label in range(probabilities.shape[1]):
-        own = np.flatnonzero(answers == label)
-        surest = own[np.argsort(-probabilities[own, label])][:per_class]
-        chosen += [{**rows[at], "label": label} for at in surest]
-    return chosen
-
-
-CHANCES = np.array(
-    [[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.97, 0.02, 0.01], [0.1, 0.8, 0.1], [0.2, 0.45, 0.35], [0.99, 0.0, 0.01],
-     [0.34, 0.33, 0.33], [0.4, 0.2, 0.4]]
-)  # fmt: skip
+    return pseudo_labelled(rows, probabilities, [per_class] * probabilities.shape[1])
 
 
 @exercise(LESSON, _taught)
@@ -208,9 +191,8 @@ def taught(function: Callable[..., Any]) -> None:
     rows with the class as their label.
     """
     rows = [{"text": f"text {at}", "label": None, "number": 10 + at} for at in range(8)]
-    found = _chosen(asked(function, rows=rows, probabilities=CHANCES, per_class=2), rows)
-    if found != [(2, 0), (3, 1), (4, 1), (5, 0)]:
-        raise Mistake(_wrong_choice(found))
+    found = _chosen(asked(function, rows=rows, probabilities=np.array(CHANCES), per_class=2), rows)
+    expect(found, [(2, 0), (3, 1), (4, 1), (5, 0)], wrong_choice(found))
     twins = np.array([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2], [0.8, 0.2]])
     alike = [{"text": "the same", "number": 10 + at} for at in range(4)]
     if _chosen(function(alike, twins, 3), alike) != [(0, 0), (1, 1), (2, 0), (3, 0)]:
@@ -233,26 +215,6 @@ def _chosen(value: Any, rows: Rows) -> list[tuple[int, int]]:
             raise Mistake("a row of yours has something else than the row that was given: set the label alone")
         found.append((at, whole(one["label"], "a label")))
     return sorted(found)
-
-
-def _wrong_choice(found: list[tuple[int, int]]) -> str:
-    """What was chosen instead of the two surest rows of each class."""
-    answers, surest = CHANCES.argmax(1).tolist(), (-CHANCES.max(1)).argsort().tolist()
-    least = [(1, 0), (3, 1), (4, 1), (6, 0)], [(3, 1), (4, 1), (6, 0), (7, 0)]
-    if any(answers[row] != label for row, label in found):
-        row, label = next(pair for pair in found if answers[pair[0]] != pair[1])
-        return f"row {row} is taught as class {label}, but its likeliest class is {answers[row]}: a class takes only rows whose argmax it is"  # fmt: skip
-    if len({row for row, _ in found}) != len(found):
-        return "a row stands in the result twice"
-    for some in (2, 6):
-        if found == sorted((row, answers[row]) for row in surest[:some]):
-            return "you took the surest rows of all: then the easy classes fill the training set. Take the surest of each class"
-    if found in least:
-        return "you took rows that are not the surest: sort a class's own rows from high to low"
-    if len(found) > 4:
-        return "too many rows: at most `per_class` of each class (class 2 has no row of its own here, and gets none)"
-    named = ", ".join(f"row {row} as class {label}" for row, label in found) or "nothing"
-    return f"of the rows whose likeliest class is c, the 2 with the highest probability are wanted; you gave {named}"
 
 
 def _system(model: Any, labelled: Rows, unlabelled: Rows, continued: Any, trained: Any, teach: Any) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, items, tensor
 
 LESSON = "03/07"
 Rows = Sequence[Mapping[str, Any]]
@@ -127,13 +127,8 @@ def _wrong_rows(found: set[int], order: list[int]) -> str:
 
 def _places(value: Any, train: Rows) -> list[int]:
     """Which training rows were returned, in their order; of equal rows the first that is not yet taken."""
-    given(value)
-    try:
-        rows = list(value)
-    except TypeError as error:
-        raise Mistake(f"the result should be a list of rows, not {type(value).__name__}") from error
     found: list[int] = []
-    for row in rows:
+    for row in items(value, f"the result should be a list of rows, not {type(value).__name__}"):
         equal = [place for place, one in enumerate(train) if one == row]
         if not equal:
             raise Mistake("a row of the result is not one of the training rows: return them as they are, label and all")

@@ -12,6 +12,7 @@ from torch import Tensor
 from labkit.checks.exercise import NAN, Mistake, asked, exercise, expect, given, number, parts, same, whole
 from labkit.checks.limit import paused
 from labkit.errors import LabkitError
+from labkit.parallel.kernels.access import conflict
 from labkit.parallel.kernels.workbench import SOFTMAX, TRANSPOSE, Job, Ran, launch
 
 LESSON = "06/02"
@@ -120,11 +121,7 @@ def warp_sectors(function: Callable[[int, int], int]) -> None:
             expect(whole(function(stride, size)), right, f"for stride {stride} and {size} bytes: {right} expected")
 
 
-def _bank_passes(stride: int) -> int:
-    return math.gcd(stride, 32) if stride else 1
-
-
-@exercise(LESSON, _bank_passes)
+@exercise(LESSON, conflict)
 def bank_passes(function: Callable[[int], int]) -> None:
     """Stride in words → passes of shared memory (32 banks of one word) for 32 lanes."""
     found = [whole(function(stride)) for stride in (1, 2, 32, 33)]
@@ -144,7 +141,7 @@ def bank_passes(function: Callable[[int], int]) -> None:
         (32, "lanes that want the same word do not queue: one pass gives it to all. Stride 0 is 1 pass"),
         (0, "one pass is needed even where all want the same word")])  # fmt: skip
     for stride in (*range(70), 1000):
-        expect(whole(function(stride)), _bank_passes(stride), f"for stride {stride}, {_bank_passes(stride)} was expected")
+        expect(whole(function(stride)), conflict(stride), f"for stride {stride}, {conflict(stride)} was expected")
 
 
 def _mended(broken: str) -> str:
@@ -251,8 +248,7 @@ def softmax_kernel(function: Callable[[], str]) -> None:
     x = torch.randn(3, 20, generator=draw) * 2
     for falling in (False, True):
         ran = _ran(kernel, SOFTMAX, x, falling)
-        if not same(ran.out, x.softmax(1)):
-            raise Mistake(_wrong_softmax(ran.out, x))
+        expect(ran.out, x.softmax(1), _wrong_softmax(ran.out, x), _softmax_mistakes(x))
     long, hidden = torch.randn(2, 70, generator=draw), torch.randn(2, 70, generator=draw)
     hidden[0, :40] = hidden[1, 3::32] = hidden[1, -1] = -math.inf
     trials = [
@@ -271,20 +267,22 @@ def softmax_kernel(function: Callable[[], str]) -> None:
         raise Mistake("every number is right, but the lanes exchange nothing: then one of them, or each, reads the whole row. Let each lane take its share, and shuffle")  # fmt: skip
 
 
-def _wrong_softmax(out: Tensor, x: Tensor) -> str:
-    """What was computed instead of the softmax of x, of 20 columns: one number per lane."""
-    right, powers = x.softmax(1), (x - x.amax(1, keepdim=True)).exp()
-    named = [
+def _softmax_mistakes(x: Tensor) -> list[tuple[Tensor, str]]:
+    """What may be computed instead of the softmax of x, of 20 columns: one number per lane."""
+    powers = (x - x.amax(1, keepdim=True)).exp()
+    return [
         (torch.ones_like(x), "every number is 1: each lane divides by the total of its own numbers. Add up the totals of all 32 lanes by shuffles"),
         (powers / 20, "the lanes' totals are added as they are, each relative to its own maximum: first total *= expf(most - top)"),
         (powers, "a division by the total is missing"),
-        (right / 32, "the rows sum to 1/32: each lane takes the whole row, so the total is 32 times too large. i begins at lane, and goes up by 32"),
+        (x.softmax(1) / 32, "the rows sum to 1/32: each lane takes the whole row, so the total is 32 times too large. i begins at lane, and goes up by 32"),
         (x.exp() / 20, "the totals are relative to each lane's maximum, the numbers that you write are not: use top for both"),
-        (x - x.logsumexp(1, keepdim=True), "these are logarithms of the softmax: write expf(x[i] - top) / total"),
+        (x.log_softmax(1), "these are logarithms of the softmax: write expf(x[i] - top) / total"),
     ]  # fmt: skip
-    for wrong, message in named:
-        if same(out, wrong):
-            return message
+
+
+def _wrong_softmax(out: Tensor, x: Tensor) -> str:
+    """Which part of `out` is the softmax of x, and which is not."""
+    right = x.softmax(1)
     if same(out[0], right[0]):
         return "row 0 is right and the others are not: block b works on row b, so x and y begin at blockIdx.x * columns"
     if out.isnan().all():

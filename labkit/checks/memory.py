@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, number, parts, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, loss, number, parts, tensor, whole
 
 LESSON = "06/01"
 
@@ -49,7 +49,8 @@ def _batch_loss(sums: Tensor, counts: Tensor) -> Tensor:
 def batch_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Sums of losses and numbers of targets, (parts,) each → the mean loss over all targets, with its gradient."""
     sums, counts = torch.tensor([6.0, 10.0, 0.0, 3.0], requires_grad=True), torch.tensor([2, 20, 0, 1])
-    loss = _loss(asked(function, sums=sums, counts=counts))
+    nan = "a part may have no target: do not divide by its own count"
+    found = loss(asked(function, sums=sums, counts=counts), nan)
     means = sums / counts.clamp(min=1)
     mistakes = [
         (means.mean(), "this is the mean of the parts' means: a target counts more where its part has few of them. Divide the sum of all by the number of all"),
@@ -61,22 +62,13 @@ def batch_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (sums.sum(), "this is the sum: divide it by the number of targets"),
         (means.sum(), "you added up the parts' means"),
     ]  # fmt: skip
-    expect(loss, 19 / 23, "the sum of all losses divided by the number of all targets was expected", mistakes)
-    (gradient,) = torch.autograd.grad(loss, sums, allow_unused=True)
+    expect(found, 19 / 23, "the sum of all losses divided by the number of all targets was expected", mistakes)
+    (gradient,) = torch.autograd.grad(found, sums, allow_unused=True)
     if gradient is None:
         raise Mistake("the loss has a gradient, but none of `sums`: compute with `sums` itself, not with a copy of its numbers")  # fmt: skip
     expect(gradient[counts > 0], torch.full((3,), 1 / 23), "the loss is right and its gradient is not: each sum should weigh 1 / (number of all targets) in it")  # fmt: skip
-    one = _loss(function(torch.tensor([1.5], requires_grad=True), torch.tensor([4])))
+    one = loss(function(torch.tensor([1.5], requires_grad=True), torch.tensor([4])))
     expect(one, 1.5 / 4, "right for four parts and wrong for a single one")
-
-
-def _loss(value: Any) -> Tensor:
-    """The learner's loss as a scalar with a gradient; Mistake where it is none."""
-    if not torch.is_tensor(value):
-        value = torch.tensor(number(value))
-    value = value.reshape(()) if value.numel() == 1 else value
-    tensor(value, (), nan="a part may have no target: do not divide by its own count", gradient=True)
-    return value
 
 
 def _next_scale(scale: float, good: int, finite: bool, interval: int) -> tuple[float, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, number, whole
+from labkit.checks.exercise import Mistake, exercise, expect, items, number, whole
 from labkit.parallel.offload import paging, schedule
 
 LESSON = "06/06"
@@ -91,11 +91,8 @@ def _every(
 
 def _places(value: Any, layers: int, moving: int) -> list[int]:
     """The learner's places, in order; Mistake where they are none."""
-    given(value)
-    try:
-        places = sorted(whole(place, "a layer's number") for place in value)
-    except TypeError as error:
-        raise Mistake(f"a list of layer numbers is wanted, not {type(value).__name__}") from error
+    numbers = items(value, f"a list of layer numbers is wanted, not {type(value).__name__}")
+    places = sorted(whole(place, "a layer's number") for place in numbers)
     if len(places) != moving or len(set(places)) != moving:
         raise Mistake(f"{moving} different layers of {layers} were to move, and you gave {places}")
     if not all(0 <= place < layers for place in places):

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, tensor, whole
+from labkit.checks.exercise import Mistake, exercise, expect, given, same, tensor, whole
+from labkit.fewshot.pet.self_training import most_confident as most_confident_rows
 
 LESSON = "03/02"
+# The probabilities of eight rows in three classes, the last of which is no row's likeliest.
+CHANCES = [
+    [0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.97, 0.02, 0.01], [0.1, 0.8, 0.1], [0.2, 0.45, 0.35], [0.99, 0.0, 0.01],
+    [0.34, 0.33, 0.33], [0.4, 0.2, 0.4],
+]  # fmt: skip
 
 
 def _label_probabilities(blank_logits: Tensor, word_ids: Tensor) -> Tensor:
@@ -35,7 +40,7 @@ def label_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (logits[:, words.sort().values].softmax(1), "the columns come in the order of the word ids, not of the classes: do not sort"),
     ]  # fmt: skip
     expect(found, over_words, "each row sums to 1 as it should, but to other values: pick column words[c] for class c, nothing else"
-           if _sums_to_one(found) else "each row must sum to 1 over the classes", mistakes)  # fmt: skip
+           if same(found.sum(1), torch.ones(5), 1e-4) else "each row must sum to 1 over the classes", mistakes)  # fmt: skip
     large = tensor(function(logits * 400, words), (5, 3))
     expect(large, (picked * 400).softmax(1), "for large logits the answer breaks: do not take exp of the logits by hand, softmax guards against overflow")  # fmt: skip
 
@@ -95,52 +100,41 @@ def soft_labels(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
 
 
 def _most_confident(probabilities: Tensor, per_class: int) -> list[tuple[int, int]]:
-    answers, chosen = probabilities.argmax(1), []
-    for label in range(probabilities.shape[1]):
-        own = (answers == label).nonzero().flatten()
-        surest = own[probabilities[own, label].argsort(descending=True)][:per_class]
-        chosen += [(int(row), label) for row in surest]
-    return sorted(chosen)
+    return sorted(most_confident_rows(probabilities.numpy(), [per_class] * probabilities.shape[1]))
 
 
 @exercise(LESSON, _most_confident)
 def most_confident(function: Callable[[Tensor, int], list[tuple[int, int]]]) -> None:
     """Probabilities (rows, classes) and a number a class → [(row, class), …], the surest rows of each class."""
-    chances = torch.tensor(
-        [[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.97, 0.02, 0.01], [0.1, 0.8, 0.1], [0.2, 0.45, 0.35], [0.99, 0.0, 0.01],
-         [0.34, 0.33, 0.33], [0.4, 0.2, 0.4]]
-    )  # fmt: skip
-    found = _pairs(function(chances.clone(), 2), chances)
-    if found != _most_confident(chances, 2):
-        raise Mistake(_wrong_choice(set(found), chances))
+    chances = torch.tensor(CHANCES)
+    found, right = _pairs(function(chances.clone(), 2), chances), _most_confident(chances, 2)
+    own = [[row for row, answer in enumerate(chances.argmax(1)) if answer == label] for label in range(3)]
+    expect(found, right, wrong_choice(found), [
+        (sorted((int(row), label) for label in range(3) for row in chances[:, label].argsort(descending=True)[:2]), "a row stands under a class that the models do not believe in: keep only rows whose argmax is that class"),
+        (sorted((own[label].index(row), label) for row, label in right), "row 0 of class 1 is not row 0 of all: these are places among a class's own rows. Index `own` with them, own[…]"),
+    ])  # fmt: skip
     twins = torch.tensor([[0.8, 0.2], [0.2, 0.8], [0.8, 0.2], [0.8, 0.2]])
     if _pairs(function(twins, 3), twins) != [(0, 0), (1, 1), (2, 0), (3, 0)]:
         raise Mistake("rows 0, 2 and 3 are equally sure here, and each is wanted once: find rows by their place, not by their value")  # fmt: skip
 
 
-def _wrong_choice(found: set[tuple[int, int]], chances: Tensor) -> str:
-    """What was chosen instead of the two surest rows of each class."""
-    answers, surest = chances.argmax(1).tolist(), chances.amax(1).argsort(descending=True)
-    own = [[row for row, answer in enumerate(answers) if answer == label] for label in range(3)]
-    places = {(own[label].index(row), label) for row, label in _most_confident(chances, 2)}
-    named = [
-        ({(int(row), label) for label in range(3) for row in chances[:, label].argsort(descending=True)[:2]},
-         "a row stands under a class that the models do not believe in: keep only rows whose argmax is that class"),
-        (places, "row 0 of class 1 is not row 0 of all: these are places among a class's own rows. Index `own` with them, own[…]"),
-        *[({(int(row), answers[row]) for row in surest[:some]},
-           "you took the surest rows of all: then the easy class fills the training set. Take the surest of each class")
-          for some in (2, 6)],
-        ({(6, 0), (7, 0), (3, 1), (4, 1)}, "you took the least sure rows: sort from high to low"),
-    ]  # fmt: skip
-    for wrong, text in named:
-        if found == wrong:
-            return text
-    for row, label in sorted(found):
+def wrong_choice(found: list[tuple[int, int]]) -> str:
+    """Which (row, class), sorted, were chosen instead of the two surest rows of each class of CHANCES, in words."""
+    chances = torch.tensor(CHANCES)
+    answers, surest = chances.argmax(1).tolist(), chances.amax(1).argsort(descending=True).tolist()
+    for row, label in found:
         if answers[row] != label:
-            return f"row {row} is given class {label}, but its likeliest class is {answers[row]}"
+            return f"row {row} is taught as class {label}, but its likeliest class is {answers[row]}: a class takes only rows whose argmax it is"  # fmt: skip
+    if len(set(found)) != len(found):
+        return "a row stands in the result twice"
+    if found in (sorted((row, answers[row]) for row in surest[:some]) for some in (2, 6)):
+        return "you took the surest rows of all: then the easy classes fill the training set. Take the surest of each class"
+    if found in ([(1, 0), (3, 1), (4, 1), (6, 0)], [(3, 1), (4, 1), (6, 0), (7, 0)]):
+        return "you took the least sure rows: sort a class's own rows from high to low"
     if len(found) > 4:
         return "too many rows: at most `per_class` of each class (class 2 has no row of its own here, and gets none)"
-    return f"of the rows whose likeliest class is c, the 2 with the highest probability are wanted; you gave {sorted(found)}"  # fmt: skip
+    named = ", ".join(f"row {row} as class {label}" for row, label in found) or "nothing"
+    return f"of the rows whose likeliest class is c, the 2 with the highest probability are wanted; you gave {named}"
 
 
 def _pairs(value: Any, chances: Tensor) -> list[tuple[int, int]]:
@@ -155,7 +149,3 @@ def _pairs(value: Any, chances: Tensor) -> list[tuple[int, int]]:
     if len(set(pairs)) != len(pairs):
         raise Mistake("a row stands in the result twice")
     return sorted(pairs)
-
-
-def _sums_to_one(value: Tensor) -> bool:
-    return bool(np.allclose(value.sum(1), 1, atol=1e-4))

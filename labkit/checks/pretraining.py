@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, parts, same, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, learns, loss, parts, whole
 from labkit.foundations.pretraining import replaced
 
 LESSON = "01/04"
 NOTHING = -100
+LARGE = "exp of a large logit is infinite, and infinite minus or divided by infinite is NaN: use log_softmax or cross_entropy"
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -66,14 +67,12 @@ def next_token_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     generator = torch.Generator().manual_seed(2)
     logits = (torch.randn(3, 6, 9, generator=generator) * 2).requires_grad_()
     ids = torch.randint(9, (3, 6), generator=generator)
-    result, right = function(logits * 1, ids.clone()), _next_token_loss(logits, ids)
-    expect(_scalar(result), right, "wanted: the mean over all positions but the last of −log p(next token)",
+    result, right = loss(function(logits * 1, ids.clone()), LARGE), _next_token_loss(logits, ids)
+    expect(result, right, "wanted: the mean over all positions but the last of −log p(next token)",
            _wrong_losses(logits.detach(), ids, right.detach()))  # fmt: skip
-    (own,) = torch.autograd.grad(result, logits, allow_unused=True)
-    if own is None or not same(own, torch.autograd.grad(right, logits)[0], 1e-4):
-        raise Mistake("the value is right, but not its gradient: .detach(), .data and no_grad() cut off what the model would learn from")  # fmt: skip
+    learns(result, right, {"logits": logits}, "the value is right, but not its gradient: .detach(), .data and no_grad() cut off what the model would learn from")  # fmt: skip
     large = logits.detach() * 200
-    expect(_scalar(function(large.clone(), ids), False), _next_token_loss(large, ids), "for large logits the loss breaks: exp overflows, or a probability is rounded to 0 and its logarithm is infinite. Use log_softmax or cross_entropy")  # fmt: skip
+    expect(loss(function(large.clone(), ids), LARGE, False), _next_token_loss(large, ids), "for large logits the loss breaks: exp overflows, or a probability is rounded to 0 and its logarithm is infinite. Use log_softmax or cross_entropy")  # fmt: skip
 
 
 def _wrong_losses(logits: Tensor, ids: Tensor, right: Tensor) -> list[tuple[Tensor, str]]:
@@ -81,34 +80,23 @@ def _wrong_losses(logits: Tensor, ids: Tensor, right: Tensor) -> list[tuple[Tens
     answers, wanted = logits[:, :-1], ids[:, 1:]
     chances = answers.softmax(-1).gather(-1, wanted[..., None])
 
-    def loss(scores: Tensor, of: Tensor) -> Tensor:
+    def mean(scores: Tensor, of: Tensor) -> Tensor:
         return F.cross_entropy(scores.flatten(0, 1), of.flatten())
 
     return [
-        (loss(logits, ids), "nothing is shifted: each position is asked for the token it has just read. Position t must name token t + 1"),
-        (loss(logits[:, 1:], ids[:, :-1]), "shifted the wrong way: position t is asked for token t − 1, which it has seen"),
-        (loss(logits, ids.roll(-1, 1)), "the last position is asked for the first token of the text: leave it out, it has no next token"),
+        (mean(logits, ids), "nothing is shifted: each position is asked for the token it has just read. Position t must name token t + 1"),
+        (mean(logits[:, 1:], ids[:, :-1]), "shifted the wrong way: position t is asked for token t − 1, which it has seen"),
+        (mean(logits, ids.roll(-1, 1)), "the last position is asked for the first token of the text: leave it out, it has no next token"),
         (right * 15, "this is the sum over the tokens: take the mean, or long texts weigh more"),
         (right * 5, "you divided by the number of texts: divide by the number of tokens asked for"),
         (right * 15 / 18, "you divided by the number of all tokens: the first of each text is not asked for, so n − 1 per text remain"),
-        (loss(answers.softmax(-1), wanted), "cross_entropy takes logits: you gave it probabilities, and it took their softmax again"),
+        (mean(answers.softmax(-1), wanted), "cross_entropy takes logits: you gave it probabilities, and it took their softmax again"),
         (-right, "the sign is wrong: a loss is minus the log-probability"),
         (right / np.log(2), "this is in bits: use the natural logarithm"),
         (right.exp(), "this is the perplexity: leave out the exp"),
-        (loss(answers[:1], wanted[:1]), "only the first text of the batch counts here: take the mean over all"),
+        (mean(answers[:1], wanted[:1]), "only the first text of the batch counts here: take the mean over all"),
         (-chances.mean().log(), "you took the logarithm of the mean probability: take the logarithm of each, then the mean"),
     ]  # fmt: skip
-
-
-def _scalar(value: Any, gradient: bool = True) -> Tensor:
-    """The learner's loss; Mistake where it is no tensor of one number that carries a gradient."""
-    given(value)
-    if not torch.is_tensor(value):
-        raise Mistake(f"the loss should be a torch tensor, not {type(value).__name__}: a plain number (.item(), float()) carries no gradient to learn from")  # fmt: skip
-    if value.ndim:
-        raise Mistake(f"one number is wanted, a tensor without dimensions, not one of shape {tuple(value.shape)}: is the mean missing?")  # fmt: skip
-    nan = "exp of a large logit is infinite, and infinite minus or divided by infinite is NaN: use log_softmax or cross_entropy"  # fmt: skip
-    return tensor(value, (), "the loss", nan, gradient)
 
 
 @exercise(LESSON, replaced)
@@ -151,28 +139,23 @@ def corrupt(function: Callable[..., Any]) -> None:
     """Ids, which of them are hidden, and sentinels → T5's (inputs, targets), lists of ids."""
     ids, hidden, marks = [11, 12, 13, 14, 12, 16, 11], [False, True, True, False, False, True, False], [95, 92, 97, 91]
     inputs, targets = _lists(asked(function, ids=ids, hidden=hidden, sentinels=marks))
-    told = {
-        (11, 95, 92, 14, 12, 97, 11): "a span of several tokens got one sentinel per token: it gets one for the whole span",
-        (11, 14, 12, 11): "the inputs have no sentinels: without them the model cannot tell where something is missing",
-        (11, 95, 14, 12, 95, 11): "both spans got the same sentinel: take the next one for each span",
-        (11, 95, 14, 12, 96, 11): "you counted on from the first sentinel: the second need not be the first + 1, so take sentinels[1]",
-        (11, 95, 12, 13, 14, 12, 92, 16, 11): "the hidden tokens still stand in the inputs: the sentinel takes their place",
-    }  # fmt: skip
     right = [11, 95, 14, 12, 92, 11]
-    if inputs != right:
-        others = f"the inputs should be {right}: visible tokens, and one sentinel for each span; yours are {inputs}"
-        raise Mistake(told.get(tuple(inputs), others))
-    told = {
-        (95, 12, 13, 92, 16): "the targets lack the closing sentinel: it tells the decoder that the last span has ended",
-        (12, 13, 16): "the targets are the hidden tokens alone: each span must stand behind its sentinel, to say where it belongs",
-        (12, 13, 16, 97): "the targets are the hidden tokens alone: each span must stand behind its sentinel, also the first, to say where it belongs",
-        (12, 13, 95, 16, 92): "each sentinel stands before its span in the targets, not behind it",
-        (95, 12, 13, 92, 16, 92): "the closing sentinel is the one of the last span once more: take the next one",
-        (95, 12, 13, 92, 16, 91): "the closing sentinel is the last of the list: take the next one after those that are used",
-    }  # fmt: skip
+    expect(inputs, right, f"the inputs should be {right}: visible tokens, and one sentinel for each span; yours are {inputs}", [
+        ([11, 95, 92, 14, 12, 97, 11], "a span of several tokens got one sentinel per token: it gets one for the whole span"),
+        ([11, 14, 12, 11], "the inputs have no sentinels: without them the model cannot tell where something is missing"),
+        ([11, 95, 14, 12, 95, 11], "both spans got the same sentinel: take the next one for each span"),
+        ([11, 95, 14, 12, 96, 11], "you counted on from the first sentinel: the second need not be the first + 1, so take sentinels[1]"),
+        ([11, 95, 12, 13, 14, 12, 92, 16, 11], "the hidden tokens still stand in the inputs: the sentinel takes their place"),
+    ])  # fmt: skip
     right = [95, 12, 13, 92, 16, 97]
-    if targets != right:
-        raise Mistake(told.get(tuple(targets), f"the targets should be {right}; yours are {targets}"))
+    expect(targets, right, f"the targets should be {right}; yours are {targets}", [
+        ([95, 12, 13, 92, 16], "the targets lack the closing sentinel: it tells the decoder that the last span has ended"),
+        ([12, 13, 16], "the targets are the hidden tokens alone: each span must stand behind its sentinel, to say where it belongs"),
+        ([12, 13, 16, 97], "the targets are the hidden tokens alone: each span must stand behind its sentinel, also the first, to say where it belongs"),
+        ([12, 13, 95, 16, 92], "each sentinel stands before its span in the targets, not behind it"),
+        ([95, 12, 13, 92, 16, 92], "the closing sentinel is the one of the last span once more: take the next one"),
+        ([95, 12, 13, 92, 16, 91], "the closing sentinel is the last of the list: take the next one after those that are used"),
+    ])  # fmt: skip
     _corrupts_others(function, marks)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, same, tensor, whole
+from labkit.checks.exercise import Mistake, exercise, expect, given, learns, tensor, whole
 
 LESSON = "03/03"
 INPUTS = ("queries", "keys", "values", "prefix keys", "prefix values")
@@ -36,20 +36,13 @@ def splice(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (torch.cat([words[:, :1], torch.zeros_like(rows), words[:, 1:]], 1), "the places are right, but zeros stand there: put the prompt's vectors in"),
     ]  # fmt: skip
     expect(found, _splice(words, rows[0]), "wanted: first token, the prompt, the other tokens, in every row of the batch", mistakes)  # fmt: skip
-    _trains(value, prompt, torch.randn(3, 7, 4, generator=draw))
+    tensor(value, (3, 7, 4), gradient=True)
+    learns(value, _splice(words, prompt), {"prompt": prompt},
+           "the values are right, but the prompt's gradient is not: the prompt itself must stand in every row, so that all rows of the batch train it",
+           "the values are right, but no gradient reaches the prompt: a copy of it made with .detach(), .data, torch.tensor(…) or nn.Parameter(…) trains in its place")  # fmt: skip
     long, few = torch.randn(4, 6, generator=draw), torch.randn(1, 3, 6, generator=draw)
     again = tensor(function(few.clone(), long.clone()), (1, 7, 6), "for one text of 3 tokens and a prompt of 4, the result")  # fmt: skip
     expect(again, _splice(few, long), "right for 3 texts of 5 tokens and a prompt of 2, wrong for one text of 3 tokens and a prompt of 4: take the numbers from the tensors' shapes")  # fmt: skip
-
-
-def _trains(value: Tensor, prompt: Tensor, weights: Tensor) -> None:
-    """Mistake unless a loss on the spliced vectors changes the prompt as it should."""
-    tensor(value, weights.shape, gradient=True)
-    (slope,) = torch.autograd.grad((value * weights).sum(), prompt, allow_unused=True)
-    if slope is None:
-        raise Mistake("the values are right, but no gradient reaches the prompt: a copy of it made with .detach(), .data, torch.tensor(…) or nn.Parameter(…) trains in its place")  # fmt: skip
-    if not same(slope, weights[:, 1:3].sum(0)):
-        raise Mistake("the values are right, but the prompt's gradient is not: the prompt itself must stand in every row, so that all rows of the batch train it")  # fmt: skip
 
 
 def _prefix_attention(queries: Tensor, keys: Tensor, values: Tensor, before: Tensor, theirs: Tensor) -> Tensor:
@@ -66,7 +59,7 @@ def prefix_attention(function: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor]
     draw = torch.Generator().manual_seed(4)
     inputs = [(torch.randn(rows, 4, generator=draw) * 2).requires_grad_() for rows in (5, 5, 5, 3, 3)]
     value = function(*inputs)
-    found = tensor(value, (5, 4), nan="a division by a sum of 0, or exp of a large number?")
+    found = tensor(value, (5, 4), nan="a division by a sum of 0, or exp of a large number?", gradient=True)
     queries, keys, values, before, theirs = (one.detach() for one in inputs)
     both, all_values = torch.cat([before, keys]), torch.cat([theirs, values])
     own, other = _attention(queries, keys, values), _attention(queries, before, theirs)
@@ -85,7 +78,8 @@ def prefix_attention(function: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor]
         ((queries @ both.T / 2 + causal).softmax(1) @ all_values, "you hid the later tokens: here every token sees all of the text, and the prefix"),
     ]  # fmt: skip
     expect(found, _attention(queries, both, all_values), "wanted: softmax(Q [P_k; K]ᵀ / √d) [P_v; V]", mistakes)
-    _same_slopes(value, inputs, torch.randn(5, 4, generator=draw))
+    learns(value, _prefix_attention(*inputs), dict(zip(INPUTS, inputs, strict=True)),
+           "the values are right, but the gradient that reaches the {} is not: .detach(), .data and torch.tensor(…) cut it off")  # fmt: skip
     _wider(function, [torch.randn(rows, 9, generator=draw) for rows in (4, 4, 4, 2, 2)])
 
 
@@ -96,18 +90,6 @@ def _wider(function: Callable[..., Tensor], inputs: list[Tensor]) -> None:
     wide = [inputs[0] * 100, *inputs[1:]]
     large = tensor(function(*wide), (4, 9), "for large scores, the result", "exp of a large score is infinite, and infinity divided by infinity is NaN: softmax guards against it")  # fmt: skip
     expect(large, _prefix_attention(*wide), "for large scores the answer breaks: do not take exp by hand, softmax guards against overflow", tolerance=1e-3)  # fmt: skip
-
-
-def _same_slopes(value: Tensor, inputs: list[Tensor], weights: Tensor) -> None:
-    """Mistake unless the gradient of the result reaches every input as in attention itself."""
-    tensor(value, weights.shape, gradient=True)
-    slopes, rights = (
-        torch.autograd.grad((some * weights).sum(), inputs, allow_unused=True)
-        for some in (value, _prefix_attention(*inputs))
-    )
-    for name, slope, right in zip(INPUTS, slopes, rights, strict=True):
-        if slope is None or not same(slope, right):
-            raise Mistake(f"the values are right, but the gradient that reaches the {name} is not: .detach(), .data and torch.tensor(…) cut it off")  # fmt: skip
 
 
 def _trained_weights(n: int, layers: int, d: int, classes: int) -> dict[str, int]:
@@ -140,10 +122,9 @@ def trained_weights(function: Callable[[int, int, int, int], Mapping[str, int]])
             ],
         }  # fmt: skip
         for name, value in right.items():
-            hint = next((text for wrong, text in likely[name] if found[name] == wrong), "count the vectors, times d")
-            if found[name] != value:
-                case = f"n = {n}, {layers} layers, d = {d}, {classes} classes"
-                raise Mistake(f"{name} with {case}: {found[name]} is not right; {hint}")
+            told = f"{name} with n = {n}, {layers} layers, d = {d}, {classes} classes: {found[name]} is not right; "
+            mistakes = [(wrong, told + text) for wrong, text in likely[name]]
+            expect(found[name], value, told + "count the vectors, times d", mistakes)
 
 
 def _counts(value: Any) -> dict[str, int]:

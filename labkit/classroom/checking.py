@@ -72,13 +72,9 @@ def _grade(shop: Workshop, path: Path, source: Any, submission: Submission, outc
             "of": sum(points(source, "test").values()),
             "by hand": sum(points(source, "manual")[name] for name in found.by_hand),
             "seconds": round(seconds, 1),
-            "as it should": "yes" if _same(expected, found) else "NO",
+            "as it should": "yes" if expected == found.scores else "NO",
         }
     )
-
-
-def _same(expected: dict[str, float], found: Grades) -> bool:
-    return expected == found.scores
 
 
 def _differences(

@@ -13,6 +13,13 @@ from labkit.errors import DataError, LabkitError, UsageError, unknown
 from labkit.files import describe_os_error
 
 SOLUTION = re.compile(r"^[ \t]*### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION$", re.DOTALL | re.MULTILINE)
+# What a cell can be to nbgrader -> its flags grade, solution, locked.
+KINDS = {
+    "answer": (False, True, False),
+    "test": (True, False, True),
+    "manual": (True, True, False),
+    "locked": (False, False, True),
+}
 HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS\n(.*?)^[ \t]*### END HIDDEN TESTS$", re.DOTALL | re.MULTILINE)
 
 
@@ -75,17 +82,12 @@ def graded(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kind(cell: Mapping[str, Any]) -> str | None:
-    """What a cell is to nbgrader: "answer", "test", "manual", "locked", or None; "unknown" for any other flags."""
+    """What a cell is to nbgrader: one of KINDS, or None; "unknown" for any other flags."""
     found = graded(cell)
-    if not any(found.get(flag) for flag in ("grade", "solution", "locked", "task")):
-        return None
     flags = tuple(bool(found.get(flag)) for flag in ("grade", "solution", "locked", "task"))
-    return {
-        (False, True, False, False): "answer",
-        (True, False, True, False): "test",
-        (True, True, False, False): "manual",
-        (False, False, True, False): "locked",
-    }.get(flags, "unknown")
+    if not any(flags):
+        return None
+    return next((name for name, wanted in KINDS.items() if flags == (*wanted, False)), "unknown")
 
 
 def cells(notebook: Any, *kinds: str) -> Iterator[tuple[str, Any]]:

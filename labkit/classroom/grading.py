@@ -57,15 +57,15 @@ class Workshop:
         folder.mkdir(parents=True)
         nbformat.write(notebook, folder / name)
 
-    def autograde(self, student: str, seconds: float = 600) -> str:
-        """Run and grade what `student` handed in, in at most `seconds`; what nbgrader said."""
-        return self.nbgrader("autograde", self.assignment, f"--student={student}", seconds=seconds)
+    def autograde(self, student: str, seconds: float = 600) -> None:
+        """Run and grade what `student` handed in, in at most `seconds`."""
+        self.nbgrader("autograde", self.assignment, f"--student={student}", seconds=seconds)
 
     def autograded(self, student: str, name: str) -> Path:
         """The notebook of a student after grading."""
         return self.root / "autograded" / student / self.assignment / name
 
-    def nbgrader(self, *arguments: str, seconds: float) -> str:
+    def nbgrader(self, *arguments: str, seconds: float) -> None:
         """Run one nbgrader command here; GradingError where it fails or takes longer than `seconds`."""
         command = [sys.executable, "-m", "nbgrader", *arguments]
         process = subprocess.Popen(
@@ -79,8 +79,8 @@ class Workshop:
         finally:
             _end(process)
         if process.returncode:
-            raise GradingError(f"nbgrader {' '.join(arguments)} failed:\n{_tail(said)}")
-        return said
+            end = "\n".join(said.strip().splitlines()[-15:])
+            raise GradingError(f"nbgrader {' '.join(arguments)} failed:\n{end}")
 
     def grades(self, student: str, notebook: str) -> Grades:
         """What the gradebook holds of a student's notebook."""
@@ -94,18 +94,13 @@ class Workshop:
 
 
 @contextmanager
-def workshop(course: Course, assignment: str, source: Path | None = None) -> Iterator[Workshop]:
-    """A temporary course with this assignment's source (or the notebook `source` in its place); removed at the end."""
+def workshop(course: Course, assignment: str) -> Iterator[Workshop]:
+    """A temporary course with this assignment's source; removed at the end."""
     need_nbgrader()
     root = Path(tempfile.mkdtemp(prefix="labkit-assignments-"))
     try:
         shutil.copy(course.root / "nbgrader_config.py", root)
-        folder = root / "source" / assignment
-        if source is None:
-            shutil.copytree(course.root / "source" / assignment, folder)
-        else:
-            folder.mkdir(parents=True)
-            shutil.copy(source, folder)
+        shutil.copytree(course.root / "source" / assignment, root / "source" / assignment)
         yield Workshop(root, assignment)
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -135,7 +130,3 @@ def _end(process: subprocess.Popen[str]) -> None:
     elif process.poll() is None:
         process.kill()
     process.wait()
-
-
-def _tail(said: str, lines: int = 15) -> str:
-    return "\n".join(said.strip().splitlines()[-lines:])

@@ -90,15 +90,14 @@ def _sums(notebook: Any) -> Iterator[str]:
 
 def release_problems(source: Any, release: Any, folder: Path, name: str) -> list[str]:
     """What the release lets out that it must not, or lacks; `folder` is the released one, of the notebook `name`."""
-    problems = [f"the release holds {path}" for path in _strays(folder, name)]
+    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    problems = [f"the release holds {path}" for path in files if path != name]
     given = "\n".join(cell.source for cell in release.cells)
     if MARKER.search(given):
         problems.append("the release holds a BEGIN or END marker")
     public = {line.strip() for cell in source.cells for line in _public(cell).splitlines()}
-    given_lines = {line.strip() for line in given.splitlines()}
-    for secret in _secrets(source):
-        if secret in given_lines - public:
-            problems.append(f"the release holds a line of a solution or hidden test: {secret!r:.80}")
+    leaked = {line.strip() for line in given.splitlines()} & _secrets(source) - public
+    problems += [f"the release holds a line of a solution or hidden test: {line!r:.80}" for line in sorted(leaked)]
     mine, theirs = ([graded(cell).get("grade_id") for cell in found.cells] for found in (source, release))
     if mine != theirs:
         problems.append("the release does not have the source's cells")
@@ -107,22 +106,17 @@ def release_problems(source: Any, release: Any, folder: Path, name: str) -> list
     return problems
 
 
-def _strays(folder: Path, name: str) -> list[str]:
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [path for path in files if path != name]
-
-
 def _public(cell: Any) -> str:
     """What of a cell anybody may read."""
     return "" if kind(cell) == "manual" else HIDDEN.sub("", SOLUTION.sub("", cell.source))
 
 
-def _secrets(source: Any) -> list[str]:
+def _secrets(source: Any) -> set[str]:
     """The telling lines of solutions, hidden tests and model answers."""
     bodies = [body for cell in source.cells for found in (SOLUTION, HIDDEN) for body in found.findall(cell.source)]
     bodies += [cell.source for _, cell in cells(source, "manual")]
     lines = {line.strip() for body in bodies for line in body.splitlines()}
-    return sorted(line for line in lines if len(line) >= TELLING)
+    return {line for line in lines if len(line) >= TELLING}
 
 
 def errors_on_stderr(executed: Any) -> list[str]:

@@ -14,22 +14,15 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from labkit.classroom.course import Course, need_nbgrader, read_notebook
-from labkit.errors import DataError, UsageError
+from labkit.classroom.course import KINDS, Course, read_notebook
+from labkit.course.reading import needed
+from labkit.errors import DataError
 from labkit.files import write_text
-
-# part -> grade, solution, locked
-FLAGS = {
-    "answer": (False, True, False),
-    "test": (True, False, True),
-    "manual": (True, True, False),
-    "locked": (False, False, True),
-}
 
 
 def build(course: Course, assignment: str) -> list[Path]:
     """Write the notebooks of an assignment from their texts; the paths written. UsageError without jupytext."""
-    need_jupytext()
+    needed("jupytext")
     written = []
     for text in course.texts(assignment):
         target = course.root / "source" / assignment / f"{text.stem}.ipynb"
@@ -65,12 +58,12 @@ def notebook(text: Path) -> Any:
 
 def _metadata(cell: Any, text: Path) -> dict[str, Any]:
     """nbgrader's metadata of a cell; empty for one that has no part."""
-    parts = [part for part in FLAGS if part in cell.metadata]
+    parts = [part for part in KINDS if part in cell.metadata]
     if not parts:
         return {}
     if len(parts) > 1:
         raise DataError(f"{text}: a cell cannot be {' and '.join(parts)}: {cell.source.splitlines()[0]:.60}")
-    name, (grade, solution, locked) = cell.metadata[parts[0]], FLAGS[parts[0]]
+    name, (grade, solution, locked) = cell.metadata[parts[0]], KINDS[parts[0]]
     found = {"grade": grade, "solution": solution, "locked": locked, "task": False, "grade_id": name}
     if grade:
         found["points"] = cell.metadata.get("points", 0)
@@ -88,10 +81,3 @@ def in_step(course: Course, assignment: str) -> list[str]:
             names = f"source/{assignment}/{target.name} is not what text/{assignment}/{text.name} makes"
             apart.append(f"{names}: run labkit assignments build")
     return apart
-
-
-def need_jupytext() -> None:
-    """UsageError naming the extras, where jupytext or nbgrader is not installed."""
-    need_nbgrader()
-    if importlib.util.find_spec("jupytext") is None:
-        raise UsageError("building notebooks from text needs jupytext, of the extra labkit[dev]: pip install jupytext")

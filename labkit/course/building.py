@@ -19,8 +19,8 @@ from typing import Any
 
 from labkit import progress
 from labkit.course.outputs import ANSI, Refused, same_but_times, tidied
-from labkit.course.reading import LANGUAGE, Source, assemble, needed
-from labkit.errors import LabkitError
+from labkit.course.reading import LANGUAGE, Source, assemble, needed, read_notebook
+from labkit.errors import DataError, LabkitError
 from labkit.files import write_text
 
 CELL_TIMEOUT = 300  # seconds
@@ -32,7 +32,6 @@ SHOWN_LINES = 6  # of a cell, in an error
 class Built:
     """What came of a build: whether the notebook's file changed, and the seconds of the run as measured."""
 
-    source: Source
     seconds: float
     changed: bool
 
@@ -54,7 +53,7 @@ def build(item: Source, *, fresh: bool = False) -> Built:
     changed = not item.notebook.is_file() or item.notebook.read_text(encoding="utf-8") != text
     if changed:
         write_text(item.notebook, text)
-    return Built(item, seconds, changed)
+    return Built(seconds, changed)
 
 
 def execute(notebook: Any, item: Source) -> None:
@@ -149,12 +148,9 @@ def _told(item: Source, notebook: Any, number: int, what: str) -> str:
 
 def _old(path: Path) -> Any:
     """The notebook as it is now, or None where there is none that can be read."""
-    nbformat = needed("nbformat")
     try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
-        return notebook
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError):
+        return read_notebook(path)
+    except (OSError, DataError):
         return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from urllib.parse import unquote
 from labkit.course import exercises, pattern
 from labkit.course.lessons import LESSONS, lesson
 from labkit.course.outputs import DATA_URI, VIEW, refusal, texts, times
-from labkit.course.reading import INDEX, PAGES, Source, assemble, needed, source
-from labkit.errors import LabkitError
+from labkit.course.reading import INDEX, PAGES, Source, assemble, read_notebook, source
+from labkit.errors import DataError, LabkitError
 
 COMPARED = "nbval-check-output"
 BANNED = ("nbval-skip", "raises-exception")
 MIN_COMPARED, MAX_SECONDS, MIN_ALT = 3, 60, 15
+ALT = {"img": "alt", "svg": "aria-label"}  # where a tag's alternative text stands
 MAX_CELL, MAX_NOTEBOOK = 300_000, 1_500_000  # bytes
 PATH = re.compile(
     r"(?<![\w.:/~-])/(?:home|work|root|tmp|Users|opt|mnt|content|var/folders)/[\w.~-]+|\b[A-Za-z]:\\+(?:Users|\w+\\)"
@@ -41,43 +42,16 @@ def problems(path: str | Path) -> list[str]:
     root = path.parent if path.stem in PAGES else path.parent.parent
     item, name = source(str(path), root), f"{root.name}/{path.relative_to(root).as_posix()}"
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        notebook = needed("nbformat").from_dict({**notebook, "cells": [_joined(cell) for cell in notebook["cells"]]})
-        needed("nbformat").validate(notebook)
+        notebook = read_notebook(path)
     except FileNotFoundError:
         return [f"{name}: there is no notebook: run `labkit notebooks build {item.key}`"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, needed("nbformat").ValidationError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return [f"{name}: no valid notebook ({reason}): run `labkit notebooks build {item.key}`"]
+    except (OSError, DataError) as error:
+        return [f"{name}: no valid notebook ({error}): run `labkit notebooks build {item.key}`"]
     found = [*_in_step(item, notebook), *_metadata(item, notebook, path), *_lesson(item, notebook)]
     found += _links(item, notebook)
     for number, cell in enumerate(notebook.cells):
         found += [(number, what) for what in _cell(cell)]
-    return [f"{name}: {_where(number)}{what}" for number, what in found]
-
-
-def _where(number: int | None) -> str:
-    return "" if number is None else f"cell {number + 1}: "
-
-
-def _joined(cell: dict[str, Any]) -> dict[str, Any]:
-    """A cell with the lists of lines that files hold joined into texts."""
-    cell = {**cell, "source": _text(cell.get("source", ""))}
-    if "outputs" in cell:
-        cell["outputs"] = [_joined_output(output) for output in cell["outputs"]]
-    return cell
-
-
-def _joined_output(output: dict[str, Any]) -> dict[str, Any]:
-    data = {
-        kind: _text(value) if not kind.endswith("json") else value for kind, value in output.get("data", {}).items()
-    }
-    parts = {"text": _text(output["text"])} if "text" in output else {"data": data} if "data" in output else {}
-    return {**output, **parts}
-
-
-def _text(value: Any) -> Any:
-    return "".join(value) if isinstance(value, list) else value
+    return [f"{name}: {what}" if number is None else f"{name}: cell {number + 1}: {what}" for number, what in found]
 
 
 # The notebook as a whole
@@ -182,10 +156,7 @@ def _source(cell: Any) -> Iterator[str]:
         yield "still holds TODO: write it"
     if cell.cell_type == "markdown":
         text = FENCE.sub("", cell.source)
-        for alt in MARKDOWN_IMAGE.findall(text):
-            if len(alt.strip()) < MIN_ALT:
-                yield _alt_problem(alt)
-        yield from _pictures(text)
+        yield from _pictures(text, MARKDOWN_IMAGE.findall(text))
 
 
 def _compared(cell: Any) -> Iterator[str]:
@@ -212,49 +183,29 @@ def _output(output: Any) -> Iterator[str]:
     if "text/html" in data:
         yield from _pictures(data["text/html"])
     if "text/markdown" in data:
-        for alt in MARKDOWN_IMAGE.findall(data["text/markdown"]):
-            if len(alt.strip()) < MIN_ALT:
-                yield _alt_problem(alt)
+        yield from _pictures(data["text/markdown"], MARKDOWN_IMAGE.findall(data["text/markdown"]))
     if any(kind.startswith("image/") for kind in data) and "<img" not in data.get("text/html", ""):
         yield "a bare picture, which has no alternative text: show labkit.report.Plot(figure, alt)"
 
 
 class _Pictures(HTMLParser):
-    """The alternative texts of `<img>` and of `<svg>` (its label or title), None where there is none."""
+    """The alternative texts of `<img>` and of `<svg>`, None where there is none."""
 
     def __init__(self) -> None:
         super().__init__()
         self.alts: list[str | None] = []
-        self.in_title, self.in_svg = False, False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note a picture."""
-        if tag == "img":
-            self.alts.append(dict(attrs).get("alt"))
-        elif tag == "svg":
-            self.alts.append(dict(attrs).get("aria-label"))
-            self.in_svg = True
-        self.in_title = tag == "title" and self.in_svg
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave a title or a picture."""
-        self.in_title = False
-        self.in_svg = self.in_svg and tag != "svg"
-
-    def handle_data(self, data: str) -> None:
-        """Take an svg's title for its alternative text."""
-        if self.in_title and self.alts and self.alts[-1] is None:
-            self.alts[-1] = data
+        if tag in ALT:
+            self.alts.append(dict(attrs).get(ALT[tag]))
 
 
-def _pictures(text: str) -> Iterator[str]:
+def _pictures(text: str, more: Sequence[str] = ()) -> Iterator[str]:
+    """Problems with the alternative texts of the pictures in HTML, and with `more` of them."""
     parser = _Pictures()
     parser.feed(DATA_URI.sub("", text))
-    for alt in parser.alts:
+    for alt in (*more, *parser.alts):
         if len((alt or "").strip()) < MIN_ALT:
-            yield _alt_problem(alt)
-
-
-def _alt_problem(alt: str | None) -> str:
-    said = "a picture without alternative text" if alt is None else f"a picture whose alternative text is {alt!r}"
-    return f"{said}: say in words what it shows, in {MIN_ALT} characters at least"
+            said = "without alternative text" if alt is None else f"whose alternative text is {alt!r}"
+            yield f"a picture {said}: say in words what it shows, in {MIN_ALT} characters at least (alt, aria-label)"

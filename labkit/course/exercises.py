@@ -51,7 +51,7 @@ class Found:
             found.append(
                 f"check.{self.name} has no solution: write `{form}` with a ```python block in the cell after it"
             )
-        elif not _defines(self.solution, self.function):
+        elif self.function not in _functions(self.solution):
             found.append(f"the solution of check.{self.name} does not define {self.function}(), or is no valid Python")
         return found
 
@@ -107,11 +107,10 @@ def _calls(source: str) -> list[tuple[str, str, bool]]:
 
 def _stub(source: str, function: str) -> tuple[int, int] | None:
     """First and last line of the function, where it is a stub."""
-    for node in tree(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            body = [line for line in node.body if not _says_nothing(line)]
-            return None if body else (node.lineno, node.end_lineno or node.lineno)
-    return None
+    found = _functions(source).get(function)
+    if found is None or not all(map(_says_nothing, found.body)):
+        return None
+    return found.lineno, found.end_lineno or found.lineno
 
 
 def _says_nothing(node: ast.stmt) -> bool:
@@ -120,9 +119,9 @@ def _says_nothing(node: ast.stmt) -> bool:
     return isinstance(node, ast.Pass) or constant and (node.value.value is ... or isinstance(node.value.value, str))
 
 
-def _defines(code: str, function: str) -> bool:
-    names = [node.name for node in tree(code).body if isinstance(node, ast.FunctionDef)]
-    return function in names
+def _functions(code: str) -> dict[str, ast.FunctionDef]:
+    """The functions that a cell defines, by name."""
+    return {node.name: node for node in tree(code).body if isinstance(node, ast.FunctionDef)}
 
 
 def _help(cells: Sequence[Any]) -> tuple[frozenset[int], dict[str, str]]:
@@ -139,6 +138,5 @@ def _help(cells: Sequence[Any]) -> tuple[frozenset[int], dict[str, str]]:
         if number := re.fullmatch(r"\s*Hint (\d+).*", summary, re.DOTALL):
             hints |= {int(number[1])} if body.strip() else set()
         elif "solution" in summary.lower() and (code := PYTHON.search(body)):
-            solutions[""] = code[1]
-            solutions |= {node.name: code[1] for node in tree(code[1]).body if isinstance(node, ast.FunctionDef)}
+            solutions |= dict.fromkeys(["", *_functions(code[1])], code[1])
     return frozenset(hints), solutions

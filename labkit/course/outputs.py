@@ -24,7 +24,8 @@ SECONDS = r"ns|µs|us|ms|s|secs?|seconds?|mins?|minutes?|hours?|h"
 RATE = rf"(?:[A-Za-z]+\s?)?[A-Za-z]+(?:\s?/\s?|\s(?:a|per)\s)(?:s|sec|second|minute|hour)|(?:{SECONDS})\s?/\s?[A-Za-z]+"
 FACTOR = r"(?:×|x|times)\s(?:as fast|faster|slower|as slow)"
 TIME = re.compile(rf"{NUMBER}(?:\s?(?:±|–|-|to)\s?{NUMBER})?\s?(?:{RATE}|{SECONDS}|{FACTOR})(?![A-Za-z0-9]|\.d\b)")
-PADDED_TIME = re.compile(rf"[ ]*{TIME.pattern}")  # a column keeps its width, so a longer number has less before it
+# The bytes of a picture, or a time: a column keeps its width, so a longer number has less before it.
+BYTES_OR_TIME = re.compile(rf"({DATA_URI.pattern})|[ ]*{TIME.pattern}")
 TIME_HEADING = re.compile(rf"(?:^|[\s(/,])(?:{SECONDS})(?:$|[\s)/,])", re.IGNORECASE)
 
 TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
@@ -115,22 +116,12 @@ def timeless(text: str) -> str:
     """`text` with a bare unit in place of each time; also in columns headed by one, and in pictures of times."""
     text = TABLE.sub(lambda found: _timeless_table(found[0]), text)
     text = IMAGE.sub(lambda found: DATA_URI.sub("", found[0]) if times(html.unescape(found[0])) else found[0], text)
-    return "".join(part if part.startswith("data:") else PADDED_TIME.sub(" time", part) for part in _split(text))
+    return BYTES_OR_TIME.sub(lambda found: found[1] or " time", text)
 
 
 def times(text: str) -> list[str]:
     """The times and rates in `text`, as they stand there."""
     return [found[0] for found in TIME.finditer(DATA_URI.sub("", text))]
-
-
-def _split(text: str) -> Iterator[str]:
-    """`text` in pieces, the bytes of pictures apart."""
-    at = 0
-    for found in DATA_URI.finditer(text):
-        yield text[at : found.start()]
-        yield found[0]
-        at = found.end()
-    yield text[at:]
 
 
 def _timeless_table(table: str) -> str:

@@ -109,6 +109,17 @@ def _read(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read as a lesson's text: {error}") from error
 
 
+def read_notebook(path: Path) -> Any:
+    """The notebook at `path`, in nbformat 4. OSError where it cannot be read, DataError with the reason for none."""
+    nbformat = needed("nbformat")
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise DataError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    return notebook
+
+
 def _id(cell: Any, seen: dict[str, int]) -> str:
     """An id that depends on the source, and on the place only among cells of the same source: an edit elsewhere
     leaves it as it is.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from pathlib import Path
 
 from labkit.course import template_checks, templates
-from labkit.course.lessons import LESSONS, MODULES, Lesson, lesson
-from labkit.errors import UsageError, unknown
+from labkit.course.lessons import LESSONS, Lesson, lesson
+from labkit.errors import UsageError
 from labkit.files import write_text
 
 
@@ -36,14 +35,10 @@ def new_lesson(key: str, name: str, project: Path) -> list[Path]:
 
 def _planned(key: str, name: str) -> Lesson:
     """The lesson of the table that is meant."""
-    if not re.fullmatch(r"\d\d/\d\d", key):
-        raise UsageError(f"lesson {key!r}: write module and number with two digits each, as 03/09")
-    if key[:2] not in {module.number for module in MODULES}:
-        raise unknown("module", key[:2], [module.number for module in MODULES])
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(f"name {name!r}: it becomes a Python module, so write lower-case letters, digits and _")
     if key not in {item.key for item in LESSONS}:
-        raise UsageError(f"lesson {key} is not in the course's table: add it to labkit/course/lessons.py first")
+        form = "module and number with two digits each, as 03/09"
+        mend = "add it to labkit/course/lessons.py first"
+        raise UsageError(f"lesson {key!r} ({form}) is not in the course's table: {mend}")
     item = lesson(key)
     if name != item.name:
         raise UsageError(f"lesson {key} is called {item.name!r}, not {name!r}: labkit new lesson {key} {item.name}")

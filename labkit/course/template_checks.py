@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from labkit.checks.exercise import Mistake, exercise, expect, same, tensor
+from labkit.checks.exercise import asked, exercise, expect, tensor
 
 LESSON = "@KEY@"
 
@@ -60,33 +60,27 @@ def second_step(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(found, -p.log().mean(), "the mean of −log p(label) over the rows is wanted", mistakes)
 
 
-def _all_together(rows: Tensor, labels: Tensor, weights: Tensor, steps: int) -> Tensor:
-    for _ in range(steps):
-        weights = weights.detach().requires_grad_()
-        weights = weights - torch.autograd.grad(_second_step(rows @ weights, labels), weights)[0]
-    return weights.detach()
+def _all_together(rows: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    weights = weights.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(_second_step(rows @ weights, labels), weights)
+    return (weights - gradient).detach()
 
 
 @exercise(LESSON, _all_together)
-def all_together(function: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
-    """TODO: (batch, d), (batch,), (d, classes), steps → (d, classes)."""
+def all_together(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    """TODO: (batch, d), (batch,), (d, classes) → (d, classes)."""
     draw = torch.Generator().manual_seed(3)
-    rows, weights, labels = torch.randn(6, 2, generator=draw), torch.zeros(2, 3), torch.tensor([0, 2, 1, 1, 0, 2])
-    given = weights.clone()
-    found = tensor(function(rows.clone(), labels.clone(), given, 3), (2, 3), "the weights")
-    right, one = _all_together(rows, labels, weights, 3), _all_together(rows, labels, weights, 1)
-    uphill = weights
-    for _ in range(3):
-        uphill = 2 * uphill - _all_together(rows, labels, uphill, 1)
+    rows, weights = torch.randn(6, 2, generator=draw), torch.randn(2, 3, generator=draw)
+    labels = torch.tensor([0, 2, 1, 1, 0, 2])
+    found = tensor(asked(function, rows=rows, labels=labels, weights=weights), (2, 3), "the weights")
+    step = _all_together(rows, labels, weights) - weights
     mistakes = [
         (weights, "the weights are what they were: return the new ones"),
-        (one, "this is one step: go on from the new weights, `steps` times"),
-        (3 * one, "each step has the gradient of the first: compute it anew at the new weights"),
-        (uphill, "the loss grows: subtract the gradient"),
+        (step, "this is the step alone: return the new weights"),
+        (weights - step, "the loss grows: subtract the gradient"),
+        (weights + 6 * step, "this is the gradient of a sum over the rows: their mean is wanted"),
     ]
-    expect(found, right, "each step is weights − gradient of the loss of rows @ weights", mistakes)
-    if not same(given, weights):
-        raise Mistake("the result is right, but the weights that you were given have changed: make new ones")
+    expect(found, weights + step, "wanted: weights − gradient of the loss of rows @ weights", mistakes)
 '''
 
 ANSWERS = '''\
@@ -99,58 +93,42 @@ import torch
 from torch.nn import functional
 
 
-def row_by_row(values):
-    rows = []
-    for row in values:
-        powers = (row - row.max()).exp()
-        rows.append(powers / powers.sum())
-    return torch.stack(rows)
-
-
 def one_label_at_a_time(values, labels):
     losses = [row.logsumexp(0) - row[label] for row, label in zip(values, labels, strict=True)]
     return sum(losses) / len(losses)
 
 
-def by_autograd(rows, labels, weights, steps, sign=-1, loss=functional.cross_entropy):
-    """Gradient descent, as it should be or with a mistake."""
-    for _ in range(steps):
-        weights = weights.detach().requires_grad_()
-        weights = weights + sign * torch.autograd.grad(loss(rows @ weights, labels), weights)[0]
-    return weights.detach()
+def gradient(rows, labels, weights, loss=functional.cross_entropy):
+    weights = weights.detach().requires_grad_()
+    return torch.autograd.grad(loss(rows @ weights, labels), weights)[0]
 
 
-def by_optimizer(rows, labels, weights, steps):
+def by_optimizer(rows, labels, weights):
     weights = torch.nn.Parameter(weights.clone())
-    optimizer = torch.optim.SGD([weights], lr=1.0)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        functional.cross_entropy(rows @ weights, labels).backward()
-        optimizer.step()
+    functional.cross_entropy(rows @ weights, labels).backward()
+    torch.optim.SGD([weights], lr=1.0).step()
     return weights.detach()
 
 
-def in_numpy(rows, labels, weights, steps):
+def in_numpy(rows, labels, weights):
     x, w = rows.numpy(), weights.numpy()
-    right = np.eye(w.shape[1])[labels.numpy()]
-    for _ in range(steps):
-        powers = np.exp(x @ w)
-        w = w - x.T @ (powers / powers.sum(1, keepdims=True) - right) / len(x)
-    return torch.from_numpy(w)
-
-
-def in_place(rows, labels, weights, steps):
-    return weights.copy_(by_autograd(rows, labels, weights, steps))
+    powers = np.exp(x @ w)
+    error = powers / powers.sum(1, keepdims=True) - np.eye(w.shape[1])[labels.numpy()]
+    return torch.from_numpy(w - x.T @ error / len(x))
 
 
 RIGHT = {
-    "first_step": [row_by_row, lambda x: x.log_softmax(1).exp(), lambda x: functional.softmax(x, dim=-1)],
+    "first_step": [
+        lambda x: torch.stack([row.softmax(0) for row in x]),
+        lambda x: x.log_softmax(1).exp(),
+        lambda x: functional.softmax(x, dim=-1),
+    ],
     "second_step": [
         one_label_at_a_time,
         lambda x, y: -x.log_softmax(1)[torch.arange(len(y)), y].mean(),
         lambda x, y: -(functional.one_hot(y, x.shape[1]) * x.log_softmax(1)).sum() / len(x),
     ],
-    "all_together": [by_autograd, by_optimizer, in_numpy],
+    "all_together": [lambda x, y, w: w - gradient(x, y, w), by_optimizer, in_numpy],
 }
 
 WRONG = {
@@ -171,12 +149,12 @@ WRONG = {
         (lambda x, y: functional.cross_entropy(x, y).item(), "a torch tensor, not float"),
     ],
     "all_together": [
-        (lambda x, y, w, n: w, "what they were"),
-        (lambda x, y, w, n: by_autograd(x, y, w, 1), "this is one step"),
-        (lambda x, y, w, n: w + n * (by_autograd(x, y, w, 1) - w), "compute it anew"),
-        (lambda x, y, w, n: by_autograd(x, y, w, n, sign=1), "the loss grows"),
-        (lambda x, y, w, n: by_autograd(x, y, w, n, loss=functional.nll_loss), "each step is weights"),
-        (in_place, "you were given have changed"),
+        (lambda x, y, w: w, "what they were"),
+        (lambda x, y, w: -gradient(x, y, w), "this is the step alone"),
+        (lambda x, y, w: w + gradient(x, y, w), "the loss grows"),
+        (lambda x, y, w: w - len(x) * gradient(x, y, w), "their mean is wanted"),
+        (lambda x, y, w: w - gradient(x, y, w, functional.nll_loss), "wanted: weights"),
+        (lambda x, y, w: w.sub_(gradient(x, y, w)), "changed `weights`"),
     ],
 }
 '''

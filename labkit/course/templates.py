@@ -146,29 +146,27 @@ print(f"a guess costs log 3 = {second_step(values[1:], torch.tensor([0])):.4f}")
 #
 # *●●○ · 10 minutes*
 #
-# TODO: `rows` (batch, d), `labels` (batch,), `weights` (d, classes) and a number of steps → the weights after so many
-# steps of gradient descent, each `weights - gradient` of the loss of `rows @ weights`. For example, one step from
-# weights of 0, where both classes have probability ½:
+# TODO: `rows` (batch, d), `labels` (batch,), `weights` (d, classes) → the weights after a step of gradient descent,
+# `weights - gradient` of the loss of `rows @ weights`. For example, from weights of 0, where both classes have
+# probability ½:
 #
 # ```python
-# all_together(torch.tensor([[1.0]]), torch.tensor([0]), torch.zeros(1, 2), 1)  # → tensor([[0.5000, -0.5000]])
+# all_together(torch.tensor([[1.0]]), torch.tensor([0]), torch.zeros(1, 2))  # → tensor([[0.5000, -0.5000]])
 # ```
 
 
 # %%
-def all_together(rows, labels, weights, steps): ...  # your turn
+def all_together(rows, labels, weights): ...  # your turn
 
 
 all_together = check.all_together(all_together)
 """
     + _help(
         """\
-def all_together(rows, labels, weights, steps):
-    for _ in range(steps):
-        weights = weights.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(second_step(rows @ weights, labels), weights)
-        weights = weights - gradient
-    return weights.detach()
+def all_together(rows, labels, weights):
+    weights = weights.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(second_step(rows @ weights, labels), weights)
+    return (weights - gradient).detach()
 """
     )
     + """#
@@ -180,7 +178,9 @@ for seed in range(3):
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(400, 3, generator=generator)
     labels = (rows + torch.randn(400, 3, generator=generator)).argmax(1)
-    weights = all_together(rows[:100], labels[:100], torch.zeros(3, 3), 20)
+    weights = torch.zeros(3, 3)
+    for _ in range(20):
+        weights = all_together(rows[:100], labels[:100], weights)
     answers = {"guessing": torch.randint(3, (300,), generator=generator), "trained": (rows[100:] @ weights).argmax(1)}
     for method, answer in answers.items():
         report.add(method, "toy", (answer == labels[100:]).float().mean().item(), seed=seed)

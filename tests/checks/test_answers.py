@@ -82,22 +82,6 @@ def test_an_endless_loop_is_stopped(case, monkeypatch):
 
 
 @each
-def test_an_accident_is_no_refusal(case):
-    """A function that fails where it is asked to refuse, and is right elsewhere, does not pass."""
-    refused = []
-
-    def accident(*given):
-        try:
-            return case.check.answer(*given)
-        except ValueError:
-            refused.append(True)
-            raise KeyError("chid") from None
-
-    verdict = case.check.verdict(accident)
-    assert verdict.passed is not bool(refused), verdict
-
-
-@each
 def test_numbers_of_any_kind_are_numbers(case):
     for kind in (np.float64, torch.tensor):
 

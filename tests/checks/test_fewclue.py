@@ -9,7 +9,6 @@ from labkit import load_task
 from labkit.checks import fewclue
 from labkit.fewshot.instruction.statements import entailment_rows, statements_of
 from labkit.fewshot.pet import PET
-from labkit.fewshot.pet.self_training import pseudo_labelled
 from labkit.zoo import load
 
 
@@ -31,7 +30,3 @@ def test_rows_to_judge_are_those_of_the_multi_task_stage():
     assert [{key: pair[key] for key in ("statement", "label")} for pair in found] == theirs
 
 
-def test_taught_rows_are_those_of_self_training():
-    rng = np.random.default_rng(0)
-    chances, rows = rng.dirichlet([1, 1, 1], 40), [{"text": str(at)} for at in range(40)]
-    assert fewclue.taught.answer(rows, chances, 5) == pseudo_labelled(rows, chances, [5, 5, 5])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from labkit.classroom.course import Course
 
 
 def _cell(source, name, grade=False, solution=False, locked=False, points=None, make=new_code_cell):
-    facts = {
-        "grade": grade,
-        "solution": solution,
-        "locked": locked,
-        "task": False,
-        "grade_id": name,
-        "schema_version": 3,
-    }
-    facts["cell_type"] = "markdown" if make is new_markdown_cell else "code"
-    return make(
-        source, id=name.replace("_", "-"), metadata={"nbgrader": facts | ({"points": points} if points else {})}
-    )
+    facts = {"grade": grade, "solution": solution, "locked": locked, "task": False, "grade_id": name}
+    facts |= {"schema_version": 3, "cell_type": "markdown" if make is new_markdown_cell else "code"}
+    facts |= {"points": points} if points else {}
+    return make(source, id=name.replace("_", "-"), metadata={"nbgrader": facts})
 
 
 def answer(name, body):
@@ -47,6 +42,14 @@ def source():
             ),
         ],
     )
+
+
+def course(folder, config=""):
+    """A course in `folder` that has this assignment alone, "mini", and this nbgrader_config.py."""
+    (folder / "source" / "mini").mkdir(parents=True)
+    nbformat.write(source(), folder / "source" / "mini" / "mini.ipynb")
+    (folder / "nbgrader_config.py").write_text(config, encoding="utf-8")
+    return Course.at(folder)
 
 
 # name -> the answer "double", and the points it gets of double_visible, double_hidden and half_visible

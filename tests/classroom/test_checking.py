@@ -15,7 +15,7 @@ import pytest
 from labkit import classroom
 from labkit.classroom import checking, grading
 from labkit.classroom import course as courses
-from labkit.classroom.course import Course, GradingError
+from labkit.classroom.course import GradingError
 from labkit.classroom.grading import Grades, Workshop
 from labkit.classroom.planted import submissions
 from labkit.cli.classroom import add_assignments
@@ -23,9 +23,7 @@ from labkit.cli.parser import Parser
 from labkit.errors import DataError, LabkitError, UsageError
 
 nbformat = pytest.importorskip("nbformat", reason="needs labkit[classroom]")
-spec = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
-hostile = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hostile)
+from tests.classroom import hostile  # noqa: E402  it imports nbformat
 
 RIGHT = {"double_visible": 1.0, "double_hidden": 1.0, "half_visible": 2.0}
 PLANTED = '"""Half of it.\n\nbase: reference\nloses: double_hidden\n"""\n# %% double\ndef double(x): return 4\n'
@@ -33,12 +31,9 @@ PLANTED = '"""Half of it.\n\nbase: reference\nloses: double_hidden\n"""\n# %% do
 
 @pytest.fixture
 def course(tmp_path):
-    (tmp_path / "nbgrader_config.py").write_text("")
-    for folder in ("source/mini", "planted/mini"):
-        (tmp_path / folder).mkdir(parents=True)
-    nbformat.write(hostile.source(), tmp_path / "source/mini/mini.ipynb")
+    (tmp_path / "planted/mini").mkdir(parents=True)
     (tmp_path / "planted/mini/partly.py").write_text(PLANTED)
-    return Course.at(tmp_path)
+    return hostile.course(tmp_path)
 
 
 @pytest.fixture

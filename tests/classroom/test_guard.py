@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from labkit.classroom.course import Course, cells, graded, read_notebook
+from labkit.classroom.course import cells, graded, read_notebook
 from labkit.classroom.grading import workshop
 from labkit.classroom.planted import submitted
 
 pytest.importorskip("nbgrader", reason="needs labkit[classroom]")
-ROOT = Path(__file__).resolve().parents[2]
+from tests.classroom import hostile  # noqa: E402  it imports nbformat
+
+ASSIGNMENTS = Path(__file__).resolve().parents[2] / "assignments"
 CELLS = ("double_visible", "double_hidden", "half_visible")
 WRONG, HALF = "def double(x):\n    return 1", "def half(x):\n    return x / 2"
 LIMITS = "\nc.Execute.timeout = 4\nc.BoundedExecute.patience = 2\nc.BoundedExecute.max_characters = 20_000\n"
 
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = _load("hostile")
 CODE = hostile.RUNNING_WILD | hostile.SHOWING_VALUES | hostile.CHEATING
 
 
@@ -65,26 +57,21 @@ TAMPERED = ("duplicate_after", "duplicate_before", "deleted_test", "empty", "edi
 @pytest.fixture(scope="module")
 def graded_class(tmp_path_factory):
     """(grades by student, executed notebooks by student, seconds) of one `nbgrader autograde` over all submissions."""
-    import nbformat
-
-    path = tmp_path_factory.mktemp("hostile") / "mini.ipynb"
-    nbformat.write(hostile.source(), path)
-    with workshop(Course.at(ROOT / "assignments"), "mini", path) as shop:
-        with open(shop.root / "nbgrader_config.py", "a", encoding="utf-8") as stream:
-            stream.write(LIMITS)
-        release = read_notebook(shop.release() / path.name)
+    config = (ASSIGNMENTS / "nbgrader_config.py").read_text(encoding="utf-8")
+    with workshop(hostile.course(tmp_path_factory.mktemp("hostile"), config + LIMITS), "mini") as shop:
+        release = read_notebook(shop.release() / "mini.ipynb")
         students = {name: submitted(release, {"double": code, "half": HALF}) for name, (code, _) in CODE.items()}
         for name in TAMPERED:
             students[name] = _changed(submitted(release, {"double": WRONG, "half": HALF}), name)
         students["zoe"] = submitted(release, {"double": "def double(x):\n    return x + x", "half": HALF, "why": "So."})
         for name, notebook in students.items():
-            shop.submit(name, path.name, release)
-            (shop.root / "submitted" / name / "mini" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
+            shop.submit(name, "mini.ipynb", release)
+            (shop.root / "submitted" / name / "mini" / "mini.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
         start = time.monotonic()
         shop.nbgrader("autograde", "mini", seconds=400)  # fails unless every one of them is graded
         seconds = time.monotonic() - start
         grades = {name: shop.grades(name, "mini") for name in students}
-        executed = {name: read_notebook(shop.autograded(name, path.name)) for name in students}
+        executed = {name: read_notebook(shop.autograded(name, "mini.ipynb")) for name in students}
     return grades, executed, seconds
 
 
@@ -136,12 +123,9 @@ def test_scoring_reads_scores_without_running_anything(tmp_path):
     import nbformat
     from nbformat.v4 import new_output
 
-    path, course = tmp_path / "mini.ipynb", Course.at(ROOT / "assignments")
-    nbformat.write(hostile.source(), path)
-    with workshop(course, "mini", path) as shop:
-        config = (course.root / "scoring_config.py").read_text(encoding="utf-8")
-        (shop.root / "nbgrader_config.py").write_text(config, encoding="utf-8")
-        release = read_notebook(shop.release() / path.name)
+    config = (ASSIGNMENTS / "scoring_config.py").read_text(encoding="utf-8")
+    with workshop(hostile.course(tmp_path / "course", config), "mini") as shop:
+        release = read_notebook(shop.release() / "mini.ipynb")
         marker = tmp_path / "ran"
         notebook = submitted(release, {"double": f"open({str(marker)!r}, 'w')", "half": HALF})
         by_id = dict(cells(notebook, "test"))
@@ -150,7 +134,7 @@ def test_scoring_reads_scores_without_running_anything(tmp_path):
         by_id["double_hidden"].execution_count = 5
         by_id["double_hidden"].outputs = [nbformat.from_dict({"output_type": "stream", "text": 3})]  # of no known shape
         by_id["half_visible"].outputs = [new_output("error", ename="AssertionError", evalue="", traceback=[])]
-        shop.submit("anne", path.name, notebook)
+        shop.submit("anne", "mini.ipynb", notebook)
         shop.autograde("anne", seconds=120)
         assert shop.grades("anne", "mini").scores == {"double_visible": 1, "double_hidden": 0, "half_visible": 0}
     assert not marker.exists()

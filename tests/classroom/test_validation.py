@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ from labkit.classroom.writing import in_step, notebook, notebook_text
 from labkit.errors import DataError, UsageError
 
 pytest.importorskip("nbformat", reason="needs labkit[classroom]")
+from tests.classroom import hostile  # noqa: E402  it imports nbformat
+
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
-hostile = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hostile)
 
 
 def cell(nb, name):

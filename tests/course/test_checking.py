@@ -118,7 +118,7 @@ def test_a_planted_fault_is_found(lesson, cell, plant, said):
     [
         [shown(html=f'<img src="{PIXEL}" alt="{ALT}">', plain=ALT)],
         [shown(html=f'<img src="{PIXEL}" alt="{ALT}">', png="iVBORw0KGgo=")],
-        [shown(html=f'<svg aria-label="{ALT}"></svg>'), shown(html=f"<svg><title>{ALT}</title></svg>")],
+        [shown(html=f'<svg aria-label="{ALT}"></svg>'), shown(html=f"<svg aria-label='{ALT}'><title>x</title></svg>")],
         [shown(html='<img alt="&lt;b&gt; and seven more" src="data:image/png;base64,AA/' + 'home/you">')],
         [stream("see https://a.example/home/page and a/b/home/c, 3/4 work/play\n")],
         [shown(markdown=f"![{ALT}](plot.png)")],

@@ -8,7 +8,6 @@ import pytest
 
 from labkit.cli.course import add_new, add_notebooks
 from labkit.cli.parser import Parser
-from labkit.course import reading
 from labkit.errors import LabkitError, UsageError
 from tests.course.small import TEXT, course, notebook, write
 
@@ -80,14 +79,3 @@ def test_new_writes_and_lists_the_files(run, tmp_path):
     assert (tmp_path / "labkit" / "checks" / "neurons.py").is_file()
     with pytest.raises(UsageError, match="has begun"):
         run("new", "lesson", "03/09", "neurons")
-
-
-def test_without_jupytext_the_extra_is_named(run, tmp_path, monkeypatch):
-    course(tmp_path)
-
-    def absent(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(reading.importlib, "import_module", absent)
-    with pytest.raises(UsageError, match=r"pip install 'labkit\[dev\]'"):
-        run("notebooks", "build")

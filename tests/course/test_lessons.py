@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 from collections import Counter
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def test_keys_slugs_and_folders_agree():
         assert item.notebook == Path(f"{item.module}/{item.slug}.ipynb")
         assert item.text == Path(f"text/{item.module}/{item.slug}.py")
         assert (ROOT / "labkit" / item.package).is_dir()
+        assert item.name.isidentifier() and item.name.islower() and not keyword.iskeyword(item.name)
     assert [item.key for item in LESSONS] == sorted({item.key for item in LESSONS})
     assert len({item.name for item in LESSONS}) == len({item.title for item in LESSONS}) == 42
 

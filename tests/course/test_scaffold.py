@@ -70,16 +70,12 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, at):
 @pytest.mark.parametrize(
     ("key", "name", "said"),
     [
-        ("07/01", "neurons", "unknown module '07'.*Known: 01, 02"),
-        ("03/10", "neurons", "lesson 03/10 is not in the course's table: add it"),
+        ("07/01", "neurons", "lesson '07/01' .* is not in the course's table"),
+        ("03/10", "neurons", "lesson '03/10' .* is not in the course's table: add it"),
         ("03/09", "neuron", "lesson 03/09 is called 'neurons', not 'neuron': labkit new lesson 03/09 neurons"),
-        ("3/9", "neurons", "write module and number with two digits each"),
+        ("3/9", "neurons", "module and number with two digits each"),
         ("03/09/", "neurons", "two digits"),
-        ("03/09", "Neurons", "lower-case letters"),
-        ("03/09", "../neurons", "lower-case letters"),
-        ("03/09", "09_neurons", "lower-case letters"),
-        ("03/09", "class", "lower-case letters"),
-        ("03/09", "", "lower-case letters"),
+        ("03/09", "../neurons", "is called 'neurons', not '../neurons'"),
     ],
 )
 def test_what_is_not_the_course_s_is_refused(tmp_path, key, name, said):
@@ -147,4 +143,4 @@ def test_its_own_tests_pass(begun):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tried]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     result = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0 and re.search(r"\b32 passed", result.stdout), result.stdout
+    assert result.returncode == 0 and re.search(r"\b29 passed", result.stdout), result.stdout

@@ -202,11 +202,21 @@ def choice(pairs_of):
     return lambda rows, p, k: [{**rows[at], "label": int(c)} for at, c in pairs_of(p, k)]
 
 
-def own_places(p, k):
-    """Places among a class's own rows, taken for places among all."""
-    for c in range(p.shape[1]):
-        own = np.flatnonzero(p.argmax(1) == c)
-        yield from ((at, c) for at in np.argsort(-p[own, c])[:k])
+def of_each(pick):
+    """(place, class) from a function that picks some of a class's own rows by their probabilities of it."""
+
+    def pairs(p, k):
+        for c in range(p.shape[1]):
+            own = np.flatnonzero(p.argmax(1) == c)
+            yield from ((int(at), c) for at in pick(own, p[own, c], k))
+
+    return pairs
+
+
+own_choice = of_each(lambda own, p, k: own[np.argsort(-p)][:k])
+own_places = of_each(lambda own, p, k: np.argsort(-p)[:k])  # among a class's own rows, taken for places among all
+least_sure = of_each(lambda own, p, k: own[np.argsort(p)][:k])
+one_too_many = of_each(lambda own, p, k: own[np.argsort(-p)][: k + 1])
 
 
 def by_column(p, k):
@@ -215,18 +225,6 @@ def by_column(p, k):
 
 def of_all(p, k):
     return [(at, p[at].argmax()) for at in np.argsort(-p.max(1))[: k * p.shape[1]]]
-
-
-def least_sure(p, k):
-    for c in range(p.shape[1]):
-        own = np.flatnonzero(p.argmax(1) == c)
-        yield from ((at, c) for at in own[np.argsort(p[own, c])][:k])
-
-
-def one_too_many(p, k):
-    for c in range(p.shape[1]):
-        own = np.flatnonzero(p.argmax(1) == c)
-        yield from ((at, c) for at in own[np.argsort(-p[own, c])][: k + 1])
 
 
 def by_value(p, k):
@@ -248,12 +246,6 @@ def in_place(rows, p, k):
 def crossed_out(rows, p, k):
     p[np.arange(p.shape[1]) != p.argmax(1)[:, None]] = -1
     return [{**rows[at], "label": c} for c in range(p.shape[1]) for at in np.argsort(-p[:, c])[:k] if p[at, c] >= 0]
-
-
-def own_choice(p, k):
-    for c in range(p.shape[1]):
-        own = np.flatnonzero(p.argmax(1) == c)
-        yield from ((int(at), c) for at in own[np.argsort(-p[own, c])][:k])
 
 
 def stages(plan):
