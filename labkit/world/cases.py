@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from labkit.world.examples import SPLITS, UNLABELLED, Row, collect, cut
+from labkit.world.examples import WITH_UNLABELLED, Row, best_reader, collect, cut, finish_task
 from labkit.world.facts import Teller
 from labkit.world.graph import Entity
-from labkit.world.settings import World, best_reader, fits, join, lexicon, randomness
+from labkit.world.settings import World, fits, join, lexicon, randomness
 
 LOCAL, NEWCOMER = 0, 1
 HARSH = 0.1  # chance of a harsher term that everybody runs
@@ -160,22 +160,21 @@ def best_macro_f1(rows: Sequence[Row], world: World, language: str) -> float:
 
 def charges(world: World, language: str) -> dict[str, Any]:
     """Judgement prediction's first question: which charge?"""
-    sizes, words = {**SPLITS, **UNLABELLED}, lexicon("cases", language)
-    rows = charge_rows(world, language, sum(sizes.values()), randomness(world, "task", "charges", language))
-    splits = cut(rows, sizes)
+    count = sum(WITH_UNLABELLED.values())
+    rows = charge_rows(world, language, count, randomness(world, "task", "charges", language))
+    test = cut(rows, WITH_UNLABELLED)["test"]
     clerk, noise = Clerk(world, language, random.Random(0)), world.label_noise / 2
-    accuracy = best_reader([max(clerk.posterior(row["case"], noise)) for row in splits["test"]])
-    ceiling = best_macro_f1(splits["test"], world, language)
-    for row in rows + splits["unlabelled"]:
-        row.pop("case", None)
+    accuracy = best_reader([max(clerk.posterior(row["case"], noise)) for row in test])
+    ceiling = best_macro_f1(test, world, language)
+    for row in rows:
+        del row["case"]
     names = tuple(charge.name[language] for charge in clerk.charges)
-    return {
-        "fields": ("text",), "labels": names, "splits": splits, "language": language, "metric": "macro_f1",
-        "chance": _chance(splits["test"]), "ceiling": round(ceiling, 6), "patterns": tuple(words["patterns"]),
-        "words": {name: (name,) for name in names},
-        "note": f"a sentence misleads with probability {noise:g}; macro-F1 on test of the best of three readers who "
+    return finish_task(
+        rows, names, language=language, metric="macro_f1", chance=_chance(test), ceiling=round(ceiling, 6),
+        patterns=tuple(clerk.words["patterns"]), words={name: (name,) for name in names},
+        note=f"a sentence misleads with probability {noise:g}; macro-F1 on test of the best of three readers who "
         f"know the process (best expected accuracy: {accuracy:.3f})",
-    }  # fmt: skip
+    )  # fmt: skip
 
 
 def _chance(rows: Sequence[Row]) -> float:

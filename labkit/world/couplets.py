@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labkit.errors import unknown
-from labkit.world.settings import World, join, lexicon
+from labkit.world.settings import LANGUAGES, World, join, lexicon
 
 STATED = 0.4  # share of documents that say what they show
 CONTENT = ("noun", "verb", "quality")  # English classes that a couplet may use only once
@@ -50,11 +50,6 @@ def rhymes() -> dict[str, int]:
     return {word: number for number, group in enumerate(lexicon("couplets", "en")["rhymes"]) for word in group.split()}
 
 
-def is_couplet(first: str, second: str, language: str = "zh") -> bool:
-    """Whether the two lines are a couplet in form: `faults` finds nothing."""
-    return not faults(first, second, language)
-
-
 def faults(first: str, second: str, language: str = "zh") -> list[str]:
     """Everything that keeps two lines from being a couplet, in words; empty when they are one.
 
@@ -63,8 +58,8 @@ def faults(first: str, second: str, language: str = "zh") -> list[str]:
     >>> faults("清风摇翠柳", "淡月照香桃")
     []
     """
-    if language not in ("en", "zh"):
-        raise unknown("language", language, ("en", "zh"))
+    if language not in LANGUAGES:
+        raise unknown("language", language, LANGUAGES)
     return _chinese_faults(first, second) if language == "zh" else _english_faults(first.split(), second.split())
 
 
@@ -117,17 +112,12 @@ def _english_faults(first: list[str], second: list[str]) -> list[str]:
     return found + [f"{word!r} stands more than once" for word in dict.fromkeys(content) if content.count(word) > 1]
 
 
-def couplets(world: World, language: str, rng: random.Random, length: int | None = None) -> Iterator[dict[str, Any]]:
+def couplets(language: str, rng: random.Random) -> Iterator[dict[str, Any]]:
     """Couplets `{first, second, length}` without end; `length` is 5 or 7 characters in Chinese, 8 syllables in English.
-
-    Without it lengths are mixed. The world's dials change nothing here. Raises UsageError for a length that the
-    language does not have.
     """
     forms = lexicon("couplets", language)["forms"]
-    if length is not None and str(length) not in forms:
-        raise unknown("length of a couplet", length, forms)
     while True:
-        size = rng.choice(list(forms)) if length is None else str(length)
+        size = rng.choice(list(forms))
         first, second = _chinese(size, rng) if language == "zh" else _english(rng)
         yield {"first": first, "second": second, "length": int(size)}
 
@@ -185,9 +175,9 @@ def _english(rng: random.Random) -> tuple[str, str]:
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """One couplet a document, sometimes with a word on what it is, without end."""
+    """One couplet a document, sometimes with a word on what it is, without end; the world's dials change nothing."""
     words = lexicon("couplets", language)
-    for pair in couplets(world, language, rng):
+    for pair in couplets(language, rng):
         text = [rng.choice(words["written"]).format(**pair)]
         if rng.random() < STATED:
             text.append(rng.choice(words["stated"]))

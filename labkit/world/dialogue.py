@@ -11,18 +11,9 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from labkit.world.examples import TOPICAL, Row, collect, finish_task
 from labkit.world.settings import World, fits, join, lexicon, randomness
-from labkit.world.topics import (
-    Chosen,
-    Topics,
-    distinct_rows,
-    finish_task,
-    pieces,
-    tidy,
-    topic_leak,
-    topic_name,
-    words_of,
-)
+from labkit.world.topics import Chosen, Topics, fill, tidy, topic_leak, topic_name, words_of
 
 KINDS = ("ask", "reason")
 SMALL_TALK = 0.3  # share of documents in which nobody wants a service
@@ -51,9 +42,7 @@ def _shared(language: str) -> dict[str, tuple[str, ...]]:
 
 def _fill(text: str, language: str, rng: random.Random) -> str:
     """Fill the slots that say nothing about an intent."""
-    parts, slots = pieces(text)
-    shared = _shared(language)
-    return parts[0] + "".join(rng.choice(shared[slot]) + part for slot, part in zip(slots, parts[1:], strict=True))
+    return fill(text, lambda slot: rng.choice(_shared(language)[slot]))
 
 
 def utterance(model: Topics, language: str, kind: str, intent: int, rng: random.Random, chosen: Chosen) -> str:
@@ -103,18 +92,18 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
             yield text
 
 
-def rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text, label, posterior}`: what a customer says, intents in turn, no text twice."""
     model = intents(world, language)
 
-    def make(label: int) -> dict[str, Any]:
-        chosen: Chosen = []
+    def make(number: int) -> Row:
+        label, chosen = number % len(model.names), []
         kinds = ["wishes", *["reasons"] * rng.randint(*REASONS), *(["remarks"] if rng.random() < 0.7 else [])]
         rng.shuffle(kinds)
         text = join([utterance(model, language, kind, label, rng, chosen) for kind in kinds], language)
         return {"text": text, "label": label, "posterior": max(model.posterior(chosen))}
 
-    return distinct_rows(make, len(model.names), count, lambda row: row["text"])
+    return collect(count, make, ("text",))
 
 
 def task(world: World, language: str, key: str) -> dict[str, Any]:
@@ -125,7 +114,8 @@ def task(world: World, language: str, key: str) -> dict[str, Any]:
         "zh": ("{text}客户问的是{mask*2}。", "{text}也就是说，这是{mask*2}问题。"),
     }[language]
     return finish_task(
-        rows(world, language, 8500, randomness(world, "task", key)), labels, language=language, patterns=patterns,
+        rows(world, language, sum(TOPICAL.values()), randomness(world, "task", key)), labels, TOPICAL,
+        language=language, patterns=patterns,
         words=dict(zip(labels, names(language), strict=True)),
         note=f"a telling phrase is of a like intent with probability {topic_leak(world):g}; exact posterior, averaged",
     )  # fmt: skip

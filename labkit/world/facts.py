@@ -10,9 +10,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from labkit.world.graph import Entity, Fact, Graph, build_graph
+from labkit.world.graph import RELATIONS, Entity, Fact, Graph, build_graph
 from labkit.world.names import parts_of
 from labkit.world.review_text import stance_remark
 from labkit.world.settings import World, fits, join, lexicon
@@ -39,18 +38,6 @@ class Teller:
         """The world's knowledge graph."""
         return build_graph(self.world)
 
-    @cached_property
-    def wordings(self) -> dict[str, list[str]]:
-        """Relation -> the bare patterns in use: at most `world.paraphrases`, at least one."""
-        relations = lexicon("facts", self.language)["relations"]
-        return {name: words["say"][: max(1, self.world.paraphrases)] for name, words in relations.items()}
-
-    @cached_property
-    def questions(self) -> dict[str, list[str]]:
-        """Relation -> patterns that ask for the tail, at most `world.paraphrases`."""
-        relations = lexicon("facts", self.language)["relations"]
-        return {name: words["ask"][: max(1, self.world.paraphrases)] for name, words in relations.items()}
-
     def name(self, entity: int) -> str:
         """An entity's name in the teller's language."""
         return self.graph.entities[entity].name[self.language]
@@ -69,22 +56,26 @@ class Teller:
 
     def say(self, fact: Fact, unlike: str = "") -> str:
         """The fact in one of its wordings, bare; one that does not stand in `unlike`, where the world has one."""
-        return self._some(self.wordings[fact.relation], fact, unlike)
+        return self._some("say", fact, unlike)
 
     def ask(self, fact: Fact, unlike: str = "") -> str:
         """A question for the fact's tail; one that does not stand in `unlike`, where the world has one."""
-        return self._some(self.questions[fact.relation], fact, unlike)
+        return self._some("ask", fact, unlike)
 
     def check(self, fact: Fact) -> str:
         """A question whether the fact is so."""
-        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["check"]), fact)
+        return self.put(self.rng.choice(self._patterns("check", fact)), fact)
 
     def seek(self, fact: Fact) -> str:
         """A question for the fact's head."""
-        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["seek"]), fact)
+        return self.put(self.rng.choice(self._patterns("seek", fact)), fact)
 
-    def _some(self, patterns: Sequence[str], fact: Fact, unlike: str) -> str:
-        filled = [self.put(pattern, fact) for pattern in patterns]
+    def _patterns(self, kind: str, fact: Fact) -> list[str]:
+        return lexicon("facts", self.language)["relations"][fact.relation][kind]
+
+    def _some(self, kind: str, fact: Fact, unlike: str) -> str:
+        """One of at most `world.paraphrases` wordings, at least one."""
+        filled = [self.put(pattern, fact) for pattern in self._patterns(kind, fact)[: max(1, self.world.paraphrases)]]
         return self.rng.choice([one for one in filled if one not in unlike] or filled)
 
     def sentence(self, bare: str) -> str:
@@ -156,7 +147,7 @@ class Encyclopaedist(Teller):
 
     @cached_property
     def _order(self) -> dict[str, int]:
-        return {relation.name: place for place, relation in enumerate(self.graph.relations)}
+        return {relation.name: place for place, relation in enumerate(RELATIONS)}
 
     def _place(self, fact: Fact, entity: int) -> tuple[int, int]:
         """Where a fact stands in an entry: what the thing has, what has it, what its neighbour has; each by theme."""
@@ -176,23 +167,3 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         text = writer.text(told)
         remarked = join([text, stance_remark("objective", language, rng)], language) if rng.random() < STANCE else text
         yield remarked if fits(remarked, language) else text
-
-
-def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:
-    """Cloze questions to a model's knowledge: `{text, answer, head, relation, tail, frequency}`, one a fact.
-
-    `text` is the first wording with "{mask}" for the tail. `held_out` chooses the facts that no text states (what can
-    be inferred), else the stated ones of relations with one tail a head (what was memorised). `frequency`: the head's.
-    """
-    teller = Teller(world, language, random.Random(0))
-    graph = teller.graph
-    single = {relation.name for relation in graph.relations if relation.functional}
-    facts = graph.probes if held_out else [fact for fact in graph.stated if fact.relation in single]
-    return [
-        {
-            "text": teller.sentence(teller.wordings[fact.relation][0].format(h=teller.name(fact.head), t="{mask}")),
-            "answer": teller.name(fact.tail), "head": fact.head, "relation": fact.relation, "tail": fact.tail,
-            "frequency": graph.entities[fact.head].frequency,
-        }
-        for fact in facts
-    ]  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any
 from labkit.errors import UsageError, unknown
 from labkit.files import write_text
 from labkit.world import abstracts, idioms, news, pairs, reviews, winograd
+from labkit.world.examples import FEWCLUE, finish_task
 from labkit.world.settings import World, randomness
-from labkit.world.topics import finish_task
 
 Row = dict[str, Any]
 SEEDS = 5  # train_0..4 and dev_0..4
@@ -30,14 +30,13 @@ TNEWS_NAMES = (
     "news_edu", "news_tech", "news_military", "news_travel", "news_world", "news_stock", "news_agriculture",
     "news_game",
 )  # fmt: skip
-SIZES = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
 
 
 def eprstmt(world: World) -> dict[str, Any]:
     """Reviews in Chinese as eprstmt: Negative or Positive."""
-    rows = reviews.task_rows(world, "zh", sum(SIZES.values()), randomness(world, "task", "eprstmt"))
+    rows = reviews.task_rows(world, "zh", sum(FEWCLUE.values()), randomness(world, "task", "eprstmt"))
     return finish_task(
-        rows, ("Negative", "Positive"), SIZES, language="zh",
+        rows, ("Negative", "Positive"), FEWCLUE, language="zh",
         patterns=("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
         words={"Negative": ("差", "坏", "糟"), "Positive": ("好", "棒", "妙")},
         note=f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged",

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError
 from labkit.world.settings import World, fits, join, lexicon
-from labkit.world.topics import pieces, words_of
+from labkit.world.topics import SLOT, words_of
 
 NUMBER = re.compile(r"NUM(0|[1-9][0-9]*)")
 LONGEST = 400  # characters of an expression
@@ -84,28 +84,16 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
     return base ** int(exponent)
 
 
-def operators(expression: str) -> int:
-    """How many binary operators an expression has. Raises DataError where it cannot be read."""
-    try:
-        return sum(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(expression.strip(), mode="eval")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"expression {expression!r}: {error}; write it like (NUM0 + NUM1) * 2") from None
-
-
-def problems(world: World, language: str, rng: random.Random, count: int | None = None) -> Iterator[dict[str, Any]]:
-    """Problems without end, of `count` operators (1 to 4), or of each number equally often.
+def problems(language: str, rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Problems without end, of one to four operators, each number equally often.
 
     Each is `{text, plain, expression, numbers, answer, operators}`: `text` with NUM0, NUM1, … in place of the numbers,
-    `plain` with the numbers; `numbers` and `answer` are whole. The world's dials change nothing here.
-    Raises UsageError for another `count`.
+    `plain` with the numbers; `numbers` and `answer` are whole.
     """
-    if count is not None and count not in (1, 2, 3, 4):
-        raise UsageError(f"problems have 1, 2, 3 or 4 operators, not {count!r}")
     while True:
-        size = count or rng.randint(1, 4)
-        problem = None
+        count, problem = rng.randint(1, 4), None
         while problem is None:
-            problem = _problem(language, rng, size)
+            problem = _problem(language, rng, count)
         yield problem
 
 
@@ -178,7 +166,7 @@ def _tell(
     for part, shape, quantities in story:
         pattern = rng.choice(words[part][shape] if shape else words[part])
         place = {}
-        for slot in pieces(pattern)[1]:
+        for slot in SLOT.findall(pattern):
             if slot in quantities:
                 place[slot] = f"NUM{len(numbers)}"
                 numbers.append(quantities[slot])
@@ -203,9 +191,9 @@ def _extend(expression: str, shape: str, place: Mapping[str, str]) -> str:
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Problems with their numbers and, mostly, the worked answer, without end."""
+    """Problems with their numbers and, mostly, the worked answer, without end; the world's dials change nothing."""
     answers = lexicon("math_problems", language)["answers"]
-    for problem in problems(world, language, rng):
+    for problem in problems(language, rng):
         text = problem["plain"]
         if rng.random() < 0.8:
             worked = NUMBER.sub(lambda found: str(problem["numbers"][int(found[1])]), problem["expression"])  # noqa: B023

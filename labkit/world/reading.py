@@ -8,18 +8,17 @@ written from.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.world.examples import SPLITS, Row, collect, cut
+from labkit.world.examples import SPLITS, Row, collect, finish_task
 from labkit.world.graph import Fact
 from labkit.world.matching import Matcher
 from labkit.world.schema import BY_NAME
 from labkit.world.settings import World, join, lexicon, randomness
 
-PASSAGE = (3, 6)  # sentences in a task
-SHORT = (3, 3)  # in pre-training text
+PASSAGE = (3, 6)  # sentences
 PAGE = (2, 4)
 PAGES, QUERIES = 2000, 1750
 
@@ -45,7 +44,7 @@ def write(matcher: Matcher, facts: list[Fact]) -> Passage:
     return Passage(text, tuple(facts), tuple(said), tuple(starts))
 
 
-def question(matcher: Matcher, answerable: bool, length: tuple[int, int] = PASSAGE) -> tuple[Fact, Passage] | None:
+def question(matcher: Matcher, answerable: bool) -> tuple[Fact, Passage] | None:
     """A fact to ask for and a passage that states it, or does not; None where the drawn fact has too few neighbours."""
     graph, rng = matcher.graph, matcher.rng
     fact = graph.sample_fact(rng, matcher.functional_relations())
@@ -56,10 +55,10 @@ def question(matcher: Matcher, answerable: bool, length: tuple[int, int] = PASSA
         return None
     first = [rng.choice(about), alike[0], *([fact] if answerable else [])]
     more = [one for one in dict.fromkeys((*about, *alike)) if one not in first]
-    wanted = max(0, rng.randint(*length) - len(first))
+    wanted = max(0, rng.randint(*PASSAGE) - len(first))
     facts = first + rng.sample(more, min(len(more), wanted))
     rng.shuffle(facts)
-    return (fact, write(matcher, facts)) if len(facts) >= length[0] else None
+    return (fact, write(matcher, facts)) if len(facts) >= PASSAGE[0] else None
 
 
 def reading_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
@@ -162,29 +161,12 @@ def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
     return rows
 
 
-def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Questions with their answers without end: alone, after a passage, or with a word on whether the text answers."""
-    matcher, words = Matcher(world, language, rng), lexicon("reading", language)
-    kinds = {"reply": 3, "explain": 2, "found": 3, "silent": 1, "verdict": 2, "judged": 2}
-    while True:
-        kind, answered = rng.choices(list(kinds), list(kinds.values()))[0], rng.random() < 0.5
-        made = question(matcher, kind == "found" or (kind != "silent" and answered), SHORT)
-        if made is None:
-            continue
-        fact, passage = made
-        answer, word = ("answerable", "unanswerable") if kind == "verdict" else ("relevant", "irrelevant")
-        yield rng.choice(words[kind] if isinstance(words[kind], list) else [words[kind]]).format(
-            q=matcher.ask(fact), a=matcher.name(fact.tail), p=passage.text, s=matcher.say(fact),
-            word=rng.choice(words[answer if answered else word]),
-        )  # fmt: skip
-
-
 def reading(world: World, language: str) -> dict[str, Any]:
     """SQuAD 2's shape: is the question answered by the passage, and by which words of it?"""
     count = sum(SPLITS.values())
     rows = reading_rows(world, language, count, randomness(world, "task", "reading", language))
-    return _fields(
-        cut(rows, SPLITS), ("text", "question"), ("answerable", "unanswerable"), language,
+    return _task(
+        rows, ("text", "question"), ("answerable", "unanswerable"), language,
         {"en": "{text} {question} this is {mask} .", "zh": "{text}{question}文中{mask}答案。"}[language],
         "ceiling 1: the passage states the fact or it does not; the span is in `answer` and `answer_start`",
     )  # fmt: skip
@@ -193,26 +175,20 @@ def reading(world: World, language: str) -> dict[str, Any]:
 def retrieval(world: World, language: str) -> dict[str, Any]:
     """Does the page answer the query? The pages and judgements of `collection`, as pairs."""
     rows = retrieval_rows(collection(world, language), randomness(world, "task", "retrieval", language))
-    return _fields(
-        cut(rows, SPLITS), ("text_a", "text_b"), ("irrelevant", "relevant"), language,
+    return _task(
+        rows, ("text_a", "text_b"), ("irrelevant", "relevant"), language,
         {"en": "{text_a} {text_b} this page is {mask} .", "zh": "{text_a}{text_b}这一页{mask}用。"}[language],
         "ceiling 1: a page states the fact or it does not; no query stands in two splits",
     )  # fmt: skip
 
 
-def _fields(
-    splits: dict[str, list[Row]],
-    fields: tuple[str, ...],
-    labels: tuple[str, ...],
-    language: str,
-    pattern: str,
-    note: str,
+def _task(
+    rows: list[Row], fields: tuple[str, ...], labels: tuple[str, ...], language: str, pattern: str, note: str
 ) -> dict[str, Any]:
-    words = lexicon("reading", language)
-    return {
-        "fields": fields, "labels": labels, "splits": splits, "language": language, "metric": "accuracy", "chance": 0.5,
-        "ceiling": 1.0, "note": note, "patterns": (pattern,), "words": {label: tuple(words[label]) for label in labels},
-    }  # fmt: skip
+    words = {label: tuple(lexicon("reading", language)[label]) for label in labels}
+    return finish_task(
+        rows, labels, SPLITS, note=note, fields=fields, language=language, patterns=(pattern,), words=words
+    )
 
 
 TASKS: dict[str, Callable[[World], dict[str, Any]]] = {

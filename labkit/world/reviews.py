@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit.world.review_text import OPPOSITE, POLARITY, Writer, fits, stance_remark
-from labkit.world.settings import World, best_reader, join, lexicon, randomness
+from labkit.world.examples import WITH_UNLABELLED, Row, collect, finish_task
+from labkit.world.review_text import OPPOSITE, POLARITY, Writer, stance_remark
+from labkit.world.settings import World, fits, join, lexicon, randomness
 
-SPLIT_SIZES = {"train": 2000, "dev": 500, "test": 1000, "unlabelled": 4000}
 STANCE_RATE = 0.12  # share of pre-training documents that are about stance (opinion or fact) rather than polarity
 STANCE_NOISE = 0.15  # chance that a sentence of the subjectivity task is of the other kind
 STANCE_SENTENCES = (2, 4)
@@ -99,29 +99,25 @@ class ReviewTask:
     opinions: tuple[int, int] | None = None  # None: as the world says
     neutral: tuple[int, int] | None = None
 
-    def rows(self, world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
+    def rows(self, world: World, language: str, count: int, rng: random.Random) -> list[Row]:
         """`count` rows `{text, label, domain, posterior}`, labels in turn, no text twice."""
-        rows: dict[str, dict[str, Any]] = {}
         composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
         dials = replace(world, **composed)
-        while len(rows) < count:
-            row = self.row(dials, language, len(rows) % 2, rng)
-            if fits(row["text"], language):
-                rows.setdefault(row["text"], row)
-        return list(rows.values())
+        return collect(count, lambda number: self.row(dials, language, number % 2, rng), ("text",))
 
-    def row(self, world: World, language: str, label: int, rng: random.Random) -> dict[str, Any]:
-        """One review of this label."""
+    def row(self, world: World, language: str, label: int, rng: random.Random) -> Row | None:
+        """One review of this label; None where it comes out too long."""
         domain = rng.choice(self.domains or domains(language))
         flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))]
         events = rng.randint(*(self.neutral or world.task_neutral))
         text = Writer(world, language, rng, domain).review([POLARITY[label ^ flip] for flip in flips], events)
         best = posterior(len(flips) - sum(flips), sum(flips), world.label_noise)
-        return {"text": text, "label": label, "domain": domain, "posterior": best}
+        return {"text": text, "label": label, "domain": domain, "posterior": best} if fits(text, language) else None
 
     def build(self, world: World, language: str) -> dict[str, Any]:
         """The fields of a `labkit.tasks.Task`."""
-        rows = self.rows(world, language, sum(SPLIT_SIZES.values()), randomness(world, "task", self.key, language))
+        count = sum(WITH_UNLABELLED.values())
+        rows = self.rows(world, language, count, randomness(world, "task", self.key, language))
         label_words = lexicon("reviews", language)
         words = {p: tuple(label_words.get(f"verdict_{p}", label_words[p])[:6]) for p in POLARITY}
         patterns = {
@@ -129,53 +125,37 @@ class ReviewTask:
             "zh": ("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
         }[language]
         note = f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged"
-        return _task(rows, POLARITY, language, patterns, words, note)
+        return finish_task(rows, POLARITY, note=note, language=language, patterns=patterns, words=words)
 
 
-def task_rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows `{text, label}` of the plain review task: 0 negative, 1 positive."""
+def task_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
+    """Rows `{text, label, posterior}` of the plain review task: 0 negative, 1 positive."""
     rows = ReviewTask("reviews").rows(world, language, count, rng)
     return [{"text": row["text"], "label": row["label"], "posterior": row["posterior"]} for row in rows]
 
 
-def subjectivity_rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def subjectivity_rows(world: World, count: int, rng: random.Random) -> list[Row]:
     """Rows about films, label 1 when most of what its writer meant to say is opinion rather than story."""
-    rows: dict[str, dict[str, Any]] = {}
-    while len(rows) < count:
-        label, writer = len(rows) % 2, Writer(world, language, rng, "film")
+
+    def one(number: int) -> Row | None:
+        label, writer = number % 2, Writer(world, "en", rng, "film")
         kinds = [label ^ (rng.random() < STANCE_NOISE) for _ in range(rng.randint(*STANCE_SENTENCES))]
         told = [writer.passage("subjective" if kind else "plot", 1)[0] for kind in kinds]
-        text, agree = join(told, language), sum(kind == label for kind in kinds)
-        if fits(text, language):
-            best = posterior(agree, len(kinds) - agree, STANCE_NOISE)
-            rows.setdefault(text, {"text": text, "label": label, "posterior": best})
-    return list(rows.values())
+        text, agree = join(told, "en"), sum(kind == label for kind in kinds)
+        best = posterior(agree, len(kinds) - agree, STANCE_NOISE)
+        return {"text": text, "label": label, "posterior": best} if fits(text, "en") else None
+
+    return collect(count, one, ("text",))
 
 
 def subjectivity(world: World) -> dict[str, Any]:
     """SUBJ's shape: is the passage opinion or description?"""
-    rows = subjectivity_rows(world, "en", sum(SPLIT_SIZES.values()), randomness(world, "task", "subj"))
+    rows = subjectivity_rows(world, sum(WITH_UNLABELLED.values()), randomness(world, "task", "subj"))
     words = lexicon("reviews", "en")["stance"]["words"]
     patterns = ("{text} that is {mask} .", "{text} this is pure {mask} .", "{text} it is all a matter of {mask} .")
     note = f"each sentence is of the other kind with probability {STANCE_NOISE:g}; exact posterior, averaged"
     labels = {"objective": tuple(words["plot"]), "subjective": tuple(words["subjective"])}
-    return _task(rows, tuple(labels), "en", patterns, labels, note)
-
-
-def _task(
-    rows: list[dict[str, Any]], labels: tuple[str, ...], language: str, patterns: tuple[str, ...],
-    words: dict[str, tuple[str, ...]], note: str,
-) -> dict[str, Any]:  # fmt: skip
-    """Cut the rows into splits and state chance and ceiling."""
-    ceiling = best_reader([row.pop("posterior") for row in rows])
-    splits, start = {}, 0
-    for name, size in SPLIT_SIZES.items():
-        splits[name] = [dict(row, label=None) if name == "unlabelled" else row for row in rows[start : start + size]]
-        start += size
-    return {
-        "fields": ("text",), "labels": labels, "splits": splits, "language": language, "metric": "accuracy",
-        "chance": 1 / len(labels), "ceiling": ceiling, "note": note, "patterns": patterns, "words": words,
-    }  # fmt: skip
+    return finish_task(rows, tuple(labels), note=note, language="en", patterns=patterns, words=labels)
 
 
 def _named(task: ReviewTask, language: str = "en") -> Callable[[World], dict[str, Any]]:

