@@ -86,7 +86,7 @@ def world_task(name: str, world: Any = None) -> Task:
 
     if name not in source.TASKS:
         raise unknown("task", f"world/{name}", [f"world/{known}" for known in source.TASKS])
-    return Task(**{**source.task(name, world), "name": f"world/{name}"})
+    return Task(name=f"world/{name}", **source.TASKS[name](world or source.World()))
 
 
 def _only(given: dict[str, Any], taken: Sequence[str], name: str) -> dict[str, Any]:

@@ -257,25 +257,15 @@ def asked(text: str, language: str) -> str:
     return f"{text} ?" if language == "en" else f"{text}吗？"
 
 
-KINDS: dict[Callable[[Talker], list[str]], float] = {series: 0.45, claims: 0.32, everyday: 0.15, chain: 0.08}
+Kinds = Mapping[Callable[[Talker], list[str]], float]  # with their shares
+TALK: Kinds = {series: 0.45, claims: 0.32, everyday: 0.15, chain: 0.08}
+CHECKS: Kinds = {checks: 1.0}
+NAMES: Kinds = {names: 1.0}
 
 
-def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Comparisons of all kinds but checks without end, two or three a document."""
-    return _of(Talker(world, language, rng), KINDS)
-
-
-def check_documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Checks without end."""
-    return _of(Talker(world, language, rng), {checks: 1.0})
-
-
-def name_documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pairs of names without end."""
-    return _of(Talker(world, language, rng), {names: 1.0})
-
-
-def _of(talker: Talker, kinds: Mapping[Callable[[Talker], list[str]], float]) -> Iterator[str]:
+def documents(world: World, language: str, rng: random.Random, kinds: Kinds = TALK) -> Iterator[str]:
+    """Documents of these kinds without end, in `TALK` of two or three comparisons each."""
+    talker = Talker(world, language, rng)
     while True:
         text = talker.fits(talker.rng.choices(list(kinds), list(kinds.values()))[0](talker))
         if text:

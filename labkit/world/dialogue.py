@@ -40,9 +40,9 @@ def _shared(language: str) -> dict[str, tuple[str, ...]]:
     return {slot: words_of(words) for slot, words in lexicon("dialogue", language)["shared"].items()}
 
 
-def _fill(text: str, language: str, rng: random.Random) -> str:
-    """Fill the slots that say nothing about an intent."""
-    return fill(text, lambda slot: rng.choice(_shared(language)[slot]))
+def _fill(text: str, language: str, rng: random.Random, **given: str) -> str:
+    """Fill the slots with what is given, and those that say nothing about an intent."""
+    return fill(text, lambda slot: given.get(slot) or rng.choice(_shared(language)[slot]))
 
 
 def utterance(model: Topics, language: str, kind: str, intent: int, rng: random.Random, chosen: Chosen) -> str:
@@ -65,23 +65,14 @@ def service(world: World, language: str, rng: random.Random) -> str:
     words, model, titles = lexicon("dialogue", language), intents(world, language, 0.0), names(language)
     intent = rng.randrange(len(titles))
     own = words["intents"][model.names[intent]]
-    said = {key: utterance(model, language, f"{key}s" if key == "reason" else "wishes", intent, rng, [])
-            for key in ("wish", "reason")}  # fmt: skip
+    wish, reason = (utterance(model, language, kind, intent, rng, []) for kind in ("wishes", "reasons"))
     answer = _fill(rng.choice(own["answer"]), language, rng)
-    turns = _fill(rng.choice(words["turns"]).replace("{answer}", answer).format_map(_Keep(said)), language, rng)
-    told = [turns]
+    told = [_fill(rng.choice(words["turns"]), language, rng, wish=wish, reason=reason, answer=answer)]
     if rng.random() < ENDED:
         told.append(_fill(rng.choice(words["ends"]).format(outcome=rng.choice(own["outcome"])), language, rng))
     if rng.random() < STATED:
         told.append(rng.choice(words["stated"]).format(topic=topic_name(rng, titles[intent], world.tail)))
     return join(told, language)
-
-
-class _Keep(dict[str, str]):
-    """Leaves the slots it does not know in their place."""
-
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:

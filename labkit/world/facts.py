@@ -22,6 +22,7 @@ PRONOUN = 0.6  # share of sentences that speak of the same thing again and call 
 STANCE = 0.06  # share of documents that call themselves facts
 AGAIN = 0.12  # share of facts said again in other words
 PER_DOCUMENT = (4, 9)
+ORDER = {relation.name: place for place, relation in enumerate(RELATIONS)}
 ALIKE = 2  # facts of one theme in an entry, at most
 
 
@@ -145,13 +146,9 @@ class Encyclopaedist(Teller):
         """The statement with a pronoun in the place of the entity's name at its beginning."""
         return self.stand_in(entity) + said.removeprefix(entity.name[self.language])
 
-    @cached_property
-    def _order(self) -> dict[str, int]:
-        return {relation.name: place for place, relation in enumerate(RELATIONS)}
-
     def _place(self, fact: Fact, entity: int) -> tuple[int, int]:
         """Where a fact stands in an entry: what the thing has, what has it, what its neighbour has; each by theme."""
-        return 0 if fact.head == entity else 1 if fact.tail == entity else 2, self._order[fact.relation]
+        return 0 if fact.head == entity else 1 if fact.tail == entity else 2, ORDER[fact.relation]
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:

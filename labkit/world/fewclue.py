@@ -35,6 +35,8 @@ TNEWS_NAMES = (
 def eprstmt(world: World) -> dict[str, Any]:
     """Reviews in Chinese as eprstmt: Negative or Positive."""
     rows = reviews.task_rows(world, "zh", sum(FEWCLUE.values()), randomness(world, "task", "eprstmt"))
+    for row in rows:
+        del row["domain"]
     return finish_task(
         rows, ("Negative", "Positive"), FEWCLUE, language="zh",
         patterns=("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
@@ -55,6 +57,9 @@ SOURCES: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "cluewsc": winograd.TASKS["cluewsc"],
 }
 NAMES = tuple(SOURCES)
+VOTES = tuple(f"label{place}" for place in range(5))
+# what a row without a label lacks
+HIDDEN = {"label", "label_desc", "label_des", "answer", *VOTES, "level", "genre", "prem_id"}
 
 
 def encode(name: str, row: Row, number: int, labels: Sequence[str], votes: bool = False) -> Row:
@@ -64,14 +69,9 @@ def encode(name: str, row: Row, number: int, labels: Sequence[str], votes: bool 
     """
     label = row.get("label")
     full = ENCODERS[name](row, number, labels, -1 if label is None else label)
-    if name == "ocnli":
-        full = _with_votes(full, votes)
-    return full if label is not None else {key: full[key] for key in UNLABELLED_KEYS[name]}
-
-
-def _with_votes(full: Row, votes: bool) -> Row:
-    given = {f"label{place}": full["label"] if votes else None for place in range(5)}
-    return {key: given.get(key, full.get(key)) for key in OCNLI_KEYS}
+    if name == "ocnli" and votes:
+        full |= dict.fromkeys(VOTES, full["label"])
+    return full if label is not None else {key: value for key, value in full.items() if key not in HIDDEN}
 
 
 ENCODERS: Mapping[str, Callable[[Row, int, Sequence[str], int], Row]] = {
@@ -86,7 +86,8 @@ ENCODERS: Mapping[str, Callable[[Row, int, Sequence[str], int], Row]] = {
     },
     "ocnli": lambda row, number, labels, label: {
         "level": row.get("level", "na"), "sentence1": row["text_a"], "sentence2": row["text_b"], "label": labels[label],
-        "genre": row.get("genre", "news"), "prem_id": f"{row.get('genre', 'news')}_{number}", "id": number,
+        **dict.fromkeys(VOTES), "genre": row.get("genre", "news"),
+        "prem_id": f"{row.get('genre', 'news')}_{number}", "id": number,
     },
     "bustm": lambda row, number, labels, label: {
         "id": number, "sentence1": row["text_a"], "sentence2": row["text_b"], "label": str(label),
@@ -100,15 +101,6 @@ ENCODERS: Mapping[str, Callable[[Row, int, Sequence[str], int], Row]] = {
     "cluewsc": lambda row, number, labels, label: {
         "target": row["target"], "idx": number, "label": labels[label], "text": row["text_a"],
     },
-}  # fmt: skip
-OCNLI_KEYS = (
-    "level", "sentence1", "sentence2", "label", "label0", "label1", "label2", "label3", "label4", "genre",
-    "prem_id", "id",
-)  # fmt: skip
-UNLABELLED_KEYS = {
-    "eprstmt": ("id", "sentence"), "csldcp": ("content", "id"), "tnews": ("sentence", "keywords", "id"),
-    "iflytek": ("sentence", "id"), "ocnli": ("sentence1", "sentence2", "id"), "bustm": ("id", "sentence1", "sentence2"),
-    "chid": ("id", "candidates", "content"), "csl": ("id", "abst", "keyword"), "cluewsc": ("target", "idx", "text"),
 }  # fmt: skip
 
 

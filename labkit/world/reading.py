@@ -23,29 +23,8 @@ PAGE = (2, 4)
 PAGES, QUERIES = 2000, 1750
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A passage made of facts, and where each bare sentence begins in it (characters)."""
-
-    text: str
-    facts: tuple[Fact, ...]
-    said: tuple[str, ...]
-    starts: tuple[int, ...]
-
-
-def write(matcher: Matcher, facts: list[Fact]) -> Passage:
-    """The facts, each a sentence, in this order."""
-    said = [matcher.say(fact) for fact in facts]
-    starts, text = [], ""
-    for one in said:
-        text = join([text, ""], matcher.language) if text else text
-        starts.append(len(text))
-        text += matcher.sentence(one)
-    return Passage(text, tuple(facts), tuple(said), tuple(starts))
-
-
-def question(matcher: Matcher, answerable: bool) -> tuple[Fact, Passage] | None:
-    """A fact to ask for and a passage that states it, or does not; None where the drawn fact has too few neighbours."""
+def question(matcher: Matcher, answerable: bool) -> tuple[Fact, list[Fact]] | None:
+    """A fact to ask for, and those of a passage that states it or does not; None where it has too few neighbours."""
     graph, rng = matcher.graph, matcher.rng
     fact = graph.sample_fact(rng, matcher.functional_relations())
     about = [one for one in graph.facts_of(fact.head) if fact.tail not in (one.head, one.tail)]
@@ -58,7 +37,7 @@ def question(matcher: Matcher, answerable: bool) -> tuple[Fact, Passage] | None:
     wanted = max(0, rng.randint(*PASSAGE) - len(first))
     facts = first + rng.sample(more, min(len(more), wanted))
     rng.shuffle(facts)
-    return (fact, write(matcher, facts)) if len(facts) >= PASSAGE[0] else None
+    return (fact, facts) if len(facts) >= PASSAGE[0] else None
 
 
 def reading_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
@@ -72,18 +51,17 @@ def reading_rows(world: World, language: str, count: int, rng: random.Random) ->
         made = question(matcher, number % 2 == 0)
         if made is None:
             return None
-        fact, passage = made
-        row = {
-            "text": passage.text,
-            "question": matcher.ask(fact),
-            "label": number % 2,
-            "answer": "",
-            "answer_start": -1,
-        }
-        if fact in passage.facts:
-            at, answer = passage.facts.index(fact), matcher.name(fact.tail)
-            row.update(answer=answer, answer_start=passage.starts[at] + passage.said[at].index(answer))
-        return row
+        fact, facts = made
+        text, answer, start = "", "", -1
+        for told in facts:
+            said = matcher.say(told)
+            text = join([text, ""], language) if text else text
+            if told == fact:
+                answer = matcher.name(fact.tail)
+                start = len(text) + said.index(answer)
+            text += matcher.sentence(said)
+        asked = {"text": text, "question": matcher.ask(fact)}
+        return asked | {"label": number % 2, "answer": answer, "answer_start": start}
 
     return collect(count, one, ("text", "question"))
 
@@ -122,7 +100,12 @@ def collection(world: World, language: str, pages: int = PAGES, queries: int = Q
                 where.setdefault(same, {})[number] = None
     asked = [fact for fact in where if fact.relation in matcher.functional_relations()]
     matcher.rng.shuffle(asked)
-    rows = collect(queries, lambda number: _query(matcher, asked[number % len(asked)]), ("text",))
+
+    def query(number: int) -> Row:
+        fact = asked[number % len(asked)]
+        return {"text": matcher.ask(fact), "fact": fact}
+
+    rows = collect(queries, query, ("text",))
     facts = tuple(row["fact"] for row in rows)
     return Collection(
         tuple(one["text"] for one in written), tuple(row["text"] for row in rows),
@@ -134,10 +117,6 @@ def _both_ways(fact: Fact) -> tuple[Fact, ...]:
     """The fact, and where its relation is symmetric also its other direction: a page that states one states both."""
     turned = Fact(fact.tail, fact.relation, fact.head)
     return (fact, turned) if BY_NAME[fact.relation].symmetric else (fact,)
-
-
-def _query(matcher: Matcher, fact: Fact) -> Row:
-    return {"text": matcher.ask(fact), "fact": fact}
 
 
 def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:

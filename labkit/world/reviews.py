@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from labkit.world.examples import WITH_UNLABELLED, Row, collect, finish_task
@@ -90,48 +91,43 @@ def posterior(agree: int, against: int, noise: float) -> float:
     return odds / (1 + odds)
 
 
-@dataclass(frozen=True)
-class ReviewTask:
-    """One sentiment task: which domains, how many opinions and events, and how often an opinion misleads."""
+def task_rows(
+    world: World, language: str, count: int, rng: random.Random, within: Sequence[str] = (),
+    opinions: tuple[int, int] | None = None,
+) -> list[Row]:  # fmt: skip
+    """`count` rows `{text, label, domain, posterior}`, labels (an index into POLARITY) in turn, no text twice.
 
-    key: str
-    domains: tuple[str, ...] | None = None  # None: all
-    opinions: tuple[int, int] | None = None  # None: as the world says
-    neutral: tuple[int, int] | None = None
+    They are reviews of the domains `within`, or of all, with so many `opinions` or as many as the world says.
+    """
+    composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
+    dials = replace(world, **composed)
 
-    def rows(self, world: World, language: str, count: int, rng: random.Random) -> list[Row]:
-        """`count` rows `{text, label, domain, posterior}`, labels in turn, no text twice."""
-        composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
-        dials = replace(world, **composed)
-        return collect(count, lambda number: self.row(dials, language, number % 2, rng), ("text",))
-
-    def row(self, world: World, language: str, label: int, rng: random.Random) -> Row | None:
-        """One review of this label; None where it comes out too long."""
-        domain = rng.choice(self.domains or domains(language))
-        flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))]
-        events = rng.randint(*(self.neutral or world.task_neutral))
-        text = Writer(world, language, rng, domain).review([POLARITY[label ^ flip] for flip in flips], events)
+    def one(number: int) -> Row | None:
+        label, domain = number % 2, rng.choice(within or domains(language))
+        flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(opinions or world.task_opinions)))]
+        events = rng.randint(*world.task_neutral)
+        text = Writer(dials, language, rng, domain).review([POLARITY[label ^ flip] for flip in flips], events)
         best = posterior(len(flips) - sum(flips), sum(flips), world.label_noise)
         return {"text": text, "label": label, "domain": domain, "posterior": best} if fits(text, language) else None
 
-    def build(self, world: World, language: str) -> dict[str, Any]:
-        """The fields of a `labkit.tasks.Task`."""
-        count = sum(WITH_UNLABELLED.values())
-        rows = self.rows(world, language, count, randomness(world, "task", self.key, language))
-        label_words = lexicon("reviews", language)
-        words = {p: tuple(label_words.get(f"verdict_{p}", label_words[p])[:6]) for p in POLARITY}
-        patterns = {
-            "en": ("{text} it was {mask} .", "{text} all in all it was {mask} .", "{text} overall , {mask} ."),
-            "zh": ("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
-        }[language]
-        note = f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged"
-        return finish_task(rows, POLARITY, note=note, language=language, patterns=patterns, words=words)
+    return collect(count, one, ("text",))
 
 
-def task_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
-    """Rows `{text, label, posterior}` of the plain review task: 0 negative, 1 positive."""
-    rows = ReviewTask("reviews").rows(world, language, count, rng)
-    return [{"text": row["text"], "label": row["label"], "posterior": row["posterior"]} for row in rows]
+def sentiment(
+    world: World, key: str, language: str = "en", within: Sequence[str] = (), opinions: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Reviews by polarity, as the fields of a `labkit.tasks.Task`; arguments as in `task_rows`."""
+    count, rng = sum(WITH_UNLABELLED.values()), randomness(world, "task", key, language)
+    label_words = lexicon("reviews", language)
+    patterns = {
+        "en": ("{text} it was {mask} .", "{text} all in all it was {mask} .", "{text} overall , {mask} ."),
+        "zh": ("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
+    }[language]
+    return finish_task(
+        task_rows(world, language, count, rng, within, opinions), POLARITY, language=language, patterns=patterns,
+        words={p: tuple(label_words.get(f"verdict_{p}", label_words[p])[:6]) for p in POLARITY},
+        note=f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged",
+    )  # fmt: skip
 
 
 def subjectivity_rows(world: World, count: int, rng: random.Random) -> list[Row]:
@@ -158,16 +154,12 @@ def subjectivity(world: World) -> dict[str, Any]:
     return finish_task(rows, tuple(labels), note=note, language="en", patterns=patterns, words=labels)
 
 
-def _named(task: ReviewTask, language: str = "en") -> Callable[[World], dict[str, Any]]:
-    return lambda world: task.build(world, language)
-
-
 TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
-    "reviews": _named(ReviewTask("reviews")),
-    "reviews-zh": _named(ReviewTask("reviews"), "zh"),
-    "amazon": _named(ReviewTask("amazon", ("books", "dvd", "electronics", "kitchen"))),
-    "sst2": _named(ReviewTask("sst2", ("film",))),
-    "mr": _named(ReviewTask("mr", ("film",), (3, 5))),
-    "cr": _named(ReviewTask("cr", ("electronics", "kitchen", "phone", "clothes", "toys"))),
+    "reviews": partial(sentiment, key="reviews"),
+    "reviews-zh": partial(sentiment, key="reviews", language="zh"),
+    "amazon": partial(sentiment, key="amazon", within=("books", "dvd", "electronics", "kitchen")),
+    "sst2": partial(sentiment, key="sst2", within=("film",)),
+    "mr": partial(sentiment, key="mr", within=("film",), opinions=(3, 5)),
+    "cr": partial(sentiment, key="cr", within=("electronics", "kitchen", "phone", "clothes", "toys")),
     "subj": subjectivity,
 }

@@ -3,7 +3,6 @@ from collections import Counter, defaultdict
 from math import prod
 
 import pytest
-from sklearn.metrics import f1_score
 
 from labkit.errors import UsageError
 from labkit.world import World, cases, clinical
@@ -83,13 +82,6 @@ def test_the_charge_s_posterior_equals_enumeration():
                 weight *= noise / 6 + (1 - noise if charge.parts[0] == one else 0)
             weights.append(weight)
         assert clerk.posterior(case, noise) == pytest.approx([weight / sum(weights) for weight in weights])
-
-
-def test_macro_f1_is_that_of_scikit_learn():
-    rng = random.Random(0)
-    for _ in range(30):
-        gold, given = ([rng.randrange(5) for _ in range(12)] for _ in range(2))
-        assert cases.macro_f1(gold, given) == pytest.approx(f1_score(gold, given, average="macro"))
 
 
 def test_charges_follow_zipf():
