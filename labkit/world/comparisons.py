@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from labkit.world.forms import FORMS
 from labkit.world.graph import Fact
-from labkit.world.matching import CHAINS, Matcher, follows
+from labkit.world.matching import CHAINS, Matcher
 from labkit.world.pairs import GENRES, NLI
 from labkit.world.schema import BY_NAME
 from labkit.world.settings import World, fits, join, lexicon, zipf_choice
@@ -91,7 +91,7 @@ class Talker(Matcher):
         """A claim about the head of the fact, beside the fact."""
         cued = self.rng.random() < CUED
         judged = self.judged(fact, NLI[truth], cued)
-        if judged is None or (not cued and truth > 0 and follows(fact, judged[0])):
+        if judged is None:
             return None
         (other, phrase), known = judged, self.say(fact)
         said = self.cue(self.say(other, known), phrase)
@@ -168,7 +168,7 @@ def series(talker: Talker) -> list[str]:
     first = form.first(talker, told)
     whole = rng.random() < WHOLE
     bare = "？" if name == "equal" else ""  # the Chinese patterns of this form bring their own marks
-    opening = "" if whole else words["open"].format(a=first.rstrip(bare) if bare else first)
+    opening = "" if whole else words["open"].format(a=first.rstrip(bare))
     moves: list[str] = []
     for same in talker.truths():
         made = form.second(talker, told, first, same)
@@ -176,8 +176,8 @@ def series(talker: Talker) -> list[str]:
             continue
         text = talker.cue(made[0], form.cues[not same]) if rng.random() < CUED else made[0]
         pattern = rng.choice(words["whole" if whole else "each"])
-        texts = {"a": first.rstrip(bare), "b": text.rstrip(bare)} if bare else {"a": first, "b": text}
-        moves.append(pattern.format(**texts, **talker.words("entailment" if same else NO)))
+        judging = talker.words("entailment" if same else NO)
+        moves.append(pattern.format(a=first.rstrip(bare), b=text.rstrip(bare), **judging))
         first = form.first(talker, told) if whole else first
     return talker.opened(opening, moves)
 

@@ -119,17 +119,17 @@ class Encyclopaedist(Teller):
 
     def entry(self, entity: Entity) -> list[str]:
         """The bare sentences of an entry, in order."""
-        facts = self.themes(entity.id)
+        name, facts = entity.name[self.language], self.themes(entity.id)
         told = [self.typed(entity)] if entity.type != "person" and self.rng.random() < TYPED else []
         spoken = bool(told)  # whether the last sentence was about the entity
         for fact in facts:
             said = self.say(fact)
-            own = said.startswith(entity.name[self.language])
-            told.append(self.pronoun(said, entity) if own and spoken and self.rng.random() < PRONOUN else said)
+            again = spoken and said.startswith(name) and self.rng.random() < PRONOUN
+            told.append(self.stand_in(entity) + said.removeprefix(name) if again else said)
             spoken = entity.id in (fact.head, fact.tail)
             if spoken and self.rng.random() < AGAIN:
-                again = self.rng.choice(lexicon("facts", self.language)["again"])
-                told.append(again.format(s=self.say(fact, said)))
+                pattern = self.rng.choice(lexicon("facts", self.language)["again"])
+                told.append(pattern.format(s=self.say(fact, said)))
         return told
 
     def themes(self, entity: int) -> list[Fact]:
@@ -141,10 +141,6 @@ class Encyclopaedist(Teller):
             if len(theme) < ALIKE:
                 theme.append(fact)
         return [fact for place in sorted(kept) for fact in kept[place]]
-
-    def pronoun(self, said: str, entity: Entity) -> str:
-        """The statement with a pronoun in the place of the entity's name at its beginning."""
-        return self.stand_in(entity) + said.removeprefix(entity.name[self.language])
 
     def _place(self, fact: Fact, entity: int) -> tuple[int, int]:
         """Where a fact stands in an entry: what the thing has, what has it, what its neighbour has; each by theme."""

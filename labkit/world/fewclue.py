@@ -153,9 +153,9 @@ def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, l
         drawn |= union
     bulk = splits.get("unlabelled") or [row for number, row in train if number not in drawn]
     done["test_public"] = write(list(enumerate(splits["test"])), votes=True)
-    done["test"] = _submission(name, write(_bare(splits["dev"])))
-    done["unlabeled"] = write(_bare(bulk))
-    if name == "tnews":
+    done["test"], done["unlabeled"] = write(_bare(splits["dev"])), write(_bare(bulk))
+    if name == "tnews":  # whose published test has texts for ids and no keywords
+        done["test"] = [{"id": str(row["id"]), "sentence": row["sentence"]} for row in done["test"]]
         done["label_index2en2zh"] = [
             {"label": str(code), "label_desc": english, "label_zh": chinese}
             for code, english, chinese in zip(TNEWS_CODES, TNEWS_NAMES, task["labels"], strict=True)
@@ -169,11 +169,6 @@ def _encoded(name: str, labels: Sequence[str], rows: Iterable[tuple[int, Row]], 
 
 def _bare(rows: Iterable[Row]) -> list[tuple[int, Row]]:
     return [(number, row | {"label": None}) for number, row in enumerate(rows)]
-
-
-def _submission(name: str, rows: list[Row]) -> list[Row]:
-    """The published test.json of tnews has texts for ids and no keywords."""
-    return [{"id": str(row["id"]), "sentence": row["sentence"]} for row in rows] if name == "tnews" else rows
 
 
 def _shots(name: str, pool: Sequence[tuple[int, Row]], classes: int, rng: random.Random) -> list[tuple[int, Row]]:

@@ -25,10 +25,12 @@ LONGEST = 400  # characters of an expression
 LARGEST = 4096  # bits of a power
 NOISE = 0.2  # share of problems with a number that does not matter
 OPENINGS = {"have": "a", "more": "a + b", "fewer": "a - b", "boxes": "a * b"}
-STEPS = {
+STEPS = {  # from x, the quantity before
     "gain": "x + a", "lose": "x - a", "times": "x * a", "share": "x / a",
     "gain_boxes": "x + a * b", "lose_each": "x - a * b",
 }  # fmt: skip
+FORMS = OPENINGS | STEPS
+PLACES = {"x": "NUM0", "a": "NUM1", "b": "NUM2"}
 BINARY: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
 }  # fmt: skip
@@ -129,18 +131,14 @@ def _size(form: str) -> int:
 
 def _quantities(shape: str, value: int, rng: random.Random) -> tuple[dict[str, int], int] | None:
     """Numbers for one opening or step, and the quantity after it, from 1 to 999; None where they do not fit."""
-    form = OPENINGS.get(shape) or STEPS[shape]
+    form = FORMS[shape]
     a = rng.randint(2, 9) if shape in ("boxes", "times", "gain_boxes", "lose_each") else rng.randint(2, 60)
     b = rng.randint(2, 30 if shape in ("more", "fewer") else 9)
     if shape == "share":
         divisors = [divisor for divisor in range(2, 13) if value % divisor == 0]
         a = rng.choice(divisors) if divisors else 1
     quantities = {"a": a, "b": b} if "b" in form else {"a": a}
-    after = {
-        "have": a, "more": a + b, "fewer": a - b, "boxes": a * b,
-        "gain": value + a, "lose": value - a, "times": value * a, "share": value // a,
-        "gain_boxes": value + a * b, "lose_each": value - a * b,
-    }[shape]  # fmt: skip
+    after = int(evaluate(_put(form, PLACES), (value, a, b)))
     return (quantities, after) if 1 <= after <= 999 and a > 1 else None
 
 
@@ -180,13 +178,16 @@ def _tell(
 
 def _extend(expression: str, shape: str, place: Mapping[str, str]) -> str:
     """The expression after one more step, with no more parentheses than it needs."""
-    form = OPENINGS.get(shape) or STEPS[shape]
+    form = FORMS[shape]
     bare = re.sub(r"\([^()]*\)", "", expression)
     while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
         bare = inner
     sums = "+" in bare or "-" in bare
     before = f"({expression})" if sums and form[2:3] in ("*", "/") else expression
-    parts = {"x": before, **place}
+    return _put(form, {"x": before, **place})
+
+
+def _put(form: str, parts: Mapping[str, str]) -> str:
     return " ".join(parts.get(token, token) for token in form.split())
 
 

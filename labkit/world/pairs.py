@@ -19,7 +19,7 @@ from typing import Any
 
 from labkit.world.examples import WITH_UNLABELLED, Row, behind, collect, finish_task, kept
 from labkit.world.forms import FORMS
-from labkit.world.matching import CUED, Matcher, follows
+from labkit.world.matching import CUED, Matcher
 from labkit.world.settings import World, lexicon, randomness
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -53,7 +53,7 @@ def judgement(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     fact = matcher.graph.sample_fact(matcher.rng, relations or matcher.functional_relations())
     cue = matcher.rng.random() < CUED
     judged = matcher.judged(fact, NLI[truth], cue)
-    if judged is None or (not cue and truth > 0 and follows(fact, judged[0])):
+    if judged is None:
         return None
     other, phrase = judged
     premise = matcher.say(fact)

@@ -28,11 +28,6 @@ NAME = "{name}"
 ARTICLE = re.compile(r"\ba (?=(?!us|uni[^mn]|one)[aeiou]|honest|hour)")
 
 
-def aspects(language: str, domain: str) -> list[str]:
-    """The nouns of a domain that any word may judge."""
-    return lexicon("reviews", language)["domains"][domain]["aspects"]
-
-
 @functools.cache
 def contextual(language: str, domain: str, polarity: str) -> tuple[tuple[str, str], ...]:
     """Pairs (noun, word): the word is praise, or blame, of this noun."""
@@ -86,7 +81,7 @@ class Writer:
             if noun not in self.judged:
                 self.judged.add(noun)
                 return noun, word
-        noun = self.rng.choice([one for one in aspects(self.language, self.domain) if one not in self.judged])
+        noun = self.rng.choice([one for one in self.own["aspects"] if one not in self.judged])
         self.judged.add(noun)
         return noun, self.word(polarity)
 
@@ -122,7 +117,7 @@ class Writer:
             case "other":
                 return self.word(OPPOSITE[polarity], closing)
             case "noun" | "noun2":
-                return rng.choice(aspects(self.language, self.domain))
+                return rng.choice(self.own["aspects"])
             case "much":
                 return rng.choice(words["intensifiers"]) if rng.random() < 0.5 else ""
             case "stars":

@@ -12,7 +12,6 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from labkit.world.settings import World, zipf_choice
@@ -41,9 +40,6 @@ class Topics:
     """Topics with their words; `likelihood[kind][topic]` maps each word to its probability (sums to 1)."""
 
     names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    vocabulary: Mapping[str, tuple[tuple[str, ...], ...]]  # kind -> topic -> words it can draw
-    cumulative: Mapping[str, tuple[tuple[float, ...], ...]]  # the same, cumulative probabilities
     likelihood: Mapping[str, tuple[Mapping[str, float], ...]]
 
     @classmethod
@@ -53,15 +49,14 @@ class Topics:
         own = {kind: {name: _zipf(words_of(entries[name][kind]), tail) for name in names} for kind in kinds}
         near = {name: words_of(entries[name].get("near", "")) for name in names}
         mixed = {kind: tuple(_mix(own[kind], name, near[name], leak) for name in names) for kind in kinds}
-        vocabulary = {kind: tuple(tuple(table) for table in mixed[kind]) for kind in kinds}
-        cumulative = {kind: tuple(tuple(accumulate(table.values())) for table in mixed[kind]) for kind in kinds}
-        return cls(names, tuple(kinds), vocabulary, cumulative, mixed)
+        return cls(names, mixed)
 
     def draw(self, topic: int, kind: str, rng: random.Random, chosen: Chosen) -> str:
         """A word of `kind` under `topic` that is not among `chosen` yet; it is appended there."""
-        word = rng.choices(self.vocabulary[kind][topic], cum_weights=self.cumulative[kind][topic])[0]
+        table = self.likelihood[kind][topic]
+        word = rng.choices(list(table), list(table.values()))[0]
         if (kind, word) in chosen:
-            left = {word: mass for word, mass in self.likelihood[kind][topic].items() if (kind, word) not in chosen}
+            left = {word: mass for word, mass in table.items() if (kind, word) not in chosen}
             word = rng.choices(list(left), list(left.values()))[0]
         chosen.append((kind, word))
         return word
@@ -82,7 +77,7 @@ class Topics:
         A word is never drawn twice, so each draw is from what the earlier ones of its kind left.
         """
         scores = [
-            _probability(chosen, {kind: self.likelihood[kind][topic] for kind in self.kinds})
+            _probability(chosen, {kind: tables[topic] for kind, tables in self.likelihood.items()})
             for topic in range(len(self.names))
         ]
         total = sum(scores)

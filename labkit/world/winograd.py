@@ -70,7 +70,8 @@ def _persons(referent: int, mixed: bool, rng: random.Random) -> tuple[list[str],
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
     """Chinese sentences and short stories that go on to say whom the pronoun means, without end.
 
-    One remark says it in other words, another is often a claim, true or false, that is judged.
+    One or two remarks say it in other words, of the reason, the pronoun and, where that helps, the gender; often there
+    is a claim, true or false, that is judged.
     """
     words = lexicon("winograd", "zh")
     while True:
@@ -78,14 +79,10 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         a, b = made["names"]
         after = [rng.choice(made["frame"]["after"]).format(a=a, b=b) + "。"] if "after" in made["frame"] else []
         body = made["text"] + "".join(after if rng.random() < 0.5 else [])
-        remarks = [rng.choice(words[kind]) for kind in _kinds(made["mixed"], rng)]
+        kinds = rng.sample(["plain", "meant", "gender"] if made["mixed"] else ["plain", "meant"], rng.randint(1, 2))
+        remarks = [rng.choice(words[kind]) for kind in kinds]
         body += "".join(_filled(remark, made) for remark in remarks)
         yield _judged(body, made, rng) if rng.random() < 0.6 else body
-
-
-def _kinds(mixed: bool, rng: random.Random) -> list[str]:
-    """Which remarks follow a sentence: one or two, on the reason, the pronoun, and the gender where it helps."""
-    return rng.sample(["plain", "meant", "gender"] if mixed else ["plain", "meant"], rng.randint(1, 2))
 
 
 def _filled(remark: str, made: Mapping[str, Any]) -> str:

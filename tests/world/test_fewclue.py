@@ -86,11 +86,9 @@ def test_the_loader_reads_back_the_same_rows(folder, name, split):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_task_states_its_bounds_and_clozes(name):
+def test_every_task_has_clozes_with_words_for_each_label(name):
     made = task(name)
-    assert made.language == "zh" and 0.85 < made.ceiling < 0.97 and made.chance < 0.6
-    assert made.patterns and set(made.words) == set(made.labels)
-    assert all("{mask" in pattern for pattern in made.patterns)
+    assert made.language == "zh" and made.patterns and set(made.words) == set(made.labels)
     assert len(made.few_shot(8, 0).splits["train"]) == 8 * len(made.labels)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import UsageError
 from labkit.world import TASKS, World, fewclue, reviews
-from labkit.world.review_text import OPPOSITE, Writer, aspects, contextual, stance_remark
+from labkit.world.review_text import OPPOSITE, Writer, contextual, stance_remark
 from labkit.world.settings import LONGEST, fits, lexicon, randomness
 from labkit.world.topics import SLOT
 
@@ -42,7 +42,7 @@ class Reader:
         self.domain, own = domain, WORDS["domains"][domain]
         self.polarity = {word: p for p in reviews.POLARITY for word in (*WORDS[p], *own[p])}
         self.pairs = {pair: p for p in reviews.POLARITY for pair in contextual("en", domain, p)}
-        nouns = {*aspects("en", domain), *(noun for noun, _ in self.pairs)}
+        nouns = {*own["aspects"], *(noun for noun, _ in self.pairs)}
         polar = {*self.polarity, *(word for _, word in self.pairs)}
         names = {*itertools.chain(*WORDS["people"].values()), *WORDS["people"]}
         places = {one.replace("{city}", city) for one in WORDS["plot"]["places"] for city in WORDS["cities"]}
