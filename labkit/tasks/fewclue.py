@@ -34,8 +34,7 @@ class FewClue:
 
     texts: Callable[[Raw], dict[str, Any]]  # a raw row -> text fields, and what else a method needs
     patterns: tuple[str, ...]
-    words: Mapping[str, tuple[str, ...]] | None = None  # None: each label's name is its word
-    labels: tuple[str, ...] | None = None  # None: those found in the files
+    words: Mapping[str, tuple[str, ...]] | None = None  # of each label; None: labels are found in the files
     pair: bool = True
     label_key: str = "label"
     name_key: str | None = None  # where rows carry a readable name beside a code
@@ -89,7 +88,6 @@ FEWCLUE: Mapping[str, FewClue] = {
         _sentence,
         ("{text}总之很{mask}。", "很{mask}！{text}"),
         {"Negative": ("差", "坏", "糟"), "Positive": ("好", "棒", "妙")},
-        ("Negative", "Positive"),
         pair=False,
     ),
     "tnews": FewClue(
@@ -105,27 +103,23 @@ FEWCLUE: Mapping[str, FewClue] = {
             "neutral": ("也许", "可能", "或许"),
             "contradiction": ("不对", "错误", "不是"),
         },
-        ("entailment", "neutral", "contradiction"),
     ),
-    "bustm": FewClue(_pair, ("{text_a}，{text_b}，这两句话意思{mask}同。",), {"0": ("不",), "1": ("相",)}, ("0", "1")),
+    "bustm": FewClue(_pair, ("{text_a}，{text_b}，这两句话意思{mask}同。",), {"0": ("不",), "1": ("相",)}),
     "csl": FewClue(
         _keywords,
         ("{text_b}，这些词{mask}是下文的关键词：{text_a}",),
         {"0": ("不", "非"), "1": ("都", "全")},
-        ("0", "1"),
     ),
     "chid": FewClue(
         _idiom,
         ("空格处填第{mask}个：{text_b}。{text_a}",),
-        {str(at): (str(at),) for at in range(7)},
-        tuple(map(str, range(7))),
+        {str(at): (str(at),) for at in range(CANDIDATES)},
         label_key="answer",
     ),
     "cluewsc": FewClue(
         _pronoun,
         ("{text_a}其中{text_b}，这{mask}对。",),
         {"false": ("不", "没"), "true": ("很", "就")},
-        ("false", "true"),
     ),
 }
 
@@ -168,12 +162,6 @@ def fewclue_task(spec: str, *, split: int | str = 0) -> Task:
     )
 
 
-def available_splits(spec: str) -> tuple[int, ...]:
-    """The numbers of the training splits of `FOLDER/eprstmt` whose files are there; the protocol has five, 0 to 4."""
-    folder = Path(os.path.expanduser(spec))
-    return tuple(int(split) for split in SPLITS[:5] if (folder / f"train_{split}.json").is_file())
-
-
 def label_codes(spec: str) -> dict[str, str]:
     """Label name, as in the task's `labels` -> how the files of `FOLDER/tnews` write it: {"体育": "103"}."""
     folder = Path(os.path.expanduser(spec))
@@ -203,8 +191,8 @@ def _files(folder: Path, split: str) -> tuple[dict[str, list[Path]], list[str]]:
 
 def _label_codes(folder: Path, form: FewClue) -> dict[str, str]:
     """Label as it stands in the rows -> its name, the same for every split of the folder."""
-    if form.labels is not None:
-        return {name: name for name in form.labels}
+    if form.words is not None:
+        return {name: name for name in form.words}
     table = folder / "label_index2en2zh.json"
     if folder.name == "tnews":
         rows = [row for _, row in read_json_lines(table)] if table.is_file() else []

@@ -28,7 +28,6 @@ def table_task(
     fields: Sequence[str] | None = None,
     label: str = "label",
     labels: Labels = None,
-    unlabelled: str | None = None,
     encoding: str = "utf-8",
     answer: str | None = "class",
     start: str = "start",
@@ -53,20 +52,17 @@ def table_task(
         for role, table in zip(ROLES, tables, strict=False)
     }
     done, notes = finish_splits(splits, tuple(renamed.values()))
-    task = Task(
+    return Task(
         name=f"table:{spec}",
         fields=tuple(renamed.values()),
         labels=cells.index.names if cells.index else (),
         splits=done,
         language=guess_language(done["train"], tuple(renamed.values())),
-        chance=majority(done.get("test", done["train"]), len(cells.index.names)) if answer == "class" else None,
+        chance=majority(done.get("test", done["train"])) if answer == "class" else None,
         note=join_notes([*notes, cells.index.note() if cells.index else ""]),
         answer=answer or "text",
         columns=tuple(texts),
     )
-    if not unlabelled:
-        return task
-    return add_unlabelled(task, unlabelled, texts=texts, label=label, schema=schema, encoding=encoding)
 
 
 def choose_fields(columns: Iterable[Column], fields: Sequence[str] | None, label: str, where: str) -> list[str]:
@@ -128,21 +124,13 @@ def _row(table: Table, number: int, renamed: Mapping[str, str], cells: Cells) ->
     return row
 
 
-def add_unlabelled(
-    task: Task,
-    path: str,
-    *,
-    texts: Sequence[str] | None = None,
-    label: str = "label",
-    schema: str | None = None,
-    encoding: str = "utf-8",
-) -> Task:
+def add_unlabelled(task: Task, path: str, label: str, schema: str | None, encoding: str) -> Task:
     """`task` with the texts of `path` in "unlabelled": a .txt with one a line, or a .tsv or .csv with the text columns.
 
-    A table's first line names the columns, or it has the columns of `schema`, or its only column is the text; `texts`
-    are the text columns' names where they differ from the task's fields. DataError for a row that has a label.
+    A table's first line names the columns, or it has the columns of `schema`, or its only column is the text. DataError
+    for a row that has a label.
     """
-    names = list(texts or task.fields)
+    names = list(task.columns or task.fields)
     if Path(path).suffix.lower() == ".txt":
         if len(task.fields) > 1:
             raise UsageError(

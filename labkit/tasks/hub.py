@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labkit.errors import DataError, LabkitError, UsageError, listed, unknown
-from labkit.tasks.from_tables import KEY_NAME, field_names, guess_language
+from labkit.errors import DataError, LabkitError, UsageError, unknown
+from labkit.tasks.from_tables import choose_fields, field_names, guess_language
 from labkit.tasks.labels import LabelIndex, Labels, label_name
 from labkit.tasks.rows import Row, finish_splits, join_notes, majority
+from labkit.tasks.tables import Column
 from labkit.tasks.task import Task
 
 SPLIT_NAMES = {
@@ -50,8 +51,6 @@ def from_datasets(
     fields: Sequence[str] | None = None,
     label: str = "label",
     labels: Labels = None,
-    language: str | None = None,
-    metric: str = "accuracy",
 ) -> Task:
     """A task from a `datasets.Dataset` (all "train"), a mapping of split names to rows, or an iterator of dictionaries.
 
@@ -82,9 +81,8 @@ def from_datasets(
         fields=tuple(renamed.values()),
         labels=index.names,
         splits=done,
-        metric=metric,
-        language=language or guess_language(next(iter(done.values()), []), tuple(renamed.values())),
-        chance=majority(done.get("test", done.get("train", [])), len(index.names)) if metric == "accuracy" else None,
+        language=guess_language(next(iter(done.values()), []), tuple(renamed.values())),
+        chance=majority(done.get("test", done.get("train", []))),
         note=join_notes(notes),
     )
 
@@ -105,16 +103,10 @@ def _texts(features: Mapping[str, Any] | None, fields: Sequence[str] | None, lab
         return [fields] if isinstance(fields, str) else list(fields)
     if features is None:
         raise UsageError(f"{name}: rows without declared columns need fields=('…',), the names of their texts")
-    found = [
-        column
-        for column, kind in features.items()
-        if getattr(kind, "dtype", None) in ("string", "large_string")
-        and column != label
-        and not KEY_NAME.fullmatch(column)
-    ]
-    if not found:
-        raise DataError(f"{name}: no text column among {listed(features)}; name it with fields=('…',)")
-    return found
+    kinds = {column: getattr(kind, "dtype", "") for column, kind in features.items()}
+    texts = ("string", "large_string")
+    columns = [Column(column, "str" if kind in texts else kind) for column, kind in kinds.items()]
+    return choose_fields(columns, None, label, name)
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], split: str, name: str) -> list[Mapping[str, Any]]:

@@ -52,17 +52,17 @@ def load_task(
     fields = (fields,) if isinstance(fields, str) else fields
     options = {"schema": schema, "header": header, "world": world, "fields": fields, "label": label, "labels": labels}
     given = {key: value for key, value in options.items() if value is not None}
-    reading = {"encoding": encoding or "utf-8", "unlabelled": unlabelled}
     if encoding is not None and unlabelled is None and not str(name).startswith("table:"):
         raise UsageError(f"{str(name)[:80]}: encoding is for tables and for the file of unlabelled=")
+    encoding = encoding or "utf-8"
     if not isinstance(name, str):
         task = from_datasets(name, **_only(given, COLUMNS, "rows"))
     elif name.startswith("table:"):
-        task = table_task(name[6:], **_only(given, (*COLUMNS, "schema", "header"), name), **reading)
+        task = table_task(name[6:], encoding=encoding, **_only(given, (*COLUMNS, "schema", "header"), name))
     else:
         task = _named(name, given, split)
-    if unlabelled is not None and not str(name).startswith("table:"):
-        task = add_unlabelled(task, unlabelled, encoding=reading["encoding"])
+    if unlabelled is not None:
+        task = add_unlabelled(task, unlabelled, label or "label", schema, encoding)
     return _replaced(task, language=language, metric=metric, patterns=patterns, words=words)
 
 
@@ -86,7 +86,7 @@ def world_task(name: str, world: Any = None) -> Task:
 
     if name not in source.TASKS:
         raise unknown("task", f"world/{name}", [f"world/{known}" for known in source.TASKS])
-    return Task(**{**source.task(name, world), "name": f"world/{name}"})
+    return Task(name=f"world/{name}", **source.TASKS[name](world or source.World()))
 
 
 def _only(given: dict[str, Any], taken: Sequence[str], name: str) -> dict[str, Any]:

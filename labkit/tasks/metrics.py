@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from sklearn import metrics
 
 from labkit.errors import DataError, unknown
-
-
-def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
-    return metrics.accuracy_score(labels, predictions)
-
-
-def _macro_f1(labels: np.ndarray, predictions: np.ndarray) -> float:
-    return metrics.f1_score(labels, predictions, average="macro", zero_division=0.0)
 
 
 def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -24,16 +17,12 @@ def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
     return metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0.0)
 
 
-def _matthews(labels: np.ndarray, predictions: np.ndarray) -> float:
-    return metrics.matthews_corrcoef(labels, predictions)
-
-
 # FewCLUE's official metric is accuracy on every task (Xu et al. 2021, FewCLUE, section 3).
 METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": _accuracy,
-    "macro_f1": _macro_f1,
+    "accuracy": metrics.accuracy_score,
+    "macro_f1": partial(metrics.f1_score, average="macro", zero_division=0.0),
     "f1": _f1,
-    "matthews": _matthews,
+    "matthews": metrics.matthews_corrcoef,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,10 +33,7 @@ def finish_splits(splits: Mapping[str, list[Row]], fields: tuple[str, ...]) -> t
     return done, notes
 
 
-def majority(rows: Iterable[Row], labels: int) -> float | None:
+def majority(rows: Iterable[Row]) -> float | None:
     """The accuracy of always answering the commonest label, in [0, 1]; None without labelled rows."""
-    counts = [0] * labels
-    for row in rows:
-        if row.get("label") is not None:
-            counts[row["label"]] += 1
-    return max(counts) / sum(counts) if sum(counts) else None
+    counts = Counter(row["label"] for row in rows if row.get("label") is not None)
+    return max(counts.values()) / counts.total() if counts else None

@@ -105,12 +105,8 @@ def read_records(
     ending = bare_name(path).suffix.lower()
     if ending not in (".csv", ".tsv", ".txt"):
         raise UsageError(f"{path}: name it .tsv (tabs, no quoting) or .csv (commas, quotes), so that its form is plain")
-    return _records(path, ending, text_blocks(path, encoding, most))
-
-
-def _records(path: Any, ending: str, blocks: Iterator[str]) -> Iterator[Record]:
     parse = comma_records if ending == ".csv" else tab_records
-    for first, text in pieces(blocks, path, quoted=ending == ".csv"):
+    for first, text in pieces(text_blocks(path, encoding, most), path, quoted=ending == ".csv"):
         for line, cells in parse(text, path, first):
             yield line, cells if ending == ".txt" else [_restored(cell) for cell in cells]
 

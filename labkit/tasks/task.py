@@ -76,19 +76,6 @@ class Task:
         """At most `most` rows of `split`, drawn by a fixed seed, each label in its share; the note says so."""
         return limited(self, split, most)
 
-    def describe(self) -> str:
-        """What the task is, in a few lines of text."""
-        sizes = ", ".join(f"{split} {len(rows)}" for split, rows in self.splits.items())
-        shown = ", ".join(self.labels[:6]) + (", …" if len(self.labels) > 6 else "")
-        known = [("chance", self.chance), ("ceiling", self.ceiling)]
-        bounds = "".join(f", {what} {100 * value:.1f}" for what, value in known if value is not None)
-        lines = [
-            f"{self.name} ({self.language}): {' + '.join(self.fields)} -> {len(self.labels)} labels: {shown}",
-            f"rows: {sizes}",
-            f"metric: {self.metric}{bounds}",
-        ]
-        return "\n".join(lines + ([f"note: {self.note}"] if self.note else []))
-
     def with_note(self, note: str) -> Task:
         """The same task with a sentence more in its note; an empty one changes nothing."""
         return replace(self, note=join_notes([self.note, note])) if note else self

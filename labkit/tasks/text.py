@@ -64,7 +64,8 @@ def stray_return(path: Any, line: int) -> DataError:
 
 def read_json_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) for every line that is not blank. Raises DataError naming the broken line."""
-    for number, line in _lines(path, encoding):
+    blocks = pieces(text_blocks(path, encoding), path)
+    for number, line in (one for first, text in blocks for one in enumerate(text.split("\n"), start=first)):
         if not line.strip():
             continue
         try:
@@ -78,11 +79,6 @@ def read_json_lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> It
         if HALF_ESCAPED.search(line):
             _check_fields(value, f"{path}: line {number}")
         yield number, value
-
-
-def _lines(path: str | os.PathLike[str], encoding: str) -> Iterator[tuple[int, str]]:
-    for first, text in pieces(text_blocks(path, encoding), path):
-        yield from enumerate(text.split("\n"), start=first)
 
 
 def _check_fields(value: dict[str, Any], where: str) -> None:

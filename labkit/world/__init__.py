@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from labkit.errors import unknown
 from labkit.world import cases, clinical, dialogue, extraction, fewclue, news, pairs, reading, reviews
 from labkit.world.corpus import GENRES, corpus, drill, judging_words
 from labkit.world.settings import LANGUAGES, VERSION, World
@@ -34,15 +33,4 @@ TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
     if f"fewclue/{name}" not in fewclue.TASKS
 }
 
-
-def task(name: str, world: World | None = None) -> dict[str, Any]:
-    """The fields of the task `name` (without "world/"), as `labkit.tasks.Task` takes them.
-
-    Raises UsageError for an unknown name, offering the nearest.
-    """
-    if name not in TASKS:
-        raise unknown("task", name, TASKS)
-    return TASKS[name](world or World())
-
-
-__all__ = ["GENRES", "LANGUAGES", "TASKS", "VERSION", "World", "corpus", "drill", "judging_words", "task"]
+__all__ = ["GENRES", "LANGUAGES", "TASKS", "VERSION", "World", "corpus", "drill", "judging_words"]

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.errors import unknown
+from labkit.world.examples import FEWCLUE, TOPICAL, Row, collect, finish_task
 from labkit.world.settings import LONGEST, World, lexicon, randomness, zipf_choice
-from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, pieces, topic_leak, topic_name, words_of
+from labkit.world.topics import Chosen, Topics, fill, topic_leak, topic_name, words_of
 
-LANGUAGES = ("zh",)
 ABSTRACTS = 0.65  # share of abstracts among pre-training documents; the rest are of apps
 STATED, LISTED = 0.9, 0.75  # share of those with remarks, and among these of abstracts with remarks on keywords
 OTHER, GENERAL = 0.45, 0.3  # false keywords: of another discipline, too general; the rest fit the discipline
@@ -68,21 +67,20 @@ def text(world: World, form: Form, topic: int, middles: int, rng: random.Random,
     words, model, kinds = lexicon("abstracts", "zh"), topics(world, form), dict(form.slots)
     opening, middle, closing = (rng.choice(words[form.prefix + part]) for part in ("openings", "middles", "closings"))
     details = rng.sample(words[form.prefix + "details"], middles - 1)
-    literals, slots = pieces("".join([opening, middle, *details, closing]))
     filled = {"brand": rng.choice(words_of(words["brand"]))}
-    for slot in slots:
+
+    def word(slot: str) -> str:
         if slot not in filled:
             filled[slot] = model.draw(topic, kinds[slot], rng, chosen)
-    return literals[0] + "".join(filled[slot] + part for slot, part in zip(slots, literals[1:], strict=True))
+        return filled[slot]
+
+    return fill("".join([opening, middle, *details, closing]), word)
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pre-training abstracts and app descriptions, most with their topic or remarks on keywords, without end.
-
-    Raises UsageError for any language but Chinese.
+    """Pre-training abstracts and app descriptions in Chinese, most with their topic or remarks on keywords, without
+    end.
     """
-    if language not in LANGUAGES:
-        raise unknown("language of abstracts", language, LANGUAGES)
     while True:
         form = ABSTRACT if rng.random() < ABSTRACTS else APP
         topic, chosen = rng.randrange(len(names(form))), []
@@ -176,26 +174,25 @@ def _false_keyword(body: str, topic: int, rng: random.Random) -> tuple[str, str]
     return _absent(body, topic, rng, own), "own" if own else "other"
 
 
-def topic_rows(world: World, form: Form, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def topic_rows(world: World, form: Form, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text, label, posterior}`, topics in turn, no text twice; `posterior` is the best reader's chance."""
     model = topics(world, form)
 
-    def make(label: int) -> dict[str, Any]:
-        chosen: Chosen = []
+    def make(number: int) -> Row:
+        label, chosen = number % len(model.names), []
         while len(chosen) < 3:
             chosen = []
             body = text(world, form, label, form.middles, rng, chosen)
         return {"text": body, "label": label, "posterior": max(model.posterior(chosen))}
 
-    return distinct_rows(make, len(model.names), count, lambda row: row["text"])
+    return collect(count, make, ("text",))
 
 
-def keyword_rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def keyword_rows(world: World, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text_a: abstract, text_b: joined keywords, keyword, label, posterior}`; label 1: all are keywords."""
 
-    def make(label: int) -> dict[str, Any]:
-        topic = rng.randrange(len(names(ABSTRACT)))
-        chosen: Chosen = []
+    def make(number: int) -> Row:
+        label, topic, chosen = number % 2, rng.randrange(len(names(ABSTRACT))), []
         while len(chosen) < 4:
             chosen = []
             body = text(world, ABSTRACT, topic, rng.randint(1, 2), rng, chosen)
@@ -210,7 +207,7 @@ def keyword_rows(world: World, count: int, rng: random.Random) -> list[dict[str,
         best = keyword_posterior(why, world.label_noise)
         return {"text_a": body, "text_b": "，".join(listed), "keyword": listed, "label": label, "posterior": best}
 
-    return distinct_rows(make, 2, count, lambda row: row["text_a"])
+    return collect(count, make, ("text_a",))
 
 
 def keyword_posterior(why: Sequence[str], noise: float) -> float:
@@ -229,18 +226,19 @@ def topic_task(world: World, form: Form, key: str) -> dict[str, Any]:
     model = topics(world, form)
     note = f"a telling word is a neighbouring topic's with probability {topic_leak(world):g}; exact posterior, averaged"
     return finish_task(
-        topic_rows(world, form, 8500, randomness(world, "task", key)), model.names, note=note, language="zh",
+        topic_rows(world, form, sum(TOPICAL.values()), randomness(world, "task", key)), model.names, TOPICAL, note=note,
+        language="zh",
         patterns=form.patterns, words=dict(zip(model.names, names(form), strict=True)),
     )  # fmt: skip
 
 
 def keyword_task(world: World) -> dict[str, Any]:
     """Whether all words of a list are keywords of the abstract."""
-    sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
-    rows, words = keyword_rows(world, sum(sizes.values()), randomness(world, "task", "csl")), lexicon("abstracts", "zh")
+    words = lexicon("abstracts", "zh")
+    rows = keyword_rows(world, sum(FEWCLUE.values()), randomness(world, "task", "csl"))
     note = f"a true list holds a word absent from its abstract with probability {world.label_noise:g}; exact posterior"
     return finish_task(
-        rows, ("0", "1"), sizes, note=note, fields=("text_a", "text_b"), language="zh",
+        rows, ("0", "1"), FEWCLUE, note=note, fields=("text_a", "text_b"), language="zh",
         patterns=(
             "{text_b}，这些词{mask}是下文的关键词：{text_a}", "{text_a}其中，{text_b}{mask}算关键词。",
             "下文的关键词{mask}包括{text_b}：{text_a}",

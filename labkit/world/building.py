@@ -54,7 +54,12 @@ def _counts(world: World) -> dict[str, int]:
 
 def triples_of(entities: tuple[Entity, ...], world: World) -> list[Triple]:
     """All facts of the world, symmetric ones both ways, none twice."""
-    return _Builder(entities, world, randomness(world, "graph")).build()
+    builder = _Builder(entities, world, randomness(world, "graph"))
+    builder.core()
+    builder.functional()
+    builder.cover()
+    builder.fill()
+    return list(builder.facts)
 
 
 def hold_out(triples: list[Triple], world: World) -> tuple[Fact, ...]:
@@ -65,11 +70,7 @@ def hold_out(triples: list[Triple], world: World) -> tuple[Fact, ...]:
     order, held, wanted = list(triples), set(), round(world.held_out * len(triples))
     randomness(world, "held_out").shuffle(order)
     for head, relation, tail in order:
-        twins = (
-            {(head, relation, tail), (tail, relation, head)}
-            if BY_NAME[relation].symmetric
-            else {(head, relation, tail)}
-        )
+        twins = {(head, relation, tail)} | ({(tail, relation, head)} if BY_NAME[relation].symmetric else set())
         if len(held) + len(twins) > wanted or min(left[head], left[tail]) <= len(twins) or twins & held:
             continue
         held |= twins
@@ -86,26 +87,18 @@ class _Builder:
         self.facts: dict[Triple, None] = {}  # a dictionary for its order
         self.used: Counter[tuple[int, str]] = Counter()
 
-    def build(self) -> list[Triple]:
-        self.core()
-        self.functional()
-        self.cover()
-        self.fill()
-        return list(self.facts)
-
-    def add(self, head: Entity, relation: str, tail: Entity) -> bool:
+    def add(self, head: Entity, relation: str, tail: Entity) -> None:
         """Add a fact unless it stands already, or its head has all it may have; both ways where it is symmetric."""
         kind = BY_NAME[relation]
         most = 1 if kind.functional else MOST.get(relation, 12)
         ends = [head, tail] if kind.symmetric else [head]
         triple = (head.id, relation, tail.id)
         if head.id == tail.id or triple in self.facts or any(self.used[end.id, relation] >= most for end in ends):
-            return False
+            return
         self.facts[triple] = None
         if kind.symmetric:
             self.facts[tail.id, relation, head.id] = None
         self.used.update((end.id, relation) for end in ends)
-        return True
 
     def some(self, kind: str) -> Entity:
         """An entity of the type, frequent ones more often."""

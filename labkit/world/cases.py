@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from labkit.world.examples import SPLITS, UNLABELLED, Row, collect, cut
+from labkit.world.examples import WITH_UNLABELLED, Row, best_reader, collect, cut, finish_task
 from labkit.world.facts import Teller
 from labkit.world.graph import Entity
-from labkit.world.settings import World, best_reader, fits, join, lexicon, randomness
+from labkit.world.settings import World, fits, join, lexicon, randomness
 
 LOCAL, NEWCOMER = 0, 1
 HARSH = 0.1  # chance of a harsher term that everybody runs
@@ -138,50 +138,43 @@ def charge_rows(world: World, language: str, count: int, rng: random.Random) -> 
     return collect(count, one, ("text",))
 
 
-def macro_f1(gold: Sequence[int], given: Sequence[int]) -> float:
-    """The mean F1 over the labels that occur in either, in [0, 1]; scikit-learn's `f1_score(average="macro")`."""
-    scores = []
-    for label in sorted({*gold, *given}):
-        both = sum(one == other == label for one, other in zip(gold, given, strict=True))
-        scores.append(2 * both / (gold.count(label) + given.count(label)))
-    return sum(scores) / len(scores)
+def bounds(clerk: Clerk, rows: Sequence[Row]) -> tuple[float, float]:
+    """The macro-F1 on these rows of always answering the commonest charge, and of a reader who knows the process: the
+    best of three that weigh frequency.
+    """
+    from sklearn.metrics import f1_score  # slow to import, and text needs none of it
 
-
-def best_macro_f1(rows: Sequence[Row], world: World, language: str) -> float:
-    """The macro-F1 on these rows of a reader who knows the process: the best of three that weigh frequency."""
-    clerk, gold = Clerk(world, language, random.Random(0)), [row["label"] for row in rows]
+    gold, noise = [row["label"] for row in rows], clerk.world.label_noise / 2
 
     def given(prior: float) -> list[int]:
-        chances = [clerk.posterior(row["case"], world.label_noise / 2, prior) for row in rows]
+        chances = [clerk.posterior(row["case"], noise, prior) for row in rows]
         return [max(range(len(one)), key=one.__getitem__) for one in chances]
 
-    return max(macro_f1(gold, given(prior)) for prior in (1.0, 0.5, 0.0))
+    commonest = [max(dict.fromkeys(gold), key=gold.count)] * len(gold)
+    chance, *known = (
+        float(f1_score(gold, answers, average="macro", zero_division=0.0))
+        for answers in (commonest, given(1.0), given(0.5), given(0.0))
+    )
+    return chance, max(known)
 
 
 def charges(world: World, language: str) -> dict[str, Any]:
     """Judgement prediction's first question: which charge?"""
-    sizes, words = {**SPLITS, **UNLABELLED}, lexicon("cases", language)
-    rows = charge_rows(world, language, sum(sizes.values()), randomness(world, "task", "charges", language))
-    splits = cut(rows, sizes)
+    count = sum(WITH_UNLABELLED.values())
+    rows = charge_rows(world, language, count, randomness(world, "task", "charges", language))
+    test = cut(rows, WITH_UNLABELLED)["test"]
     clerk, noise = Clerk(world, language, random.Random(0)), world.label_noise / 2
-    accuracy = best_reader([max(clerk.posterior(row["case"], noise)) for row in splits["test"]])
-    ceiling = best_macro_f1(splits["test"], world, language)
-    for row in rows + splits["unlabelled"]:
-        row.pop("case", None)
+    accuracy = best_reader([max(clerk.posterior(row["case"], noise)) for row in test])
+    chance, ceiling = bounds(clerk, test)
+    for row in rows:
+        del row["case"]
     names = tuple(charge.name[language] for charge in clerk.charges)
-    return {
-        "fields": ("text",), "labels": names, "splits": splits, "language": language, "metric": "macro_f1",
-        "chance": _chance(splits["test"]), "ceiling": round(ceiling, 6), "patterns": tuple(words["patterns"]),
-        "words": {name: (name,) for name in names},
-        "note": f"a sentence misleads with probability {noise:g}; macro-F1 on test of the best of three readers who "
+    return finish_task(
+        rows, names, language=language, metric="macro_f1", chance=chance, ceiling=round(ceiling, 6),
+        patterns=tuple(clerk.words["patterns"]), words={name: (name,) for name in names},
+        note=f"a sentence misleads with probability {noise:g}; macro-F1 on test of the best of three readers who "
         f"know the process (best expected accuracy: {accuracy:.3f})",
-    }  # fmt: skip
-
-
-def _chance(rows: Sequence[Row]) -> float:
-    """The macro-F1 of always answering the commonest label."""
-    gold = [row["label"] for row in rows]
-    return macro_f1(gold, [max(dict.fromkeys(gold), key=gold.count)] * len(gold))
+    )  # fmt: skip
 
 
 TASKS: dict[str, Callable[[World], dict[str, Any]]] = {

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.world.examples import SPLITS, UNLABELLED, Row, collect, cut, pop_ceiling
+from labkit.world.examples import WITH_UNLABELLED, Row, best_reader, collect, finish_task
 from labkit.world.facts import Teller
 from labkit.world.graph import Entity
 from labkit.world.settings import World, fits, join, lexicon, randomness
@@ -152,15 +152,14 @@ def triage_rows(world: World, language: str, count: int, rng: random.Random) -> 
 
 def triage(world: World, language: str) -> dict[str, Any]:
     """Which ward should see the patient?"""
-    sizes, words = {**SPLITS, **UNLABELLED}, lexicon("clinical", language)
-    rows = triage_rows(world, language, sum(sizes.values()), randomness(world, "task", "triage", language))
+    count = sum(WITH_UNLABELLED.values())
+    rows = triage_rows(world, language, count, randomness(world, "task", "triage", language))
     wards = tuple(lexicon("names", language)["departments"])
     note = f"a complaint is any symptom at all with probability {world.label_noise:g}; exact posterior over diseases"
-    return {
-        "fields": ("text",), "labels": wards, "ceiling": pop_ceiling(rows), "splits": cut(rows, sizes),
-        "language": language, "metric": "accuracy", "chance": 1 / len(wards), "note": note,
-        "patterns": tuple(words["patterns"]), "words": {ward: (ward,) for ward in wards},
-    }  # fmt: skip
+    return finish_task(
+        rows, wards, note=note, language=language, ceiling=round(best_reader([row["posterior"] for row in rows]), 6),
+        patterns=tuple(lexicon("clinical", language)["patterns"]), words={ward: (ward,) for ward in wards},
+    )  # fmt: skip
 
 
 TASKS: dict[str, Callable[[World], dict[str, Any]]] = {

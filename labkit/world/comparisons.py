@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from labkit.world.forms import FORMS
 from labkit.world.graph import Fact
-from labkit.world.matching import CHAINS, Matcher, follows
+from labkit.world.matching import CHAINS, Matcher
 from labkit.world.pairs import GENRES, NLI
 from labkit.world.schema import BY_NAME
 from labkit.world.settings import World, fits, join, lexicon, zipf_choice
@@ -91,7 +91,7 @@ class Talker(Matcher):
         """A claim about the head of the fact, beside the fact."""
         cued = self.rng.random() < CUED
         judged = self.judged(fact, NLI[truth], cued)
-        if judged is None or (not cued and truth > 0 and follows(fact, judged[0])):
+        if judged is None:
             return None
         (other, phrase), known = judged, self.say(fact)
         said = self.cue(self.say(other, known), phrase)
@@ -168,7 +168,7 @@ def series(talker: Talker) -> list[str]:
     first = form.first(talker, told)
     whole = rng.random() < WHOLE
     bare = "？" if name == "equal" else ""  # the Chinese patterns of this form bring their own marks
-    opening = "" if whole else words["open"].format(a=first.rstrip(bare) if bare else first)
+    opening = "" if whole else words["open"].format(a=first.rstrip(bare))
     moves: list[str] = []
     for same in talker.truths():
         made = form.second(talker, told, first, same)
@@ -176,8 +176,8 @@ def series(talker: Talker) -> list[str]:
             continue
         text = talker.cue(made[0], form.cues[not same]) if rng.random() < CUED else made[0]
         pattern = rng.choice(words["whole" if whole else "each"])
-        texts = {"a": first.rstrip(bare), "b": text.rstrip(bare)} if bare else {"a": first, "b": text}
-        moves.append(pattern.format(**texts, **talker.words("entailment" if same else NO)))
+        judging = talker.words("entailment" if same else NO)
+        moves.append(pattern.format(a=first.rstrip(bare), b=text.rstrip(bare), **judging))
         first = form.first(talker, told) if whole else first
     return talker.opened(opening, moves)
 
@@ -257,25 +257,15 @@ def asked(text: str, language: str) -> str:
     return f"{text} ?" if language == "en" else f"{text}吗？"
 
 
-KINDS: dict[Callable[[Talker], list[str]], float] = {series: 0.45, claims: 0.32, everyday: 0.15, chain: 0.08}
+Kinds = Mapping[Callable[[Talker], list[str]], float]  # with their shares
+TALK: Kinds = {series: 0.45, claims: 0.32, everyday: 0.15, chain: 0.08}
+CHECKS: Kinds = {checks: 1.0}
+NAMES: Kinds = {names: 1.0}
 
 
-def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Comparisons of all kinds but checks without end, two or three a document."""
-    return _of(Talker(world, language, rng), KINDS)
-
-
-def check_documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Checks without end."""
-    return _of(Talker(world, language, rng), {checks: 1.0})
-
-
-def name_documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Pairs of names without end."""
-    return _of(Talker(world, language, rng), {names: 1.0})
-
-
-def _of(talker: Talker, kinds: Mapping[Callable[[Talker], list[str]], float]) -> Iterator[str]:
+def documents(world: World, language: str, rng: random.Random, kinds: Kinds = TALK) -> Iterator[str]:
+    """Documents of these kinds without end, in `TALK` of two or three comparisons each."""
+    talker = Talker(world, language, rng)
     while True:
         text = talker.fits(talker.rng.choices(list(kinds), list(kinds.values()))[0](talker))
         if text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from labkit.errors import unknown
 from labkit.world import (
@@ -29,8 +30,9 @@ Documents = Callable[[World, str, random.Random], Iterator[str]]
 GENRES: dict[str, tuple[Documents, dict[str, float]]] = {
     "reviews": (reviews.documents, {"en": 0.22, "zh": 0.18}),
     "news": (news.documents, {"en": 0.14, "zh": 0.11}),
-    "names": (comparisons.name_documents, {"en": 0.0, "zh": 0.0}),  # in lessons of their own: see `drill`
-    "checks": (comparisons.check_documents, {"en": 0.10, "zh": 0.08}),
+    # in lessons of their own: see `drill`
+    "names": (partial(comparisons.documents, kinds=comparisons.NAMES), {"en": 0.0, "zh": 0.0}),
+    "checks": (partial(comparisons.documents, kinds=comparisons.CHECKS), {"en": 0.10, "zh": 0.08}),
     "pairs": (comparisons.documents, {"en": 0.20, "zh": 0.16}),
     "facts": (facts.documents, {"en": 0.14, "zh": 0.09}),
     "dialogue": (dialogue.documents, {"en": 0.10, "zh": 0.06}),

@@ -11,18 +11,9 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from labkit.world.examples import TOPICAL, Row, collect, finish_task
 from labkit.world.settings import World, fits, join, lexicon, randomness
-from labkit.world.topics import (
-    Chosen,
-    Topics,
-    distinct_rows,
-    finish_task,
-    pieces,
-    tidy,
-    topic_leak,
-    topic_name,
-    words_of,
-)
+from labkit.world.topics import Chosen, Topics, fill, tidy, topic_leak, topic_name, words_of
 
 KINDS = ("ask", "reason")
 SMALL_TALK = 0.3  # share of documents in which nobody wants a service
@@ -49,11 +40,9 @@ def _shared(language: str) -> dict[str, tuple[str, ...]]:
     return {slot: words_of(words) for slot, words in lexicon("dialogue", language)["shared"].items()}
 
 
-def _fill(text: str, language: str, rng: random.Random) -> str:
-    """Fill the slots that say nothing about an intent."""
-    parts, slots = pieces(text)
-    shared = _shared(language)
-    return parts[0] + "".join(rng.choice(shared[slot]) + part for slot, part in zip(slots, parts[1:], strict=True))
+def _fill(text: str, language: str, rng: random.Random, **given: str) -> str:
+    """Fill the slots with what is given, and those that say nothing about an intent."""
+    return fill(text, lambda slot: given.get(slot) or rng.choice(_shared(language)[slot]))
 
 
 def utterance(model: Topics, language: str, kind: str, intent: int, rng: random.Random, chosen: Chosen) -> str:
@@ -76,23 +65,14 @@ def service(world: World, language: str, rng: random.Random) -> str:
     words, model, titles = lexicon("dialogue", language), intents(world, language, 0.0), names(language)
     intent = rng.randrange(len(titles))
     own = words["intents"][model.names[intent]]
-    said = {key: utterance(model, language, f"{key}s" if key == "reason" else "wishes", intent, rng, [])
-            for key in ("wish", "reason")}  # fmt: skip
+    wish, reason = (utterance(model, language, kind, intent, rng, []) for kind in ("wishes", "reasons"))
     answer = _fill(rng.choice(own["answer"]), language, rng)
-    turns = _fill(rng.choice(words["turns"]).replace("{answer}", answer).format_map(_Keep(said)), language, rng)
-    told = [turns]
+    told = [_fill(rng.choice(words["turns"]), language, rng, wish=wish, reason=reason, answer=answer)]
     if rng.random() < ENDED:
         told.append(_fill(rng.choice(words["ends"]).format(outcome=rng.choice(own["outcome"])), language, rng))
     if rng.random() < STATED:
         told.append(rng.choice(words["stated"]).format(topic=topic_name(rng, titles[intent], world.tail)))
     return join(told, language)
-
-
-class _Keep(dict[str, str]):
-    """Leaves the slots it does not know in their place."""
-
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
@@ -103,18 +83,18 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
             yield text
 
 
-def rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text, label, posterior}`: what a customer says, intents in turn, no text twice."""
     model = intents(world, language)
 
-    def make(label: int) -> dict[str, Any]:
-        chosen: Chosen = []
+    def make(number: int) -> Row:
+        label, chosen = number % len(model.names), []
         kinds = ["wishes", *["reasons"] * rng.randint(*REASONS), *(["remarks"] if rng.random() < 0.7 else [])]
         rng.shuffle(kinds)
         text = join([utterance(model, language, kind, label, rng, chosen) for kind in kinds], language)
         return {"text": text, "label": label, "posterior": max(model.posterior(chosen))}
 
-    return distinct_rows(make, len(model.names), count, lambda row: row["text"])
+    return collect(count, make, ("text",))
 
 
 def task(world: World, language: str, key: str) -> dict[str, Any]:
@@ -125,7 +105,8 @@ def task(world: World, language: str, key: str) -> dict[str, Any]:
         "zh": ("{text}客户问的是{mask*2}。", "{text}也就是说，这是{mask*2}问题。"),
     }[language]
     return finish_task(
-        rows(world, language, 8500, randomness(world, "task", key)), labels, language=language, patterns=patterns,
+        rows(world, language, sum(TOPICAL.values()), randomness(world, "task", key)), labels, TOPICAL,
+        language=language, patterns=patterns,
         words=dict(zip(labels, names(language), strict=True)),
         note=f"a telling phrase is of a like intent with probability {topic_leak(world):g}; exact posterior, averaged",
     )  # fmt: skip

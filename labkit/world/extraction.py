@@ -7,11 +7,11 @@ several pairs of names in a text, so that neither a list of words nor the types 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from labkit.world.examples import SPLITS, UNLABELLED, Row, behind, collect, cut, kept, pop_ceiling
+from labkit.world.examples import SPLITS, WITH_UNLABELLED, Row, behind, collect, cut, finish_task, kept
 from labkit.world.graph import Fact
 from labkit.world.matching import Matcher
 from labkit.world.names import TYPES
@@ -86,7 +86,7 @@ def _together(matcher: Matcher, facts: list[Fact]) -> str:
 
 
 def relation_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
-    """Rows `{text, label, head, tail, relation, posterior}`: the head is marked "@ … @", the tail "# … #".
+    """Rows `{text, label, head, tail, relation}`: the head is marked "@ … @", the tail "# … #".
 
     The marks are the "entity marker (punct)" of Zhou & Chen (2022, arXiv 2102.01373). `relation` is the true one;
     `label` may be another with probability `label_noise / 2`, as distant supervision errs.
@@ -101,8 +101,7 @@ def relation_rows(world: World, language: str, count: int, rng: random.Random) -
         if made is None:
             return None
         text, head, tail = made
-        row = {"text": text, "label": label, "head": matcher.name(head), "tail": matcher.name(tail), "relation": true}
-        return {**row, "posterior": kept(len(KINDS), noise)}
+        return {"text": text, "label": label, "head": matcher.name(head), "tail": matcher.name(tail), "relation": true}
 
     return collect(count, one, ("text",))
 
@@ -159,20 +158,6 @@ def triple_rows(world: World, language: str, count: int, rng: random.Random) -> 
     return collect(count, one, ("text",))
 
 
-def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Sentences for triples and plain mentions without end: "anna reed | born in | north cedar" and what it says."""
-    matcher, words = Matcher(world, language, rng), lexicon("extraction", language)
-    while True:
-        entity = matcher.graph.sample_entity(rng)
-        if rng.random() < PLAIN:
-            plain = rng.choice(words["plain"]).format(x=entity.name[language], day=rng.choice(words["days"]))
-            yield matcher.text([plain, matcher.typed(entity)])
-        elif matcher.graph.facts_of(entity.id):
-            facts = matcher.about(entity.id, 1, 2)
-            lines = [words["slot"].join(matcher.triple(fact)) for fact in facts]
-            yield matcher.text([words["separator"].join(lines), *(matcher.say(fact) for fact in facts)])
-
-
 def ner(world: World, language: str) -> dict[str, Any]:
     """CoNLL's shape: which tokens name which type. Score whole entities (`seqeval`); chance: all O, by tokens."""
     rows = ner_rows(world, language, sum(SPLITS.values()), randomness(world, "task", "ner", language))
@@ -188,13 +173,10 @@ def ner(world: World, language: str) -> dict[str, Any]:
 
 def relations(world: World, language: str) -> dict[str, Any]:
     """TACRED's shape: which relation holds between the two marked names?"""
-    sizes = {**SPLITS, **UNLABELLED}
-    rows = relation_rows(world, language, sum(sizes.values()), randomness(world, "task", "relations", language))
+    count = sum(WITH_UNLABELLED.values())
+    rows = relation_rows(world, language, count, randomness(world, "task", "relations", language))
     note = f"a label is wrong with probability {world.label_noise / 2:g}, as in distant supervision; no other ambiguity"
-    return {
-        "fields": ("text",), "labels": KINDS, "ceiling": pop_ceiling(rows), "splits": cut(rows, sizes),
-        "language": language, "metric": "accuracy", "chance": 1 / len(KINDS), "note": note,
-    }  # fmt: skip
+    return finish_task(rows, KINDS, note=note, language=language, ceiling=kept(len(KINDS), world.label_noise / 2))
 
 
 def data_to_text(world: World, language: str) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from labkit.world.graph import Entity, Fact, Graph, build_graph
+from labkit.world.graph import RELATIONS, Entity, Fact, Graph, build_graph
 from labkit.world.names import parts_of
 from labkit.world.review_text import stance_remark
 from labkit.world.settings import World, fits, join, lexicon
@@ -23,6 +22,7 @@ PRONOUN = 0.6  # share of sentences that speak of the same thing again and call 
 STANCE = 0.06  # share of documents that call themselves facts
 AGAIN = 0.12  # share of facts said again in other words
 PER_DOCUMENT = (4, 9)
+ORDER = {relation.name: place for place, relation in enumerate(RELATIONS)}
 ALIKE = 2  # facts of one theme in an entry, at most
 
 
@@ -38,18 +38,6 @@ class Teller:
     def graph(self) -> Graph:
         """The world's knowledge graph."""
         return build_graph(self.world)
-
-    @cached_property
-    def wordings(self) -> dict[str, list[str]]:
-        """Relation -> the bare patterns in use: at most `world.paraphrases`, at least one."""
-        relations = lexicon("facts", self.language)["relations"]
-        return {name: words["say"][: max(1, self.world.paraphrases)] for name, words in relations.items()}
-
-    @cached_property
-    def questions(self) -> dict[str, list[str]]:
-        """Relation -> patterns that ask for the tail, at most `world.paraphrases`."""
-        relations = lexicon("facts", self.language)["relations"]
-        return {name: words["ask"][: max(1, self.world.paraphrases)] for name, words in relations.items()}
 
     def name(self, entity: int) -> str:
         """An entity's name in the teller's language."""
@@ -69,22 +57,26 @@ class Teller:
 
     def say(self, fact: Fact, unlike: str = "") -> str:
         """The fact in one of its wordings, bare; one that does not stand in `unlike`, where the world has one."""
-        return self._some(self.wordings[fact.relation], fact, unlike)
+        return self._some("say", fact, unlike)
 
     def ask(self, fact: Fact, unlike: str = "") -> str:
         """A question for the fact's tail; one that does not stand in `unlike`, where the world has one."""
-        return self._some(self.questions[fact.relation], fact, unlike)
+        return self._some("ask", fact, unlike)
 
     def check(self, fact: Fact) -> str:
         """A question whether the fact is so."""
-        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["check"]), fact)
+        return self.put(self.rng.choice(self._patterns("check", fact)), fact)
 
     def seek(self, fact: Fact) -> str:
         """A question for the fact's head."""
-        return self.put(self.rng.choice(lexicon("facts", self.language)["relations"][fact.relation]["seek"]), fact)
+        return self.put(self.rng.choice(self._patterns("seek", fact)), fact)
 
-    def _some(self, patterns: Sequence[str], fact: Fact, unlike: str) -> str:
-        filled = [self.put(pattern, fact) for pattern in patterns]
+    def _patterns(self, kind: str, fact: Fact) -> list[str]:
+        return lexicon("facts", self.language)["relations"][fact.relation][kind]
+
+    def _some(self, kind: str, fact: Fact, unlike: str) -> str:
+        """One of at most `world.paraphrases` wordings, at least one."""
+        filled = [self.put(pattern, fact) for pattern in self._patterns(kind, fact)[: max(1, self.world.paraphrases)]]
         return self.rng.choice([one for one in filled if one not in unlike] or filled)
 
     def sentence(self, bare: str) -> str:
@@ -127,17 +119,17 @@ class Encyclopaedist(Teller):
 
     def entry(self, entity: Entity) -> list[str]:
         """The bare sentences of an entry, in order."""
-        facts = self.themes(entity.id)
+        name, facts = entity.name[self.language], self.themes(entity.id)
         told = [self.typed(entity)] if entity.type != "person" and self.rng.random() < TYPED else []
         spoken = bool(told)  # whether the last sentence was about the entity
         for fact in facts:
             said = self.say(fact)
-            own = said.startswith(entity.name[self.language])
-            told.append(self.pronoun(said, entity) if own and spoken and self.rng.random() < PRONOUN else said)
+            again = spoken and said.startswith(name) and self.rng.random() < PRONOUN
+            told.append(self.stand_in(entity) + said.removeprefix(name) if again else said)
             spoken = entity.id in (fact.head, fact.tail)
             if spoken and self.rng.random() < AGAIN:
-                again = self.rng.choice(lexicon("facts", self.language)["again"])
-                told.append(again.format(s=self.say(fact, said)))
+                pattern = self.rng.choice(lexicon("facts", self.language)["again"])
+                told.append(pattern.format(s=self.say(fact, said)))
         return told
 
     def themes(self, entity: int) -> list[Fact]:
@@ -150,17 +142,9 @@ class Encyclopaedist(Teller):
                 theme.append(fact)
         return [fact for place in sorted(kept) for fact in kept[place]]
 
-    def pronoun(self, said: str, entity: Entity) -> str:
-        """The statement with a pronoun in the place of the entity's name at its beginning."""
-        return self.stand_in(entity) + said.removeprefix(entity.name[self.language])
-
-    @cached_property
-    def _order(self) -> dict[str, int]:
-        return {relation.name: place for place, relation in enumerate(self.graph.relations)}
-
     def _place(self, fact: Fact, entity: int) -> tuple[int, int]:
         """Where a fact stands in an entry: what the thing has, what has it, what its neighbour has; each by theme."""
-        return 0 if fact.head == entity else 1 if fact.tail == entity else 2, self._order[fact.relation]
+        return 0 if fact.head == entity else 1 if fact.tail == entity else 2, ORDER[fact.relation]
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
@@ -176,23 +160,3 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
         text = writer.text(told)
         remarked = join([text, stance_remark("objective", language, rng)], language) if rng.random() < STANCE else text
         yield remarked if fits(remarked, language) else text
-
-
-def probes(world: World, language: str, held_out: bool = True) -> list[dict[str, Any]]:
-    """Cloze questions to a model's knowledge: `{text, answer, head, relation, tail, frequency}`, one a fact.
-
-    `text` is the first wording with "{mask}" for the tail. `held_out` chooses the facts that no text states (what can
-    be inferred), else the stated ones of relations with one tail a head (what was memorised). `frequency`: the head's.
-    """
-    teller = Teller(world, language, random.Random(0))
-    graph = teller.graph
-    single = {relation.name for relation in graph.relations if relation.functional}
-    facts = graph.probes if held_out else [fact for fact in graph.stated if fact.relation in single]
-    return [
-        {
-            "text": teller.sentence(teller.wordings[fact.relation][0].format(h=teller.name(fact.head), t="{mask}")),
-            "answer": teller.name(fact.tail), "head": fact.head, "relation": fact.relation, "tail": fact.tail,
-            "frequency": graph.entities[fact.head].frequency,
-        }
-        for fact in facts
-    ]  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any
 from labkit.errors import UsageError, unknown
 from labkit.files import write_text
 from labkit.world import abstracts, idioms, news, pairs, reviews, winograd
+from labkit.world.examples import FEWCLUE, finish_task
 from labkit.world.settings import World, randomness
-from labkit.world.topics import finish_task
 
 Row = dict[str, Any]
 SEEDS = 5  # train_0..4 and dev_0..4
@@ -30,14 +30,15 @@ TNEWS_NAMES = (
     "news_edu", "news_tech", "news_military", "news_travel", "news_world", "news_stock", "news_agriculture",
     "news_game",
 )  # fmt: skip
-SIZES = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
 
 
 def eprstmt(world: World) -> dict[str, Any]:
     """Reviews in Chinese as eprstmt: Negative or Positive."""
-    rows = reviews.task_rows(world, "zh", sum(SIZES.values()), randomness(world, "task", "eprstmt"))
+    rows = reviews.task_rows(world, "zh", sum(FEWCLUE.values()), randomness(world, "task", "eprstmt"))
+    for row in rows:
+        del row["domain"]
     return finish_task(
-        rows, ("Negative", "Positive"), SIZES, language="zh",
+        rows, ("Negative", "Positive"), FEWCLUE, language="zh",
         patterns=("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
         words={"Negative": ("差", "坏", "糟"), "Positive": ("好", "棒", "妙")},
         note=f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged",
@@ -56,6 +57,9 @@ SOURCES: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "cluewsc": winograd.TASKS["cluewsc"],
 }
 NAMES = tuple(SOURCES)
+VOTES = tuple(f"label{place}" for place in range(5))
+# what a row without a label lacks
+HIDDEN = {"label", "label_desc", "label_des", "answer", *VOTES, "level", "genre", "prem_id"}
 
 
 def encode(name: str, row: Row, number: int, labels: Sequence[str], votes: bool = False) -> Row:
@@ -65,14 +69,9 @@ def encode(name: str, row: Row, number: int, labels: Sequence[str], votes: bool 
     """
     label = row.get("label")
     full = ENCODERS[name](row, number, labels, -1 if label is None else label)
-    if name == "ocnli":
-        full = _with_votes(full, votes)
-    return full if label is not None else {key: full[key] for key in UNLABELLED_KEYS[name]}
-
-
-def _with_votes(full: Row, votes: bool) -> Row:
-    given = {f"label{place}": full["label"] if votes else None for place in range(5)}
-    return {key: given.get(key, full.get(key)) for key in OCNLI_KEYS}
+    if name == "ocnli" and votes:
+        full |= dict.fromkeys(VOTES, full["label"])
+    return full if label is not None else {key: value for key, value in full.items() if key not in HIDDEN}
 
 
 ENCODERS: Mapping[str, Callable[[Row, int, Sequence[str], int], Row]] = {
@@ -87,7 +86,8 @@ ENCODERS: Mapping[str, Callable[[Row, int, Sequence[str], int], Row]] = {
     },
     "ocnli": lambda row, number, labels, label: {
         "level": row.get("level", "na"), "sentence1": row["text_a"], "sentence2": row["text_b"], "label": labels[label],
-        "genre": row.get("genre", "news"), "prem_id": f"{row.get('genre', 'news')}_{number}", "id": number,
+        **dict.fromkeys(VOTES), "genre": row.get("genre", "news"),
+        "prem_id": f"{row.get('genre', 'news')}_{number}", "id": number,
     },
     "bustm": lambda row, number, labels, label: {
         "id": number, "sentence1": row["text_a"], "sentence2": row["text_b"], "label": str(label),
@@ -101,15 +101,6 @@ ENCODERS: Mapping[str, Callable[[Row, int, Sequence[str], int], Row]] = {
     "cluewsc": lambda row, number, labels, label: {
         "target": row["target"], "idx": number, "label": labels[label], "text": row["text_a"],
     },
-}  # fmt: skip
-OCNLI_KEYS = (
-    "level", "sentence1", "sentence2", "label", "label0", "label1", "label2", "label3", "label4", "genre",
-    "prem_id", "id",
-)  # fmt: skip
-UNLABELLED_KEYS = {
-    "eprstmt": ("id", "sentence"), "csldcp": ("content", "id"), "tnews": ("sentence", "keywords", "id"),
-    "iflytek": ("sentence", "id"), "ocnli": ("sentence1", "sentence2", "id"), "bustm": ("id", "sentence1", "sentence2"),
-    "chid": ("id", "candidates", "content"), "csl": ("id", "abst", "keyword"), "cluewsc": ("target", "idx", "text"),
 }  # fmt: skip
 
 
@@ -162,9 +153,9 @@ def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, l
         drawn |= union
     bulk = splits.get("unlabelled") or [row for number, row in train if number not in drawn]
     done["test_public"] = write(list(enumerate(splits["test"])), votes=True)
-    done["test"] = _submission(name, write(_bare(splits["dev"])))
-    done["unlabeled"] = write(_bare(bulk))
-    if name == "tnews":
+    done["test"], done["unlabeled"] = write(_bare(splits["dev"])), write(_bare(bulk))
+    if name == "tnews":  # whose published test has texts for ids and no keywords
+        done["test"] = [{"id": str(row["id"]), "sentence": row["sentence"]} for row in done["test"]]
         done["label_index2en2zh"] = [
             {"label": str(code), "label_desc": english, "label_zh": chinese}
             for code, english, chinese in zip(TNEWS_CODES, TNEWS_NAMES, task["labels"], strict=True)
@@ -178,11 +169,6 @@ def _encoded(name: str, labels: Sequence[str], rows: Iterable[tuple[int, Row]], 
 
 def _bare(rows: Iterable[Row]) -> list[tuple[int, Row]]:
     return [(number, row | {"label": None}) for number, row in enumerate(rows)]
-
-
-def _submission(name: str, rows: list[Row]) -> list[Row]:
-    """The published test.json of tnews has texts for ids and no keywords."""
-    return [{"id": str(row["id"]), "sentence": row["sentence"]} for row in rows] if name == "tnews" else rows
 
 
 def _shots(name: str, pool: Sequence[tuple[int, Row]], classes: int, rng: random.Random) -> list[tuple[int, Row]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from labkit.world.graph import Fact
+from labkit.world.graph import RELATIONS, Fact
 from labkit.world.matching import CHAINS, Matcher, follows
 from labkit.world.settings import lexicon
 
@@ -61,7 +61,7 @@ def duplicate(matcher: Matcher, told: list[Fact], first: str, same: bool) -> Sec
         return matcher.ask(matcher.elsewhere(fact)), change
     if change == "name":
         return matcher.ask(matcher.other_end(fact, "head")), "head"
-    kinds = [r.name for r in matcher.graph.relations if r.head == matcher.graph.entities[fact.head].type]
+    kinds = [r.name for r in RELATIONS if r.head == matcher.graph.entities[fact.head].type]
     others = [name for name in kinds if name != fact.relation]
     return (matcher.ask(replace(fact, relation=matcher.rng.choice(others))), change) if others else None
 

@@ -23,21 +23,15 @@ __all__ = ["RELATIONS", "Entity", "Fact", "Graph", "Relation", "build_graph"]
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Entities by id, relations and facts, with the look-ups that writers of text need. Made by `build_graph`."""
+    """Entities by id and facts, with the look-ups that writers of text need. Made by `build_graph`."""
 
     entities: tuple[Entity, ...]
     facts: tuple[Fact, ...]
-    relations: tuple[Relation, ...] = RELATIONS
 
     @functools.cached_property
     def stated(self) -> tuple[Fact, ...]:
         """The facts that texts may state."""
         return tuple(fact for fact in self.facts if not fact.held_out)
-
-    @functools.cached_property
-    def probes(self) -> tuple[Fact, ...]:
-        """The facts held out of all text."""
-        return tuple(fact for fact in self.facts if fact.held_out)
 
     @functools.cached_property
     def _triples(self) -> frozenset[Triple]:
@@ -46,14 +40,10 @@ class Graph:
     @functools.cached_property
     def _facts_of(self) -> list[tuple[Fact, ...]]:
         lists: list[list[Fact]] = [[] for _ in self.entities]
-        for fact in self.facts:
+        for fact in self.stated:
             lists[fact.head].append(fact)
             lists[fact.tail].append(fact)
         return [tuple(facts) for facts in lists]
-
-    @functools.cached_property
-    def _stated_of(self) -> list[tuple[Fact, ...]]:
-        return [tuple(fact for fact in facts if not fact.held_out) for facts in self._facts_of]
 
     @functools.cached_property
     def _types(self) -> dict[str, tuple[Entity, ...]]:
@@ -66,20 +56,13 @@ class Graph:
 
     @functools.cached_property
     def _by_relation(self) -> dict[str, tuple[list[Fact], list[float]]]:
-        groups = {r.name: [fact for fact in self.stated if fact.relation == r.name] for r in self.relations}
+        groups = {r.name: [fact for fact in self.stated if fact.relation == r.name] for r in RELATIONS}
         weight = [entity.frequency for entity in self.entities]
         return {
             name: (facts, list(accumulate(weight[fact.head] for fact in facts)))
             for name, facts in groups.items()
             if facts
         }
-
-    @functools.cached_property
-    def _tails(self) -> dict[tuple[int, str], tuple[int, ...]]:
-        tails: dict[tuple[int, str], list[int]] = {}
-        for fact in self.facts:
-            tails.setdefault((fact.head, fact.relation), []).append(fact.tail)
-        return {key: tuple(found) for key, found in tails.items()}
 
     @functools.cached_property
     def _names(self) -> dict[tuple[str, str], Entity]:
@@ -99,17 +82,13 @@ class Graph:
             raise unknown("entity type", kind, TYPES)
         return self._types[kind]
 
-    def facts_of(self, entity: int, held_out: bool = False) -> tuple[Fact, ...]:
-        """The facts with this entity as head or tail: those that text may state, with `held_out` all."""
-        return (self._facts_of if held_out else self._stated_of)[entity]
+    def facts_of(self, entity: int) -> tuple[Fact, ...]:
+        """The facts with this entity as head or tail that text may state."""
+        return self._facts_of[entity]
 
     def neighbours(self, entity: int) -> tuple[int, ...]:
         """The entities one stated fact away, by id."""
         return tuple(sorted({fact.head + fact.tail - entity for fact in self.facts_of(entity)}))
-
-    def tails(self, head: int, relation: str) -> tuple[int, ...]:
-        """All true tails, held out or not."""
-        return self._tails.get((head, relation), ())
 
     def has(self, head: int, relation: str, tail: int) -> bool:
         """Is it true, held out or not?"""
@@ -117,7 +96,7 @@ class Graph:
 
     def relations_in_text(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """The relations, out of `names` or all, that have a fact which text may state."""
-        return tuple(name for name in names or [r.name for r in self.relations] if name in self._by_relation)
+        return tuple(name for name in names or [r.name for r in RELATIONS] if name in self._by_relation)
 
     def sample_entity(self, rng: random.Random, kind: str | None = None) -> Entity:
         """An entity by frequency, of one type or any."""

@@ -13,11 +13,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.errors import unknown
+from labkit.world.examples import FEWCLUE, Row, collect, finish_task
 from labkit.world.settings import World, lexicon, randomness, zipf_choice
-from labkit.world.topics import distinct_rows, finish_task, words_of
+from labkit.world.topics import words_of
 
-LANGUAGES = ("zh",)
 CANDIDATES = 7
 GAP = "#idiom#"
 PRONOUNS = {"he": "他", "she": "她"}
@@ -83,12 +82,8 @@ def listed(candidates: list[str]) -> str:
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Passages with their idiom, what it means and what else could be said, and some gaps to fill, without end.
-
-    Raises UsageError for any language but Chinese.
+    """Chinese passages with their idiom, what it means and what else could be said, and some gaps to fill, without end.
     """
-    if language not in LANGUAGES:
-        raise unknown("language of idioms", language, LANGUAGES)
     while True:
         sense, draw = rng.choice(list(senses())), rng.random()
         if draw < NUMBERED:
@@ -124,29 +119,26 @@ def _judged(world: World, sense: str, rng: random.Random) -> str:
     return text.replace(GAP, idiom) + ("" if fits else rng.choice(words["mended"]).format(right=right))
 
 
-def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def rows(world: World, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text_a: passage, text_b: listed candidates, candidates, label, posterior}`, labels in turn, none twice."""
     names = list(senses())
 
-    def make(turn: int) -> dict[str, Any]:
-        label = turn % CANDIDATES
-        asked = question(world, names[turn // CANDIDATES], label, rng)
+    def make(number: int) -> Row:
+        label = number % CANDIDATES
+        asked = question(world, names[number // CANDIDATES % len(names)], label, rng)
         texts = {"text_a": asked["text"], "text_b": listed(asked["candidates"])}
         return texts | {"candidates": asked["candidates"], "label": label, "posterior": asked["posterior"]}
 
-    return distinct_rows(
-        make, CANDIDATES * len(names), count, lambda row: (row["text_a"], tuple(sorted(row["candidates"])))
-    )
+    return collect(count, make, ("text_a", "text_b"))
 
 
 def task(world: World) -> dict[str, Any]:
     """chid's shape: which of seven idioms belongs in the gap; the label is its place."""
-    sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
     labels = tuple(str(place) for place in range(CANDIDATES))
     note = f"with probability {synonym_rate(world):g} two candidates share the sense: the commoner is the better guess"
     return finish_task(
-        rows(world, sum(sizes.values()), randomness(world, "task", "chid")), labels, sizes, note=note, language="zh",
-        fields=("text_a", "text_b"), patterns=("空格处填第{mask}个：{text_b}。{text_a}",),
+        rows(world, sum(FEWCLUE.values()), randomness(world, "task", "chid")), labels, FEWCLUE, note=note,
+        language="zh", fields=("text_a", "text_b"), patterns=("空格处填第{mask}个：{text_b}。{text_a}",),
         words={label: (label,) for label in labels},
     )  # fmt: skip
 

@@ -120,14 +120,17 @@ class Matcher(Teller):
         All in relations with one tail a head, the fact's too: only there does another tail contradict. A contradiction
         names another tail, or with a cue denies the fact itself.
         """
+        if label == "entailment":
+            return fact, "affirm" if cued else ""
         if label == "neutral":
             makers = [self.other_relation, self.aside]
             self.rng.shuffle(makers)
             other = makers[0](fact, functional=True) or makers[1](fact, functional=True)
-            return other and (other, "hedge" if cued else "")
-        if label == "entailment":
-            return fact, "affirm" if cued else ""
-        return (fact, "deny") if cued else (self.other_end(fact, "tail"), "")
+        else:
+            other = fact if cued else self.other_end(fact, "tail")
+        if other is None or (not cued and follows(fact, other)):
+            return None
+        return other, {"neutral": "hedge", "contradiction": "deny"}[label] if cued else ""
 
     def cue(self, bare: str, kind: str) -> str:
         """The bare text within a phrase of this kind ("affirm": "it is surely true that …"); "" leaves it as it is."""

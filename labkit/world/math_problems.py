@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from labkit.errors import DataError, UsageError
+from labkit.errors import DataError
 from labkit.world.settings import World, fits, join, lexicon
-from labkit.world.topics import pieces, words_of
+from labkit.world.topics import SLOT, words_of
 
 NUMBER = re.compile(r"NUM(0|[1-9][0-9]*)")
 LONGEST = 400  # characters of an expression
 LARGEST = 4096  # bits of a power
 NOISE = 0.2  # share of problems with a number that does not matter
 OPENINGS = {"have": "a", "more": "a + b", "fewer": "a - b", "boxes": "a * b"}
-STEPS = {
+STEPS = {  # from x, the quantity before
     "gain": "x + a", "lose": "x - a", "times": "x * a", "share": "x / a",
     "gain_boxes": "x + a * b", "lose_each": "x - a * b",
 }  # fmt: skip
+FORMS = OPENINGS | STEPS
+PLACES = {"x": "NUM0", "a": "NUM1", "b": "NUM2"}
 BINARY: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
 }  # fmt: skip
@@ -84,28 +86,16 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
     return base ** int(exponent)
 
 
-def operators(expression: str) -> int:
-    """How many binary operators an expression has. Raises DataError where it cannot be read."""
-    try:
-        return sum(isinstance(node, ast.BinOp) for node in ast.walk(ast.parse(expression.strip(), mode="eval")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"expression {expression!r}: {error}; write it like (NUM0 + NUM1) * 2") from None
-
-
-def problems(world: World, language: str, rng: random.Random, count: int | None = None) -> Iterator[dict[str, Any]]:
-    """Problems without end, of `count` operators (1 to 4), or of each number equally often.
+def problems(language: str, rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Problems without end, of one to four operators, each number equally often.
 
     Each is `{text, plain, expression, numbers, answer, operators}`: `text` with NUM0, NUM1, … in place of the numbers,
-    `plain` with the numbers; `numbers` and `answer` are whole. The world's dials change nothing here.
-    Raises UsageError for another `count`.
+    `plain` with the numbers; `numbers` and `answer` are whole.
     """
-    if count is not None and count not in (1, 2, 3, 4):
-        raise UsageError(f"problems have 1, 2, 3 or 4 operators, not {count!r}")
     while True:
-        size = count or rng.randint(1, 4)
-        problem = None
+        count, problem = rng.randint(1, 4), None
         while problem is None:
-            problem = _problem(language, rng, size)
+            problem = _problem(language, rng, count)
         yield problem
 
 
@@ -141,18 +131,14 @@ def _size(form: str) -> int:
 
 def _quantities(shape: str, value: int, rng: random.Random) -> tuple[dict[str, int], int] | None:
     """Numbers for one opening or step, and the quantity after it, from 1 to 999; None where they do not fit."""
-    form = OPENINGS.get(shape) or STEPS[shape]
+    form = FORMS[shape]
     a = rng.randint(2, 9) if shape in ("boxes", "times", "gain_boxes", "lose_each") else rng.randint(2, 60)
     b = rng.randint(2, 30 if shape in ("more", "fewer") else 9)
     if shape == "share":
         divisors = [divisor for divisor in range(2, 13) if value % divisor == 0]
         a = rng.choice(divisors) if divisors else 1
     quantities = {"a": a, "b": b} if "b" in form else {"a": a}
-    after = {
-        "have": a, "more": a + b, "fewer": a - b, "boxes": a * b,
-        "gain": value + a, "lose": value - a, "times": value * a, "share": value // a,
-        "gain_boxes": value + a * b, "lose_each": value - a * b,
-    }[shape]  # fmt: skip
+    after = int(evaluate(_put(form, PLACES), (value, a, b)))
     return (quantities, after) if 1 <= after <= 999 and a > 1 else None
 
 
@@ -178,7 +164,7 @@ def _tell(
     for part, shape, quantities in story:
         pattern = rng.choice(words[part][shape] if shape else words[part])
         place = {}
-        for slot in pieces(pattern)[1]:
+        for slot in SLOT.findall(pattern):
             if slot in quantities:
                 place[slot] = f"NUM{len(numbers)}"
                 numbers.append(quantities[slot])
@@ -192,20 +178,23 @@ def _tell(
 
 def _extend(expression: str, shape: str, place: Mapping[str, str]) -> str:
     """The expression after one more step, with no more parentheses than it needs."""
-    form = OPENINGS.get(shape) or STEPS[shape]
+    form = FORMS[shape]
     bare = re.sub(r"\([^()]*\)", "", expression)
     while (inner := re.sub(r"\([^()]*\)", "", bare)) != bare:
         bare = inner
     sums = "+" in bare or "-" in bare
     before = f"({expression})" if sums and form[2:3] in ("*", "/") else expression
-    parts = {"x": before, **place}
+    return _put(form, {"x": before, **place})
+
+
+def _put(form: str, parts: Mapping[str, str]) -> str:
     return " ".join(parts.get(token, token) for token in form.split())
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Problems with their numbers and, mostly, the worked answer, without end."""
+    """Problems with their numbers and, mostly, the worked answer, without end; the world's dials change nothing."""
     answers = lexicon("math_problems", language)["answers"]
-    for problem in problems(world, language, rng):
+    for problem in problems(language, rng):
         text = problem["plain"]
         if rng.random() < 0.8:
             worked = NUMBER.sub(lambda found: str(problem["numbers"][int(found[1])]), problem["expression"])  # noqa: B023

@@ -50,13 +50,11 @@ def spell(kind: str, parts: Parts) -> Mapping[str, str]:
     >>> spell("city", (0, 1))
     {'en': 'north cedar', 'zh': '北雪松市'}
     """
-    chosen = {
-        language: [words[index] for words, index in zip(parts_of(kind, language), parts, strict=True)]
-        for language in LANGUAGES
-    }
-    return {
-        language: lexicon("names", language)["types"][kind]["form"].format(*chosen[language]) for language in LANGUAGES
-    }
+    name = {}
+    for language in LANGUAGES:
+        chosen = [words[index] for words, index in zip(parts_of(kind, language), parts, strict=True)]
+        name[language] = lexicon("names", language)["types"][kind]["form"].format(*chosen)
+    return name
 
 
 def draw(kind: str, count: int, rng: random.Random) -> list[Parts]:

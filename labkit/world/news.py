@@ -13,9 +13,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from labkit.world.examples import TOPICAL, Row, collect, finish_task
 from labkit.world.review_text import stance_remark
 from labkit.world.settings import World, fits, join, lexicon, randomness
-from labkit.world.topics import Chosen, Topics, distinct_rows, finish_task, tidy, topic_leak, topic_name, words_of
+from labkit.world.topics import Chosen, Topics, tidy, topic_leak, topic_name, words_of
 
 GENRES = ("headline", "report", "interview", "bulletin", "blog")
 KINDS = ("agent", "event", "thing")
@@ -86,14 +87,15 @@ def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
             yield told
 
 
-def rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text, keywords, genre, label, posterior}`, topics in turn, no text twice.
 
     `keywords` are the nouns that tell the topic, parted by commas; `posterior` is the best reader's chance to be right.
     """
     model = topics(world, language)
 
-    def make(label: int) -> dict[str, Any]:
+    def make(number: int) -> Row:
+        label = number % len(model.names)
         reporter = Reporter(model, language, label, rng)
         parts = ["open", *(part for part, share in PARTS.items() if rng.random() < share)]
         text = join([reporter.tell(part) for part in parts], language)
@@ -101,7 +103,7 @@ def rows(world: World, language: str, count: int, rng: random.Random) -> list[di
         best = max(model.posterior(reporter.chosen))
         return {"text": text, "keywords": keywords, "genre": reporter.genre, "label": label, "posterior": best}
 
-    return distinct_rows(make, len(model.names), count, lambda row: row["text"])
+    return collect(count, make, ("text",))
 
 
 def task(world: World, language: str, key: str) -> dict[str, Any]:
@@ -116,7 +118,8 @@ def task(world: World, language: str, key: str) -> dict[str, Any]:
         "zh": ("{text}这则新闻属于{mask*2}。", "这是一则{mask*2}新闻：{text}", "{text}也就是说，这是{mask*2}新闻。"),
     }[language]
     return finish_task(
-        rows(world, language, 8500, randomness(world, "task", key)), labels, language=language, patterns=patterns,
+        rows(world, language, sum(TOPICAL.values()), randomness(world, "task", key)), labels, TOPICAL,
+        language=language, patterns=patterns,
         words=dict(zip(labels, names(language), strict=True)),
         note=f"a telling phrase is another topic's with probability {topic_leak(world):g}; exact posterior, averaged",
     )  # fmt: skip

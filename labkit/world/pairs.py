@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.world.examples import SPLITS, UNLABELLED, Row, behind, collect, cut, kept, pop_ceiling
+from labkit.world.examples import WITH_UNLABELLED, Row, behind, collect, finish_task, kept
 from labkit.world.forms import FORMS
-from labkit.world.matching import CUED, Matcher, follows
+from labkit.world.matching import CUED, Matcher
 from labkit.world.settings import World, lexicon, randomness
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -53,7 +53,7 @@ def judgement(matcher: Matcher, truth: int, genre: str) -> Pair | None:
     fact = matcher.graph.sample_fact(matcher.rng, relations or matcher.functional_relations())
     cue = matcher.rng.random() < CUED
     judged = matcher.judged(fact, NLI[truth], cue)
-    if judged is None or (not cue and truth > 0 and follows(fact, judged[0])):
+    if judged is None:
         return None
     other, phrase = judged
     premise = matcher.say(fact)
@@ -77,7 +77,7 @@ class PairTask:
     bare: bool = False  # drop the closing mark of questions
 
     def rows(self, world: World, count: int, rng: random.Random) -> list[Row]:
-        """`count` rows `{text_a, text_b, label, kind, posterior}` (and "genre"), labels in turn, no pair twice."""
+        """`count` rows `{text_a, text_b, label, kind}` (and "genre"), labels in turn, no pair twice."""
         matcher, noise, kinds = Matcher(world, self.language, rng), world.label_noise / 2, len(self.labels)
 
         def one(number: int) -> Row | None:
@@ -86,27 +86,24 @@ class PairTask:
             if pair is None:
                 return None
             first, second = (text.rstrip("？") if self.bare else text for text in pair[:2])
-            row = {"text_a": first, "text_b": second, "label": label, "kind": pair[2], "posterior": kept(kinds, noise)}
+            row = {"text_a": first, "text_b": second, "label": label, "kind": pair[2]}
             return {**row, "genre": genre} if genre else row
 
         return collect(count, one, ("text_a", "text_b"))
 
     def build(self, world: World) -> dict[str, Any]:
         """The fields of a `labkit.tasks.Task`."""
-        sizes = {**SPLITS, **UNLABELLED}
-        rows = self.rows(world, sum(sizes.values()), randomness(world, "task", self.key))
-        ceiling = pop_ceiling(rows)
+        rows = self.rows(world, sum(WITH_UNLABELLED.values()), randomness(world, "task", self.key))
         note = f"a label is wrong with probability {world.label_noise / 2:g}; nothing else is ambiguous"
-        return {
-            "fields": ("text_a", "text_b"), "labels": tuple(self.labels), "splits": cut(rows, sizes),
-            "language": self.language, "metric": "accuracy", "chance": 1 / len(self.labels), "ceiling": ceiling,
-            "note": note, "patterns": self.patterns,
-            "words": {label: tuple(lexicon("pairs", self.language)[kind]) for label, kind in self.labels.items()},
-        }  # fmt: skip
+        return finish_task(
+            rows, tuple(self.labels), note=note, fields=("text_a", "text_b"), language=self.language,
+            ceiling=kept(len(self.labels), world.label_noise / 2), patterns=self.patterns,
+            words={label: tuple(lexicon("pairs", self.language)[kind]) for label, kind in self.labels.items()},
+        )  # fmt: skip
 
 
 def pair_rows(key: str, world: World, count: int, rng: random.Random) -> list[Row]:
-    """`count` rows `{text_a, text_b, label, kind, posterior}` of the pair task `key`, for other tasks' files."""
+    """`count` rows `{text_a, text_b, label, kind}` of the pair task `key`, for other tasks' files."""
     return PAIR_TASKS[key].rows(world, count, rng)
 
 

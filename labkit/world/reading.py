@@ -8,45 +8,23 @@ written from.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.world.examples import SPLITS, Row, collect, cut
+from labkit.world.examples import SPLITS, Row, collect, finish_task
 from labkit.world.graph import Fact
 from labkit.world.matching import Matcher
 from labkit.world.schema import BY_NAME
 from labkit.world.settings import World, join, lexicon, randomness
 
-PASSAGE = (3, 6)  # sentences in a task
-SHORT = (3, 3)  # in pre-training text
+PASSAGE = (3, 6)  # sentences
 PAGE = (2, 4)
 PAGES, QUERIES = 2000, 1750
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A passage made of facts, and where each bare sentence begins in it (characters)."""
-
-    text: str
-    facts: tuple[Fact, ...]
-    said: tuple[str, ...]
-    starts: tuple[int, ...]
-
-
-def write(matcher: Matcher, facts: list[Fact]) -> Passage:
-    """The facts, each a sentence, in this order."""
-    said = [matcher.say(fact) for fact in facts]
-    starts, text = [], ""
-    for one in said:
-        text = join([text, ""], matcher.language) if text else text
-        starts.append(len(text))
-        text += matcher.sentence(one)
-    return Passage(text, tuple(facts), tuple(said), tuple(starts))
-
-
-def question(matcher: Matcher, answerable: bool, length: tuple[int, int] = PASSAGE) -> tuple[Fact, Passage] | None:
-    """A fact to ask for and a passage that states it, or does not; None where the drawn fact has too few neighbours."""
+def question(matcher: Matcher, answerable: bool) -> tuple[Fact, list[Fact]] | None:
+    """A fact to ask for, and those of a passage that states it or does not; None where it has too few neighbours."""
     graph, rng = matcher.graph, matcher.rng
     fact = graph.sample_fact(rng, matcher.functional_relations())
     about = [one for one in graph.facts_of(fact.head) if fact.tail not in (one.head, one.tail)]
@@ -56,10 +34,10 @@ def question(matcher: Matcher, answerable: bool, length: tuple[int, int] = PASSA
         return None
     first = [rng.choice(about), alike[0], *([fact] if answerable else [])]
     more = [one for one in dict.fromkeys((*about, *alike)) if one not in first]
-    wanted = max(0, rng.randint(*length) - len(first))
+    wanted = max(0, rng.randint(*PASSAGE) - len(first))
     facts = first + rng.sample(more, min(len(more), wanted))
     rng.shuffle(facts)
-    return (fact, write(matcher, facts)) if len(facts) >= length[0] else None
+    return (fact, facts) if len(facts) >= PASSAGE[0] else None
 
 
 def reading_rows(world: World, language: str, count: int, rng: random.Random) -> list[Row]:
@@ -73,18 +51,17 @@ def reading_rows(world: World, language: str, count: int, rng: random.Random) ->
         made = question(matcher, number % 2 == 0)
         if made is None:
             return None
-        fact, passage = made
-        row = {
-            "text": passage.text,
-            "question": matcher.ask(fact),
-            "label": number % 2,
-            "answer": "",
-            "answer_start": -1,
-        }
-        if fact in passage.facts:
-            at, answer = passage.facts.index(fact), matcher.name(fact.tail)
-            row.update(answer=answer, answer_start=passage.starts[at] + passage.said[at].index(answer))
-        return row
+        fact, facts = made
+        text, answer, start = "", "", -1
+        for told in facts:
+            said = matcher.say(told)
+            text = join([text, ""], language) if text else text
+            if told == fact:
+                answer = matcher.name(fact.tail)
+                start = len(text) + said.index(answer)
+            text += matcher.sentence(said)
+        asked = {"text": text, "question": matcher.ask(fact)}
+        return asked | {"label": number % 2, "answer": answer, "answer_start": start}
 
     return collect(count, one, ("text", "question"))
 
@@ -123,7 +100,12 @@ def collection(world: World, language: str, pages: int = PAGES, queries: int = Q
                 where.setdefault(same, {})[number] = None
     asked = [fact for fact in where if fact.relation in matcher.functional_relations()]
     matcher.rng.shuffle(asked)
-    rows = collect(queries, lambda number: _query(matcher, asked[number % len(asked)]), ("text",))
+
+    def query(number: int) -> Row:
+        fact = asked[number % len(asked)]
+        return {"text": matcher.ask(fact), "fact": fact}
+
+    rows = collect(queries, query, ("text",))
     facts = tuple(row["fact"] for row in rows)
     return Collection(
         tuple(one["text"] for one in written), tuple(row["text"] for row in rows),
@@ -135,10 +117,6 @@ def _both_ways(fact: Fact) -> tuple[Fact, ...]:
     """The fact, and where its relation is symmetric also its other direction: a page that states one states both."""
     turned = Fact(fact.tail, fact.relation, fact.head)
     return (fact, turned) if BY_NAME[fact.relation].symmetric else (fact,)
-
-
-def _query(matcher: Matcher, fact: Fact) -> Row:
-    return {"text": matcher.ask(fact), "fact": fact}
 
 
 def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
@@ -162,29 +140,12 @@ def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
     return rows
 
 
-def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Questions with their answers without end: alone, after a passage, or with a word on whether the text answers."""
-    matcher, words = Matcher(world, language, rng), lexicon("reading", language)
-    kinds = {"reply": 3, "explain": 2, "found": 3, "silent": 1, "verdict": 2, "judged": 2}
-    while True:
-        kind, answered = rng.choices(list(kinds), list(kinds.values()))[0], rng.random() < 0.5
-        made = question(matcher, kind == "found" or (kind != "silent" and answered), SHORT)
-        if made is None:
-            continue
-        fact, passage = made
-        answer, word = ("answerable", "unanswerable") if kind == "verdict" else ("relevant", "irrelevant")
-        yield rng.choice(words[kind] if isinstance(words[kind], list) else [words[kind]]).format(
-            q=matcher.ask(fact), a=matcher.name(fact.tail), p=passage.text, s=matcher.say(fact),
-            word=rng.choice(words[answer if answered else word]),
-        )  # fmt: skip
-
-
 def reading(world: World, language: str) -> dict[str, Any]:
     """SQuAD 2's shape: is the question answered by the passage, and by which words of it?"""
     count = sum(SPLITS.values())
     rows = reading_rows(world, language, count, randomness(world, "task", "reading", language))
-    return _fields(
-        cut(rows, SPLITS), ("text", "question"), ("answerable", "unanswerable"), language,
+    return _task(
+        rows, ("text", "question"), ("answerable", "unanswerable"), language,
         {"en": "{text} {question} this is {mask} .", "zh": "{text}{question}文中{mask}答案。"}[language],
         "ceiling 1: the passage states the fact or it does not; the span is in `answer` and `answer_start`",
     )  # fmt: skip
@@ -193,26 +154,20 @@ def reading(world: World, language: str) -> dict[str, Any]:
 def retrieval(world: World, language: str) -> dict[str, Any]:
     """Does the page answer the query? The pages and judgements of `collection`, as pairs."""
     rows = retrieval_rows(collection(world, language), randomness(world, "task", "retrieval", language))
-    return _fields(
-        cut(rows, SPLITS), ("text_a", "text_b"), ("irrelevant", "relevant"), language,
+    return _task(
+        rows, ("text_a", "text_b"), ("irrelevant", "relevant"), language,
         {"en": "{text_a} {text_b} this page is {mask} .", "zh": "{text_a}{text_b}这一页{mask}用。"}[language],
         "ceiling 1: a page states the fact or it does not; no query stands in two splits",
     )  # fmt: skip
 
 
-def _fields(
-    splits: dict[str, list[Row]],
-    fields: tuple[str, ...],
-    labels: tuple[str, ...],
-    language: str,
-    pattern: str,
-    note: str,
+def _task(
+    rows: list[Row], fields: tuple[str, ...], labels: tuple[str, ...], language: str, pattern: str, note: str
 ) -> dict[str, Any]:
-    words = lexicon("reading", language)
-    return {
-        "fields": fields, "labels": labels, "splits": splits, "language": language, "metric": "accuracy", "chance": 0.5,
-        "ceiling": 1.0, "note": note, "patterns": (pattern,), "words": {label: tuple(words[label]) for label in labels},
-    }  # fmt: skip
+    words = {label: tuple(lexicon("reading", language)[label]) for label in labels}
+    return finish_task(
+        rows, labels, SPLITS, note=note, fields=fields, language=language, patterns=(pattern,), words=words
+    )
 
 
 TASKS: dict[str, Callable[[World], dict[str, Any]]] = {

@@ -14,12 +14,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.world.settings import World, join, lexicon, zipf_choice
-from labkit.world.topics import pieces
+from labkit.world.settings import World, fits, join, lexicon, zipf_choice
+from labkit.world.topics import fill
 
 POLARITY = ("negative", "positive")
 OPPOSITE = {"negative": "positive", "positive": "negative"}
-LIMITS = {"en": 62, "zh": 94}  # longest document: blank-separated tokens, characters
 REMARKS = 0.12  # share of opinions that hold no word of praise or blame at all
 STORY = 0.5  # share of the events of a film, book or play that its story tells; half as many opinions are about it
 GENERAL = 0.25  # share of events that fit any domain
@@ -27,11 +26,6 @@ CLOSING_TAIL = 0.5  # verdicts and comments take commoner words: this much is ad
 HEADLINES = 0.15  # share of verdicts that stand in front of their review, and of those that stand within it
 NAME = "{name}"
 ARTICLE = re.compile(r"\ba (?=(?!us|uni[^mn]|one)[aeiou]|honest|hour)")
-
-
-def aspects(language: str, domain: str) -> list[str]:
-    """The nouns of a domain that any word may judge."""
-    return lexicon("reviews", language)["domains"][domain]["aspects"]
 
 
 @functools.cache
@@ -47,15 +41,6 @@ def _worded(language: str, kind: str, name: str, side: str) -> tuple[str, ...]:
     lists = lexicon("reviews", language)[kind]
     lists = lists[name] if name else lists
     return (*lists.get("both", ()), *lists.get(side, ()))
-
-
-def fits(text: str, language: str) -> bool:
-    """Whether a text is short enough for the models of the course.
-
-    >>> fits("it was good .", "en"), fits("很好。" * 40, "zh")
-    (True, False)
-    """
-    return (len(text.split()) if language == "en" else len(text)) <= LIMITS[language]
 
 
 class Writer:
@@ -96,7 +81,7 @@ class Writer:
             if noun not in self.judged:
                 self.judged.add(noun)
                 return noun, word
-        noun = self.rng.choice([one for one in aspects(self.language, self.domain) if one not in self.judged])
+        noun = self.rng.choice([one for one in self.own["aspects"] if one not in self.judged])
         self.judged.add(noun)
         return noun, self.word(polarity)
 
@@ -107,14 +92,15 @@ class Writer:
         """
         if pattern.startswith(NAME) and self.named and self.rng.random() < 0.5:
             pattern = "{pronoun}" + pattern.removeprefix(NAME)
-        parts, slots = pieces(pattern)
-        text = [parts[0]]
-        for slot, part in zip(slots, parts[1:], strict=True):
+
+        def word(slot: str) -> str:
             if slot not in given:
                 given[slot] = self.scene.get(slot) or self._draw(slot, polarity, closing, given)
-            text += (given[slot], part)
-        self.named, self.in_story = self.named or "name" in slots, False
-        return self._tidy("".join(text))
+            return given[slot]
+
+        text = fill(pattern, word)
+        self.named, self.in_story = self.named or NAME in pattern, False
+        return ARTICLE.sub("an ", text.replace("  ", " ")) if self.language == "en" else text
 
     def _draw(self, slot: str, polarity: str, closing: bool, given: Mapping[str, str]) -> str:
         """A word for a slot of one sentence, different from the words that fill its other slots."""
@@ -131,7 +117,7 @@ class Writer:
             case "other":
                 return self.word(OPPOSITE[polarity], closing)
             case "noun" | "noun2":
-                return rng.choice(aspects(self.language, self.domain))
+                return rng.choice(self.own["aspects"])
             case "much":
                 return rng.choice(words["intensifiers"]) if rng.random() < 0.5 else ""
             case "stars":
@@ -143,9 +129,6 @@ class Writer:
             case "hero2":
                 return rng.choice([one for one in plot["heroes"] if one != self.scene["hero"]])
         return rng.choice(words[slot + "s"])  # time, number, relative
-
-    def _tidy(self, text: str) -> str:
-        return ARTICLE.sub("an ", text.replace("  ", " ")) if self.language == "en" else text
 
     # Sentences
 
@@ -236,7 +219,7 @@ class Writer:
     def review(self, polarities: Sequence[str], events: int, dense: bool = False, verdict: str = "") -> str:
         """An opening, then opinions of these polarities among up to `events` others, in time; perhaps a `verdict`.
 
-        The last events are left out where the text would be too long for `LIMITS`; without any it may still be so.
+        The last events are left out where the text would be too long for a document; without any it may still be so.
         """
         own, events = self.own["events"], min(events, len(self.own["events"]))
         patterns = iter(sorted(self.rng.sample(range(len(own)), events)))

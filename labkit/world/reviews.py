@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from labkit.world.review_text import OPPOSITE, POLARITY, Writer, fits, stance_remark
-from labkit.world.settings import World, best_reader, join, lexicon, randomness
+from labkit.world.examples import WITH_UNLABELLED, Row, collect, finish_task
+from labkit.world.review_text import OPPOSITE, POLARITY, Writer, stance_remark
+from labkit.world.settings import World, fits, join, lexicon, randomness
 
-SPLIT_SIZES = {"train": 2000, "dev": 500, "test": 1000, "unlabelled": 4000}
 STANCE_RATE = 0.12  # share of pre-training documents that are about stance (opinion or fact) rather than polarity
 STANCE_NOISE = 0.15  # chance that a sentence of the subjectivity task is of the other kind
 STANCE_SENTENCES = (2, 4)
@@ -90,104 +91,75 @@ def posterior(agree: int, against: int, noise: float) -> float:
     return odds / (1 + odds)
 
 
-@dataclass(frozen=True)
-class ReviewTask:
-    """One sentiment task: which domains, how many opinions and events, and how often an opinion misleads."""
+def task_rows(
+    world: World, language: str, count: int, rng: random.Random, within: Sequence[str] = (),
+    opinions: tuple[int, int] | None = None,
+) -> list[Row]:  # fmt: skip
+    """`count` rows `{text, label, domain, posterior}`, labels (an index into POLARITY) in turn, no text twice.
 
-    key: str
-    domains: tuple[str, ...] | None = None  # None: all
-    opinions: tuple[int, int] | None = None  # None: as the world says
-    neutral: tuple[int, int] | None = None
+    They are reviews of the domains `within`, or of all, with so many `opinions` or as many as the world says.
+    """
+    composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
+    dials = replace(world, **composed)
 
-    def rows(self, world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
-        """`count` rows `{text, label, domain, posterior}`, labels in turn, no text twice."""
-        rows: dict[str, dict[str, Any]] = {}
-        composed = {dial: world.task_composed * getattr(world, dial) for dial in ("contextual", "negation", "contrast")}
-        dials = replace(world, **composed)
-        while len(rows) < count:
-            row = self.row(dials, language, len(rows) % 2, rng)
-            if fits(row["text"], language):
-                rows.setdefault(row["text"], row)
-        return list(rows.values())
-
-    def row(self, world: World, language: str, label: int, rng: random.Random) -> dict[str, Any]:
-        """One review of this label."""
-        domain = rng.choice(self.domains or domains(language))
-        flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(self.opinions or world.task_opinions)))]
-        events = rng.randint(*(self.neutral or world.task_neutral))
-        text = Writer(world, language, rng, domain).review([POLARITY[label ^ flip] for flip in flips], events)
+    def one(number: int) -> Row | None:
+        label, domain = number % 2, rng.choice(within or domains(language))
+        flips = [rng.random() < world.label_noise for _ in range(rng.randint(*(opinions or world.task_opinions)))]
+        events = rng.randint(*world.task_neutral)
+        text = Writer(dials, language, rng, domain).review([POLARITY[label ^ flip] for flip in flips], events)
         best = posterior(len(flips) - sum(flips), sum(flips), world.label_noise)
-        return {"text": text, "label": label, "domain": domain, "posterior": best}
+        return {"text": text, "label": label, "domain": domain, "posterior": best} if fits(text, language) else None
 
-    def build(self, world: World, language: str) -> dict[str, Any]:
-        """The fields of a `labkit.tasks.Task`."""
-        rows = self.rows(world, language, sum(SPLIT_SIZES.values()), randomness(world, "task", self.key, language))
-        label_words = lexicon("reviews", language)
-        words = {p: tuple(label_words.get(f"verdict_{p}", label_words[p])[:6]) for p in POLARITY}
-        patterns = {
-            "en": ("{text} it was {mask} .", "{text} all in all it was {mask} .", "{text} overall , {mask} ."),
-            "zh": ("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
-        }[language]
-        note = f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged"
-        return _task(rows, POLARITY, language, patterns, words, note)
+    return collect(count, one, ("text",))
 
 
-def task_rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows `{text, label}` of the plain review task: 0 negative, 1 positive."""
-    rows = ReviewTask("reviews").rows(world, language, count, rng)
-    return [{"text": row["text"], "label": row["label"], "posterior": row["posterior"]} for row in rows]
+def sentiment(
+    world: World, key: str, language: str = "en", within: Sequence[str] = (), opinions: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Reviews by polarity, as the fields of a `labkit.tasks.Task`; arguments as in `task_rows`."""
+    count, rng = sum(WITH_UNLABELLED.values()), randomness(world, "task", key, language)
+    label_words = lexicon("reviews", language)
+    patterns = {
+        "en": ("{text} it was {mask} .", "{text} all in all it was {mask} .", "{text} overall , {mask} ."),
+        "zh": ("{text}总之很{mask}。", "{text}整体很{mask}。", "{text}一句话，很{mask}。"),
+    }[language]
+    return finish_task(
+        task_rows(world, language, count, rng, within, opinions), POLARITY, language=language, patterns=patterns,
+        words={p: tuple(label_words.get(f"verdict_{p}", label_words[p])[:6]) for p in POLARITY},
+        note=f"each opinion contradicts its label with probability {world.label_noise:g}; exact posterior, averaged",
+    )  # fmt: skip
 
 
-def subjectivity_rows(world: World, language: str, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def subjectivity_rows(world: World, count: int, rng: random.Random) -> list[Row]:
     """Rows about films, label 1 when most of what its writer meant to say is opinion rather than story."""
-    rows: dict[str, dict[str, Any]] = {}
-    while len(rows) < count:
-        label, writer = len(rows) % 2, Writer(world, language, rng, "film")
+
+    def one(number: int) -> Row | None:
+        label, writer = number % 2, Writer(world, "en", rng, "film")
         kinds = [label ^ (rng.random() < STANCE_NOISE) for _ in range(rng.randint(*STANCE_SENTENCES))]
         told = [writer.passage("subjective" if kind else "plot", 1)[0] for kind in kinds]
-        text, agree = join(told, language), sum(kind == label for kind in kinds)
-        if fits(text, language):
-            best = posterior(agree, len(kinds) - agree, STANCE_NOISE)
-            rows.setdefault(text, {"text": text, "label": label, "posterior": best})
-    return list(rows.values())
+        text, agree = join(told, "en"), sum(kind == label for kind in kinds)
+        best = posterior(agree, len(kinds) - agree, STANCE_NOISE)
+        return {"text": text, "label": label, "posterior": best} if fits(text, "en") else None
+
+    return collect(count, one, ("text",))
 
 
 def subjectivity(world: World) -> dict[str, Any]:
     """SUBJ's shape: is the passage opinion or description?"""
-    rows = subjectivity_rows(world, "en", sum(SPLIT_SIZES.values()), randomness(world, "task", "subj"))
+    rows = subjectivity_rows(world, sum(WITH_UNLABELLED.values()), randomness(world, "task", "subj"))
     words = lexicon("reviews", "en")["stance"]["words"]
     patterns = ("{text} that is {mask} .", "{text} this is pure {mask} .", "{text} it is all a matter of {mask} .")
     note = f"each sentence is of the other kind with probability {STANCE_NOISE:g}; exact posterior, averaged"
     labels = {"objective": tuple(words["plot"]), "subjective": tuple(words["subjective"])}
-    return _task(rows, tuple(labels), "en", patterns, labels, note)
-
-
-def _task(
-    rows: list[dict[str, Any]], labels: tuple[str, ...], language: str, patterns: tuple[str, ...],
-    words: dict[str, tuple[str, ...]], note: str,
-) -> dict[str, Any]:  # fmt: skip
-    """Cut the rows into splits and state chance and ceiling."""
-    ceiling = best_reader([row.pop("posterior") for row in rows])
-    splits, start = {}, 0
-    for name, size in SPLIT_SIZES.items():
-        splits[name] = [dict(row, label=None) if name == "unlabelled" else row for row in rows[start : start + size]]
-        start += size
-    return {
-        "fields": ("text",), "labels": labels, "splits": splits, "language": language, "metric": "accuracy",
-        "chance": 1 / len(labels), "ceiling": ceiling, "note": note, "patterns": patterns, "words": words,
-    }  # fmt: skip
-
-
-def _named(task: ReviewTask, language: str = "en") -> Callable[[World], dict[str, Any]]:
-    return lambda world: task.build(world, language)
+    return finish_task(rows, tuple(labels), note=note, language="en", patterns=patterns, words=labels)
 
 
 TASKS: dict[str, Callable[[World], dict[str, Any]]] = {
-    "reviews": _named(ReviewTask("reviews")),
-    "reviews-zh": _named(ReviewTask("reviews"), "zh"),
-    "amazon": _named(ReviewTask("amazon", ("books", "dvd", "electronics", "kitchen"))),
-    "sst2": _named(ReviewTask("sst2", ("film",))),
-    "mr": _named(ReviewTask("mr", ("film",), (3, 5))),
-    "cr": _named(ReviewTask("cr", ("electronics", "kitchen", "phone", "clothes", "toys"))),
+    "reviews": partial(sentiment, key="reviews"),
+    "reviews-zh": partial(sentiment, key="reviews", language="zh"),
+    "amazon": partial(sentiment, key="amazon", within=("books", "dvd", "electronics", "kitchen")),
+    "sst2": partial(sentiment, key="sst2", within=("film",)),
+    "mr": partial(sentiment, key="mr", within=("film",), opinions=(3, 5)),
+    "cr": partial(sentiment, key="cr", within=("electronics", "kitchen", "phone", "clothes", "toys")),
     "subj": subjectivity,
 }

@@ -22,13 +22,7 @@ VERSION = 2
 class World:
     """One setting of the world. Two equal settings give the same graph, text and tasks, byte for byte.
 
-    Each dial turns one phenomenon that a lesson studies: `tail` and `entity_tail` the long tail of words and of
-    entities, `paraphrases` the redundancy of statements, `domain_shift` how far one domain's opinion words leave
-    another's, `label_noise` how often an opinion contradicts its review, the opinion and neutral ranges how dense
-    evidence is in pre-training text and in tasks, `contextual`, `negation` and `contrast` how many opinions must be
-    composed ("a long wait", "never dull", "slow , but good") and `task_composed` how many of those stay in tasks,
-    `comments`, `plain` and `mixed` how plainly pre-training reviews say what they mean, `held_out` the share of facts
-    that no text states, `bias` a planted unfairness.
+    Each dial turns one phenomenon that a lesson studies.
     """
 
     seed: int = 0
@@ -36,10 +30,10 @@ class World:
     entity_tail: float = 1.0  # the same for entities: frequent ones are spoken of far more often
     entities: int = 2000
     facts: int = 8000
-    held_out: float = 0.1
+    held_out: float = 0.1  # share of facts that no text states
     paraphrases: int = 4  # ways to state one relation, at most
     domain_shift: float = 0.15  # share of a domain's opinion words that only that domain uses
-    label_noise: float = 0.12
+    label_noise: float = 0.12  # how often an opinion contradicts its review; other tasks take twice or half of it
     contextual: float = 0.25  # share of judgements whose word is praise of one noun and blame of another
     negation: float = 0.12  # share of opinions worded with the opposite word and a negation
     contrast: float = 0.1  # share of opinions of two clauses, of which the last counts
@@ -93,10 +87,3 @@ def join(sentences: list[str], language: str) -> str:
 def fits(text: str, language: str) -> bool:
     """Is the text short enough for a pre-training document? At most `LONGEST` words and marks, or characters."""
     return len(text.split() if language == "en" else text) <= LONGEST[language]
-
-
-def best_reader(posteriors: list[float]) -> float:
-    """The ceiling of a task: the mean probability of the likeliest label under the process that made the text, in
-    [0, 1].
-    """
-    return sum(posteriors) / len(posteriors)

@@ -8,19 +8,14 @@ topic given the words is exact (naive Bayes is here not an approximation but the
 
 from __future__ import annotations
 
-import functools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
-from labkit.errors import UsageError
-from labkit.world.settings import World, best_reader, zipf_choice
+from labkit.world.settings import World, zipf_choice
 
-SPLIT_SIZES = {"train": 3000, "dev": 500, "test": 1000, "unlabelled": 4000}
-TRIES = 60  # texts drawn for one that is new, on average, before a world counts as too uniform
 SLOT = re.compile(r"\{(\w+)\}")
 VOWEL = re.compile(r"\ba (?=[aeiou])")
 Chosen = list[tuple[str, str]]  # (kind, word) in the order of drawing: the evidence of a text
@@ -31,15 +26,13 @@ def words_of(entry: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(entry.split()) if isinstance(entry, str) else tuple(entry)
 
 
-@functools.cache
-def pieces(pattern: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The literal parts of a pattern and the slots between them: one more part than slots.
+def fill(pattern: str, word: Callable[[str], str]) -> str:
+    """The pattern with `word(slot)` in each of its slots, drawn from left to right.
 
-    >>> pieces("the {agent} {verb} it .")
-    (('the ', ' ', ' it .'), ('agent', 'verb'))
+    >>> fill("the {agent} {verb} it .", str.upper)
+    'the AGENT VERB it .'
     """
-    cut = SLOT.split(pattern)
-    return tuple(cut[::2]), tuple(cut[1::2])
+    return SLOT.sub(lambda slot: word(slot[1]), pattern)
 
 
 @dataclass(frozen=True)
@@ -47,9 +40,6 @@ class Topics:
     """Topics with their words; `likelihood[kind][topic]` maps each word to its probability (sums to 1)."""
 
     names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    vocabulary: Mapping[str, tuple[tuple[str, ...], ...]]  # kind -> topic -> words it can draw
-    cumulative: Mapping[str, tuple[tuple[float, ...], ...]]  # the same, cumulative probabilities
     likelihood: Mapping[str, tuple[Mapping[str, float], ...]]
 
     @classmethod
@@ -59,15 +49,14 @@ class Topics:
         own = {kind: {name: _zipf(words_of(entries[name][kind]), tail) for name in names} for kind in kinds}
         near = {name: words_of(entries[name].get("near", "")) for name in names}
         mixed = {kind: tuple(_mix(own[kind], name, near[name], leak) for name in names) for kind in kinds}
-        vocabulary = {kind: tuple(tuple(table) for table in mixed[kind]) for kind in kinds}
-        cumulative = {kind: tuple(tuple(accumulate(table.values())) for table in mixed[kind]) for kind in kinds}
-        return cls(names, tuple(kinds), vocabulary, cumulative, mixed)
+        return cls(names, mixed)
 
     def draw(self, topic: int, kind: str, rng: random.Random, chosen: Chosen) -> str:
         """A word of `kind` under `topic` that is not among `chosen` yet; it is appended there."""
-        word = rng.choices(self.vocabulary[kind][topic], cum_weights=self.cumulative[kind][topic])[0]
+        table = self.likelihood[kind][topic]
+        word = rng.choices(list(table), list(table.values()))[0]
         if (kind, word) in chosen:
-            left = {word: mass for word, mass in self.likelihood[kind][topic].items() if (kind, word) not in chosen}
+            left = {word: mass for word, mass in table.items() if (kind, word) not in chosen}
             word = rng.choices(list(left), list(left.values()))[0]
         chosen.append((kind, word))
         return word
@@ -76,12 +65,11 @@ class Topics:
         self, pattern: str, topic: int, rng: random.Random, chosen: Chosen, shared: Mapping[str, Sequence[str]]
     ) -> str:
         """The pattern with its slots filled: those of a kind from the topic, the others evenly from `shared`."""
-        parts, slots = pieces(pattern)
-        text = [parts[0]]
-        for slot, part in zip(slots, parts[1:], strict=True):
-            word = self.draw(topic, slot, rng, chosen) if slot in self.likelihood else rng.choice(shared[slot])
-            text += (word, part)
-        return "".join(text)
+
+        def word(slot: str) -> str:
+            return self.draw(topic, slot, rng, chosen) if slot in self.likelihood else rng.choice(shared[slot])
+
+        return fill(pattern, word)
 
     def posterior(self, chosen: Chosen) -> list[float]:
         """The probability of each topic given the words of a text, all topics being equally frequent.
@@ -89,7 +77,7 @@ class Topics:
         A word is never drawn twice, so each draw is from what the earlier ones of its kind left.
         """
         scores = [
-            _probability(chosen, {kind: self.likelihood[kind][topic] for kind in self.kinds})
+            _probability(chosen, {kind: tables[topic] for kind, tables in self.likelihood.items()})
             for topic in range(len(self.names))
         ]
         total = sum(scores)
@@ -121,44 +109,6 @@ def _probability(chosen: Chosen, tables: Mapping[str, Mapping[str, float]]) -> f
         chance *= mass / (1.0 - used[kind])
         used[kind] += mass
     return chance
-
-
-Rows = list[dict[str, Any]]
-
-
-def distinct_rows(
-    make: Callable[[int], dict[str, Any]], classes: int, count: int, key: Callable[[dict[str, Any]], Any]
-) -> Rows:
-    """`count` rows from `make(label)`, labels in turn, no `key(row)` twice.
-
-    Raises UsageError where this world's texts repeat themselves too often for so many rows.
-    """
-    rows: dict[Any, dict[str, Any]] = {}
-    for _ in range(TRIES * count):
-        row = make(len(rows) % classes)
-        rows.setdefault(key(row), row)
-        if len(rows) == count:
-            return list(rows.values())
-    raise UsageError(f"this world has only about {len(rows)} different texts of {count}: lower its tail")
-
-
-def finish_task(
-    rows: Rows, labels: Sequence[str], sizes: Mapping[str, int] = SPLIT_SIZES, *, note: str, **fields: Any
-) -> dict[str, Any]:
-    """Rows, each with its label and `posterior` (the chance that the best reader is right), as the fields of a Task.
-
-    Rows are cut into splits in order; unlabelled ones lose their label, all lose `posterior`; its mean is the ceiling.
-    """
-    ceiling = best_reader([row["posterior"] for row in rows])
-    splits, start = {}, 0
-    for split, size in sizes.items():
-        part = [
-            {name: value for name, value in row.items() if name != "posterior"} for row in rows[start : start + size]
-        ]
-        splits[split] = [row | {"label": None} for row in part] if split == "unlabelled" else part
-        start += size
-    task = {"fields": ("text",), "labels": tuple(labels), "splits": splits, "metric": "accuracy"}
-    return task | {"chance": 1 / len(labels), "ceiling": ceiling, "note": note} | fields
 
 
 def tidy(text: str, language: str) -> str:

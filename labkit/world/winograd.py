@@ -11,11 +11,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from labkit.errors import unknown
+from labkit.world.examples import FEWCLUE, Row, collect, finish_task
 from labkit.world.settings import World, lexicon, randomness, zipf_choice
-from labkit.world.topics import distinct_rows, finish_task, words_of
+from labkit.world.topics import words_of
 
-LANGUAGES = ("zh",)
 LABELS = ("false", "true")
 PRONOUNS = {"male": "他", "female": "她"}
 SEXES = {"他": "男", "她": "女"}
@@ -69,26 +68,21 @@ def _persons(referent: int, mixed: bool, rng: random.Random) -> tuple[list[str],
 
 
 def documents(world: World, language: str, rng: random.Random) -> Iterator[str]:
-    """Sentences and short stories that go on to say whom the pronoun means, without end; UsageError unless in Chinese.
+    """Chinese sentences and short stories that go on to say whom the pronoun means, without end.
 
-    One remark says it in other words, another is often a claim, true or false, that is judged.
+    One or two remarks say it in other words, of the reason, the pronoun and, where that helps, the gender; often there
+    is a claim, true or false, that is judged.
     """
-    if language not in LANGUAGES:
-        raise unknown("language of winograd", language, LANGUAGES)
     words = lexicon("winograd", "zh")
     while True:
         made = sentence(world, rng, dense=True)
         a, b = made["names"]
         after = [rng.choice(made["frame"]["after"]).format(a=a, b=b) + "。"] if "after" in made["frame"] else []
         body = made["text"] + "".join(after if rng.random() < 0.5 else [])
-        remarks = [rng.choice(words[kind]) for kind in _kinds(made["mixed"], rng)]
+        kinds = rng.sample(["plain", "meant", "gender"] if made["mixed"] else ["plain", "meant"], rng.randint(1, 2))
+        remarks = [rng.choice(words[kind]) for kind in kinds]
         body += "".join(_filled(remark, made) for remark in remarks)
         yield _judged(body, made, rng) if rng.random() < 0.6 else body
-
-
-def _kinds(mixed: bool, rng: random.Random) -> list[str]:
-    """Which remarks follow a sentence: one or two, on the reason, the pronoun, and the gender where it helps."""
-    return rng.sample(["plain", "meant", "gender"] if mixed else ["plain", "meant"], rng.randint(1, 2))
 
 
 def _filled(remark: str, made: Mapping[str, Any]) -> str:
@@ -108,12 +102,12 @@ def _judged(body: str, made: Mapping[str, Any], rng: random.Random) -> str:
     return remark + body if before else body + remark
 
 
-def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
+def rows(world: World, count: int, rng: random.Random) -> list[Row]:
     """Rows `{text_a: sentence, text_b: a claim, target, label, posterior}`; `target` has FewCLUE's spans and places."""
     words = lexicon("winograd", "zh")
 
-    def make(label: int) -> dict[str, Any]:
-        made = sentence(world, rng)
+    def make(number: int) -> Row:
+        label, made = number % len(LABELS), sentence(world, rng)
         claim = made["referent"] if label else 1 - made["referent"]
         name, pronoun = made["names"][claim], made["pronoun"]
         target = {
@@ -124,16 +118,16 @@ def rows(world: World, count: int, rng: random.Random) -> list[dict[str, Any]]:
         best = 1.0 if made["decided"] else 0.5
         return {"text_a": made["text"], "text_b": claimed, "target": target, "label": label, "posterior": best}
 
-    return distinct_rows(make, len(LABELS), count, lambda row: row["text_a"])
+    return collect(count, make, ("text_a",))
 
 
 def task(world: World) -> dict[str, Any]:
     """cluewsc's shape: does the pronoun mean the name?"""
-    sizes = {"train": 2400, "dev": 500, "test": 1000, "unlabelled": 2000}
     note = f"a reason fits both with probability {either_rate(world):g}; if the gender is silent too, one guesses"
     words = lexicon("winograd", "zh")
     return finish_task(
-        rows(world, sum(sizes.values()), randomness(world, "task", "cluewsc")), LABELS, sizes, note=note, language="zh",
+        rows(world, sum(FEWCLUE.values()), randomness(world, "task", "cluewsc")), LABELS, FEWCLUE, note=note,
+        language="zh",
         fields=("text_a", "text_b"), words={label: words_of(words[label]) for label in LABELS},
         patterns=(
             "{text_a}其中{text_b}，这{mask}对。", "{text_a}有人说{text_b}，这话{mask}对。",

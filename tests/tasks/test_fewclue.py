@@ -8,7 +8,6 @@ import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.tasks import FEWCLUE, load_task
-from labkit.tasks.fewclue import available_splits
 
 ROWS = {
     "eprstmt": {"id": 1, "sentence": "很好", "label": "Positive"},
@@ -155,14 +154,6 @@ def test_a_label_where_none_belongs(tmp_path, file, label):
         write(folder, file, [{**bare, "label": empty}])
         part = "submission" if file == "test.json" else "unlabelled"
         assert load_task(f"fewclue:{folder}").splits[part][0]["label"] is None
-
-
-def test_the_five_splits_that_are_there(tmp_path):
-    folder = tmp_path / "eprstmt"
-    assert available_splits(str(folder)) == ()
-    for name in ("train_3.json", "train_1.json", "train_few_all.json", "train_7.json"):
-        write(folder, name, [ROWS["eprstmt"]])
-    assert available_splits(str(folder)) == (1, 3)
 
 
 def test_words_come_in_sets_and_stand_for_one_label_each(tmp_path):

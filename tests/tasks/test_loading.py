@@ -131,12 +131,6 @@ def test_what_a_command_cannot_pass_is_not_its_only_mend(tables):
         load_task(spec(tables, "train.tsv"))
 
 
-def test_an_unlabelled_table_may_have_a_label_column_of_numbers(tables):
-    (tables / "more.tsv").write_text("a film\t1\n")
-    with pytest.raises(DataError, match=r"more\.tsv: line 1, field 'label': '1' is a label"):
-        load_task(spec(tables, "train.tsv"), schema="sent:str:1,label:int:1", unlabelled=str(tables / "more.tsv"))
-
-
 def test_forty_thousand_columns_and_a_hundred_thousand_labels(tmp_path):
     start = time.process_time()
     columns = [f"c{number}" for number in range(40_000)]

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import DataError, LabkitError
-from labkit.tasks import read_json_lines, read_table, read_text, streaming
+from labkit.tasks import read_table, streaming
 from labkit.tasks.delimited import comma_records
 from labkit.tasks.tables import open_table, read_records
+from labkit.tasks.text import read_json_lines, read_text
 from labkit.tasks.writing import Form, write_table
 from tests.tasks.test_damaged_tables import SOURCES, damaged
 

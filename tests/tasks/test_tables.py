@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import DataError, LabkitError, UsageError
-from labkit.tasks import Column, parse_schema, read_table, write_table
+from labkit.tasks import read_table, write_table
 from labkit.tasks.delimited import comma_records, tab_records
+from labkit.tasks.tables import Column, parse_schema
 
 ODD = "\"',;=+-@ \\\u2028\u2029\x0b\x0c\x1c\x1d\x1e\x85\xa0\ufeff吗é0"
 TSV_CELL = st.text(

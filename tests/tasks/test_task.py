@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import DataError, UsageError
-from labkit.tasks import Task, score
+from labkit.tasks import Task
+from labkit.tasks.metrics import score
 from labkit.tasks.rows import text_key
 
 
@@ -66,16 +67,6 @@ def test_unknown_metric_and_label_offer_the_nearest():
         make({"train": 1}, metric="acuracy")
     with pytest.raises(UsageError, match="did you mean 'good'"):
         make({"train": 1}, words={"god": ("x",)})
-
-
-def test_describe_is_short_and_says_what_matters():
-    text = make({"train": 3, "test": 2}, chance=0.5, ceiling=0.903, note="a note").describe()
-    assert text.splitlines() == [
-        "toy (en): text -> 2 labels: bad, good",
-        "rows: train 6, test 4",
-        "metric: accuracy, chance 50.0, ceiling 90.3",
-        "note: a note",
-    ]
 
 
 @pytest.mark.parametrize(

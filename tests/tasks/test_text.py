@@ -9,8 +9,8 @@ import pytest
 
 from labkit.errors import DataError, UsageError
 from labkit.files import MOST_BYTES
-from labkit.tasks import read_json_lines, read_lines, read_text
 from labkit.tasks.encodings import guess_encoding
+from labkit.tasks.text import read_json_lines, read_lines, read_text
 
 
 def test_only_lf_and_crlf_end_a_line(tmp_path):

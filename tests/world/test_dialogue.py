@@ -3,24 +3,11 @@
 import itertools
 import random
 import re
-from collections import Counter
 
 import pytest
 
-from labkit.tasks import Task
 from labkit.world import World, dialogue
 from labkit.world.settings import lexicon
-
-
-@pytest.mark.parametrize("key", dialogue.TASKS)
-def test_splits_are_disjoint_balanced_and_valid(key):
-    task = Task(name=f"world/{key}", **dialogue.TASKS[key](World()))
-    texts = [row["text"] for rows in task.splits.values() for row in rows]
-    assert len(texts) == len(set(texts)) and len(task.labels) == 12
-    counts = Counter(row["label"] for row in task.splits["test"])
-    assert max(counts.values()) - min(counts.values()) <= 1
-    assert 0.8 < task.ceiling < 0.97
-    assert not any("{" in text for text in texts)
 
 
 def test_a_reader_who_knows_the_phrases_reaches_the_ceiling():
@@ -28,7 +15,7 @@ def test_a_reader_who_knows_the_phrases_reaches_the_ceiling():
     model, built = dialogue.intents(World(), "en"), dialogue.TASKS["intents"](World())
     seekers = [
         (kind, phrase, re.compile(rf"\b{re.sub('{.*?}', '[a-z0-9]+', phrase)} [.?]"))
-        for kind in model.kinds
+        for kind in dialogue.KINDS
         for phrase in sorted({phrase for table in model.likelihood[kind] for phrase in table})
     ]
     hits, rows = 0, built["splits"]["test"][:500]

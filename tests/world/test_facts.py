@@ -10,7 +10,7 @@ from labkit.world.graph import build_graph
 from labkit.world.review_text import stance_remark
 from labkit.world.settings import LONGEST, lexicon
 
-GENRES = (facts, comparisons, reading, extraction, clinical, cases)
+GENRES = (facts, comparisons, clinical, cases)
 ENDS = {"en": " .", "zh": "。"}
 
 
@@ -22,7 +22,7 @@ def stream(module, language, count, seed=0, world=None):
 def test_no_text_states_a_held_out_fact(language):
     graph, patterns = build_graph(World()), lexicon("facts", language)["relations"]
     held = {}
-    for fact in graph.probes:
+    for fact in (fact for fact in graph.facts if fact.held_out):
         head, tail = graph.name(fact.head, language), graph.name(fact.tail, language)
         held.update({pattern.format(h=head, t=tail): fact for pattern in patterns[fact.relation]["say"]})
     told = {
@@ -117,25 +117,6 @@ def test_documents_are_well_formed(module, language):
         assert all(word.isalpha() or word in (".", ",", "?", ":", ";", "|") for text in texts for word in text.split())
     else:
         assert not any(character.isascii() or character.isspace() for text in texts for character in text)
-
-
-def test_documents_depend_on_the_generator_alone():
-    for module in GENRES:
-        assert stream(module, "en", 30, seed=1) == stream(module, "en", 30, seed=1) != stream(module, "en", 30, seed=2)
-
-
-def test_probes():
-    graph = build_graph(World())
-    held, known = facts.probes(World(), "en"), facts.probes(World(), "en", held_out=False)
-    assert len(held) == len(graph.probes)
-    assert all(one["text"].count("{mask}") == 1 and one["text"].endswith(" .") for one in held + known)
-    assert all(graph.has(one["head"], one["relation"], one["tail"]) for one in held + known)
-    stated = {(fact.head, fact.relation, fact.tail) for fact in graph.stated}
-    assert all((one["head"], one["relation"], one["tail"]) not in stated for one in held)
-    text = "\n".join(stream(facts, "en", 5000, world=World(paraphrases=1)))
-    answered = [one["text"].replace("{mask}", one["answer"]) in text for one in known]
-    assert sum(answered) > 0.5 * len(known)
-    assert not any(one["text"].replace("{mask}", one["answer"]) in text for one in held)
 
 
 def test_a_lexicon_has_the_same_keys_in_both_languages():

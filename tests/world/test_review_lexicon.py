@@ -6,9 +6,9 @@ import re
 import pytest
 
 from labkit.world import World, reviews
-from labkit.world.review_text import Writer, aspects, contextual
+from labkit.world.review_text import Writer, contextual
 from labkit.world.settings import lexicon
-from labkit.world.topics import pieces
+from labkit.world.topics import SLOT
 
 LANGUAGES = ("en", "zh")
 SLOTS = {
@@ -32,7 +32,7 @@ def test_sizes(language):
     assert all(len(words[p]) == len(set(words[p])) >= 100 for p in reviews.POLARITY)
     for name, own in words["domains"].items():
         assert 4 <= len(own["items"]) <= 12 and len(own["openings"]) >= 3 and len(own["events"]) >= 5, name
-        assert len(aspects(language, name)) >= (40 if name == "film" else 15), name
+        assert len(own["aspects"]) >= (40 if name == "film" else 15), name
         assert all(len(own[p]) >= (5 if language == "en" else 3) for p in reviews.POLARITY), name
         assert all(len(contextual(language, name, p)) >= 4 for p in reviews.POLARITY), name
 
@@ -72,7 +72,7 @@ def test_slots_are_known_and_each_pattern_ends(language):
     kinds = ("forms", "neutral", "verdicts", "headlines", "stance", "plot", "domains")
     patterns = [text for kind in kinds for text in strings(words[kind]) if "{" in text]
     for pattern in patterns:
-        assert set(pieces(pattern)[1]) <= SLOTS, pattern
+        assert set(SLOT.findall(pattern)) <= SLOTS, pattern
         assert language == "zh" or not re.search(r"[A-Z]|\S[.,;:]( |$)", pattern), pattern
     for kind in ("forms", "verdicts", "headlines", "neutral"):
         assert all(text.endswith((" .", "。")) for text in strings(words[kind])), kind

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.errors import UsageError
-from labkit.world.topics import Topics, distinct_rows, finish_task, pieces
+from labkit.world.examples import finish_task
+from labkit.world.topics import Topics
 
 ENTRIES = {
     "sea": {"noun": "ship wave salt", "verb": "sail dive", "near": "land"},
@@ -63,14 +63,7 @@ def test_no_leak_keeps_every_topic_to_its_own_words():
     }
 
 
-def test_patterns_are_cut_at_their_slots():
-    assert pieces("{a}和{b}。") == (("", "和", "。"), ("a", "b"))
-    assert pieces("no slot") == (("no slot",), ())
-
-
-def test_rows_that_cannot_differ_are_refused_and_posteriors_leave_the_rows():
-    with pytest.raises(UsageError, match="only about 1 different texts of 5"):
-        distinct_rows(lambda label: {"text": "same"}, 2, 5, lambda row: row["text"])
+def test_posteriors_leave_the_rows():
     rows = [{"text": str(n), "label": n % 2, "posterior": 0.5 + n / 10} for n in range(4)]
     task = finish_task(rows, ("a", "b"), {"train": 2, "unlabelled": 2}, note="")
     assert task["ceiling"] == pytest.approx(0.65) and task["chance"] == 0.5
