@@ -8,7 +8,7 @@
 | `build.py` | `nvcc` for the GPU that is here, `g++` for the emulator; kept in `LABKIT_CACHE/cuda` |
 | `reference.py` | every operation in plain PyTorch, on any device, in float64 too |
 | `kernels.py` | the same functions through the compiled libraries |
-| `ops.py`, `ops_int8.py` | the operations as `torch.compile` and autograd know them |
+| `ops.py` | the operations as `torch.compile` and autograd know them |
 | `functions.py` | the public functions |
 
 Every public function takes `backend`: "auto" (the kernels on a GPU, else the reference, with one notice), "cuda",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from labkit.cuda import ops, ops_int8
+from labkit.cuda import ops
 from labkit.cuda.kernels import PATHS
 from labkit.errors import UsageError, unknown
 
@@ -111,7 +111,7 @@ def quantise_rows(x: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
 
     A row of zeros has scale 0; one with NaN or infinity has scale NaN. No gradient.
     """
-    q, scale = ops_int8.quantise_rows(x.reshape(-1, x.shape[-1]), backend)
+    q, scale = ops.quantise_rows(x.reshape(-1, x.shape[-1]), backend)
     return q.view(x.shape), scale.view(x.shape[:-1])
 
 
@@ -134,7 +134,7 @@ def int8_matmul(
     _int8_weight(weight, weight_scale, bias, q.shape[-1], path)
     if q.dim() != 2 or q.dtype != torch.int8 or scale.shape != q.shape[:1]:
         raise UsageError(f"q is {_said(q)} with scale {_said(scale)}: int8 (M, K) and float32 (M,) are wanted")
-    return ops_int8.int8_matmul(q, scale.float(), weight, weight_scale.float(), bias, dtype, path, backend)
+    return ops.int8_matmul(q, scale.float(), weight, weight_scale.float(), bias, dtype, path, backend)
 
 
 def int8_linear(
@@ -152,7 +152,7 @@ def int8_linear(
     """
     _int8_weight(weight, weight_scale, bias, x.shape[-1], path)
     flat = x.reshape(-1, x.shape[-1])
-    out = ops_int8.int8_linear(flat, weight, weight_scale.float(), bias, path, backend)
+    out = ops.int8_linear(flat, weight, weight_scale.float(), bias, path, backend)
     return out.view(*x.shape[:-1], weight.shape[0])
 
 

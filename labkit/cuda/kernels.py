@@ -167,6 +167,11 @@ def int8_matmul(
     return out
 
 
+def int8_linear(how: str, x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None, path: str) -> Tensor:
+    """x, quantised row by row, times an int8 weight."""
+    return int8_matmul(how, *quantise_rows(how, x), weight, weight_scale, bias, x.dtype, path)
+
+
 def _tensor_path(how: str, q: Tensor, weight: Tensor, path: str) -> bool:
     """Whether the tensor cores' path can run; "auto" takes it where it can."""
     fits = q.shape[1] % 16 == 0 and q.data_ptr() % 16 == 0 and weight.data_ptr() % 16 == 0

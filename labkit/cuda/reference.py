@@ -154,6 +154,11 @@ def int8_matmul(
     return (out if bias is None else out + bias.float()).to(dtype)
 
 
+def int8_linear(x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None, path: str) -> Tensor:
+    """x, quantised row by row, times an int8 weight."""
+    return int8_matmul(*quantise_rows(x), weight, weight_scale, bias, x.dtype, path)
+
+
 # Cross-entropy
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import labkit.cuda as kernels
-from labkit.cuda import backends, build, ops, ops_int8
+from labkit.cuda import backends, build, ops
 from labkit.cuda.build import find_cxx
 from labkit.errors import UsageError
 
@@ -44,11 +44,8 @@ def calls(backend, dtype=torch.float32, grad=True):
         "softmax": (ops.softmax_forward, (x(2, 3, 4, 7), mask, 0.5, backend)),
         "cross_entropy": (ops.cross_entropy_forward, (x(3, 7), targets, -100, backend)),
         "gather": (ops.gather_rows, (x(4, 7), index, backend)),
-        "quantise": (ops_int8.quantise_rows, (rand(4, 7), backend)),
-        "int8_linear": (
-            ops_int8.int8_linear,
-            (rand(4, 7, grad=grad), weight, scale, rand(5, grad=grad), "auto", backend),
-        ),
+        "quantise": (ops.quantise_rows, (rand(4, 7), backend)),
+        "int8_linear": (ops.int8_linear, (rand(4, 7, grad=grad), weight, scale, rand(5, grad=grad), "auto", backend)),
     }
 
 
