@@ -5,9 +5,6 @@ The student matches the teacher's distribution over the classes, softened by a t
 computed once and joined to the rows, so that training costs the student's pass alone. Nothing but these distributions
 over the labels passes between the two, so they may read the same rows in different ways: a teacher with a cloze prompt,
 a student with a classification head, another tokenizer, another architecture.
-
-TinyBERT's losses and the making of a student stand in files of their own, `tinybert.py` and `shrink.py`; their names
-can be had from here.
 """
 
 from __future__ import annotations
@@ -25,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.compression.shrink import shrink
-from labkit.compression.tinybert import TinyBert, check_logits, soft_cross_entropy, uniform_map
+from labkit.compression.tinybert import check_logits
 from labkit.config import positive
 from labkit.errors import CheckpointError, UsageError
 from labkit.evaluation import evaluating, numbers_only
@@ -34,18 +30,6 @@ from labkit.files import writing
 from labkit.lab import Bar
 from labkit.training.batches import to_device, uncounted, weight_of
 from labkit.training.identity import content
-
-__all__ = [
-    "Distill",
-    "TinyBert",
-    "join_teacher",
-    "kd_loss",
-    "shrink",
-    "soft_cross_entropy",
-    "soft_divergence",
-    "teacher_logits",
-    "uniform_map",
-]
 
 NO_LABEL = -100
 CHUNK = 512  # rows that a teacher answers between two savings
@@ -160,14 +144,11 @@ def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[
         raise UsageError(f"{len(logits)} lines of teacher logits, {len(rows)} rows: compute them for these very rows")
     if len(rows) and (logits.ndim != 2 or logits.shape[1] < 2):
         raise UsageError(f"teacher logits must be (rows, classes), two classes at least, not {logits.shape}")
-    if not (logits < np.inf).all():
-        raise UsageError(f"the teacher's logits of row {_bad(logits)} are no numbers: mend the teacher, ask it again")
+    numbers = logits < np.inf
+    if not numbers.all():
+        bad = numbers.all(1).argmin() + 1
+        raise UsageError(f"the teacher's logits of row {bad} are no numbers: mend the teacher, ask it again")
     return [{**row, "teacher_logits": line} for row, line in zip(rows, logits, strict=True)]
-
-
-def _bad(logits: np.ndarray) -> int:
-    """The first row, counted from 1, that does not hold numbers alone."""
-    return int(np.argmin((logits < np.inf).all(1))) + 1
 
 
 @dataclass(frozen=True)

@@ -114,18 +114,10 @@ class _Int8Weight(nn.Module):
     scale: Tensor
     FLOAT: ClassVar[type[nn.Module]]
 
-    def _hold(self, integers: Tensor, scale: Tensor, weight: nn.Parameter, keep: bool) -> None:
+    def _hold(self, integers: Tensor, scale: Tensor, weight: nn.Parameter) -> None:
         self.register_buffer("integers", integers)
         self.register_buffer("scale", scale)
         self.dtype, self.trains = weight.dtype, weight.requires_grad
-        self.__dict__["original"] = weight if keep else None  # past nn.Module's registry: neither saved nor counted
-
-    def _restored(self) -> nn.Parameter:
-        """The parameter that was kept, bit for bit, else one of what the integers stand for."""
-        found, same = self.original, (self.scale.device, self.dtype)
-        if found is None or (found.device, found.dtype) != same:
-            found = nn.Parameter((self.weight if found is None else found.detach()).to(*same))
-        return found.requires_grad_(self.trains)
 
     @property
     def weight(self) -> Tensor:
@@ -184,22 +176,18 @@ def quantise_finite(weight: Tensor, name: str = "weight") -> tuple[Tensor, Tenso
     return q, scale
 
 
-def apply(model: nn.Module, skip: Sequence[str] = (), *, embeddings: bool = True, keep: bool = False) -> nn.Module:
-    """Turn `model`'s linear layers, and with `embeddings` its tables, into int8 ones, in place; returns `model`.
+def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
+    """Turn `model`'s linear layers and tables of embeddings into int8 ones, in place; returns `model`.
 
     Keys in `skip` (suffix, or `re:`) stay as they are, and so does what a delta, a prompt or the head beside it is to
     learn. A weight shared by two modules (an MLM decoder tied to the word embeddings) stays shared, in int8 if both are
-    turned; if one of them is not, neither is: two copies cost more than one. `keep` holds on to the weights so that
-    `undo` restores them bit for bit (no memory is saved then). Raises UsageError for a key that matches nothing and for
-    weights that are NaN or infinite; nothing is changed then.
+    turned; if one of them is not, neither is: two copies cost more than one. Raises UsageError for a key that matches
+    nothing and for weights that are NaN or infinite; nothing is changed then.
     """
     plain = {name: module for name, module in _named(model) if _is_plain(module)}
     check_keys(skip, plain)
-    wanted, added = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,), set(_added(model))
-    turned = {
-        name: module for name, module in plain.items()
-        if isinstance(module, wanted) and module not in added and not matches(name, skip)
-    }  # fmt: skip
+    added = set(_added(model))
+    turned = {name: module for name, module in plain.items() if module not in added and not matches(name, skip)}
     others = (module for name, module in _named(model) if name not in turned)
     left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
     found: dict[Any, tuple[Tensor, Tensor]] = {}
@@ -210,12 +198,12 @@ def apply(model: nn.Module, skip: Sequence[str] = (), *, embeddings: bool = True
         if (place := _place(module.weight)) in found:
             weight = module._parameters.pop("weight")
             module.__class__ = Int8Linear if isinstance(module, nn.Linear) else Int8Embedding
-            module._hold(*found[place], weight, keep)
+            module._hold(*found[place], weight)
     return model
 
 
 def undo(model: nn.Module) -> nn.Module:
-    """Make the weights numbers again, in place: those kept bit for bit, else what the integers stand for.
+    """Make the weights numbers again, in place: what the integers stand for.
 
     Ties stay tied, and what trained before `apply`, or before a delta that came since, trains again.
     """
@@ -223,8 +211,8 @@ def undo(model: nn.Module) -> nn.Module:
     for module in [module for module in model.modules() if isinstance(module, _Int8Weight)]:
         place = _place(module.integers)
         if place not in weights:
-            weights[place] = module._restored()
-        for name in ("integers", "scale", "dtype", "trains", "original"):
+            weights[place] = nn.Parameter(module.weight, requires_grad=module.trains)
+        for name in ("integers", "scale", "dtype", "trains"):
             delattr(module, name)
         others = dict(module._parameters)
         module._parameters.clear()

@@ -139,16 +139,14 @@ class TinyBert:
     >>> #     fit(student, tiny, Batches(rows, method.collate, 32))
 
     The four numbers weigh embedding, hidden, attention and prediction loss. With `prediction=0` the encoders alone run
-    and no method is needed: that is general distillation, on any text. `teacher_method` defaults to the student's;
-    `layer_map` names a teacher's layer for each of the student's (default `uniform_map`). The teacher is put in
-    evaluation mode.
+    and no method is needed: that is general distillation, on any text. `layer_map` names a teacher's layer for each of
+    the student's (default `uniform_map`). The teacher is put in evaluation mode.
     """
 
     def __init__(
         self,
         student_method: Any,
         teacher_model: nn.Module,
-        teacher_method: Any = None,
         *,
         layer_map: Sequence[int] | None = None,
         embedding: float = 1.0,
@@ -160,7 +158,6 @@ class TinyBert:
         if prediction and student_method is None:
             raise UsageError("the prediction loss needs a method: give one, or prediction=0")
         self.method, self.teacher = student_method, teacher_model.eval()
-        self.teacher_method = teacher_method or student_method
         self.layer_map, self.temperature = layer_map, positive("temperature", temperature)
         self.weights = {"embedding": embedding, "hidden": hidden, "attention": attention, "prediction": prediction}
         if not all(0 <= weight < math.inf for weight in self.weights.values()):
@@ -194,9 +191,9 @@ class TinyBert:
         if self.projection is None:
             raise UsageError("the projection is not attached: train inside `with tiny.attached(student):`")
         with capture(student) as mine:
-            logits = self._run(student, self.method, batch)
+            logits = self._run(student, batch)
         with torch.no_grad(), capture(self.teacher.to(batch["input_ids"].device)) as theirs:
-            target = self._run(self.teacher, self.teacher_method, batch)
+            target = self._run(self.teacher, batch)
         mask = batch["attention_mask"].to(mine.states[0].dtype)
         pairs = list(enumerate(self._map(len(mine.queries)), start=1))
 
@@ -215,9 +212,9 @@ class TinyBert:
         """The weighted sum, averaged over sentences: a scalar."""
         return sum(self.weights[name] * loss.mean() for name, loss in self.losses(student, batch).items())  # type: ignore
 
-    def _run(self, model: nn.Module, method: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    def _run(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         if self.weights["prediction"]:
-            return method.logits(model, batch)
+            return self.method.logits(model, batch)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
         return bert_encoder(model)(**inputs)[0]
 

@@ -20,17 +20,9 @@ from transformers import (
 )
 
 from labkit.compression import distill, tinybert
-from labkit.compression.distill import (
-    Distill,
-    TinyBert,
-    join_teacher,
-    kd_loss,
-    shrink,
-    soft_cross_entropy,
-    soft_divergence,
-    teacher_logits,
-    uniform_map,
-)
+from labkit.compression.distill import Distill, join_teacher, kd_loss, soft_divergence, teacher_logits
+from labkit.compression.shrink import shrink
+from labkit.compression.tinybert import TinyBert, soft_cross_entropy, uniform_map
 from labkit.errors import CheckpointError, TrainingError, UsageError
 from labkit.fewshot.pet.self_training import Member, SoftTargets, soft_labels
 
