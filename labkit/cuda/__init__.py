@@ -25,7 +25,6 @@ measures it there, and no speed is claimed before. The tensor-core path of `int8
 
 from __future__ import annotations
 
-from labkit.cuda.backends import BACKENDS
 from labkit.cuda.build import Library, compile_source, load
 from labkit.cuda.functions import (
     bias_dropout_residual_layernorm,
@@ -33,10 +32,10 @@ from labkit.cuda.functions import (
     cross_entropy,
     gather_rows,
     int8_linear,
-    int8_matmul,
     quantise_rows,
     scale_mask_softmax,
 )
+from labkit.cuda.ops import BACKENDS
 
 __all__ = [
     "BACKENDS",
@@ -47,7 +46,6 @@ __all__ = [
     "cross_entropy",
     "gather_rows",
     "int8_linear",
-    "int8_matmul",
     "load",
     "quantise_rows",
     "scale_mask_softmax",

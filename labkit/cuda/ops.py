@@ -1,4 +1,5 @@
-"""The operations as PyTorch knows them (`torch.ops.labkit`): shapes for `torch.compile`, gradients for autograd.
+"""The operations as PyTorch knows them (`torch.ops.labkit`): shapes for `torch.compile`, gradients for autograd; and
+which implementation runs, the choice behind `backend=`.
 
 An operation takes what its function in `reference.py` takes, and then `backend`. It is opaque to the compiler: inside
 it runs the reference, or the kernel of the same name in `kernels.py`; the compiler learns the shapes of its results
@@ -8,23 +9,73 @@ and take any leading dimensions.
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from labkit.cuda import kernels, reference
-from labkit.cuda.backends import choose
+from labkit.cuda import build, kernels, reference
+from labkit.cuda.build import TYPES
+from labkit.errors import UsageError, unknown
+
+BACKENDS = ("auto", "reference", "emulate", "emulate-falling", "cuda")
 
 
-def operation(name: str, chooser: int = 0) -> Any:
-    """The operation `labkit::name`; argument number `chooser` is the tensor whose type and device the backend must
-    take.
+def choose(backend: str, tensor: Tensor) -> str:
+    """The backend that runs for `tensor`: "auto" becomes "cuda" or "reference".
+
+    UsageError for an unknown name, or where the wished backend cannot take the tensor.
     """
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    if backend == "auto":
+        reason = _no_kernels(tensor)
+        if reason:
+            _notice(reason)
+        return "reference" if reason else "cuda"
+    if backend == "reference":
+        return backend
+    if tensor.dtype not in TYPES:
+        raise UsageError(f"the kernels take float32, float16 and bfloat16, not {tensor.dtype}: use backend='reference'")
+    device = "cuda" if backend == "cuda" else "cpu"
+    if tensor.device.type != device:
+        raise UsageError(f"backend={backend!r} takes {device} tensors, and was given one on {tensor.device}")
+    return backend
+
+
+def _no_kernels(tensor: Tensor) -> str:
+    """Why a kernel cannot run on `tensor`; empty where it can."""
+    if not tensor.is_cuda:
+        return "no CUDA device is here" if not torch.cuda.is_available() else "the tensors are on the CPU"
+    if tensor.dtype not in TYPES:
+        return f"the kernels do not take {tensor.dtype}"
+    return _cannot_build()
+
+
+@functools.cache
+def _cannot_build() -> str:
+    if build.find_nvcc() is None:
+        return "nvcc, the CUDA compiler, is not on PATH"
+    if torch.cuda.get_device_capability() < build.OLDEST:
+        return f"{torch.cuda.get_device_name()} is older than compute capability 7.0"
+    return ""
+
+
+@functools.cache
+def _notice(reason: str) -> None:
+    """Say once why the reference runs."""
+    warnings.warn(f"labkit.cuda: {reason}: plain PyTorch stands in for the kernels", UserWarning, stacklevel=2)
+
+
+def operation(name: str) -> Any:
+    """The operation `labkit::name`; its first argument is the tensor whose type and device the backend must take."""
     plain, kernel = getattr(reference, name), getattr(kernels, name)
 
     def run(*given: Any) -> Any:
         *arguments, backend = given
-        how = choose(backend, arguments[chooser])
+        how = choose(backend, arguments[0])
         return by_reference(*given) if how == "reference" else kernel(how, *arguments)
 
     def by_reference(*given: Any) -> Any:
@@ -70,14 +121,14 @@ gelu_backward = operation("gelu_backward")
 
 
 def _gelu_keep(ctx, inputs, output):
-    x, bias, ctx.use_tanh, ctx.backend = inputs
+    x, bias, ctx.backend = inputs
     ctx.save_for_backward(x, bias)
 
 
 def _gelu_gradients(ctx, dy):
     x, bias = ctx.saved_tensors
-    dx, dbias = gelu_backward(dy, x, bias, ctx.use_tanh, ctx.backend)
-    return dx, None if bias is None else dbias.to(bias.dtype), None, None
+    dx, dbias = gelu_backward(dy, x, bias, ctx.backend)
+    return dx, None if bias is None else dbias.to(bias.dtype), None
 
 
 gelu_forward.register_autograd(_gelu_gradients, setup_context=_gelu_keep)
@@ -139,7 +190,6 @@ gather_rows.register_autograd(_gather_gradients, setup_context=_gather_keep)
 # Eight-bit integers
 
 quantise_rows = operation("quantise_rows")
-int8_matmul = operation("int8_matmul", chooser=1)
 int8_linear = operation("int8_linear")
 
 
@@ -153,7 +203,7 @@ def _int8_gradients(ctx, dy):
     # Straight through the rounding of x, as LLM.int8() does with frozen weights (Dettmers et al. 2022, section 2).
     weight, scale = ctx.saved_tensors
     dx = dy @ (weight.to(dy.dtype) * scale[:, None].to(dy.dtype))
-    return dx, None, None, None if ctx.bias_type is None else dy.sum(0).to(ctx.bias_type), None, None
+    return dx, None, None, None if ctx.bias_type is None else dy.sum(0).to(ctx.bias_type), None
 
 
 int8_linear.register_autograd(_int8_gradients, setup_context=_int8_keep)
