@@ -140,16 +140,12 @@ def take(rows: Sequence[Any], chosen: np.ndarray) -> list[Any]:
     return [rows[number] for number in numbers]
 
 
-def _first(rows: Sequence[Batch], rng: np.random.Generator) -> Batch:
-    return rows[0]
-
-
 def as_batches(batches: Any) -> Batches:
     """`batches` as it is, or ready-made batches (a sequence of dicts) taken in their order, epoch after epoch."""
     if isinstance(batches, Batches):
         return batches
     if isinstance(batches, list | tuple) and batches and all(isinstance(batch, Mapping) for batch in batches):
-        return Batches(batches, _first, 1, shuffle=False)
+        return Batches(batches, lambda rows, rng: rows[0], 1, shuffle=False)
     raise UsageError(f"fit takes Batches or a list of batches (dicts of tensors), not a {type(batches).__name__}")
 
 
