@@ -9,8 +9,6 @@ a student with a classification head, another tokenizer, another architecture.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,18 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit.checkpoints import load_tensors, save_tensors
 from labkit.compression.tinybert import check_logits
 from labkit.config import positive
 from labkit.errors import CheckpointError, UsageError
 from labkit.evaluation import evaluating, numbers_only
-from labkit.files import writing
 from labkit.lab import Bar
 from labkit.training.batches import to_device, uncounted, weight_of
 from labkit.training.identity import content
 
 NO_LABEL = -100
 CHUNK = 512  # rows that a teacher answers between two savings
-SEAL = 32  # bytes of a SHA-256
+MEND = "delete the file"
 
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -83,20 +81,23 @@ def teacher_logits(
 ) -> np.ndarray:  # fmt: skip
     """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was.
 
-    With `keep`, an .npy file with a SHA-256 at its end, the answers are saved every CHUNK rows, and those that it holds
-    already are not asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or holds
-    the answers to other rows, or of another teacher.
+    With `keep`, a safetensors file, the answers are saved every CHUNK rows, and those that it holds already are not
+    asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or holds the answers to
+    other rows, or of another teacher.
     """
-    origin = b"" if keep is None else content([rows, model.state_dict(), method]).encode()
-    found = _kept(keep, origin)
+    origin = "" if keep is None else content([rows, model.state_dict(), method])
+    found = np.zeros((0, 0), np.float32)
+    if keep is not None and Path(keep).exists():
+        tensors, notes = load_tensors(keep, MEND)
+        if notes.get("origin") != origin:
+            raise CheckpointError(f"{keep}: the teacher's answers are of other rows or another teacher; {MEND}")
+        found = tensors["answers"].numpy()
     with evaluating(model), Bar(len(rows), progress, initial=len(found)) as bar:
         for start in range(len(found), len(rows), CHUNK):
             answers = _answers(model, method, rows[start : start + CHUNK], batch_size, start)
             found = np.concatenate([found, answers]) if len(found) else answers
             if keep is not None:
-                np.save(buffer := io.BytesIO(), found, allow_pickle=False)
-                with writing(keep) as temporary:
-                    temporary.write_bytes(buffer.getvalue() + _seal(buffer.getvalue(), origin))
+                save_tensors(keep, {"answers": torch.from_numpy(found)}, origin=origin)
             bar.update(len(answers))
     return found
 
@@ -114,25 +115,6 @@ def _answers(
         answers = method.logits(model, to_device(batch, device)).float().cpu().numpy()
         parts.append(numbers_only(answers, model, np.add(chosen, first)))
     return np.concatenate(parts)[np.argsort(order)]
-
-
-def _seal(answers: bytes, origin: bytes) -> bytes:
-    """What vouches for the answers, and for whose they are."""
-    return hashlib.sha256(answers + origin).digest()
-
-
-def _kept(path: str | os.PathLike[str] | None, origin: bytes) -> np.ndarray:
-    """The answers that stand in the file so far."""
-    if path is None or not Path(path).is_file():
-        return np.zeros((0, 0), np.float32)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: the teacher's answers cannot be read ({error}); delete the file") from error
-    if _seal(data[:-SEAL], origin) != data[-SEAL:]:
-        what = "altered or cut short, or of other rows or another teacher"
-        raise CheckpointError(f"{path}: the teacher's answers are {what}; delete the file")
-    return np.load(io.BytesIO(data[:-SEAL]), allow_pickle=False)
 
 
 def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.checkpoints import load_tensors, reading, save_tensors
-from labkit.compression import check_keys, matches
+from labkit.compression import addressed
 from labkit.errors import CheckpointError, UsageError
 from labkit.foundations.quantised import keeps_float
 from labkit.measure import saved_tensors
@@ -82,19 +82,17 @@ def _kernel_is_exact() -> bool:
     return True
 
 
-def _product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x (tokens, in) times the transpose of weight · scale (out, in): rounded, multiplied as integers, scaled back."""
-    q, s = quantise(x)  # (tokens, in), (tokens, 1)
-    return int8_matmul(q, weight).float().mul_(scale.t()).mul_(s).to(x.dtype)
-
-
 class _Int8Product(torch.autograd.Function):
-    """Forward in integers; backward as if the de-quantised weight had been used (straight-through)."""
+    """x (tokens, in) times the transpose of weight · scale (out, in): rounded, multiplied as integers, scaled back.
+
+    Backward as if the de-quantised weight had been used (straight-through).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        return _product(x, weight, scale)
+        q, s = quantise(x)  # (tokens, in), (tokens, 1)
+        return int8_matmul(q, weight).float().mul_(scale.t()).mul_(s).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -148,8 +146,7 @@ class Int8Linear(_Int8Weight):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) to (…, out) in x's type; a token that holds NaN or infinity comes out as NaN."""
-        product = _Int8Product.apply if torch.is_grad_enabled() and x.requires_grad else _product
-        out = product(x.reshape(-1, self.in_features), self.integers, self.scale)
+        out = _Int8Product.apply(x.reshape(-1, self.in_features), self.integers, self.scale)
         out = out.view(*x.shape[:-1], self.out_features)
         return out if self.bias is None else out + self.bias
 
@@ -168,14 +165,6 @@ class Int8Embedding(_Int8Weight):
         return (F.embedding(ids, self.integers).float() * F.embedding(ids, self.scale)).to(self.dtype)
 
 
-def quantise_finite(weight: Tensor, name: str = "weight") -> tuple[Tensor, Tensor]:
-    """`quantise` a weight; UsageError where it holds NaN or infinity, which no integer can stand for."""
-    q, scale = quantise(weight.detach())
-    if not torch.isfinite(scale).all():
-        raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
-    return q, scale
-
-
 def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
     """Turn `model`'s linear layers and tables of embeddings into int8 ones, in place; returns `model`.
 
@@ -185,15 +174,16 @@ def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
     nothing and for weights that are NaN or infinite; nothing is changed then.
     """
     plain = {name: module for name, module in _named(model) if _is_plain(module)}
-    check_keys(skip, plain)
-    added = set(_added(model))
-    turned = {name: module for name, module in plain.items() if module not in added and not matches(name, skip)}
+    skipped, added = {name for key in skip for name in addressed(plain, key)}, set(_added(model))
+    turned = {name: module for name, module in plain.items() if module not in added and name not in skipped}
     others = (module for name, module in _named(model) if name not in turned)
     left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
     found: dict[Any, tuple[Tensor, Tensor]] = {}
     for name, module in turned.items():
         if (place := _place(module.weight)) not in found and place not in left:
-            found[place] = quantise_finite(module.weight, name)
+            found[place] = quantise(module.weight.detach())
+            if not torch.isfinite(found[place][1]).all():
+                raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
     for module in dict.fromkeys(turned.values()):
         if (place := _place(module.weight)) in found:
             weight = module._parameters.pop("weight")
@@ -241,12 +231,8 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         tensors |= {old.removesuffix("weight") + "integers": tensors.pop(old)} if old in tensors else {}
     left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
     apply(model, skip=[f"re:^{re.escape(name)}$" for name in left])
-    return _fill(model, tensors, path)
-
-
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Any) -> nn.Module:
     try:
-        missing, unexpected = model.load_state_dict(dict(tensors), strict=False)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise CheckpointError(f"{path}: the shapes are another model's ({said:.300})") from error
