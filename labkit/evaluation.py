@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from labkit.errors import DataError, TrainingError, UsageError, unknown
-from labkit.lab import Bar
+from labkit.lab import Bar, modes_kept
 from labkit.tasks import Task
 from labkit.tasks.metrics import score
 from labkit.training.batches import take, to_device, uncounted
@@ -154,14 +154,9 @@ def over_rows(
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients inside; each module's own mode again outside."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in before:
-            module.training = mode
+    with modes_kept(model), torch.inference_mode():
+        model.eval()
+        yield
 
 
 def _length(row: Any) -> int:

@@ -8,38 +8,28 @@ backbone's code is edited, so what works on a micro model works on any Hub model
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from labkit.errors import UsageError, unknown
 
 
-def matches(name: str, keys: Iterable[str]) -> bool:
-    """Whether the dotted module name `name` is addressed by any of `keys`.
+def addressed(names: Iterable[str], key: str) -> list[str]:
+    """Which of the dotted module names `key` addresses. UsageError where it is none: a misspelt key must not pass in
+    silence.
 
-    A key matches whole trailing parts of the name; after `re:` it is searched in the name as a regular expression.
-
-    >>> matches("bert.encoder.layer.0.output.dense", ["output.dense"]), matches("a.layer.10.b", [r"re:layer\\.1\\."])
-    (True, False)
+    >>> addressed(["bert.layer.0.output.dense", "bert.layer.1.output.dense", "cls"], "output.dense")
+    ['bert.layer.0.output.dense', 'bert.layer.1.output.dense']
+    >>> addressed(["a.layer.1.b", "a.layer.10.b"], r"re:layer\\.1\\.")
+    ['a.layer.1.b']
     """
-    for key in keys:
-        if key.startswith("re:"):
-            if _compiled(key).search(name):
-                return True
-        elif name == key or name.endswith("." + key):
-            return True
-    return False
-
-
-def check_keys(keys: Sequence[str], names: Iterable[str]) -> None:
-    """UsageError for a key that addresses none of `names`: a misspelt key must not pass in silence."""
-    names = list(names)
-    for key in keys:
-        if not any(matches(name, (key,)) for name in names):
-            raise unknown("module key", key, names)
-
-
-def _compiled(key: str) -> re.Pattern[str]:
-    try:
-        return re.compile(key[3:])
-    except re.error as error:
-        raise UsageError(f"module key {key!r} is not a regular expression: {error}") from error
+    if key.startswith("re:"):
+        try:
+            expression = re.compile(key[3:])
+        except re.error as error:
+            raise UsageError(f"module key {key!r} is not a regular expression: {error}") from error
+        found = [name for name in names if expression.search(name)]
+    else:
+        found = [name for name in names if f".{name}".endswith(f".{key}")]
+    if not found:
+        raise unknown("module key", key, names)
+    return found

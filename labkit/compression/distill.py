@@ -5,15 +5,10 @@ The student matches the teacher's distribution over the classes, softened by a t
 computed once and joined to the rows, so that training costs the student's pass alone. Nothing but these distributions
 over the labels passes between the two, so they may read the same rows in different ways: a teacher with a cloze prompt,
 a student with a classification head, another tokenizer, another architecture.
-
-TinyBERT's losses and the making of a student stand in files of their own, `tinybert.py` and `shrink.py`; their names
-can be had from here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,31 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.compression.shrink import shrink
-from labkit.compression.tinybert import TinyBert, check_logits, soft_cross_entropy, uniform_map
+from labkit.checkpoints import load_tensors, save_tensors
+from labkit.compression.tinybert import check_logits
 from labkit.config import positive
 from labkit.errors import CheckpointError, UsageError
 from labkit.evaluation import evaluating, numbers_only
-from labkit.files import writing
 from labkit.lab import Bar
 from labkit.training.batches import to_device, uncounted, weight_of
 from labkit.training.identity import content
 
-__all__ = [
-    "Distill",
-    "TinyBert",
-    "join_teacher",
-    "kd_loss",
-    "shrink",
-    "soft_cross_entropy",
-    "soft_divergence",
-    "teacher_logits",
-    "uniform_map",
-]
-
 NO_LABEL = -100
 CHUNK = 512  # rows that a teacher answers between two savings
-SEAL = 32  # bytes of a SHA-256
+MEND = "delete the file"
 
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -99,20 +81,23 @@ def teacher_logits(
 ) -> np.ndarray:  # fmt: skip
     """The teacher's logits for `rows`, in their order: (rows, classes) float32. The model's mode is left as it was.
 
-    With `keep`, an .npy file with a SHA-256 at its end, the answers are saved every CHUNK rows, and those that it holds
-    already are not asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or holds
-    the answers to other rows, or of another teacher.
+    With `keep`, a safetensors file, the answers are saved every CHUNK rows, and those that it holds already are not
+    asked for again: a large teacher takes minutes. CheckpointError where the file is damaged, or holds the answers to
+    other rows, or of another teacher.
     """
-    origin = b"" if keep is None else content([rows, model.state_dict(), method]).encode()
-    found = _kept(keep, origin)
+    origin = "" if keep is None else content([rows, model.state_dict(), method])
+    found = np.zeros((0, 0), np.float32)
+    if keep is not None and Path(keep).exists():
+        tensors, notes = load_tensors(keep, MEND)
+        if notes.get("origin") != origin:
+            raise CheckpointError(f"{keep}: the teacher's answers are of other rows or another teacher; {MEND}")
+        found = tensors["answers"].numpy()
     with evaluating(model), Bar(len(rows), progress, initial=len(found)) as bar:
         for start in range(len(found), len(rows), CHUNK):
             answers = _answers(model, method, rows[start : start + CHUNK], batch_size, start)
             found = np.concatenate([found, answers]) if len(found) else answers
             if keep is not None:
-                np.save(buffer := io.BytesIO(), found, allow_pickle=False)
-                with writing(keep) as temporary:
-                    temporary.write_bytes(buffer.getvalue() + _seal(buffer.getvalue(), origin))
+                save_tensors(keep, {"answers": torch.from_numpy(found)}, origin=origin)
             bar.update(len(answers))
     return found
 
@@ -132,25 +117,6 @@ def _answers(
     return np.concatenate(parts)[np.argsort(order)]
 
 
-def _seal(answers: bytes, origin: bytes) -> bytes:
-    """What vouches for the answers, and for whose they are."""
-    return hashlib.sha256(answers + origin).digest()
-
-
-def _kept(path: str | os.PathLike[str] | None, origin: bytes) -> np.ndarray:
-    """The answers that stand in the file so far."""
-    if path is None or not Path(path).is_file():
-        return np.zeros((0, 0), np.float32)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: the teacher's answers cannot be read ({error}); delete the file") from error
-    if _seal(data[:-SEAL], origin) != data[-SEAL:]:
-        what = "altered or cut short, or of other rows or another teacher"
-        raise CheckpointError(f"{path}: the teacher's answers are {what}; delete the file")
-    return np.load(io.BytesIO(data[:-SEAL]), allow_pickle=False)
-
-
 def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[dict[str, Any]]:
     """Copies of `rows`, each with its "teacher_logits" (classes,). UsageError unless there is one line of numbers a
     row, of two classes at least.
@@ -160,14 +126,11 @@ def join_teacher(rows: Sequence[Mapping[str, Any]], logits: np.ndarray) -> list[
         raise UsageError(f"{len(logits)} lines of teacher logits, {len(rows)} rows: compute them for these very rows")
     if len(rows) and (logits.ndim != 2 or logits.shape[1] < 2):
         raise UsageError(f"teacher logits must be (rows, classes), two classes at least, not {logits.shape}")
-    if not (logits < np.inf).all():
-        raise UsageError(f"the teacher's logits of row {_bad(logits)} are no numbers: mend the teacher, ask it again")
+    numbers = logits < np.inf
+    if not numbers.all():
+        bad = numbers.all(1).argmin() + 1
+        raise UsageError(f"the teacher's logits of row {bad} are no numbers: mend the teacher, ask it again")
     return [{**row, "teacher_logits": line} for row, line in zip(rows, logits, strict=True)]
-
-
-def _bad(logits: np.ndarray) -> int:
-    """The first row, counted from 1, that does not hold numbers alone."""
-    return int(np.argmin((logits < np.inf).all(1))) + 1
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labkit.checkpoints import load_tensors, reading, save_tensors
-from labkit.compression import check_keys, matches
+from labkit.compression import addressed
 from labkit.errors import CheckpointError, UsageError
 from labkit.foundations.quantised import keeps_float
 from labkit.measure import saved_tensors
@@ -82,19 +82,17 @@ def _kernel_is_exact() -> bool:
     return True
 
 
-def _product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x (tokens, in) times the transpose of weight · scale (out, in): rounded, multiplied as integers, scaled back."""
-    q, s = quantise(x)  # (tokens, in), (tokens, 1)
-    return int8_matmul(q, weight).float().mul_(scale.t()).mul_(s).to(x.dtype)
-
-
 class _Int8Product(torch.autograd.Function):
-    """Forward in integers; backward as if the de-quantised weight had been used (straight-through)."""
+    """x (tokens, in) times the transpose of weight · scale (out, in): rounded, multiplied as integers, scaled back.
+
+    Backward as if the de-quantised weight had been used (straight-through).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        return _product(x, weight, scale)
+        q, s = quantise(x)  # (tokens, in), (tokens, 1)
+        return int8_matmul(q, weight).float().mul_(scale.t()).mul_(s).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -114,18 +112,10 @@ class _Int8Weight(nn.Module):
     scale: Tensor
     FLOAT: ClassVar[type[nn.Module]]
 
-    def _hold(self, integers: Tensor, scale: Tensor, weight: nn.Parameter, keep: bool) -> None:
+    def _hold(self, integers: Tensor, scale: Tensor, weight: nn.Parameter) -> None:
         self.register_buffer("integers", integers)
         self.register_buffer("scale", scale)
         self.dtype, self.trains = weight.dtype, weight.requires_grad
-        self.__dict__["original"] = weight if keep else None  # past nn.Module's registry: neither saved nor counted
-
-    def _restored(self) -> nn.Parameter:
-        """The parameter that was kept, bit for bit, else one of what the integers stand for."""
-        found, same = self.original, (self.scale.device, self.dtype)
-        if found is None or (found.device, found.dtype) != same:
-            found = nn.Parameter((self.weight if found is None else found.detach()).to(*same))
-        return found.requires_grad_(self.trains)
 
     @property
     def weight(self) -> Tensor:
@@ -156,8 +146,7 @@ class Int8Linear(_Int8Weight):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in) to (…, out) in x's type; a token that holds NaN or infinity comes out as NaN."""
-        product = _Int8Product.apply if torch.is_grad_enabled() and x.requires_grad else _product
-        out = product(x.reshape(-1, self.in_features), self.integers, self.scale)
+        out = _Int8Product.apply(x.reshape(-1, self.in_features), self.integers, self.scale)
         out = out.view(*x.shape[:-1], self.out_features)
         return out if self.bias is None else out + self.bias
 
@@ -176,46 +165,35 @@ class Int8Embedding(_Int8Weight):
         return (F.embedding(ids, self.integers).float() * F.embedding(ids, self.scale)).to(self.dtype)
 
 
-def quantise_finite(weight: Tensor, name: str = "weight") -> tuple[Tensor, Tensor]:
-    """`quantise` a weight; UsageError where it holds NaN or infinity, which no integer can stand for."""
-    q, scale = quantise(weight.detach())
-    if not torch.isfinite(scale).all():
-        raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
-    return q, scale
-
-
-def apply(model: nn.Module, skip: Sequence[str] = (), *, embeddings: bool = True, keep: bool = False) -> nn.Module:
-    """Turn `model`'s linear layers, and with `embeddings` its tables, into int8 ones, in place; returns `model`.
+def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
+    """Turn `model`'s linear layers and tables of embeddings into int8 ones, in place; returns `model`.
 
     Keys in `skip` (suffix, or `re:`) stay as they are, and so does what a delta, a prompt or the head beside it is to
     learn. A weight shared by two modules (an MLM decoder tied to the word embeddings) stays shared, in int8 if both are
-    turned; if one of them is not, neither is: two copies cost more than one. `keep` holds on to the weights so that
-    `undo` restores them bit for bit (no memory is saved then). Raises UsageError for a key that matches nothing and for
-    weights that are NaN or infinite; nothing is changed then.
+    turned; if one of them is not, neither is: two copies cost more than one. Raises UsageError for a key that matches
+    nothing and for weights that are NaN or infinite; nothing is changed then.
     """
     plain = {name: module for name, module in _named(model) if _is_plain(module)}
-    check_keys(skip, plain)
-    wanted, added = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,), set(_added(model))
-    turned = {
-        name: module for name, module in plain.items()
-        if isinstance(module, wanted) and module not in added and not matches(name, skip)
-    }  # fmt: skip
+    skipped, added = {name for key in skip for name in addressed(plain, key)}, set(_added(model))
+    turned = {name: module for name, module in plain.items() if module not in added and name not in skipped}
     others = (module for name, module in _named(model) if name not in turned)
     left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
     found: dict[Any, tuple[Tensor, Tensor]] = {}
     for name, module in turned.items():
         if (place := _place(module.weight)) not in found and place not in left:
-            found[place] = quantise_finite(module.weight, name)
+            found[place] = quantise(module.weight.detach())
+            if not torch.isfinite(found[place][1]).all():
+                raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
     for module in dict.fromkeys(turned.values()):
         if (place := _place(module.weight)) in found:
             weight = module._parameters.pop("weight")
             module.__class__ = Int8Linear if isinstance(module, nn.Linear) else Int8Embedding
-            module._hold(*found[place], weight, keep)
+            module._hold(*found[place], weight)
     return model
 
 
 def undo(model: nn.Module) -> nn.Module:
-    """Make the weights numbers again, in place: those kept bit for bit, else what the integers stand for.
+    """Make the weights numbers again, in place: what the integers stand for.
 
     Ties stay tied, and what trained before `apply`, or before a delta that came since, trains again.
     """
@@ -223,8 +201,8 @@ def undo(model: nn.Module) -> nn.Module:
     for module in [module for module in model.modules() if isinstance(module, _Int8Weight)]:
         place = _place(module.integers)
         if place not in weights:
-            weights[place] = module._restored()
-        for name in ("integers", "scale", "dtype", "trains", "original"):
+            weights[place] = nn.Parameter(module.weight, requires_grad=module.trains)
+        for name in ("integers", "scale", "dtype", "trains"):
             delattr(module, name)
         others = dict(module._parameters)
         module._parameters.clear()
@@ -253,12 +231,8 @@ def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         tensors |= {old.removesuffix("weight") + "integers": tensors.pop(old)} if old in tensors else {}
     left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
     apply(model, skip=[f"re:^{re.escape(name)}$" for name in left])
-    return _fill(model, tensors, path)
-
-
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Any) -> nn.Module:
     try:
-        missing, unexpected = model.load_state_dict(dict(tensors), strict=False)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise CheckpointError(f"{path}: the shapes are another model's ({said:.300})") from error

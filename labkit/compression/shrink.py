@@ -16,8 +16,8 @@ from labkit.foundations.quantised import refuse_quantised
 from labkit.lab import seeded
 
 
-def shrink(model: Any, layers: int, hidden: int, seed: int = 0, intermediate: int | None = None) -> Any:
-    """A smaller model of the same class, with as many heads; the FFN shrinks in proportion, or to `intermediate`.
+def shrink(model: Any, layers: int, hidden: int, seed: int = 0) -> Any:
+    """A smaller model of the same class, with as many heads; the FFN shrinks in proportion.
 
     Equal width: every k-th layer (`uniform_map`) and all else is copied. Smaller width: the embedding tables become the
     teacher's in the coordinates of the word embeddings' leading singular vectors (no table of that rank is nearer to
@@ -32,7 +32,7 @@ def shrink(model: Any, layers: int, hidden: int, seed: int = 0, intermediate: in
     chosen = uniform_map(layers, old.num_hidden_layers)
     config = copy.deepcopy(old)
     config.hidden_size, config.num_hidden_layers = hidden, layers
-    config.intermediate_size = intermediate or max(1, round(old.intermediate_size * hidden / old.hidden_size))
+    config.intermediate_size = max(1, round(old.intermediate_size * hidden / old.hidden_size))
     with seeded(seed):
         student = type(model)(config).to(device=model.device, dtype=model.dtype)
     _inherit(student, model, chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,18 +139,15 @@ class TinyBert:
     >>> #     fit(student, tiny, Batches(rows, method.collate, 32))
 
     The four numbers weigh embedding, hidden, attention and prediction loss. With `prediction=0` the encoders alone run
-    and no method is needed: that is general distillation, on any text. `teacher_method` defaults to the student's;
-    `layer_map` names a teacher's layer for each of the student's (default `uniform_map`). The teacher is put in
-    evaluation mode.
+    and no method is needed: that is general distillation, on any text. Layers learn from those of `uniform_map`. The
+    teacher is put in evaluation mode.
     """
 
     def __init__(
         self,
         student_method: Any,
         teacher_model: nn.Module,
-        teacher_method: Any = None,
         *,
-        layer_map: Sequence[int] | None = None,
         embedding: float = 1.0,
         hidden: float = 1.0,
         attention: float = 1.0,
@@ -160,8 +157,7 @@ class TinyBert:
         if prediction and student_method is None:
             raise UsageError("the prediction loss needs a method: give one, or prediction=0")
         self.method, self.teacher = student_method, teacher_model.eval()
-        self.teacher_method = teacher_method or student_method
-        self.layer_map, self.temperature = layer_map, positive("temperature", temperature)
+        self.temperature = positive("temperature", temperature)
         self.weights = {"embedding": embedding, "hidden": hidden, "attention": attention, "prediction": prediction}
         if not all(0 <= weight < math.inf for weight in self.weights.values()):
             raise UsageError(f"the weights of the losses must be numbers of at least 0, not {self.weights}")
@@ -179,7 +175,7 @@ class TinyBert:
             ours, its = getattr(mine.config, name), getattr(theirs.config, name)
             if ours > its or (ours != its and name != "vocab_size"):
                 raise UsageError(f"student and teacher must agree in {name}: {ours}, {its}")
-        self._map(len(mine.encoder.layer))
+        uniform_map(len(mine.encoder.layer), len(theirs.encoder.layer))
         if self.projection is None:
             self.projection = _projection(mine, theirs)
             keep_float([self.projection])
@@ -194,11 +190,11 @@ class TinyBert:
         if self.projection is None:
             raise UsageError("the projection is not attached: train inside `with tiny.attached(student):`")
         with capture(student) as mine:
-            logits = self._run(student, self.method, batch)
+            logits = self._run(student, batch)
         with torch.no_grad(), capture(self.teacher.to(batch["input_ids"].device)) as theirs:
-            target = self._run(self.teacher, self.teacher_method, batch)
+            target = self._run(self.teacher, batch)
         mask = batch["attention_mask"].to(mine.states[0].dtype)
-        pairs = list(enumerate(self._map(len(mine.queries)), start=1))
+        pairs = list(enumerate(uniform_map(len(mine.queries), len(theirs.queries)), start=1))
 
         def state(m: int, g: int) -> Tensor:
             return hidden_loss(mine.states[m], theirs.states[g], mask, self.projection)
@@ -215,18 +211,11 @@ class TinyBert:
         """The weighted sum, averaged over sentences: a scalar."""
         return sum(self.weights[name] * loss.mean() for name, loss in self.losses(student, batch).items())  # type: ignore
 
-    def _run(self, model: nn.Module, method: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    def _run(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         if self.weights["prediction"]:
-            return method.logits(model, batch)
+            return self.method.logits(model, batch)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
         return bert_encoder(model)(**inputs)[0]
-
-    def _map(self, layers: int) -> tuple[int, ...]:
-        of = len(bert_encoder(self.teacher).encoder.layer)
-        chosen = uniform_map(layers, of) if self.layer_map is None else tuple(self.layer_map)
-        if len(chosen) != layers or not all(1 <= number <= of for number in chosen):
-            raise UsageError(f"layer_map {chosen}: give {layers} numbers from 1 to {of}, one a layer of the student")
-        return chosen
 
 
 def _projection(student: Any, teacher: Any) -> nn.Linear:

@@ -8,7 +8,7 @@
 | `build.py` | `nvcc` for the GPU that is here, `g++` for the emulator; kept in `LABKIT_CACHE/cuda` |
 | `reference.py` | every operation in plain PyTorch, on any device, in float64 too |
 | `kernels.py` | the same functions through the compiled libraries |
-| `ops.py`, `ops_int8.py` | the operations as `torch.compile` and autograd know them |
+| `ops.py` | the operations as `torch.compile` and autograd know them |
 | `functions.py` | the public functions |
 
 Every public function takes `backend`: "auto" (the kernels on a GPU, else the reference, with one notice), "cuda",
@@ -25,7 +25,6 @@ measures it there, and no speed is claimed before. The tensor-core path of `int8
 
 from __future__ import annotations
 
-from labkit.cuda.backends import BACKENDS
 from labkit.cuda.build import Library, compile_source, load
 from labkit.cuda.functions import (
     bias_dropout_residual_layernorm,
@@ -33,10 +32,10 @@ from labkit.cuda.functions import (
     cross_entropy,
     gather_rows,
     int8_linear,
-    int8_matmul,
     quantise_rows,
     scale_mask_softmax,
 )
+from labkit.cuda.ops import BACKENDS
 
 __all__ = [
     "BACKENDS",
@@ -47,7 +46,6 @@ __all__ = [
     "cross_entropy",
     "gather_rows",
     "int8_linear",
-    "int8_matmul",
     "load",
     "quantise_rows",
     "scale_mask_softmax",

@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 KERNELS = ("cross_entropy", "gelu", "int8", "layernorm", "softmax")
 HEADERS = ("common.cuh", "emulate.h", "emulate_types.h", "int8_tensor.cuh")
 OLDEST = (7, 0)
+TYPES = (torch.float32, torch.float16, torch.bfloat16)  # in the order of common.cuh's codes
 CXX_FLAGS = ("-x", "c++", "-std=c++17", "-O2", "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas")
 NVCC_FLAGS = ("-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC")
 SECONDS = 600.0  # that a compiler may take, and that others wait for it
@@ -44,20 +45,24 @@ class Library:
     """A compiled file; call it with the name of a launcher and its arguments, the stream left out.
 
     A launcher is `extern "C" const char* name(…, void* stream)` of pointers, `int64_t` and `float`, and returns null
-    or what went wrong. Tensors go as addresses (their layout is the caller's business), None as a null pointer.
+    or what went wrong. Tensors go as addresses (their layout is the caller's business), types as their codes, None as a
+    null pointer.
     """
 
     def __init__(self, path: Path, emulated: bool) -> None:
         self.path, self.emulated = path, emulated
         self._library = ctypes.CDLL(str(path))
 
-    def __call__(self, name: str, *arguments: Tensor | int | float | None, falling: bool = False) -> None:
+    def __call__(self, name: str, *arguments: Tensor | int | float | torch.dtype | None, falling: bool = False) -> None:
         """Launch on the current stream. LabkitError with the reason where the launch, or the emulator, refuses.
 
         `falling` runs the emulator's threads from the last to the first; results must not depend on it.
         """
         tensors = [value for value in arguments if isinstance(value, Tensor)]
-        self._check(name, tensors)
+        wanted = "cpu" if self.emulated else "cuda"
+        for tensor in tensors:
+            if tensor.device.type != wanted:
+                raise UsageError(f"kernel {name} runs on {wanted} tensors here, and was given one on {tensor.device}")
         launcher = getattr(self._library, name)
         launcher.restype = ctypes.c_char_p
         if self.emulated:
@@ -84,16 +89,12 @@ class Library:
         self._library.emulated_counts(numbers)
         return dict(zip(COUNTS, numbers, strict=True))
 
-    def _check(self, name: str, tensors: Sequence[Tensor]) -> None:
-        wanted = "cpu" if self.emulated else "cuda"
-        for tensor in tensors:
-            if tensor.device.type != wanted:
-                raise UsageError(f"kernel {name} runs on {wanted} tensors here, and was given one on {tensor.device}")
 
-
-def _plain(value: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
+def _plain(value: Tensor | int | float | torch.dtype | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
     if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, torch.dtype):
+        value = TYPES.index(value)
     if isinstance(value, int):
         return ctypes.c_int64(value)
     return ctypes.c_void_p(None) if value is None else ctypes.c_float(value)
@@ -107,21 +108,14 @@ def load(name: str, *, emulate: bool = False) -> Library:
 
 
 @functools.cache
-def _load(name: str, emulate: bool, capability: tuple[int, int] | None) -> Library:
-    source = (HERE / f"{name}.cu").read_text(encoding="utf-8")
-    return Library(_compiled(source, name, _command(emulate, [capability] if capability else [])), emulate)
+def _load(name: str, emulate: bool, capability: tuple[int, int] | None) -> Library:  # one for each GPU
+    return compile_source((HERE / f"{name}.cu").read_text(encoding="utf-8"), emulate=emulate, name=name)
 
 
 def compile_source(text: str, *, emulate: bool = False, name: str = "kernel") -> Library:
     """Compile CUDA source of your own, which may include `common.cuh`. LabkitError with the compiler's first lines."""
     capabilities = [] if emulate else [_capability()]
     return Library(_compiled(text, name, _command(emulate, capabilities)), emulate)
-
-
-def compile_for(name: str, capabilities: Sequence[tuple[int, int]] = ((7, 5), (8, 0), (9, 0))) -> Path:
-    """Compile one of the `.cu` files by `nvcc` for several GPUs, none of which need be here; the library's path."""
-    source = (HERE / f"{name}.cu").read_text(encoding="utf-8")
-    return _compiled(source, name, _command(False, capabilities))
 
 
 def find_nvcc() -> str | None:

@@ -13,6 +13,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 // What a launcher returns: null, or the text of what went wrong.
 #ifdef __CUDACC__
@@ -114,6 +115,25 @@ template <class T, class... Pointers>
 bool aligned(int64_t width, const Pointers*... pointers) {
   uintptr_t all = (uintptr_t{0} | ... | reinterpret_cast<uintptr_t>(pointers));
   return width % wide<T> == 0 && all % 16 == 0;
+}
+
+// Runs run(VEC): loads of 16 bytes where rows can be read so, else value by value.
+template <class T, class Run>
+void by_vector(bool fast, Run run) {
+  if (fast) return run(std::integral_constant<int, wide<T>>{});
+  run(std::integral_constant<int, 1>{});
+}
+
+// Runs run(VEC, ITEMS) with the fewest pieces a thread, of at most MOST, that hold a row; ITEMS = 0 for longer rows.
+template <class T, int MOST, class Run>
+void by_width(bool fast, int64_t width, Run run) {
+  using std::integral_constant;
+  constexpr int vec = wide<T>;
+  if (fast && width <= 1024 * vec) return run(integral_constant<int, vec>{}, integral_constant<int, 1>{});
+  if (fast && width <= MOST * 1024 * vec) return run(integral_constant<int, vec>{}, integral_constant<int, MOST>{});
+  if (fast) return run(integral_constant<int, vec>{}, integral_constant<int, 0>{});
+  if (width <= 4096) return run(integral_constant<int, 1>{}, integral_constant<int, 4>{});
+  run(integral_constant<int, 1>{}, integral_constant<int, 0>{});
 }
 
 struct Add {

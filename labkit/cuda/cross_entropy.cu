@@ -73,13 +73,10 @@ extern "C" const char* cross_entropy_forward(const void* logits, const int64_t* 
     using T = decltype(zero);
     auto in = static_cast<const T*>(logits);
     int columns = static_cast<int>(width);
-    if (aligned<T>(width, in)) {
-      LAUNCH((cross_entropy_forward_kernel<T, wide<T>>), dim3(rows), row_threads(width, wide<T>), 0, stream)
+    by_vector<T>(aligned<T>(width, in), [&](auto vec) {
+      LAUNCH((cross_entropy_forward_kernel<T, vec.value>), dim3(rows), row_threads(width, vec.value), 0, stream)
       (in, targets, loss, lse, columns, ignore);
-    } else {
-      LAUNCH((cross_entropy_forward_kernel<T, 1>), dim3(rows), row_threads(width, 1), 0, stream)
-      (in, targets, loss, lse, columns, ignore);
-    }
+    });
     return finished();
   });
 }
@@ -94,13 +91,10 @@ extern "C" const char* cross_entropy_backward(const float* dloss, const void* lo
     auto in = static_cast<const T*>(logits);
     auto out = static_cast<T*>(down);
     int columns = static_cast<int>(width);
-    if (aligned<T>(width, in, out)) {
-      LAUNCH((cross_entropy_backward_kernel<T, wide<T>>), dim3(rows), row_threads(width, wide<T>), 0, stream)
+    by_vector<T>(aligned<T>(width, in, out), [&](auto vec) {
+      LAUNCH((cross_entropy_backward_kernel<T, vec.value>), dim3(rows), row_threads(width, vec.value), 0, stream)
       (dloss, in, targets, lse, out, columns, ignore);
-    } else {
-      LAUNCH((cross_entropy_backward_kernel<T, 1>), dim3(rows), row_threads(width, 1), 0, stream)
-      (dloss, in, targets, lse, out, columns, ignore);
-    }
+    });
     return finished();
   });
 }

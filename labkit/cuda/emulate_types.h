@@ -57,10 +57,7 @@ inline __half __float2half(float value) {
 }
 
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
-inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyint(value)); }
 inline float __expf(float value) { return std::exp(value); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
 inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }
 
 // Four products of signed bytes, added to `sum`: one instruction from compute capability 6.1 on.
@@ -76,11 +73,5 @@ template <class T>
 T atomicAdd(T* address, T value) {
   T old = *address;
   *address = old + value;
-  return old;
-}
-template <class T>
-T atomicMax(T* address, T value) {
-  T old = *address;
-  *address = old < value ? value : old;
   return old;
 }

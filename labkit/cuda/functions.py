@@ -1,7 +1,4 @@
 """The public functions: they check what a user can get wrong, bring tensors to two dimensions, and call the operations.
-
-`backend` is "auto" (a GPU's kernels, else the reference with one notice), "cuda", "reference", "emulate" or
-"emulate-falling".
 """
 
 from __future__ import annotations
@@ -9,8 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from labkit.cuda import ops, ops_int8
-from labkit.cuda.kernels import PATHS
+from labkit.cuda import ops
 from labkit.errors import UsageError, unknown
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -49,13 +45,10 @@ def bias_dropout_residual_layernorm(
     return (y.view(x.shape), z.view(x.shape)) if return_sum else y.view(x.shape)
 
 
-def bias_gelu(x: Tensor, bias: Tensor | None = None, *, approximate: str = "none", backend: str = "auto") -> Tensor:
-    """gelu(x + bias) of x (…, N) and bias (N,); `approximate` is "none" (by erf) or "tanh", as in PyTorch."""
-    if approximate not in ("none", "tanh"):
-        raise unknown("approximation", approximate, ["none", "tanh"])
+def bias_gelu(x: Tensor, bias: Tensor | None = None, *, backend: str = "auto") -> Tensor:
+    """gelu(x + bias) of x (…, N) and bias (N,), by erf, as PyTorch's."""
     _vector("bias", bias, x.shape[-1])
-    flat = x.reshape(-1, x.shape[-1])
-    return ops.gelu_forward(flat, bias, approximate == "tanh", backend).view(x.shape)
+    return ops.gelu_forward(x.reshape(-1, x.shape[-1]), bias, backend).view(x.shape)
 
 
 def scale_mask_softmax(x: Tensor, mask: Tensor | None = None, *, scale: float = 1.0, backend: str = "auto") -> Tensor:
@@ -66,8 +59,7 @@ def scale_mask_softmax(x: Tensor, mask: Tensor | None = None, *, scale: float = 
     """
     if not 1 <= x.dim() <= 4:
         raise UsageError(f"scale_mask_softmax takes one to four dimensions, x is {_said(x)}")
-    if mask is not None:
-        mask = _mask(mask, x)
+    mask = None if mask is None else _mask(mask, x)
     full = x.reshape((1,) * (4 - x.dim()) + x.shape)
     return ops.softmax_forward(full, mask, float(scale), backend).view(x.shape)
 
@@ -111,58 +103,26 @@ def quantise_rows(x: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
 
     A row of zeros has scale 0; one with NaN or infinity has scale NaN. No gradient.
     """
-    q, scale = ops_int8.quantise_rows(x.reshape(-1, x.shape[-1]), backend)
+    q, scale = ops.quantise_rows(x.reshape(-1, x.shape[-1]), backend)
     return q.view(x.shape), scale.view(x.shape[:-1])
 
 
-def int8_matmul(
-    q: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    weight_scale: Tensor,
-    bias: Tensor | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    path: str = "auto",
-    backend: str = "auto",
-) -> Tensor:
-    """(q @ weightᵀ) * scale * weight_scale + bias: int8 q (M, K) and weight (N, K), float32 scales (M,) and (N,).
-
-    The product is summed in int32, exactly. `path`: "dp4a" (compute capability 6.1 on), "tensor" (tensor cores, 8.0
-    on, K a multiple of 16), or "auto". No gradient. UsageError for shapes or types that do not fit.
-    """
-    _int8_weight(weight, weight_scale, bias, q.shape[-1], path)
-    if q.dim() != 2 or q.dtype != torch.int8 or scale.shape != q.shape[:1]:
-        raise UsageError(f"q is {_said(q)} with scale {_said(scale)}: int8 (M, K) and float32 (M,) are wanted")
-    return ops_int8.int8_matmul(q, scale.float(), weight, weight_scale.float(), bias, dtype, path, backend)
-
-
 def int8_linear(
-    x: Tensor,
-    weight: Tensor,
-    weight_scale: Tensor,
-    bias: Tensor | None = None,
-    *,
-    path: str = "auto",
-    backend: str = "auto",
+    x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None = None, *, backend: str = "auto"
 ) -> Tensor:
     """A linear layer in 8 bits: x (…, K), quantised row by row, times an int8 weight (N, K) with scales (N,).
 
-    Gradients go to x, through the de-quantised weight and straight through x's rounding, and to the bias (N,).
+    The products are summed in int32, exactly: on tensor cores from compute capability 8.0 on where K is a multiple of
+    16, else by dp4a (6.1 on). Gradients go to x, through the de-quantised weight and straight through x's rounding, and
+    to the bias (N,).
     """
-    _int8_weight(weight, weight_scale, bias, x.shape[-1], path)
-    flat = x.reshape(-1, x.shape[-1])
-    out = ops_int8.int8_linear(flat, weight, weight_scale.float(), bias, path, backend)
-    return out.view(*x.shape[:-1], weight.shape[0])
-
-
-def _int8_weight(weight: Tensor, scale: Tensor, bias: Tensor | None, depth: int, path: str) -> None:
-    if path not in PATHS:
-        raise unknown("path", path, PATHS)
+    depth = x.shape[-1]
     if weight.dtype != torch.int8 or weight.dim() != 2 or weight.shape[1] != depth:
         raise UsageError(f"the weight is {_said(weight)}, and must be int8 (N, {depth}): see quantise_rows")
-    _vector("weight_scale", scale, weight.shape[0])
+    _vector("weight_scale", weight_scale, weight.shape[0])
     _vector("bias", bias, weight.shape[0])
+    out = ops.int8_linear(x.reshape(-1, depth), weight, weight_scale.float(), bias, backend)
+    return out.view(*x.shape[:-1], weight.shape[0])
 
 
 def _vector(name: str, vector: Tensor | None, width: int) -> None:

@@ -8,23 +8,13 @@
 // fill the GPU. Rows that 16 bytes do not divide, or unaligned ones, go value by value.
 #include "common.cuh"
 
-// Phi(u), the share of a normal distribution below u, and its derivative; or the approximation by tanh.
-template <bool TANH>
-__device__ __forceinline__ float gate(float u) {
-  if constexpr (TANH) {  // (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v))
-    return __fdividef(1.0f, 1.0f + __expf(-1.5957691216f * (u + 0.044715f * u * u * u)));
-  }
-  return 0.5f * (1.0f + erff(u * 0.70710678119f));
-}
+// Phi(u), the share of a normal distribution below u.
+__device__ __forceinline__ float gate(float u) { return 0.5f * (1.0f + erff(u * 0.70710678119f)); }
 
-template <bool TANH>
-__device__ __forceinline__ float slope(float u) {  // of u * gate(u)
-  float g = gate<TANH>(u);
-  if constexpr (TANH) return g + u * g * (1.0f - g) * (1.5957691216f + 0.2140644f * u * u);
-  return g + u * 0.39894228040f * __expf(-0.5f * u * u);
-}
+// The derivative of u * gate(u).
+__device__ __forceinline__ float slope(float u) { return gate(u) + u * 0.39894228040f * __expf(-0.5f * u * u); }
 
-template <class T, int VEC, bool TANH>
+template <class T, int VEC>
 __global__ void gelu_forward_kernel(const T* x, Parameters bias, T* y, int64_t rows, int width) {
   int column = (blockIdx.x * 32 + threadIdx.x) * VEC;
   if (column >= width) return;
@@ -36,14 +26,14 @@ __global__ void gelu_forward_kernel(const T* x, Parameters bias, T* y, int64_t r
     load(u, x + row * width + column);
     for (int i = 0; i < VEC; ++i) {
       u[i] += added[i];
-      u[i] *= gate<TANH>(u[i]);
+      u[i] *= gate(u[i]);
     }
     store(y + row * width + column, u);
   }
 }
 
 // `parts` [gridDim.y, width]: what each block adds to the gradient of the bias; null where nobody asks for it.
-template <class T, int VEC, bool TANH>
+template <class T, int VEC>
 __global__ void gelu_backward_kernel(const T* dy, const T* x, Parameters bias, T* dx, float* parts, int64_t rows,
                                      int width) {
   SHARED(float, shared, [8][32 * VEC + 1]);
@@ -57,7 +47,7 @@ __global__ void gelu_backward_kernel(const T* dy, const T* x, Parameters bias, T
     load(u, x + row * width + column);
     load(g, dy + row * width + column);
     for (int i = 0; i < VEC; ++i) {
-      g[i] *= slope<TANH>(u[i] + added[i]);
+      g[i] *= slope(u[i] + added[i]);
       sum[i] += g[i];
     }
     store(dx + row * width + column, g);
@@ -80,34 +70,21 @@ static unsigned blocks_down(int64_t rows, int64_t width, int vec) {
   return static_cast<unsigned>(down < most ? down : most);
 }
 
-template <class T, int VEC, bool TANH>
-static void forward(const void* x, Parameters bias, void* y, int64_t rows, int64_t width, void* stream) {
-  dim3 grid((width + 32 * VEC - 1) / (32 * VEC), blocks_down(rows, width, VEC)), block(32, 8);
-  LAUNCH((gelu_forward_kernel<T, VEC, TANH>), grid, block, 0, stream)
-  (static_cast<const T*>(x), bias, static_cast<T*>(y), rows, width);
-}
-
-template <class T, int VEC, bool TANH>
-static void backward(const void* dy, const void* x, Parameters bias, void* dx, float* dbias, float* parts, int64_t rows,
-                     int64_t width, void* stream) {
-  dim3 grid((width + 32 * VEC - 1) / (32 * VEC), blocks_down(rows, width, VEC)), block(32, 8);
-  LAUNCH((gelu_backward_kernel<T, VEC, TANH>), grid, block, 0, stream)
-  (static_cast<const T*>(dy), static_cast<const T*>(x), bias, static_cast<T*>(dx), parts, rows, width);
-  if (parts) sum_parts(parts, dbias, grid.y, width, 1, stream);
+static dim3 grid_of(int64_t rows, int64_t width, int vec) {
+  return dim3((width + 32 * vec - 1) / (32 * vec), blocks_down(rows, width, vec));
 }
 
 // x, y [rows, width] of `type`; bias [width] of `bias_type`, or null.
 extern "C" const char* gelu_forward(const void* x, const void* bias, void* y, int64_t rows, int64_t width,
-                                    int64_t use_tanh, int64_t type, int64_t bias_type, void* stream) {
+                                    int64_t type, int64_t bias_type, void* stream) {
   if (rows == 0 || width == 0) return nullptr;
   return with_type(type, [&](auto zero) {
     using T = decltype(zero);
     Parameters added{bias, static_cast<int>(bias_type)};
-    bool fast = aligned<T>(width, x, y, bias);
-    if (fast && use_tanh) forward<T, wide<T>, true>(x, added, y, rows, width, stream);
-    if (fast && !use_tanh) forward<T, wide<T>, false>(x, added, y, rows, width, stream);
-    if (!fast && use_tanh) forward<T, 1, true>(x, added, y, rows, width, stream);
-    if (!fast && !use_tanh) forward<T, 1, false>(x, added, y, rows, width, stream);
+    by_vector<T>(aligned<T>(width, x, y, bias), [&](auto vec) {
+      LAUNCH((gelu_forward_kernel<T, vec.value>), grid_of(rows, width, vec.value), dim3(32, 8), 0, stream)
+      (static_cast<const T*>(x), added, static_cast<T*>(y), rows, static_cast<int>(width));
+    });
     return finished();
   });
 }
@@ -119,17 +96,19 @@ extern "C" int64_t gelu_parts(int64_t rows, int64_t width) {
 
 // dy, x, dx [rows, width] of `type`; dbias [width] float32 and `parts`, or both null.
 extern "C" const char* gelu_backward(const void* dy, const void* x, const void* bias, void* dx, float* dbias,
-                                     float* parts, int64_t rows, int64_t width, int64_t use_tanh, int64_t type,
-                                     int64_t bias_type, void* stream) {
+                                     float* parts, int64_t rows, int64_t width, int64_t type, int64_t bias_type,
+                                     void* stream) {
   if (rows == 0 || width == 0) return nullptr;
   return with_type(type, [&](auto zero) {
     using T = decltype(zero);
     Parameters added{bias, static_cast<int>(bias_type)};
-    bool fast = aligned<T>(width, dy, x, dx, bias);
-    if (fast && use_tanh) backward<T, wide<T>, true>(dy, x, added, dx, dbias, parts, rows, width, stream);
-    if (fast && !use_tanh) backward<T, wide<T>, false>(dy, x, added, dx, dbias, parts, rows, width, stream);
-    if (!fast && use_tanh) backward<T, 1, true>(dy, x, added, dx, dbias, parts, rows, width, stream);
-    if (!fast && !use_tanh) backward<T, 1, false>(dy, x, added, dx, dbias, parts, rows, width, stream);
+    by_vector<T>(aligned<T>(width, dy, x, dx, bias), [&](auto vec) {
+      dim3 grid = grid_of(rows, width, vec.value);
+      LAUNCH((gelu_backward_kernel<T, vec.value>), grid, dim3(32, 8), 0, stream)
+      (static_cast<const T*>(dy), static_cast<const T*>(x), added, static_cast<T*>(dx), parts, rows,
+       static_cast<int>(width));
+      if (parts) sum_parts(parts, dbias, grid.y, width, 1, stream);
+    });
     return finished();
   });
 }

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 
 from labkit.cuda import build
-from labkit.cuda.backends import TYPES
+from labkit.cuda.build import TYPES
 from labkit.cuda.reference import threshold
-from labkit.errors import UsageError
-
-PATHS = ("auto", "dp4a", "tensor")
 
 
 def _launch(how: str, file: str, name: str, *arguments: Any) -> None:
@@ -29,16 +26,12 @@ def _parts(how: str, file: str, *sizes: int, like: Tensor) -> Tensor:
     return torch.empty(count, dtype=torch.float32, device=like.device)
 
 
-def _parameters(*vectors: Tensor | None) -> tuple[list[Tensor | None], int]:
-    """Contiguous, all of one type that the kernels read, and that type's code."""
+def _parameters(*vectors: Tensor | None) -> tuple[list[Tensor | None], torch.dtype]:
+    """Contiguous, all of one type that the kernels read, and that type."""
     types = {vector.dtype for vector in vectors if vector is not None}
     dtype = types.pop() if len(types) == 1 else torch.float32
     dtype = dtype if dtype in TYPES else torch.float32
-    return [None if vector is None else vector.to(dtype).contiguous() for vector in vectors], TYPES.index(dtype)
-
-
-def _dropout(p: float, seed: Tensor) -> tuple[int, float, Tensor]:
-    return threshold(p), 1 / (1 - p), seed
+    return [None if vector is None else vector.to(dtype).contiguous() for vector in vectors], dtype
 
 
 def layernorm_forward(
@@ -57,10 +50,10 @@ def layernorm_forward(
     y, z = torch.empty_like(x), torch.empty_like(x)
     mean = torch.empty(rows, dtype=torch.float32, device=x.device)
     rstd = torch.empty_like(mean)
-    vectors, code = _parameters(bias, weight, shift)
-    inputs = (x, residual.contiguous(), *vectors, y, z, mean, rstd)
-    types = (TYPES.index(x.dtype), code)
-    _launch(how, "layernorm", "layernorm_forward", *inputs, rows, width, *_dropout(p, seed), float(eps), *types)
+    vectors, dtype = _parameters(bias, weight, shift)
+    inputs = (x, residual.contiguous(), *vectors, y, z, mean, rstd, rows, width)
+    dropout = (threshold(p), 1 / (1 - p), seed)
+    _launch(how, "layernorm", "layernorm_forward", *inputs, *dropout, float(eps), x.dtype, dtype)
     return y, z, mean, rstd
 
 
@@ -81,34 +74,32 @@ def layernorm_backward(
     dx = torch.empty_like(z) if threshold(p) else z.new_empty(0)
     sums = torch.zeros(3, width, dtype=torch.float32, device=z.device)
     parts = _parts(how, "layernorm", rows, width, like=z)
-    (gamma,), code = _parameters(weight)
+    (gamma,), dtype = _parameters(weight)
     own = None if dz is None else dz.contiguous()
-    inputs = (dy.contiguous(), own, z, mean, rstd, gamma, down, dx if threshold(p) else None, sums, parts)
-    types = (TYPES.index(z.dtype), code)
-    _launch(how, "layernorm", "layernorm_backward", *inputs, rows, width, *_dropout(p, seed), *types)
+    inputs = (dy.contiguous(), own, z, mean, rstd, gamma, down, dx if threshold(p) else None, sums, parts, rows, width)
+    dropout = (threshold(p), 1 / (1 - p), seed)
+    _launch(how, "layernorm", "layernorm_backward", *inputs, *dropout, z.dtype, dtype)
     return down, dx, sums
 
 
-def gelu_forward(how: str, x: Tensor, bias: Tensor | None, use_tanh: bool) -> Tensor:
+def gelu_forward(how: str, x: Tensor, bias: Tensor | None) -> Tensor:
     """gelu(x + bias)."""
     (rows, width), x = x.shape, x.contiguous()
     y = torch.empty_like(x)
-    (added,), code = _parameters(bias)
-    types = (int(use_tanh), TYPES.index(x.dtype), code)
-    _launch(how, "gelu", "gelu_forward", x, added, y, rows, width, *types)
+    (added,), dtype = _parameters(bias)
+    _launch(how, "gelu", "gelu_forward", x, added, y, rows, width, x.dtype, dtype)
     return y
 
 
-def gelu_backward(how: str, dy: Tensor, x: Tensor, bias: Tensor | None, use_tanh: bool) -> tuple[Tensor, Tensor]:
+def gelu_backward(how: str, dy: Tensor, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Gradients of x and of the bias (float32; empty without one)."""
     (rows, width), x = x.shape, x.contiguous()
     dx = torch.empty_like(x)
     dbias = torch.zeros(0 if bias is None else width, dtype=torch.float32, device=x.device)
     parts = None if bias is None else _parts(how, "gelu", rows, width, like=x)
-    (added,), code = _parameters(bias)
+    (added,), dtype = _parameters(bias)
     sums = None if bias is None else dbias
-    types = (int(use_tanh), TYPES.index(x.dtype), code)
-    _launch(how, "gelu", "gelu_backward", dy.contiguous(), x, added, dx, sums, parts, rows, width, *types)
+    _launch(how, "gelu", "gelu_backward", dy.contiguous(), x, added, dx, sums, parts, rows, width, x.dtype, dtype)
     return dx, dbias
 
 
@@ -123,17 +114,15 @@ def softmax_forward(how: str, x: Tensor, mask: Tensor | None, scale: float) -> T
         mask = full if full.stride(-1) == 1 or x.shape[-1] == 1 else full.contiguous()
         strides = mask.expand_as(x).stride()[:3]
         code = len(TYPES) if mask.dtype == torch.bool else TYPES.index(mask.dtype)
-    sizes = (*x.shape, *strides)
-    _launch(how, "softmax", "softmax_forward", x, mask, y, *sizes, float(scale), TYPES.index(x.dtype), code)
+    _launch(how, "softmax", "softmax_forward", x, mask, y, *x.shape, *strides, float(scale), x.dtype, code)
     return y
 
 
 def softmax_backward(how: str, dy: Tensor, y: Tensor, scale: float) -> Tensor:
     """scale * y * (dy - sum(dy * y))."""
     y, dx = y.contiguous(), torch.empty_like(y, memory_format=torch.contiguous_format)
-    rows = y.shape[:-1].numel()
-    sizes = (rows, y.shape[-1])
-    _launch(how, "softmax", "softmax_backward", dy.contiguous(), y, dx, *sizes, float(scale), TYPES.index(y.dtype))
+    sizes = (y.shape[:-1].numel(), y.shape[-1])
+    _launch(how, "softmax", "softmax_backward", dy.contiguous(), y, dx, *sizes, float(scale), y.dtype)
     return dx
 
 
@@ -142,7 +131,7 @@ def quantise_rows(how: str, x: Tensor) -> tuple[Tensor, Tensor]:
     (rows, width), x = x.shape, x.contiguous()
     q = torch.empty(rows, width, dtype=torch.int8, device=x.device)
     scale = torch.zeros(rows, dtype=torch.float32, device=x.device)
-    _launch(how, "int8", "quantise_rows", x, q, scale, rows, width, TYPES.index(x.dtype))
+    _launch(how, "int8", "quantise_rows", x, q, scale, rows, width, x.dtype)
     return q, scale
 
 
@@ -154,27 +143,22 @@ def int8_matmul(
     weight_scale: Tensor,
     bias: Tensor | None,
     dtype: torch.dtype,
-    path: str,
 ) -> Tensor:
     """(q @ weightᵀ) * scale * weight_scale + bias."""
     q, weight = q.contiguous(), weight.contiguous()
     rows, depth, columns = *q.shape, weight.shape[0]
     out = torch.empty(rows, columns, dtype=dtype, device=q.device)
-    (added,), code = _parameters(bias)
-    use_tensor = _tensor_path(how, q, weight, path)
+    (added,), bias_dtype = _parameters(bias)
+    fits = depth % 16 == 0 and q.data_ptr() % 16 == 0 and weight.data_ptr() % 16 == 0
+    use_tensor = fits and (how != "cuda" or torch.cuda.get_device_capability(q.device) >= (8, 0))
     inputs = (q, scale.contiguous(), weight, weight_scale.contiguous(), added, out, rows, columns, depth)
-    _launch(how, "int8", "int8_matmul", *inputs, int(use_tensor), TYPES.index(dtype), code)
+    _launch(how, "int8", "int8_matmul", *inputs, int(use_tensor), dtype, bias_dtype)
     return out
 
 
-def _tensor_path(how: str, q: Tensor, weight: Tensor, path: str) -> bool:
-    """Whether the tensor cores' path can run; "auto" takes it where it can."""
-    fits = q.shape[1] % 16 == 0 and q.data_ptr() % 16 == 0 and weight.data_ptr() % 16 == 0
-    new = how != "cuda" or torch.cuda.get_device_capability(q.device) >= (8, 0)
-    if path == "tensor" and not (fits and new):
-        why = "rows of a multiple of 16 values, aligned to 16 bytes" if not fits else "compute capability 8.0 or newer"
-        raise UsageError(f"int8_matmul: path='tensor' needs {why}: use path='dp4a' or 'auto'")
-    return path != "dp4a" and fits and new
+def int8_linear(how: str, x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
+    """x, quantised row by row, times an int8 weight."""
+    return int8_matmul(how, *quantise_rows(how, x), weight, weight_scale, bias, x.dtype)
 
 
 def cross_entropy_forward(how: str, logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -182,8 +166,8 @@ def cross_entropy_forward(how: str, logits: Tensor, targets: Tensor, ignore_inde
     (rows, width), logits = logits.shape, logits.contiguous()
     loss = torch.empty(rows, dtype=torch.float32, device=logits.device)
     lse = torch.empty_like(loss)
-    sizes = (rows, width, ignore_index, TYPES.index(logits.dtype))
-    _launch(how, "cross_entropy", "cross_entropy_forward", logits, targets.contiguous(), loss, lse, *sizes)
+    inputs = (logits, targets.contiguous(), loss, lse)
+    _launch(how, "cross_entropy", "cross_entropy_forward", *inputs, rows, width, ignore_index, logits.dtype)
     return loss, lse
 
 
@@ -194,8 +178,7 @@ def cross_entropy_backward(
     (rows, width), logits = logits.shape, logits.contiguous()
     down = torch.empty_like(logits)
     inputs = (dloss.float().contiguous(), logits, targets.contiguous(), lse, down)
-    sizes = (rows, width, ignore_index, TYPES.index(logits.dtype))
-    _launch(how, "cross_entropy", "cross_entropy_backward", *inputs, *sizes)
+    _launch(how, "cross_entropy", "cross_entropy_backward", *inputs, rows, width, ignore_index, logits.dtype)
     return down
 
 

@@ -192,16 +192,6 @@ static unsigned backward_blocks(int64_t rows, dim3 block) {
   return blocks_for(rows, block, multiprocessors() * (each > 1 ? each : 1));
 }
 
-// Runs run(VEC, ITEMS) with the smallest piece of a row a thread that fits, ITEMS = 0 for rows too long for registers.
-template <class T, class Run>
-static void by_width(bool fast, int64_t width, Run run) {
-  using std::integral_constant;
-  if (fast && width <= 1024 * wide<T>) return run(integral_constant<int, wide<T>>{}, integral_constant<int, 1>{});
-  if (fast && width <= 2048 * wide<T>) return run(integral_constant<int, wide<T>>{}, integral_constant<int, 2>{});
-  if (width <= 4096) return run(integral_constant<int, 1>{}, integral_constant<int, 4>{});
-  run(integral_constant<int, 1>{}, integral_constant<int, 0>{});
-}
-
 // x, residual, y, z [rows, width] of `type`; bias (or null), weight, shift [width] of `parameter_type`; means, rstds
 // [rows] float32; threshold = p * 2^32, scale = 1 / (1 - p), seed one int64 on the device.
 extern "C" const char* layernorm_forward(const void* x, const void* residual, const void* bias, const void* weight,
@@ -216,7 +206,7 @@ extern "C" const char* layernorm_forward(const void* x, const void* residual, co
     auto in = static_cast<const T*>(x), other = static_cast<const T*>(residual);
     auto out = static_cast<T*>(y), sum = static_cast<T*>(z);
     Parameters b{bias, code}, w{weight, code}, s{shift, code};
-    by_width<T>(aligned<T>(width, in, other, out, sum, bias, weight, shift), width, [&](auto vec, auto items) {
+    by_width<T, 2>(aligned<T>(width, in, other, out, sum, bias, weight, shift), width, [&](auto vec, auto items) {
       if constexpr (items.value == 0) {
         LAUNCH(layernorm_forward_long_kernel<T>, dim3(rows), dim3(1024), 0, stream)
         (in, other, b, w, s, out, sum, means, rstds, static_cast<int>(width), dropout, eps);
@@ -249,7 +239,7 @@ extern "C" const char* layernorm_backward(const void* dy, const void* dz_own, co
     auto upper = static_cast<const T*>(dy), own = static_cast<const T*>(dz_own), sum = static_cast<const T*>(z);
     auto down = static_cast<T*>(dz), branch = static_cast<T*>(dx);
     Parameters w{weight, static_cast<int>(parameter_type)};
-    by_width<T>(aligned<T>(width, upper, own, sum, down, branch, weight), width, [&](auto vec, auto items) {
+    by_width<T, 2>(aligned<T>(width, upper, own, sum, down, branch, weight), width, [&](auto vec, auto items) {
       dim3 block = items.value ? row_block(width, vec.value * (items.value ? items.value : 1)) : dim3(1024);
       dim3 grid(backward_blocks(rows, block));
       if constexpr (items.value == 0) {

@@ -1,85 +1,97 @@
-"""The operations as PyTorch knows them (`torch.ops.labkit`): shapes for `torch.compile`, gradients for autograd.
+"""The operations as PyTorch knows them (`torch.ops.labkit`): shapes for `torch.compile`, gradients for autograd; and
+which implementation runs, the choice behind `backend=`.
 
-An operation is opaque to the compiler: inside it `run` chooses the kernel or the reference. Only first gradients
-exist. `functions.py` has the public functions, which check their arguments and take any leading dimensions;
-`ops_int8.py` has the integer operations.
+An operation takes what its function in `reference.py` takes, and then `backend`. It is opaque to the compiler: inside
+it runs the reference, or the kernel of the same name in `kernels.py`; the compiler learns the shapes of its results
+from the reference. Only first gradients exist. `functions.py` has the public functions, which check their arguments
+and take any leading dimensions.
 """
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from labkit.cuda import kernels, reference
-from labkit.cuda.backends import choose
+from labkit.cuda import build, kernels, reference
+from labkit.cuda.build import TYPES
+from labkit.errors import UsageError, unknown
+
+BACKENDS = ("auto", "reference", "emulate", "emulate-falling", "cuda")
 
 
-def run(backend: str, name: str, tensor: Tensor, *arguments: Any) -> Any:
-    """`name` of reference.py or kernels.py, as `backend` and the tensor allow."""
-    how = choose(backend, tensor)
-    if how == "reference":
-        found = getattr(reference, name)(*arguments)  # of any layout; the fake tensors promise contiguous ones
+def choose(backend: str, tensor: Tensor) -> str:
+    """The backend that runs for `tensor`: "auto" becomes "cuda" or "reference".
+
+    UsageError for an unknown name, or where the wished backend cannot take the tensor.
+    """
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    if backend == "auto":
+        reason = _no_kernels(tensor)
+        if reason:
+            _notice(reason)
+        return "reference" if reason else "cuda"
+    if backend == "reference":
+        return backend
+    if tensor.dtype not in TYPES:
+        raise UsageError(f"the kernels take float32, float16 and bfloat16, not {tensor.dtype}: use backend='reference'")
+    device = "cuda" if backend == "cuda" else "cpu"
+    if tensor.device.type != device:
+        raise UsageError(f"backend={backend!r} takes {device} tensors, and was given one on {tensor.device}")
+    return backend
+
+
+def _no_kernels(tensor: Tensor) -> str:
+    """Why a kernel cannot run on `tensor`; empty where it can."""
+    if not tensor.is_cuda:
+        return "no CUDA device is here" if not torch.cuda.is_available() else "the tensors are on the CPU"
+    if tensor.dtype not in TYPES:
+        return f"the kernels do not take {tensor.dtype}"
+    return _cannot_build()
+
+
+@functools.cache
+def _cannot_build() -> str:
+    if build.find_nvcc() is None:
+        return "nvcc, the CUDA compiler, is not on PATH"
+    if torch.cuda.get_device_capability() < build.OLDEST:
+        return f"{torch.cuda.get_device_name()} is older than compute capability 7.0"
+    return ""
+
+
+@functools.cache
+def _notice(reason: str) -> None:
+    """Say once why the reference runs."""
+    warnings.warn(f"labkit.cuda: {reason}: plain PyTorch stands in for the kernels", UserWarning, stacklevel=2)
+
+
+def operation(name: str) -> Any:
+    """The operation `labkit::name`; its first argument is the tensor whose type and device the backend must take."""
+    plain, kernel = getattr(reference, name), getattr(kernels, name)
+
+    def run(*given: Any) -> Any:
+        *arguments, backend = given
+        how = choose(backend, arguments[0])
+        return by_reference(*given) if how == "reference" else kernel(how, *arguments)
+
+    def by_reference(*given: Any) -> Any:
+        found = plain(*given[:-1])  # of any layout; a kernel's results, and so what the compiler knows, are contiguous
         return tuple(t.contiguous() for t in found) if isinstance(found, tuple) else found.contiguous()
-    return getattr(kernels, name)(how, *arguments)
 
-
-def _sums(x: Tensor, *sizes: int) -> Tensor:
-    """An empty tensor of the type that sums are kept in."""
-    return x.new_empty(sizes, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
-
-
-def define(name: str) -> Any:
-    """The decorator that makes a function the operation `labkit::name`."""
-    return torch.library.custom_op(f"labkit::{name}", mutates_args=())
+    schema = torch.library.infer_schema(plain, mutates_args=()).replace(") -> ", ", str backend) -> ")
+    made = torch.library.custom_op(f"labkit::{name}", run, mutates_args=(), schema=schema)
+    made.register_fake(by_reference)
+    return made
 
 
 # Bias + dropout + residual + LayerNorm
 
-
-@define("layernorm_forward")
-def layernorm_forward(
-    x: Tensor,
-    bias: Tensor | None,
-    residual: Tensor,
-    weight: Tensor,
-    shift: Tensor,
-    p: float,
-    seed: Tensor,
-    eps: float,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """y, z, mean, rstd; see reference.layernorm_forward."""
-    return run(backend, "layernorm_forward", x, x, bias, residual, weight, shift, p, seed, eps)
-
-
-@layernorm_forward.register_fake
-def _(x, bias, residual, weight, shift, p, seed, eps, backend):
-    y = x.new_empty(x.shape)
-    return y, x.new_empty(x.shape), _sums(x, x.shape[0]), _sums(x, x.shape[0])
-
-
-@define("layernorm_backward")
-def layernorm_backward(
-    dy: Tensor,
-    dz: Tensor | None,
-    z: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
-    weight: Tensor,
-    p: float,
-    seed: Tensor,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of residual, x, and of (bias, weight, shift); see reference.layernorm_backward."""
-    return run(backend, "layernorm_backward", z, dy, dz, z, mean, rstd, weight, p, seed)
-
-
-@layernorm_backward.register_fake
-def _(dy, dz, z, mean, rstd, weight, p, seed, backend):
-    dx = z.new_empty(z.shape if reference.threshold(p) else (0,))
-    return z.new_empty(z.shape), dx, _sums(z, 3, z.shape[1])
+layernorm_forward = operation("layernorm_forward")
+layernorm_backward = operation("layernorm_backward")
 
 
 def _layernorm_keep(ctx, inputs, output):
@@ -104,38 +116,19 @@ layernorm_forward.register_autograd(_layernorm_gradients, setup_context=_layerno
 
 # Bias + GELU
 
-
-@define("gelu_forward")
-def gelu_forward(x: Tensor, bias: Tensor | None, use_tanh: bool, backend: str) -> Tensor:
-    """gelu(x + bias)."""
-    return run(backend, "gelu_forward", x, x, bias, use_tanh)
-
-
-@gelu_forward.register_fake
-def _(x, bias, use_tanh, backend):
-    return x.new_empty(x.shape)
-
-
-@define("gelu_backward")
-def gelu_backward(dy: Tensor, x: Tensor, bias: Tensor | None, use_tanh: bool, backend: str) -> tuple[Tensor, Tensor]:
-    """Gradients of x and the bias."""
-    return run(backend, "gelu_backward", x, dy, x, bias, use_tanh)
-
-
-@gelu_backward.register_fake
-def _(dy, x, bias, use_tanh, backend):
-    return x.new_empty(x.shape), _sums(x, 0 if bias is None else x.shape[1])
+gelu_forward = operation("gelu_forward")
+gelu_backward = operation("gelu_backward")
 
 
 def _gelu_keep(ctx, inputs, output):
-    x, bias, ctx.use_tanh, ctx.backend = inputs
+    x, bias, ctx.backend = inputs
     ctx.save_for_backward(x, bias)
 
 
 def _gelu_gradients(ctx, dy):
     x, bias = ctx.saved_tensors
-    dx, dbias = gelu_backward(dy, x, bias, ctx.use_tanh, ctx.backend)
-    return dx, None if bias is None else dbias.to(bias.dtype), None, None
+    dx, dbias = gelu_backward(dy, x, bias, ctx.backend)
+    return dx, None if bias is None else dbias.to(bias.dtype), None
 
 
 gelu_forward.register_autograd(_gelu_gradients, setup_context=_gelu_keep)
@@ -143,27 +136,8 @@ gelu_forward.register_autograd(_gelu_gradients, setup_context=_gelu_keep)
 
 # Scale + mask + softmax
 
-
-@define("softmax_forward")
-def softmax_forward(x: Tensor, mask: Tensor | None, scale: float, backend: str) -> Tensor:
-    """softmax(scale * x + mask) of (a, b, c, width)."""
-    return run(backend, "softmax_forward", x, x, mask, scale)
-
-
-@softmax_forward.register_fake
-def _(x, mask, scale, backend):
-    return x.new_empty(x.shape)
-
-
-@define("softmax_backward")
-def softmax_backward(dy: Tensor, y: Tensor, scale: float, backend: str) -> Tensor:
-    """Gradient of x."""
-    return run(backend, "softmax_backward", y, dy, y, scale)
-
-
-@softmax_backward.register_fake
-def _(dy, y, scale, backend):
-    return y.new_empty(y.shape)
+softmax_forward = operation("softmax_forward")
+softmax_backward = operation("softmax_backward")
 
 
 def _softmax_keep(ctx, inputs, output):
@@ -180,29 +154,8 @@ softmax_forward.register_autograd(_softmax_gradients, setup_context=_softmax_kee
 
 # Cross-entropy, and the rows that have a target
 
-
-@define("cross_entropy_forward")
-def cross_entropy_forward(logits: Tensor, targets: Tensor, ignore_index: int, backend: str) -> tuple[Tensor, Tensor]:
-    """Loss and log-sum-exp of each row."""
-    return run(backend, "cross_entropy_forward", logits, logits, targets, ignore_index)
-
-
-@cross_entropy_forward.register_fake
-def _(logits, targets, ignore_index, backend):
-    return _sums(logits, logits.shape[0]), _sums(logits, logits.shape[0])
-
-
-@define("cross_entropy_backward")
-def cross_entropy_backward(
-    dloss: Tensor, logits: Tensor, targets: Tensor, lse: Tensor, ignore_index: int, backend: str
-) -> Tensor:
-    """Gradient of the logits."""
-    return run(backend, "cross_entropy_backward", logits, dloss, logits, targets, lse, ignore_index)
-
-
-@cross_entropy_backward.register_fake
-def _(dloss, logits, targets, lse, ignore_index, backend):
-    return logits.new_empty(logits.shape)
+cross_entropy_forward = operation("cross_entropy_forward")
+cross_entropy_backward = operation("cross_entropy_backward")
 
 
 def _cross_entropy_keep(ctx, inputs, output):
@@ -217,26 +170,8 @@ def _cross_entropy_gradients(ctx, dloss, _lse):
 cross_entropy_forward.register_autograd(_cross_entropy_gradients, setup_context=_cross_entropy_keep)
 
 
-@define("gather_rows")
-def gather_rows(x: Tensor, index: Tensor, backend: str) -> Tensor:
-    """x[index]."""
-    return run(backend, "gather_rows", x, x, index)
-
-
-@gather_rows.register_fake
-def _(x, index, backend):
-    return x.new_empty(index.shape[0], x.shape[1])
-
-
-@define("scatter_rows")
-def scatter_rows(dy: Tensor, index: Tensor, rows: int, backend: str) -> Tensor:
-    """Row i of `dy` at row index[i] of `rows`; zeros elsewhere."""
-    return run(backend, "scatter_rows", dy, dy, index, rows)
-
-
-@scatter_rows.register_fake
-def _(dy, index, rows, backend):
-    return dy.new_empty(rows, dy.shape[1])
+gather_rows = operation("gather_rows")
+scatter_rows = operation("scatter_rows")
 
 
 def _gather_keep(ctx, inputs, output):
@@ -250,3 +185,25 @@ def _gather_gradients(ctx, dy):
 
 
 gather_rows.register_autograd(_gather_gradients, setup_context=_gather_keep)
+
+
+# Eight-bit integers
+
+quantise_rows = operation("quantise_rows")
+int8_linear = operation("int8_linear")
+
+
+def _int8_keep(ctx, inputs, output):
+    x, weight, weight_scale, bias, *_ = inputs
+    ctx.bias_type = None if bias is None else bias.dtype
+    ctx.save_for_backward(weight, weight_scale)
+
+
+def _int8_gradients(ctx, dy):
+    # Straight through the rounding of x, as LLM.int8() does with frozen weights (Dettmers et al. 2022, section 2).
+    weight, scale = ctx.saved_tensors
+    dx = dy @ (weight.to(dy.dtype) * scale[:, None].to(dy.dtype))
+    return dx, None, None, None if ctx.bias_type is None else dy.sum(0).to(ctx.bias_type), None
+
+
+int8_linear.register_autograd(_int8_gradients, setup_context=_int8_keep)

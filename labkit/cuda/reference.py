@@ -21,6 +21,10 @@ def accumulate(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def _added(x: Tensor, bias: Tensor | None) -> Tensor:
+    return accumulate(x) if bias is None else accumulate(x) + accumulate(bias)
+
+
 # Dropout
 
 
@@ -63,9 +67,8 @@ def layernorm_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y, z = residual + dropout(x + bias), and the mean and 1/sqrt(variance + eps) of each row of z."""
     rows, width = x.shape
-    added = accumulate(x) if bias is None else accumulate(x) + accumulate(bias)
     kept = keep_mask(seed, rows, width, p)
-    z = (accumulate(residual) + torch.where(kept, added / (1 - p), 0.0)).to(x.dtype)
+    z = (accumulate(residual) + torch.where(kept, _added(x, bias) / (1 - p), 0.0)).to(x.dtype)
     whole = accumulate(z)
     mean = whole.mean(1)
     rstd = ((whole - mean[:, None]).square().mean(1) + eps).rsqrt()
@@ -93,19 +96,14 @@ def layernorm_backward(
 # Bias + GELU
 
 
-def _added(x: Tensor, bias: Tensor | None) -> Tensor:
-    return accumulate(x) if bias is None else accumulate(x) + accumulate(bias)
+def gelu_forward(x: Tensor, bias: Tensor | None) -> Tensor:
+    """gelu(x + bias)."""
+    return F.gelu(_added(x, bias)).to(x.dtype)
 
 
-def gelu_forward(x: Tensor, bias: Tensor | None, use_tanh: bool) -> Tensor:
-    """gelu(x + bias), exact or by tanh."""
-    return F.gelu(_added(x, bias), approximate="tanh" if use_tanh else "none").to(x.dtype)
-
-
-def gelu_backward(dy: Tensor, x: Tensor, bias: Tensor | None, use_tanh: bool) -> tuple[Tensor, Tensor]:
+def gelu_backward(dy: Tensor, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Gradients of x and of the bias (empty without one)."""
-    u = _added(x, bias)
-    dx = torch.ops.aten.gelu_backward(accumulate(dy), u, approximate="tanh" if use_tanh else "none")
+    dx = torch.ops.aten.gelu_backward(accumulate(dy), _added(x, bias))
     return dx.to(x.dtype), dx.new_empty(0) if bias is None else dx.sum(0)
 
 
@@ -145,13 +143,18 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def int8_matmul(
-    q: Tensor, scale: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None, dtype: torch.dtype, path: str
+    q: Tensor, scale: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """(q @ weightᵀ) * scale * weight_scale + bias, the product in exact integers. `path` makes no difference here."""
+    """(q @ weightᵀ) * scale * weight_scale + bias, the product in exact integers."""
     # float64 holds every sum of up to 2^38 such products exactly, and has a fast matrix product on any device.
     product = (q.double() @ weight.double().T).float()
     out = product * (scale[:, None] * weight_scale[None, :])
     return (out if bias is None else out + bias.float()).to(dtype)
+
+
+def int8_linear(x: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
+    """x, quantised row by row, times an int8 weight."""
+    return int8_matmul(*quantise_rows(x), weight, weight_scale, bias, x.dtype)
 
 
 # Cross-entropy

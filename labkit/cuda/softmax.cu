@@ -34,13 +34,7 @@ struct Mask {
       for (int i = 0; i < N; ++i) scores[i] = attend.values[i] ? scores[i] : -INFINITY;
       return;
     }
-    if (code == FLOAT16) {
-      load(added, static_cast<const half_t*>(data) + at);
-    } else if (code == BFLOAT16) {
-      load(added, static_cast<const bf16*>(data) + at);
-    } else {
-      load(added, static_cast<const float*>(data) + at);
-    }
+    Parameters{data, code}.load(added, at);
     for (int i = 0; i < N; ++i) scores[i] += added[i];
   }
 
@@ -165,18 +159,6 @@ __global__ void __launch_bounds__(1024) softmax_backward_long_kernel(
     for (int i = 0; i < VEC; ++i) g[i] = scale * share[i] * (g[i] - dot);
     store(dx + start + column, g);
   }
-}
-
-// Runs run(VEC, ITEMS) with the fewest pieces a thread, of at most MOST, that hold a row; ITEMS = 0 for longer rows.
-template <class T, int MOST, class Run>
-static void by_width(bool fast, int64_t width, Run run) {
-  using std::integral_constant;
-  constexpr int vec = wide<T>;
-  if (fast && width <= 1024 * vec) return run(integral_constant<int, vec>{}, integral_constant<int, 1>{});
-  if (fast && width <= MOST * 1024 * vec) return run(integral_constant<int, vec>{}, integral_constant<int, MOST>{});
-  if (fast) return run(integral_constant<int, vec>{}, integral_constant<int, 0>{});
-  if (width <= 4096) return run(integral_constant<int, 1>{}, integral_constant<int, 4>{});
-  run(integral_constant<int, 1>{}, integral_constant<int, 0>{});
 }
 
 // x, y [batch, heads, queries, width] of `type`. The mask's rows are contiguous; its strides count elements.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from labkit.errors import UsageError
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import lm_logits, padding, texts_of, to_batch, usable_length
-from labkit.foundations.heads import Described, HeadClassifier
+from labkit.foundations.heads import Described
 
 STARTS = ("Ġ", "▁")  # how byte-level and sentence-piece vocabularies mark the beginning of a word
 
@@ -31,10 +31,6 @@ class Augmentation(Described):
     `mask_proportion` of a text's whole words are hidden, one at least; new ones are drawn among the `likeliest`.
     `remove_blanks` takes the blanks out of the new texts, for Chinese. There is no loss: nothing is trained.
     """
-
-    described: ClassVar[dict[str, type]] = HeadClassifier.described | {
-        "expansion_rate": int, "mask_proportion": float, "remove_blanks": bool, "likeliest": int, "seed": int,
-    }  # fmt: skip
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128,

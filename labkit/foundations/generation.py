@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,18 +85,12 @@ def _first(tokenizer: PreTrainedTokenizerBase, *names: str) -> int:
     return token
 
 
-SETTINGS = ("max_encoder_length", "min_decoder_length", "max_decoder_length", "no_repeat_ngram_size", "num_beams",
-            "num_return_sequences")  # fmt: skip
-
-
 class Generation(Described):
     """The method of writing: a row's fields are read, its label, a text, is written. An answer is a list of texts, the
     best first, `num_return_sequences` of them.
 
     Lengths count tokens, special ones included; `start` is the token before the first that is written.
     """
-
-    described: ClassVar[dict[str, type]] = {"fields": list, "start": int} | dict.fromkeys(SETTINGS, int)
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, start: int, fields: Sequence[str] = ("text",), *,

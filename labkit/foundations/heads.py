@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -143,13 +143,10 @@ def add_head(
     """
     encoder = backbone(model)
     config = getattr(encoder, "config", None)
+    kind = type(unwrapped(model)).__name__
     if not isinstance(encoder, PreTrainedModel) or getattr(config, "is_encoder_decoder", False):
-        kind = type(unwrapped(model)).__name__
         raise UsageError(f"a classification head needs an encoder of transformers, not a {kind}")
-    if pooling not in POOLINGS:
-        raise unknown("pooling", pooling, POOLINGS)
     if pooling in ("cls", "pooler") and reads_left_to_right(encoder):
-        kind = type(unwrapped(model)).__name__
         raise UsageError(f"pooling={pooling!r}: the first state of a {kind} has seen no text: take 'last' or 'mean'")
     names = [str(number) for number in range(classes)] if isinstance(classes, int) else list(classes)
     if len(names) < 2:
@@ -190,17 +187,27 @@ def _ensure_pooler(encoder: PreTrainedModel, share: bool) -> None:
 class Described:
     """A method that is no more than its arguments: saved as their values, and made again from them."""
 
-    described: ClassVar[dict[str, type]] = {}  # argument -> its type in JSON
+    @classmethod
+    def described(cls) -> dict[str, type]:
+        """The arguments' names, and their types in JSON."""
+        kinds = get_type_hints(cls.__init__)
+        return {name: list if get_origin(kind) is Sequence else kind
+                for name, kind in kinds.items() if name not in ("tokenizer", "return")}  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
         """What `from_description` needs, in plain JSON values."""
-        values = {name: getattr(self, name) for name in self.described}
+        values = {name: getattr(self, name) for name in self.described()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Any:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        return cls(tokenizer, **checked(description, cls.described))
+        """The method that `describe` described; UsageError for an unknown key or a value it cannot take, and
+        where one is missing.
+        """
+        for name, argument in inspect.signature(cls).parameters.items():
+            if argument.default is argument.empty and name not in ("tokenizer", *description):
+                raise UsageError(f"a method's description: {name!r} is missing")
+        return cls(tokenizer, **checked(description, cls.described()))
 
 
 class HeadClassifier(Described):
@@ -209,8 +216,6 @@ class HeadClassifier(Described):
     Works with `EncoderClassifier` and with any `AutoModelForSequenceClassification`. `max_length` counts tokens,
     special ones included; of a pair the longer text is cut first. "[MASK]" and its like in a row are plain text.
     """
-
-    described: ClassVar[dict[str, type]] = {"fields": list, "max_length": int}
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.evaluation import numbers_only
 from labkit.foundations.encoder import lm_logits, texts_of
-from labkit.foundations.heads import Described, HeadClassifier
+from labkit.foundations.heads import Described
 from labkit.foundations.pretraining.causal import CausalLM
 from labkit.foundations.pretraining.masked import MaskedLM
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places
@@ -35,8 +35,6 @@ class LanguageModel(Described):
     An answer is {"log_probability": nats of all tokens together, "tokens": how many}; the score is the perplexity of
     them all, a number from 1 on, of which *less* is better.
     """
-
-    described: ClassVar[dict[str, type]] = HeadClassifier.described | {"probability": float, "causal": bool}
 
     labelled = False  # the text itself is the answer
 

@@ -7,7 +7,7 @@ spells it (`native_head(model, "sequence", labels, problem_type=…)`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +30,6 @@ class MultiLabel(HeadClassifier):
     An answer is {"labels": the indices whose probability is above `threshold`, "probabilities": one a class}.
     """
 
-    described: ClassVar[dict[str, type]] = HeadClassifier.described | {"classes": int, "threshold": float}
-
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, classes: int, fields: Sequence[str] = ("text",),
         max_length: int = 128, threshold: float = 0.5,
@@ -43,10 +41,8 @@ class MultiLabel(HeadClassifier):
 
     def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """As of `HeadClassifier`, with "labels" (batch, classes), 1.0 where a row has a class."""
-        batch, given = (
-            super().collate([{**row, "label": None} for row in rows], rng),
-            [row.get("label") for row in rows],
-        )
+        batch = super().collate([{**row, "label": None} for row in rows], rng)
+        given = [row.get("label") for row in rows]
         if rows and None not in given:
             batch["labels"] = torch.from_numpy(one_hot(given, self.classes))
         return batch
@@ -69,13 +65,10 @@ class MultiLabel(HeadClassifier):
         """`micro_f1` over all decisions, `macro_f1` over the classes, `exact_match` of whole rows, each in [0, 1]."""
         wanted = one_hot([row["label"] for row in rows], self.classes)
         given = one_hot([answer["labels"] for answer in answers], self.classes)
-        f1 = {f"{kind}_f1": metrics.f1_score(wanted, given, average=kind, zero_division=0.0) for kind in KINDS}
-        return {
-            **{name: float(value) for name, value in f1.items()},
-            "exact_match": float((wanted == given).all(1).mean()),
-        }
-
-KINDS = ("micro", "macro")
+        micro, macro = (
+            float(metrics.f1_score(wanted, given, average=kind, zero_division=0.0)) for kind in ("micro", "macro")
+        )
+        return {"micro_f1": micro, "macro_f1": macro, "exact_match": float((wanted == given).all(1).mean())}
 
 
 def one_hot(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:

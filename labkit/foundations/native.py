@@ -10,7 +10,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
 from transformers import (
     AutoModel,
     AutoModelForQuestionAnswering,
@@ -57,10 +56,6 @@ def native_head(
     lost = made.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
     if any(not name.startswith("pooler.") for name in lost):
         raise UsageError(f"{kind}: its encoder is not the one of its {head} head: {lost[0]} is missing")
-    return _like(made, encoder).train(model.training)
-
-
-def _like(made: PreTrainedModel, encoder: nn.Module) -> PreTrainedModel:
-    """`made` on the encoder's device, in its type."""
     parameter = next(encoder.parameters())
-    return made.to(parameter.device, parameter.dtype) if parameter.is_floating_point() else made.to(parameter.device)
+    dtype = parameter.dtype if parameter.is_floating_point() else None
+    return made.to(parameter.device, dtype).train(model.training)

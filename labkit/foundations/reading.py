@@ -12,7 +12,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from difflib import SequenceMatcher
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,11 +39,6 @@ class Reader(Described):
     most), `max_query_length` those of a question that are read (half the room at most), `max_answer_length` those of
     an answer; the `n_best_size` best beginnings and ends are paired. With `unanswerable`, "no answer" is one.
     """
-
-    described: ClassVar[dict[str, type]] = {
-        "fields": list, "max_length": int, "doc_stride": int, "max_query_length": int, "max_answer_length": int,
-        "n_best_size": int, "unanswerable": bool, "language": str,
-    }  # fmt: skip
 
     def __init__(
         self,
@@ -223,17 +219,8 @@ def answer_f1(told: str, given: str, language: str = "en") -> float:
     a, b = plain_answer(told, language), plain_answer(given, language)
     if not a or not b:
         return float(a == b)
-    same = _longest_run(a, b) if language == "zh" else (Counter(a) & Counter(b)).total()
+    if language == "zh":
+        same = SequenceMatcher(None, a, b, autojunk=False).find_longest_match().size
+    else:
+        same = (Counter(a) & Counter(b)).total()
     return 2 * same / (len(a) + len(b))
-
-
-def _longest_run(a: Sequence[str], b: Sequence[str]) -> int:
-    """The length of the longest run of items that stands in both."""
-    best, before = 0, [0] * (len(b) + 1)
-    for one in a:
-        now = [0] * (len(b) + 1)
-        for at, other in enumerate(b, start=1):
-            if one == other:
-                now[at] = before[at - 1] + 1
-        best, before = max(best, *now), now
-    return best

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,23 +34,16 @@ HAN = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fff
 WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+|[^\w\s]")
 
 
-class Span(NamedTuple):
-    """Words `start:stop` of a text, and the type they name."""
-
-    type: str
-    start: int
-    stop: int
-
-
-def spans_of(tags: Sequence[str]) -> list[Span]:
-    """The entities of a row of tags, read as `conlleval` does: a type that changes begins a new one, with B- or not.
+def spans_of(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """The entities of a row of tags, each its type and its words `start:stop`, read as `conlleval` does: a type that
+    changes begins a new one, with B- or not.
 
     B-/I-/O, and B-/I-/E-/S-, BMES and BILOU alike. A tag that is none of these marks its one word.
 
     >>> spans_of(["B-city", "I-city", "O", "I-film", "NN"])
-    [Span(type='city', start=0, stop=2), Span(type='film', start=3, stop=4), Span(type='NN', start=4, stop=5)]
+    [('city', 0, 2), ('film', 3, 4), ('NN', 4, 5)]
     """
-    return [Span(kind, first, last + 1) for kind, first, last in get_entities([_plain(tag) for tag in tags])]
+    return [(kind, first, last + 1) for kind, first, last in get_entities([_plain(tag) for tag in tags])]
 
 
 def _plain(tag: str) -> str:
@@ -67,8 +60,6 @@ class Tagger(Described):
     counts a window's tokens. A word without any token, such as an empty one, gets "O", or the first label where there
     is no "O".
     """
-
-    described: ClassVar[dict[str, type]] = {"labels": list, "field": str, "max_length": int}
 
     def __init__(
         self,
@@ -153,8 +144,10 @@ class Tagger(Described):
         return [self._answer(*one) for one in zip(texts, words, *cut, strict=True)]
 
     def _answer(self, text: str, words: np.ndarray, tags: np.ndarray, sure: np.ndarray) -> Any:
-        spans = spans_of([self.labels[tag] for tag in tags])
-        found = [{"type": one.type, **_cut(text, words[one.start, 0], words[one.stop - 1, 1])} for one in spans]
+        found = []
+        for kind, first, stop in spans_of([self.labels[tag] for tag in tags]):
+            start, end = int(words[first, 0]), words[stop - 1, 1]
+            found.append({"type": kind, "text": text[start:end], "start": start})
         return {"tags": tags.tolist(), "probabilities": sure.astype(float).round(6).tolist(), "spans": found}
 
     def score(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Any]) -> dict[str, float]:
@@ -165,17 +158,6 @@ class Tagger(Described):
         scores = {name: float(getattr(metrics, f"{name}_score")(told, given, zero_division=0)) for name in whole}
         return {**scores, "accuracy": float(metrics.accuracy_score(told, given))}
 
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Tagger:
-        """As in `Described`; UsageError too where its labels are missing."""
-        if (named := next(iter(cls.described))) not in description:
-            raise UsageError(f"a method's description: {named!r} is missing")
-        return super().from_description(description, tokenizer)
-
-
-def _cut(text: str, start: int, stop: int) -> dict[str, Any]:
-    return {"text": text[start:stop], "start": int(start)}
-
 
 class Extractor(Tagger):
     """Information extraction: the spans of a plain text that are of some types, none within another.
@@ -183,8 +165,6 @@ class Extractor(Tagger):
     A row's "label" is JSON: `[{"type": "city", "text": "north cedar", "start": 8}, …]`, or without "start" the first
     place where the text stands and no other span does. Words are cut as BERT cuts them before its word pieces.
     """
-
-    described: ClassVar[dict[str, type]] = {"types": list, "field": str, "max_length": int}
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, types: Sequence[str], field: str = "text", max_length: int = 128
@@ -205,20 +185,15 @@ class Extractor(Tagger):
             return None
         words = self.words(row[self.field])
         tags = np.zeros(len(words), dtype=np.int64)
-        for span in self._known(row):
+        for span in read_spans(row["label"], row[self.field]):
+            if span["type"] not in self.types:
+                raise DataError(f"a span of type {span['type']!r:.60}: the types are {', '.join(self.types)}")
             stop = span["start"] + len(span["text"])
             inside = np.flatnonzero((words[:, 0] < stop) & (words[:, 1] > span["start"]))
             if len(inside) and not tags[inside].any():
                 tags[inside] = 2 * self.types.index(span["type"]) + 2
                 tags[inside[0]] -= 1
         return tags.tolist()
-
-    def _known(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        spans = read_spans(row["label"], row[self.field])
-        for span in spans:
-            if span["type"] not in self.types:
-                raise DataError(f"a span of type {span['type']!r:.60}: the types are {', '.join(self.types)}")
-        return spans
 
     def _answer(self, text: str, words: np.ndarray, tags: np.ndarray, sure: np.ndarray) -> list[dict[str, Any]]:
         """`[{"type", "text", "start"}, …]`."""

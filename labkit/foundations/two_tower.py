@@ -14,7 +14,7 @@ cosines (Yang et al. 2019, additive margin softmax).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,10 +60,6 @@ class TwoTower(Described):
     training rows. `loss_type` is "hinge_loss" or "contrastive".
     """
 
-    described: ClassVar[dict[str, type]] = {
-        "fields": list, "max_length": int, "loss_type": str, "margin": float, "gamma": float, "threshold": float,
-    }  # fmt: skip
-
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text_a", "text_b"), max_length: int = 128,
         loss_type: str = "hinge_loss", margin: float = 0.45, gamma: float = 32.0, threshold: float = 0.5,
@@ -82,13 +78,12 @@ class TwoTower(Described):
     def collate(self, rows: Sequence[Row], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` and their like, (batch, 2, tokens), of first and second texts; `labels`."""
         bare = [{**row, "label": None} for row in rows]
-        first, second = (tower.collate(bare, rng) for tower in self.towers)
-        width = max(first["input_ids"].shape[1], second["input_ids"].shape[1])
-        pad = {"input_ids": padding(self.tokenizer)}
-        batch = {
-            name: torch.stack([_widened(part[name], width, pad.get(name, 0)) for part in (first, second)], dim=1)
-            for name in first
-        }
+        parts = [tower.collate(bare, rng) for tower in self.towers]
+        width = max(part["input_ids"].shape[1] for part in parts)
+        batch = {}
+        for name in parts[0]:
+            fill = padding(self.tokenizer) if name == "input_ids" else 0
+            batch[name] = torch.stack([F.pad(p[name], (0, width - p[name].shape[1]), value=fill) for p in parts], dim=1)
         return with_labels(batch, rows)
 
     def vectors(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -154,7 +149,3 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     right[1:-1][scores[:-1] == scores[1:]] = -1  # no threshold parts equal scores
     best = np.flatnonzero(right == right.max())
     return float(edges[best[len(best) // 2]])
-
-
-def _widened(values: Tensor, width: int, fill: int) -> Tensor:
-    return F.pad(values, (0, width - values.shape[1]), value=fill)

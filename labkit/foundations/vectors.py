@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -23,8 +23,6 @@ class Vectors(Described):
     "pooler_output", "first_token_output" and "mean" are (d,); "all_hidden_outputs" is (tokens, d), special tokens
     included, and large: name it where it is wanted. There is no loss: nothing is trained.
     """
-
-    described: ClassVar[dict[str, type]] = HeadClassifier.described | {"outputs": list}
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str] = ("text",), max_length: int = 128,

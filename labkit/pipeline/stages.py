@@ -215,7 +215,7 @@ class Pipeline:
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         """Rows with the teacher's logits, which are saved as they come and serve the second distillation too."""
         texts = [[row[field] for field in teacher.card.fields] for row in rows]
-        saved = self.out / f"2-adapted/answers-seed-{seed}-{fingerprint(texts, teacher.card.files)}.npy"
+        saved = self.out / f"2-adapted/answers-seed-{seed}-{fingerprint(texts, teacher.card.files)}.safetensors"
         logits = distill.teacher_logits(
             teacher.model, teacher.method, rows, keep=saved, progress=wants_progress(self.progress)
         )

@@ -197,18 +197,12 @@ class AccelerateEngine(Ranks):
 
     def load_state_dict(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Take up where `state_dict` left off. Raises CheckpointError for tensors of other parameters."""
-        shapes = {name: parameter.shape for name, parameter in self._named()}
-        slots: dict[str, dict[str, Tensor]] = {}
+        named = dict(self._named())
         for key, value in tensors.items():
             slot, _, name = key.partition(":")
-            if name not in shapes or (value.ndim and value.shape != shapes[name]):
+            if name not in named or (value.ndim and value.shape != named[name].shape):
                 raise CheckpointError(f"the optimizer's {key!r} fits no trainable parameter of this model")
-            slots.setdefault(name, {})[slot] = value.clone()
-        plain = self.optimizer.state_dict()
-        names = {id(parameter): name for name, parameter in self._named()}
-        order = [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
-        plain["state"] = {index: slots[name] for index, name in enumerate(order) if name in slots}
-        self.optimizer.load_state_dict(plain)
+            self.optimizer.state[named[name]][slot] = value.to(named[name].device, copy=True)
         if numbers and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(numbers)
 

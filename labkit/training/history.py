@@ -52,7 +52,7 @@ class Losses:
         """Look at all that is pending. Raises TrainingError naming the first step whose loss is NaN or infinite."""
         if not self.pending:
             return
-        values = [self.pending[0].item()] if len(self.pending) == 1 else torch.stack(self.pending).tolist()
+        values = torch.stack(self.pending).tolist()
         self.pending.clear()
         for value in values:
             if not math.isfinite(value):

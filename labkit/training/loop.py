@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from labkit import files
 from labkit.config import strict
 from labkit.errors import TrainingError, UsageError
-from labkit.lab import Bar, wants_progress
+from labkit.lab import Bar, modes_kept, wants_progress
 from labkit.training import randomness, resuming, signals
 from labkit.training.batches import (
     Batch,
@@ -81,7 +81,8 @@ def fit(
     run_settings, data = strict(Training, settings), as_batches(batches)
     with contextlib.ExitStack() as stack:
         stack.enter_context(isolated())
-        stack.enter_context(_modes_kept(model))
+        stack.enter_context(modes_kept(model))
+        model.train()
         engine = engine or AccelerateEngine(model, objective, run_settings)
         if hasattr(engine, "__exit__"):
             stack.enter_context(engine)
@@ -91,24 +92,14 @@ def fit(
         stack.enter_context(run.watch)
         stack.enter_context(randomness.seeded(run_settings.seed + 7919 * run.rank, run.device))
         if folder is not None:
-            stack.enter_context(run.keep_in(Path(folder), resume))
+            run.folder = Path(folder)
+            if run.rank == 0:
+                stack.enter_context(files.locked(run.folder / ".lock", seconds=0))
+            resuming.prepare(run, resume)
         shown = wants_progress(progress) and run.rank == 0
-        first = run.history.steps
-        bar = stack.enter_context(Bar(run.total, shown, initial=first, unit="step"))
+        bar = stack.enter_context(Bar(run.total, shown, initial=run.history.steps, unit="step"))
         run.train(bar)
     return run.history
-
-
-@contextlib.contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
-    """Training mode inside, each module's own mode again outside."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train()
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
 
 
 class _Run:
@@ -134,17 +125,6 @@ class _Run:
         self.random: randomness.RandomState | None = None  # at the last boundary
         self.earlier = 0.0  # seconds of the runs this one resumes
 
-    # Checkpoints
-
-    @contextlib.contextmanager
-    def keep_in(self, folder: Path, resume: bool) -> Iterator[None]:
-        """Hold `folder` for this run, and go on from its newest checkpoint if `resume`."""
-        lock = files.locked(folder / ".lock", seconds=0) if self.rank == 0 else contextlib.nullcontext()
-        with lock:
-            self.folder = folder
-            resuming.prepare(self, resume)
-            yield
-
     def save(self) -> None:
         """Write a checkpoint of the last boundary, unless it is there already."""
         if self.folder is not None and self.saved != self.history.steps:
@@ -158,9 +138,9 @@ class _Run:
         """Step after step to the end, a stop, a signal or an error."""
         done, began = self.history.steps, time.perf_counter()
         start, stop = done * self.settings.accumulate, self.settings.micro_batches(len(self.data))
-        stream = self.data.stream(start, stop, rank=self.rank, world=self.world, seconds=self.settings.timeout)
+        stream = self.data.stream(start, stop, rank=self.rank, world=self.world)
         self.random = self.random or randomness.capture(self.device)
-        with signals.Signals(self.folder is not None) as caught, contextlib.closing(stream):
+        with signals.Signals(self.folder is not None) as caught:
             try:
                 for step in range(done, self.total):
                     self._step(step, stream, caught)

@@ -5,47 +5,27 @@ from __future__ import annotations
 import contextlib
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from labkit import checkpoints
 from labkit.config import to_dict
 from labkit.errors import CheckpointError, LabkitError, TrainingError
 from labkit.training import randomness
-from labkit.training.history import History
 from labkit.training.identity import CHANGED, identity
-from labkit.training.settings import Training
 
 FREE = ("save_every", "keep", "device", "timeout")  # a resumed run may change these: they do not touch the result
 
 
-class Run(Protocol):
-    """What of a run (`labkit.training.loop`) is saved and taken up again."""
-
-    model: nn.Module
-    engine: Any
-    objective: Any
-    carrier: nn.Module | None
-    data: Any
-    settings: Training
-    history: History
-    identity: dict[str, Any]
-    folder: Path
-    device: torch.device
-    rank: int
-    world: int
-    pieces: int
-    saved: int
-    earlier: float
-    random: dict[str, Any]
+Run = Any  # one call of `fit`, as `labkit.training.loop` has it; what of it is saved stands in `_snapshot`
 
 
 def save(run: Run) -> None:
     """Write a checkpoint of the run's last boundary: rank 0 writes, all ranks hear whether it worked.
 
-    Raises TrainingError, writing nothing, where a weight is not finite; LabkitError where the system refuses.
+    Raises TrainingError, writing nothing, where a weight is no number; LabkitError where the system refuses.
     """
     random_states = _gather(run)
     failure: LabkitError | None = None
@@ -64,16 +44,11 @@ def save(run: Run) -> None:
 
 def _snapshot(run: Run, random_states: dict[str, Tensor]) -> checkpoints.Snapshot:
     history = run.history
-    for name, parameter in run.model.named_parameters():
-        if parameter.requires_grad and not torch.isfinite(parameter).all():
-            last = f"the last good checkpoint is {history.folder}" if history.folder else "no checkpoint was written"
-            raise TrainingError(f"step {history.steps}: the weight {name!r} is not finite; lower lr ({last})")
+    run.losses.check(run.model)
     tensors, numbers = run.engine.state_dict() if hasattr(run.engine, "state_dict") else ({}, {})
     own = {f"objective:{name}": tensor for name, tensor in _own(run).items()}
     facts = {
         "settings": settings_of(run),
-        "epoch": (position := divmod(history.steps * run.settings.accumulate, len(run.data)))[0],
-        "batch": position[1],
         "seconds": history.seconds,
         "tokens": history.tokens,
         "pieces": run.pieces,

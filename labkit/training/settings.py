@@ -19,15 +19,15 @@ class Training:
 
     `warmup` below 1 is a share of all steps, from 1 on a number of steps. `accumulate` micro-batches make one step.
     `clip` bounds the gradient's norm (None: no bound). `precision` "auto" is what the device does best: bf16, fp16 on
-    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. A rank,
-    or a loader worker, that does not answer for `timeout` seconds ends the run.
+    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. A rank
+    that does not answer for `timeout` seconds ends the run.
     Weight decay spares biases, norms and every other vector. Raises UsageError for a value out of range.
     """
 
     steps: Annotated[int | None, COUNT] = None
     epochs: Annotated[int | None, COUNT] = None
     lr: Annotated[float, RATE] = 5e-4
-    schedule: Literal["linear", "onecycle", "triangle", "constant"] = "linear"
+    schedule: Literal["linear", "onecycle", "constant"] = "linear"
     warmup: Annotated[float, AMOUNT] = 0.1
     weight_decay: Annotated[float, AMOUNT] = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
@@ -62,22 +62,22 @@ def learning_rate(settings: Training, step: int, total: int) -> float:
 
     linear: up over the warm-up, then down to 0 just after the last step (BERT, Devlin et al. 2019, appendix A.2).
     onecycle: cosine from lr/25 to lr over the warm-up and down to lr/250 000 at the last step, as
-    `torch.optim.lr_scheduler.OneCycleLR`; triangle: the same with straight lines (Smith & Topin 2018, section 3).
+    `torch.optim.lr_scheduler.OneCycleLR` (Smith & Topin 2018, section 3).
     constant: up over the warm-up, then lr.
     """
     warm = int(settings.warmup * total) if settings.warmup < 1 else min(int(settings.warmup), total)
-    if settings.schedule in ("onecycle", "triangle"):
-        return settings.lr * _one_cycle(step, warm, total, cosine=settings.schedule == "onecycle")
+    if settings.schedule == "onecycle":
+        return settings.lr * _one_cycle(step, warm, total)
     if step < warm:
         return settings.lr * (step + 1) / warm
     return settings.lr * (1.0 if settings.schedule == "constant" else (total - step) / max(total - warm, 1))
 
 
-def _one_cycle(step: int, warm: int, total: int, *, cosine: bool) -> float:
+def _one_cycle(step: int, warm: int, total: int) -> float:
     """The share of the peak rate: the peak is at step warm - 1, the end at step total - 1."""
     low, high, end, peak = 1 / 25, 1.0, 1 / 250_000, warm - 1
     if step <= peak:
         start, stop, way = low, high, step / peak if peak else 1.0
     else:
         start, stop, way = high, end, (step - peak) / max(total - 1 - peak, 1)
-    return stop + (start - stop) * (1 + math.cos(math.pi * way)) / 2 if cosine else start + (stop - start) * way
+    return stop + (start - stop) * (1 + math.cos(math.pi * way)) / 2

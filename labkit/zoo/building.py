@@ -5,7 +5,6 @@ loads.
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +22,7 @@ from labkit.foundations.pretraining import (
     MaskedLM,
     SelectiveLM,
     frequency_weights,
-    masked_scores,
+    masked_loss,
     token_counts,
     tokenize_corpus,
 )
@@ -75,13 +74,9 @@ def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
 
 def pretrain(
     item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None = None, *, folder: Path | None = None,
-    resume: bool = False, progress: bool | None = None, precision: str | None = None,
+    resume: bool = False, progress: bool | None = None,
 ) -> tuple[MicroModel, BertTokenizer, History]:  # fmt: skip
-    """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on.
-
-    `precision` replaces the recipe's.
-    """
-    precision = precision or item.precision
+    """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on."""
     texts = corpus(item.world, item.language, item.documents)
     tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
     rows = tokenize_corpus(texts, tokenizer, item.max_length)
@@ -95,10 +90,10 @@ def pretrain(
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
     if item.drill != (0, 0):
         batches = _with_drill(item, tokenizer, batches)
-    with _attention_for(model, precision):
+    with _attention_for(model, item.precision):
         history = fit(
             model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps,
-            lr=item.lr, warmup=item.warmup, schedule="onecycle", seed=item.seed, precision=precision,
+            lr=item.lr, warmup=item.warmup, schedule="onecycle", seed=item.seed, precision=item.precision,
             save_every=max(item.steps // 5, 1) if folder else 0,
         )  # fmt: skip
     return model, tokenizer, history
@@ -132,36 +127,25 @@ def figures(item: Recipe, model: MicroModel, tokenizer: BertTokenizer) -> dict[s
     documents, and "zero_shot", the cloze's accuracy on some tasks, in [0, 1]: has it learned polarity, and to compare?
     """
     texts = corpus(item.world, item.language, UNSEEN, part="held out")
-    scores = masked_scores(model, MaskedLM(tokenizer), tokenize_corpus(texts, tokenizer, item.max_length))
+    held_out_loss = masked_loss(model, MaskedLM(tokenizer), tokenize_corpus(texts, tokenizer, item.max_length))
     zero_shot = {}
     for name in PROBED[item.language]:
         task = load_task(f"world/{name}", world=item.world)
         few = replace(task, splits={"test": task.splits["test"][:PROBE_ROWS]})
         method = PET.for_task(task, tokenizer, words=5)
         zero_shot[name] = round(evaluate(model, method, few, "test", progress=False)[task.metric], 4)
-    return {"held_out_loss": round(math.log(scores["perplexity"]), 4), "zero_shot": zero_shot}
-
-
-def save(item: Recipe, model: MicroModel, tokenizer: BertTokenizer, folder: Path, facts: dict[str, Any]) -> None:
-    """Write weights in half precision, tokenizer, and `recipe.json` with hash, figures and checksums, or nothing."""
-    with quietly(), files.writing_folder(folder) as temporary:
-        # A copy: the caller goes on with full precision.
-        half = type(model)(model.config)
-        half.load_state_dict(model.state_dict())
-        half.half().save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        write_record(temporary, {"name": item.name, "hash": recipe_hash(item), **facts})
+    return {"held_out_loss": round(held_out_loss, 4), "zero_shot": zero_shot}
 
 
 def train(
     item: Recipe, folder: Path, parent: tuple[BertForMaskedLM, BertTokenizer] | None, progress: bool | None = None
 ) -> dict[str, Any]:
-    """Follow the recipe into `folder`; returns the figures that `recipe.json` holds."""
+    """Follow the recipe into `folder`: weights in half precision, tokenizer, and `recipe.json` with hash, figures and
+    checksums, or nothing; returns the figures.
+    """
     checkpoints = folder.with_name(f"{folder.name}.training")  # a stop loses little, even of an hour
     model, tokenizer, history = pretrain(item, parent, folder=checkpoints, resume=True, progress=progress)
-    # In half precision, as it will be loaded.
-    half_rounded = {key: value.half().float() for key, value in model.state_dict().items()}
-    model.load_state_dict(half_rounded)
+    model.half().float()  # as it will be loaded
     facts = {
         "loss": round(float(np.mean(history.losses[-50:])), 4),
         **figures(item, model, tokenizer),
@@ -170,6 +154,9 @@ def train(
         "threads": torch.get_num_threads(),
         "parameters": parameters(model),
     }
-    save(item, model, tokenizer, folder, facts)
+    with quietly(), files.writing_folder(folder) as temporary:
+        model.half().save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        write_record(temporary, {"name": item.name, "hash": recipe_hash(item), **facts})
     shutil.rmtree(checkpoints)
     return facts

@@ -7,14 +7,12 @@ Half precision suffices: it moves a logit by at most 0.03 (their deviation is 6)
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -141,25 +139,25 @@ def _announce(item: Packaged, folder: Path) -> None:
 
 
 def _join(item: Packaged, parts: list[Path], target: Path) -> None:
-    """The parts one after another in `target`, each checked as it is copied."""
+    """The parts one after another in `target`, each checked before it is copied."""
     with open(target, "wb") as joined:
         for path, (_, expected) in zip(parts, item.parts, strict=True):
-            digest = hashlib.sha256()
-            with open(path, "rb") as part:
-                for block in iter(lambda part=part: part.read(1 << 20), b""):
-                    digest.update(block)
-                    joined.write(block)
-            if digest.hexdigest() != expected:
+            if files.sha256(path) != expected:
                 what = "altered, or of another version than the rest (its checksum differs)"
                 raise CheckpointError(f"{path}: {what}; {_again(item)}")
+            with open(path, "rb") as part:
+                shutil.copyfileobj(part, joined)
 
 
 def _spell_out(source: Path, file: str, target: Path, bar: Bar) -> int:
     """From the GGUF file to a folder of safetensors and a tokenizer; returns the number of parameters."""
+    # Versions of transformers that could keep the weights packed would fetch kernels, that is code, from the hub.
+    config = getattr(transformers, "GgufConfig", None)
+    plainly = {} if config is None else {"quantization_config": config(dequantize=True)}
     with quietly():
         bar.update()
         bar.set_description("spelling out the weights")
-        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float16, **_plainly())
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float16, **plainly)
         bar.update()
         bar.set_description("reading the vocabulary")
         AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(target)
@@ -173,9 +171,3 @@ def _spell_out(source: Path, file: str, target: Path, bar: Bar) -> int:
         model.config.dtype = torch.float32  # what to compute in: activations leave float16's range
         model.config.save_pretrained(target)
     return parameters(model)
-
-
-def _plainly() -> dict[str, Any]:
-    """Versions of transformers that could keep the weights packed would fetch kernels, that is code, from the hub."""
-    config = getattr(transformers, "GgufConfig", None)
-    return {} if config is None else {"quantization_config": config(dequantize=True)}

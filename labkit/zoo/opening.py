@@ -119,13 +119,9 @@ def _fetching(name: str, where: str) -> Iterator[None]:
     except CheckpointError as error:
         if error.__cause__ is None:
             raise
-        raise LabkitError(_not_loaded(name, where, error.__cause__)) from error
-
-
-def _not_loaded(name: str, where: str, error: BaseException) -> str:
-    if name in PACKAGED and where == HUB.get(name):
-        gate = f"or, on the hub, accept the terms of {where}, which is gated, and log in with `hf auth login`"
-        return f"{name} is not here: {PACKAGED[name].remedy}; {gate}"
-    cause = next(iter(str(error).splitlines()), type(error).__name__)
-    here = f"without a network there are {', '.join(RECIPES)}"
-    return f"model {name!r} cannot be loaded from {where}: {cause}; {here}, and folders"
+        if name in PACKAGED and where == HUB.get(name):
+            gate = f"or, on the hub, accept the terms of {where}, which is gated, and log in with `hf auth login`"
+            raise LabkitError(f"{name} is not here: {PACKAGED[name].remedy}; {gate}") from error
+        cause = next(iter(str(error.__cause__).splitlines()), type(error.__cause__).__name__)
+        here = f"without a network there are {', '.join(RECIPES)}"
+        raise LabkitError(f"model {name!r} cannot be loaded from {where}: {cause}; {here}, and folders") from error

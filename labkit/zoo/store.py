@@ -18,7 +18,7 @@ from labkit.errors import CheckpointError, unknown
 from labkit.zoo import gemma
 from labkit.zoo.folders import RECORD
 from labkit.zoo.gemma import PACKAGED, Packaged
-from labkit.zoo.recipes import RECIPES, Recipe, recipe, recipe_hash
+from labkit.zoo.recipes import RECIPES, Recipe, recipe_hash
 
 SHIPPED = Path(__file__).parent / "weights"
 LISTED = {"config.json", "model.safetensors", "tokenizer.json"}  # what the record lists at least
@@ -32,11 +32,10 @@ def cache() -> Path:
 
 def item_of(name: str) -> Recipe | Packaged:
     """What makes the model called `name`; UsageError with the nearest name otherwise."""
-    if name in PACKAGED:
-        return PACKAGED[name]
-    if name not in RECIPES:
-        raise unknown("model", name, [*RECIPES, *PACKAGED])
-    return recipe(name)
+    known = {**RECIPES, **PACKAGED}
+    if name not in known:
+        raise unknown("model", name, known)
+    return known[name]
 
 
 def hash_of(item: Recipe | Packaged) -> str:
@@ -136,9 +135,7 @@ def list_models() -> list[dict[str, Any]]:
     return rows
 
 
-def verify(
-    name: str, *, tolerance: float = 0.05, metrics: bool = False, progress: bool | None = None
-) -> dict[str, Any]:
+def verify(name: str, *, metrics: bool = False, progress: bool | None = None) -> dict[str, Any]:
     """Follow the recipe again and compare its figures with the stored ones: losses relatively, accuracies absolutely; a
     packaged model is converted again, and its weights must be the same to the bit.
 
@@ -151,12 +148,7 @@ def verify(
         return _converted_again(item, old, progress)
     if not {"loss", "held_out_loss", "zero_shot"} <= old.keys():
         raise CheckpointError(f"{name}: its {RECORD} has no figures to compare; run `labkit zoo build {name}`")
-    if metrics:
-        new, tolerance = _measured(item, folder), 0.01
-    else:
-        new_folder = build(name, into=cache() / "verify", progress=progress)
-        new = record(new_folder)
-        shutil.rmtree(new_folder)
+    new, tolerance = (_measured(item, folder), 0.01) if metrics else (_made_again(name, progress), 0.05)
     losses = {key: (old[key], new[key]) for key in ("loss", "held_out_loss") if key in new}
     accuracies = {task: (old["zero_shot"][task], value) for task, value in new["zero_shot"].items()}
     off = [abs(was - now) / was for was, now in losses.values()] + [abs(was - now) for was, now in accuracies.values()]
@@ -166,10 +158,15 @@ def verify(
     return {"name": name, **losses, **accuracies}
 
 
+def _made_again(name: str, progress: bool | None) -> dict[str, Any]:
+    folder = build(name, into=cache() / "verify", progress=progress)
+    new = record(folder)
+    shutil.rmtree(folder)
+    return new
+
+
 def _converted_again(item: Packaged, old: dict[str, Any], progress: bool | None) -> dict[str, Any]:
-    new_folder = build(item.name, into=cache() / "verify", progress=progress)
-    new = record(new_folder)
-    shutil.rmtree(new_folder)
+    new = _made_again(item.name, progress)
     sums = tuple(facts["sha256"]["model.safetensors"] for facts in (old, new))
     if sums[0] != sums[1]:
         raise CheckpointError(f"{item.name}: converted again, its weights differ: run `labkit zoo clean {item.name}`")

@@ -12,7 +12,6 @@ from labkit.cuda import (
     bias_dropout_residual_layernorm,
     bias_gelu,
     cross_entropy,
-    int8_matmul,
     quantise_rows,
     reference,
     scale_mask_softmax,
@@ -68,9 +67,7 @@ def test_layernorm_is_pytorchs_without_dropout():
 
 def test_gelu_is_pytorchs():
     x, bias = leaves = doubles((4, 5), 5)
-    for approximate in ("none", "tanh"):
-        mine = bias_gelu(x, bias, approximate=approximate, backend="reference")
-        same_gradients(mine, F.gelu(x + bias, approximate=approximate), leaves)
+    same_gradients(bias_gelu(x, bias, backend="reference"), F.gelu(x + bias), leaves)
 
 
 def test_softmax_is_pytorchs_where_something_is_left():
@@ -108,7 +105,7 @@ def test_int8_matmul_is_the_integer_product_scaled():
     q, weight = (torch.randint(-127, 128, shape).to(torch.int8) for shape in ((3, 40), (5, 40)))
     scale, weight_scale, bias = torch.rand(3), torch.rand(5), torch.randn(5)
     wanted = (q.long() @ weight.long().T).double() * scale[:, None] * weight_scale + bias
-    got = int8_matmul(q, scale, weight, weight_scale, bias, backend="reference")
+    got = reference.int8_matmul(q, scale, weight, weight_scale, bias, torch.float32)
     torch.testing.assert_close(got.double(), wanted, rtol=1e-6, atol=1e-6)
 
 

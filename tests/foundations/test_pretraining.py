@@ -20,9 +20,7 @@ from labkit.foundations.pretraining import (
     MaskedLM,
     frequency_weights,
     mask_tokens,
-    masked_accuracy,
-    masked_perplexity,
-    masked_scores,
+    masked_loss,
     token_counts,
     tokenize_corpus,
 )
@@ -271,14 +269,14 @@ def test_frequency_weights_by_hand():
 # Reports
 
 
-def test_scores_against_the_whole_logits(tokenizer):
+def test_the_loss_against_the_whole_logits(tokenizer):
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(**{**SIZES, "vocab_size": len(WORDS), "initializer_range": 1.0})).train()
     rows = [{"text": "the film was good . " * 3}, {"text": "it was dull"}, {"text": "a bad film"}] * 4
     objective = MaskedLM(tokenizer, probability=0.4)
-    found = masked_scores(model, objective, rows, batch_size=5, seed=2)
+    found = masked_loss(model, objective, rows, batch_size=5, seed=2)
     assert model.training
-    nats, right, tokens = 0.0, 0, 0
+    nats, tokens = 0.0, 0
     for number, start in enumerate(range(0, 12, 5)):
         batch = objective.collate(rows[start : start + 5], np.random.default_rng((2, number)))
         with torch.no_grad():
@@ -286,29 +284,10 @@ def test_scores_against_the_whole_logits(tokenizer):
         for row, column in (batch["labels"] != IGNORE).nonzero().tolist():
             label = batch["labels"][row, column]
             nats -= logits[row, column].log_softmax(-1)[label].item()
-            right += int(logits[row, column].argmax() == label)
             tokens += 1
-    assert found == {"perplexity": pytest.approx(math.exp(nats / tokens)), "accuracy": right / tokens, "tokens": tokens}
-    assert masked_accuracy(model, objective, rows, batch_size=5, seed=2) == found["accuracy"]
-    assert masked_perplexity(model, objective, rows, batch_size=5, seed=2) == found["perplexity"]
+    assert found == pytest.approx(nats / tokens)
     with pytest.raises(UsageError, match="no token"):
-        masked_scores(model, objective, [{"text": ""}])
+        masked_loss(model, objective, [{"text": ""}])
     torch.nn.init.constant_(model.cls.predictions.bias, math.nan)
     with pytest.raises(TrainingError, match="no numbers"):
-        masked_scores(model, objective, rows)
-
-
-def test_a_few_steps_lower_the_loss(tokenizer):
-    torch.manual_seed(0)
-    model = BertForMaskedLM(BertConfig(**{**SIZES, "vocab_size": len(WORDS), "initializer_range": 0.02}))
-    rows = tokenize_corpus(["the film was good .", "a bad film was dull ."] * 8, tokenizer, 16)
-    objective, rng = MaskedLM(tokenizer, probability=0.3), np.random.default_rng(0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    losses = []
-    for _ in range(40):
-        loss = objective.loss(model, objective.collate(rows, rng))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+        masked_loss(model, objective, rows)

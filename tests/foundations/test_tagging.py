@@ -17,7 +17,7 @@ from labkit.errors import DataError, TrainingError, UsageError
 from labkit.evaluation import answers, evaluate
 from labkit.fewshot.describing import describe, restore
 from labkit.foundations.native import native_head
-from labkit.foundations.tagging import WORD, Extractor, Span, Tagger, read_spans, spans_of
+from labkit.foundations.tagging import WORD, Extractor, Tagger, read_spans, spans_of
 from labkit.foundations.windows import IGNORE
 from labkit.tasks import Task
 from labkit.training import Batches, fit
@@ -115,7 +115,7 @@ def test_the_folder_loads_in_transformers_and_the_method_beside_it(tmp_path):
 
 def test_answers_are_tags_and_the_text_that_they_mark():
     for row, answer in zip(ROWS, answers(model(), method(), ROWS, progress=False), strict=True):
-        assert [Span(one["type"], *_words(row["text"], one)) for one in answer["spans"]] == spans_of(
+        assert [(one["type"], *_words(row["text"], one)) for one in answer["spans"]] == spans_of(
             [LABELS[tag] for tag in answer["tags"]]
         )
         assert all(row["text"].startswith(one["text"], one["start"]) for one in answer["spans"])
@@ -155,7 +155,7 @@ def test_spans_are_those_of_a_loop(tags):
     expected, open_ = [], None
     for at, tag in enumerate([*tags, "O"]):
         if open_ and (tag[0] != "I" or tag[2:] != open_[0]):
-            expected.append(Span(*open_, at))
+            expected.append((*open_, at))
             open_ = None
         if tag != "O" and open_ is None:
             open_ = (tag[2:], at)
@@ -163,10 +163,10 @@ def test_spans_are_those_of_a_loop(tags):
 
 
 def test_other_ways_to_write_the_same_spans():
-    spans = [Span("x", 0, 3), Span("x", 3, 4), Span("y-z", 5, 7)]
+    spans = [("x", 0, 3), ("x", 3, 4), ("y-z", 5, 7)]
     for tags in ("B-x I-x E-x S-x O B-y-z E-y-z", "B-x M-x E-x S-x O B-y-z E-y-z", "B-x I-x L-x U-x O B-y-z L-y-z"):
         assert spans_of(tags.split()) == spans
-    assert spans_of("NN B".split()) == [Span("NN", 0, 1), Span("_", 1, 2)]
+    assert spans_of("NN B".split()) == [("NN", 0, 1), ("_", 1, 2)]
 
 
 def test_scores_are_seqevals():

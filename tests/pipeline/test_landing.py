@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from labkit import cli, pipeline
 from labkit.apps import load_app
@@ -89,11 +90,11 @@ def test_the_student_learns_from_the_saved_answers_alone(tmp_path, model, monkey
     few = few_shot_task(chosen, 0)
     count = len(few.splits["train"]) + len(few.splits["unlabelled"])
     assert sum(asked) == count
-    (saved,) = (tmp_path / "out/2-adapted").glob("answers-seed-0-*.npy")
+    (saved,) = (tmp_path / "out/2-adapted").glob("answers-seed-0-*.safetensors")
     teacher = load_app(tmp_path / "out/2-adapted/seed-0")
     rows = [*few.splits["train"], *few.splits["unlabelled"]]
     expected = np.log(predict(teacher.model, teacher.method, rows, progress=False))
-    found = np.load(saved)
+    found = load_file(saved)["answers"]
     np.testing.assert_allclose(
         found - found.max(1, keepdims=True), expected - expected.max(1, keepdims=True), atol=1e-4
     )

@@ -229,6 +229,6 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
                 model[2].weight[0, 0] = float("nan")
 
     model = new_model()
-    with pytest.raises(TrainingError, match="step 3: the weight '2.weight' is not finite"):
+    with pytest.raises(TrainingError, match="step 3: it left '2.weight' with weights that are no numbers"):
         fit(model, objective, new_batches(), steps=20, folder=tmp_path, save_every=1, on_step=spoil)
     assert checkpoints.load(tmp_path)[1].step == 2

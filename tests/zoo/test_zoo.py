@@ -47,7 +47,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_pretraining_in_bf16_is_the_same_training_more_coarsely():
-    runs = {precision: pretrain(TINY, precision=precision, progress=False) for precision in ("fp32", "bf16")}
+    runs = {precision: pretrain(replace(TINY, precision=precision), progress=False) for precision in ("fp32", "bf16")}
     losses = [history.losses for _, _, history in runs.values()]
     assert losses[0] != losses[1] and np.allclose(*losses, rtol=0.02)
     models = [model for model, _, _ in runs.values()]
@@ -165,18 +165,8 @@ def test_an_albert_is_an_electra_body_whose_layers_are_equal():
     for parameter in albert.parameters():
         torch.nn.init.normal_(parameter, std=0.3)  # far from zero, so that every weight shows
     known = albert.config.to_dict()
-    names = (
-        "vocab_size",
-        "embedding_size",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "hidden_act",
-        "intermediate_size",
-        "max_position_embeddings",
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-    )
+    names = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
+             "intermediate_size", "max_position_embeddings", "hidden_dropout_prob", "attention_probs_dropout_prob")
     electra = ElectraModel(ElectraConfig(**{name: known[name] for name in names}, pad_token_id=0)).eval()
     state = albert.albert.state_dict()
     layer = {name.split("albert_layers.0.")[1]: value for name, value in state.items() if "albert_layers.0." in name}

@@ -124,15 +124,12 @@ class QueryLM(nn.Module):
     answers for the next place, is left off as an LM head is.
     """
 
-    def __init__(self, backbone: nn.Module, heads: int | None = None, ffn: int | None = None) -> None:
+    def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         config = backbone.config
         self.backbone, self.config = backbone, config
-        d = config.hidden_size
-        self.top = QueryLayer(
-            d, heads or config.num_attention_heads, ffn or getattr(config, "n_inner", None) or 4 * d,
-            config.max_position_embeddings,
-        )  # fmt: skip
+        d, ffn = config.hidden_size, getattr(config, "n_inner", None)
+        self.top = QueryLayer(d, config.num_attention_heads, ffn or 4 * d, config.max_position_embeddings)
 
     @property
     def base_model(self) -> nn.Module:

@@ -21,10 +21,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, TrainingError, UsageError
+from labkit.evaluation import evaluating
 from labkit.foundations.encoder import goes_on, lm_logits, to_batch, usable_length
 from labkit.foundations.pretraining.rows import TokenRows
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places, widened
 from labkit.tasks.text import check_whole
+from labkit.training.batches import to_device
 
 BERT = (0.8, 0.1, 0.1)  # shares of the chosen tokens that become [MASK], become a random token, stay
 CHUNK = 4096  # texts handed to the tokenizer at once: enough for all its threads, little memory
@@ -198,10 +200,12 @@ class MaskedLM:
             inputs[number, real], labels[number, real] = self._draw(text, own)
         return inputs, labels
 
-    def _draw(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(
+        self, ids: np.ndarray, rng: np.random.Generator, chances: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         return mask_tokens(
             ids, self.special[ids], rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.random_ids,
-            probability=self.chances, replace=self.replace,
+            probability=self.chances if chances is None else chances, replace=self.replace,
         )  # fmt: skip
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -220,41 +224,22 @@ def hidden_logits(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor
     return lm_logits(model, batch, rows, columns).float(), wanted
 
 
-@torch.no_grad()
-def masked_scores(
+def masked_loss(
     model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], *, batch_size: int = 64, seed: int = 0
-) -> dict[str, float]:
-    """`{"perplexity", "accuracy", "tokens"}` over the hidden tokens of `rows`; the masks depend on `seed` alone.
-
-    The perplexity is exp of the mean cross-entropy; the accuracy, in [0, 1], asks for the likeliest token. The model's
-    mode is restored.
+) -> float:
+    """Mean cross-entropy over the hidden tokens of `rows`, in nats; the masks depend on `seed` alone. The model's mode
+    is restored.
     """
-    was_training, device = model.training, next(model.parameters()).device
-    nats, right, tokens = 0.0, 0, 0
-    model.eval()
-    try:
+    device = next(model.parameters()).device
+    nats, tokens = 0.0, 0
+    with evaluating(model):
         for number, start in enumerate(range(0, len(rows), batch_size)):
             batch = objective.collate(rows[start : start + batch_size], np.random.default_rng((seed, number)))
-            logits, wanted = hidden_logits(model, {name: value.to(device) for name, value in batch.items()})
+            logits, wanted = hidden_logits(model, to_device(batch, device))
             nats += F.cross_entropy(logits, wanted, reduction="sum").item()
-            right += int((logits.argmax(-1) == wanted).sum())
             tokens += int((wanted != IGNORE).sum())
-    finally:
-        model.train(was_training)
-    if math.isnan(nats):
+    if not math.isfinite(nats):
         raise TrainingError("the model's probabilities are no numbers: load or train it anew")
     if not tokens:
         raise UsageError(f"no token of these {len(rows)} rows was hidden: give more rows")
-    return {"perplexity": math.exp(min(nats / tokens, 700)), "accuracy": right / tokens, "tokens": tokens}
-
-
-def masked_perplexity(
-    model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], **options: Any
-) -> float:
-    """exp of the mean cross-entropy over hidden tokens; options as in `masked_scores`."""
-    return masked_scores(model, objective, rows, **options)["perplexity"]
-
-
-def masked_accuracy(model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], **options: Any) -> float:
-    """The share, in [0, 1], of hidden tokens that the model names; options as in `masked_scores`."""
-    return masked_scores(model, objective, rows, **options)["accuracy"]
+    return nats / tokens

@@ -48,7 +48,15 @@ def micro_model(
         raise unknown("micro model", kind, MICRO)
     sizes = {"layers": layers, "d": d, "heads": heads, "ffn": ffn, "positions": positions}
     with seeded(seed):
-        return _MAKERS[kind](tokenizer, **sizes)
+        if kind == "electra":
+            return _electra(tokenizer, **sizes)
+        if kind == "t5":
+            return _t5(tokenizer, **sizes)
+        if kind in ("gpt", "query"):
+            config = _gpt_config(tokenizer, **sizes)
+            return GPT2LMHeadModel(config) if kind == "gpt" else QueryLM(GPT2Model(config))
+        config = _bert_config(BertConfig, tokenizer, **sizes)
+        return BertForMaskedLM(config) if kind == "bert" else BertForPreTraining(config)
 
 
 def reader(model: nn.Module) -> Any:
@@ -72,14 +80,6 @@ def _bert_config(kind: type, tokenizer: Tokenizer, layers: int, d: int, heads: i
     )  # fmt: skip
 
 
-def _bert(tokenizer: Tokenizer, **sizes: int) -> nn.Module:
-    return BertForMaskedLM(_bert_config(BertConfig, tokenizer, **sizes))
-
-
-def _bert_nsp(tokenizer: Tokenizer, **sizes: int) -> nn.Module:
-    return BertForPreTraining(_bert_config(BertConfig, tokenizer, **sizes))
-
-
 def _electra(tokenizer: Tokenizer, *, d: int, heads: int, ffn: int, **sizes: int) -> nn.Module:
     half = {"d": d // 2, "heads": max(heads // 2, 1), "ffn": ffn // 2}
     small = _bert_config(ElectraConfig, tokenizer, embedding_size=d, **half, **sizes)
@@ -96,14 +96,6 @@ def _gpt_config(tokenizer: Tokenizer, layers: int, d: int, heads: int, ffn: int,
     )  # fmt: skip
 
 
-def _gpt(tokenizer: Tokenizer, **sizes: int) -> nn.Module:
-    return GPT2LMHeadModel(_gpt_config(tokenizer, **sizes))
-
-
-def _query(tokenizer: Tokenizer, **sizes: int) -> nn.Module:
-    return QueryLM(GPT2Model(_gpt_config(tokenizer, **sizes)))
-
-
 def _t5(tokenizer: Tokenizer, *, layers: int, d: int, heads: int, ffn: int, positions: int) -> nn.Module:
     return T5ForConditionalGeneration(
         T5Config(
@@ -113,6 +105,3 @@ def _t5(tokenizer: Tokenizer, *, layers: int, d: int, heads: int, ffn: int, posi
             eos_token_id=tokenizer.sep_token_id,
         )
     )  # fmt: skip
-
-
-_MAKERS = {"bert": _bert, "bert-nsp": _bert_nsp, "gpt": _gpt, "query": _query, "electra": _electra, "t5": _t5}

@@ -7,7 +7,7 @@ fit beside a model. Here a row is made when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,9 @@ class TokenRows(Sequence[Row]):
         parts = [np.asarray(one, dtype=np.int32) for one in sequences]
         ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         lengths = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
-        return cls(_narrowest(ids), np.concatenate([[0], np.cumsum(lengths)]))
+        if not len(ids) or (ids.min() >= 0 and ids.max() < 1 << 16):
+            ids = ids.astype(np.uint16)
+        return cls(ids, np.concatenate([[0], np.cumsum(lengths)]))
 
     @classmethod
     def joined(cls, parts: Sequence[TokenRows]) -> TokenRows:
@@ -52,10 +54,6 @@ class TokenRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @overload
-    def __getitem__(self, which: int) -> Row: ...
-    @overload
-    def __getitem__(self, which: slice) -> TokenRows: ...
     def __getitem__(self, which: Any) -> Any:
         if not isinstance(which, slice):
             number = range(len(self))[which]  # an IndexError, and a count from the end, as a list has them
@@ -68,9 +66,3 @@ class TokenRows(Sequence[Row]):
 
     def __repr__(self) -> str:
         return f"TokenRows({len(self):,} rows, {len(self.ids):,} tokens, {self.nbytes:,} bytes)"
-
-
-def _narrowest(ids: np.ndarray) -> np.ndarray:
-    """In 16 bits where they all fit."""
-    fits = not len(ids) or (ids.min() >= 0 and ids.max() < 1 << 16)
-    return ids.astype(np.uint16) if fits else ids

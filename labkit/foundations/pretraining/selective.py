@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.foundations.pretraining.masked import MaskedLM, mask_tokens
+from labkit.foundations.pretraining.masked import MaskedLM
 
 HIDDEN = 0.8  # chance of a telling word where a text is asked for them
 REST = 0.02  # of any other word there
@@ -41,7 +41,4 @@ class SelectiveLM(MaskedLM):
         """`(inputs, labels)`, both (batch, tokens): as of `MaskedLM`, or with the telling words hidden."""
         if rng.random() >= self.selective:
             return super().hide(ids, attention_mask, rng)
-        return mask_tokens(
-            ids, self.special[ids], rng, mask_id=self.tokenizer.mask_token_id, random_ids=self.random_ids,
-            probability=self.telling, replace=self.replace,
-        )  # fmt: skip
+        return self._draw(ids, rng, self.telling)

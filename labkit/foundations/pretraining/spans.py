@@ -147,8 +147,7 @@ class SpanCorruption:
         span_mask(2, np.random.default_rng(0), density=density, mean_span=mean_span)  # are the settings sound?
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` (batch, tokens); `decoder_input_ids`, `labels` (batch, target tokens), the
-        first being the second moved right by one behind the padding token; `count` (batch,), the targets' lengths.
+        """`input_ids`, `attention_mask` (batch, tokens); `labels` (batch, target tokens); `count` (batch,), how many.
 
         DataError or UsageError naming the row where a text is too short, or has more gaps than there are sentinels.
         """
@@ -157,8 +156,7 @@ class SpanCorruption:
         pairs = [self._corrupt(number, ids, rng) for number, ids in enumerate(sequences, start=1)]
         batch = to_batch([inputs for inputs, _ in pairs], self.tokenizer.pad_token_id)
         labels = to_batch([targets for _, targets in pairs], IGNORE)["input_ids"]
-        counts = (labels != IGNORE).sum(1)
-        batch |= {"labels": labels, "decoder_input_ids": shifted(labels, self.tokenizer.pad_token_id), "count": counts}
+        batch |= {"labels": labels, "count": (labels != IGNORE).sum(1)}
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
     def _corrupt(self, number: int, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -178,14 +176,9 @@ class SpanCorruption:
         bare = unwrapped(model)
         if not getattr(bare.config, "is_encoder_decoder", False):
             raise UsageError(f"{type(bare).__name__} has no decoder: use T5ForConditionalGeneration or its like")
-        logits = model(**model_inputs(model, batch)).logits  # (batch, target tokens, vocabulary)
+        before = bare.prepare_decoder_input_ids_from_labels(batch["labels"])
+        logits = model(**model_inputs(model, batch), decoder_input_ids=before).logits  # (batch, targets, vocabulary)
         asked = batch["labels"] != IGNORE
         return F.cross_entropy(logits[asked].float(), batch["labels"][asked])
 
     __call__ = loss
-
-
-def shifted(labels: np.ndarray, start: int) -> np.ndarray:
-    """What the decoder reads: labels (batch, tokens) moved right behind `start`, which also stands for −100."""
-    moved = np.concatenate([np.full_like(labels[:, :1], start), labels[:, :-1]], axis=1)
-    return np.where(moved == IGNORE, start, moved)

@@ -15,7 +15,7 @@ from labkit.foundations.pretraining.spans import corrupt_spans, sentinels_of
 View = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def views(tokenizer: PreTrainedTokenizerBase, *, probability: float = 0.15, mean_span: float = 3.0) -> dict[str, View]:
+def views(tokenizer: PreTrainedTokenizerBase, *, probability: float = 0.15) -> dict[str, View]:
     """Name → `view(ids, rng) -> (inputs, targets)` for "GPT", "BERT", "ELECTRA" and, where there are sentinels, "T5".
 
     `ids` are one text's (tokens,); the functions are pure and change nothing. Targets of GPT and BERT stand below the
@@ -24,22 +24,16 @@ def views(tokenizer: PreTrainedTokenizerBase, *, probability: float = 0.15, mean
     """
     masked = MaskedLM(tokenizer, probability=probability)
 
-    def gpt(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        return next_tokens(np.asarray(ids))
-
-    def bert(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        return masked.hide(np.asarray(ids), None, rng)
-
     def electra(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        where = masked.hide(np.asarray(ids), None, rng)[1] != IGNORE
-        return replaced(np.asarray(ids), where, rng.choice(masked.random_ids, size=int(where.sum())))
+        where = masked.hide(ids, None, rng)[1] != IGNORE
+        return replaced(ids, where, rng.choice(masked.random_ids, size=int(where.sum())))
 
-    found: dict[str, View] = {"GPT": gpt, "BERT": bert, "ELECTRA": electra}
+    found: dict[str, View] = {
+        "GPT": lambda ids, rng: next_tokens(ids),
+        "BERT": lambda ids, rng: masked.hide(ids, None, rng),
+        "ELECTRA": electra,
+    }
     if tokenizer.get_vocab().get("<extra_id_1>") is not None:
         sentinels = sentinels_of(tokenizer)
-
-        def t5(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-            return corrupt_spans(np.asarray(ids), rng, sentinels, density=probability, mean_span=mean_span)
-
-        found["T5"] = t5
+        found["T5"] = lambda ids, rng: corrupt_spans(ids, rng, sentinels, density=probability)
     return found
