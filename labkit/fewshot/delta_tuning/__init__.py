@@ -22,12 +22,11 @@ from labkit.fewshot.delta_tuning.bitfit import BitFit
 from labkit.fewshot.delta_tuning.combine import Combined
 from labkit.fewshot.delta_tuning.compacter import Compacter
 from labkit.fewshot.delta_tuning.intrinsic import Intrinsic, learn_subspace
-from labkit.fewshot.delta_tuning.kinds import DELTAS
 from labkit.fewshot.delta_tuning.ladder import Ladder
 from labkit.fewshot.delta_tuning.lora import IA3, LoRA
-from labkit.fewshot.delta_tuning.places import resolve
 from labkit.fewshot.delta_tuning.prompts import Prefix, Prompt
 from labkit.fewshot.delta_tuning.saving import (
+    DELTAS,
     delta_tensors,
     describe,
     from_description,
@@ -65,7 +64,6 @@ __all__ = [
     "load_delta",
     "merge",
     "random_search",
-    "resolve",
     "save_delta",
     "trained_tensors",
     "transfer",
