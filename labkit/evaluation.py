@@ -134,16 +134,22 @@ def evaluate(model: nn.Module, method: Any, task: Task, split: str = "test", **o
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; each module's own mode again outside."""
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; each module's own mode again outside."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         for module, mode in before:
             module.training = mode
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside; each module's own mode again outside."""
+    with eval_mode(model), torch.inference_mode():
+        yield
 
 
 def _length(row: Any) -> int:

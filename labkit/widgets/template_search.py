@@ -14,10 +14,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import eval_mode
 from labkit.fewshot.auto_prompts.candidates import (
     Judge,
     balanced,
-    eval_mode,
     few_rows,
     first_words,
     whole_words,

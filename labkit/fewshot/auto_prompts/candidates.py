@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -127,18 +126,6 @@ def measured(task: Task, probabilities: np.ndarray, rows: Sequence[Mapping[str, 
     labels = np.array([row["label"] for row in rows])
     right = probabilities[np.arange(len(rows)), labels].astype(np.float64)
     return metric_score(task.metric, labels, probabilities.argmax(1)), float(np.log(right.clip(1e-30)).mean())
-
-
-@contextlib.contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; each module's own mode again outside."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
 
 
 def few_rows(task: Task) -> Task:

@@ -126,8 +126,6 @@ def masked_fillings(
     max_length: int = 128,
 ) -> list[Filling]:
     """The `beam` best fillings of `blanks` (left, right) blanks by a masked LM, best first; rows from `with_words`."""
-    if sum(blanks) < 1:
-        return []
     *_, (filled, scores) = masked_beam(
         model, tokenizer, layout.skeleton(*blanks), rows, usable, beam, max_length
     )  # fmt: skip

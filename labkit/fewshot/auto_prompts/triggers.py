@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import eval_mode
 from labkit.fewshot.auto_prompts.candidates import (
     Candidate,
     Judge,
     Search,
     balanced,
-    eval_mode,
     few_rows,
     first_words,
     ranked,
@@ -44,18 +44,16 @@ def search_triggers(
     candidates: int = 10,
     swaps: int = 24,
     seed: int = 0,
-    start: Template | str | None = None,
     rows: int = 32,
     max_length: int = 128,
 ) -> Search:
     """The best template of text, `triggers` words, blank and full stop, for the first label words of a few-shot task.
 
-    The triggers start as what the model itself would write there, or as the {soft:words} of `start`, a template of your
-    own; `swaps` times one of them, in an order drawn with `seed`, may become one of its `candidates` best words by
-    first order, if that lowers the loss on at most `rows` training rows (one a class at least). "dev" decides among the
-    triggers on the way and the task's first pattern. The model is not trained. Raises UsageError for a model without a
-    masked-LM head, a task without dev rows or label words, a `start` without {soft:…}; DataError for a label without
-    a training row.
+    The triggers start as what the model itself would write there; `swaps` times one of them, in an order drawn with
+    `seed`, may become one of its `candidates` best words by first order, if that lowers the loss on at most `rows`
+    training rows (one a class at least). "dev" decides among the triggers on the way and the task's first pattern. The
+    model is not trained. Raises UsageError for a model without a masked-LM head, a task without dev rows or label
+    words; DataError for a label without a training row.
     """
     few, words = few_rows(task), first_words(task)
     if triggers < 1 or candidates < 1 or swaps < 0:
@@ -68,11 +66,7 @@ def search_triggers(
     usable = whole_words(tokenizer, model.config.vocab_size)
     usable[refused] = False  # a trigger that is a label word would answer for that class
     with eval_mode(model):
-        opening = (
-            _opening(judge, words, some, triggers, usable) if start is None else Template.parse(start, task.fields)
-        )
-    if not any(isinstance(part, Soft) for part in opening.parts):
-        raise UsageError(f"start {str(opening)!r} has no trigger: write {{soft:the words}} where words may change")
+        opening = _opening(judge, words, some, triggers, usable)
     climb = _Climb(model, judge.method(opening, words), some, usable, candidates)
     states = climb.run(swaps, random.Random(seed))
     space = "" if task.language == "zh" else " "
@@ -182,9 +176,6 @@ def _opening(
 
 
 def _spelled(template: Template, words: Sequence[str], space: str) -> Template:
-    """The template with its triggers as plain words, in order; each {soft…} takes as many as it has pieces."""
-    softs = sum(isinstance(part, Soft) for part in template.parts)
-    if softs != 1:
-        raise UsageError(f"start {str(template)!r}: write one {{soft:…}}, not {softs}")
+    """The template with its triggers as plain words."""
     parts = [Text(space.join(words)) if isinstance(part, Soft) else part for part in template.parts]
     return Template.parse(str(Template(tuple(parts))))

@@ -25,6 +25,7 @@ from labkit.fewshot.fewclue.clozes import candidates_of, cloze_for, is_fuzzy
 from labkit.fewshot.instruction.multitask import continue_pretraining
 from labkit.fewshot.pet.self_training import Member, self_training
 from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.tasks.rows import text_key
 from labkit.training import Batches, fit
 
 if TYPE_CHECKING:
@@ -90,17 +91,13 @@ def training_view(task: Task) -> Task:
 
     What continued pre-training may see: no row of dev, test or submission, not even as text.
     """
-    held = {_texts(row, task) for split in HELD_OUT for row in task.splits.get(split, [])}
-    kept = [row for row in task.splits.get("unlabelled", []) if _texts(row, task) not in held]
+    held = {text_key(row, task.fields) for split in HELD_OUT for row in task.splits.get(split, [])}
+    kept = [row for row in task.splits.get("unlabelled", []) if text_key(row, task.fields) not in held]
     return replace(task, splits={"train": task.splits["train"], **({"unlabelled": kept} if kept else {})})
 
 
-def _texts(row: Mapping[str, Any], task: Task) -> tuple[str, ...]:
-    return tuple(row[name] for name in task.fields)
-
-
-def check_examples(task: Task, shots: int = 1) -> None:
-    """DataError naming split, field and label where a label has fewer than `shots` training rows.
+def check_examples(task: Task) -> None:
+    """DataError naming split, field and label where a label has no training row.
 
     Labels that are places, as chid's, are not counted: the words are the rows' own.
     """
@@ -109,12 +106,12 @@ def check_examples(task: Task, shots: int = 1) -> None:
         raise DataError(f"task {task.name}: split 'train' has no rows: the system needs examples")
     if candidates_of(task) is not None:
         return
-    counts = np.bincount([row["label"] for row in rows], minlength=len(task.labels))
-    poorest = int(counts.argmin())
-    if counts[poorest] < shots:
+    seen = {row["label"] for row in rows}
+    missing = next((label for number, label in enumerate(task.labels) if number not in seen), None)
+    if missing is not None:
         raise DataError(
-            f"task {task.name}: split 'train', field 'label': {counts[poorest]} rows of label "
-            f"{task.labels[poorest]!r}, {shots} are needed; add some to the training file, or ask for fewer shots"
+            f"task {task.name}: split 'train', field 'label': 0 rows of label {missing!r}; add some to the training "
+            "file"
         )
 
 
@@ -123,7 +120,7 @@ class FewClueSystem:
     """The stages on one training split of several tasks, `tasks` by name; a model of one's own for each task.
 
     `rates` maps a task's name to its learning rates. Models and members that several stages share are trained once.
-    Raises DataError for a task in which a label has no example (`shots` to ask for more), UsageError for unknown names.
+    Raises DataError for a task in which a label has no example, UsageError for unknown names.
     """
 
     model: PreTrainedModel
@@ -133,7 +130,6 @@ class FewClueSystem:
     hook: Hook | None = None
     settings: Settings = Settings()
     seed: int = 0
-    shots: int = 1
     _models: dict[tuple[bool, bool], PreTrainedModel] = field(default_factory=dict, repr=False)
     _members: dict[tuple[Any, ...], Member] = field(default_factory=dict, repr=False)
 
@@ -141,7 +137,7 @@ class FewClueSystem:
         if not self.tasks:
             raise UsageError("the FewCLUE system needs at least one task")
         for task in self.tasks.values():
-            check_examples(task, self.shots)
+            check_examples(task)
 
     def backbone(self, stage: Stage | str) -> PreTrainedModel:
         """The model that a stage starts from: plain, with knowledge, continued on all tasks, or both."""
