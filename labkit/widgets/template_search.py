@@ -79,9 +79,7 @@ def compute(
         raise UsageError(f"task {task.name} has no pattern of its own to compare with")
     places = places or layouts_of(task)[0]
     judge = Judge(model, tokenizer, few)
-    shown = with_words(
-        balanced(few.splits["train"], len(task.labels), rows), [words[label][0] for label in task.labels]
-    )
+    shown = with_words(balanced(few.splits["train"], len(task.labels), rows), words)
 
     def score(template: Template) -> float:
         return judge.try_out(template, words).score

@@ -60,7 +60,7 @@ def test_the_drawn_are_the_similar_half_and_never_the_row_itself(tokenizer):
     for _ in range(60):
         row = method._shown(query, method._orders([query])[0], rng)
         for label in range(2):
-            drawn[label][row[f"text of demonstration {label}"]] = True
+            drawn[label][row[f"shown {label} text"]] = True
     for label in range(2):
         others = [row for row in ROWS if row["label"] == label and row is not query]
         near = sorted(others, key=lambda row: -float(vector(row) @ vector(query)))

@@ -11,7 +11,6 @@ import copy
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prompts.template import Field, Mask, Meta, Part, Soft, Template, Text
+from labkit.fewshot.prompts.in_context import filled
+from labkit.fewshot.prompts.template import Soft, Template, Text
 from labkit.foundations.encoder import backbone, mean_state, model_inputs
 from labkit.foundations.heads import HeadClassifier
 from labkit.tasks.rows import text_key
@@ -138,7 +138,7 @@ class Demonstrations(PET):
         drawn = {}
         for label, numbers in enumerate(order[1:]):
             chosen = self.support[label][numbers[int(rng.integers(len(numbers)))]]
-            drawn |= {named(name, label): value for name, value in chosen.items() if name != "label"}
+            drawn |= {f"shown {label} {name}": value for name, value in chosen.items() if name != "label"}
         return {**row, **drawn}
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -148,28 +148,14 @@ class Demonstrations(PET):
         return answers.unflatten(0, (-1, count)).logsumexp(1) - math.log(count)
 
 
-def named(name: str, label: int) -> str:
-    """Under which name a field of the demonstration of class `label` stands in the row."""
-    return f"{name} of demonstration {label}"
-
-
 def in_context(template: Template, words: Sequence[str]) -> Template:
-    """The template, then itself once for each class with that class's word in the blank.
-
-    UsageError for trainable tokens, which would be repeated.
+    """The template, then itself once for each class with that class's word in the blank; a field of the copy for class
+    0 is called "shown 0 text". UsageError for trainable tokens, which would be repeated.
     """
     if any(isinstance(part, Soft) for part in template.parts):
         raise UsageError(f"template {str(template)!r}: trainable tokens cannot be repeated in demonstrations")
     parts = list(template.parts)
     for label, word in enumerate(words):
         parts.append(Text(" "))
-        parts += [_solved(part, label, word) for part in template.parts]
+        parts += [filled(part, f"shown {label} ", word) for part in template.parts]
     return Template(tuple(parts))
-
-
-def _solved(part: Part, label: int, word: str) -> Part:
-    if isinstance(part, Field):
-        return replace(part, name=named(part.name, label))
-    if isinstance(part, Meta):
-        return replace(part, key=named(part.key, label))
-    return Text(word) if isinstance(part, Mask) else part

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,7 +51,6 @@ def search_words(
     seed: int = 0,
     steps: int = 0,
     lr: float = 1e-4,
-    max_length: int = 128,
 ) -> Search:
     """The best label word for each class of `task`, a few-shot task with "train" and "dev", in `template`.
 
@@ -66,12 +65,12 @@ def search_words(
             f"label words are sought for a template of one {{mask}}, with pool and candidates of at least 1; got "
             f"{str(template)!r}, pool={pool}, candidates={candidates}"
         )
-    judge = Judge(model, tokenizer, few, steps, lr, seed, max_length)
+    judge = Judge(model, tokenizer, few, steps, lr, seed)
     train, dev = few.splits["train"], few.splits["dev"]
     usable = usable_words(tokenizer, model.config.vocab_size, len(task.labels))
     with eval_mode(model):
-        scores = blank_log_probabilities(model, tokenizer, template, train, max_length)  # (rows, vocabulary)
-        later = blank_log_probabilities(model, tokenizer, template, dev, max_length)
+        scores = blank_log_probabilities(model, tokenizer, template, train)  # (rows, vocabulary)
+        later = blank_log_probabilities(model, tokenizer, template, dev)
     labels = torch.tensor([row["label"] for row in train])
     pools = likely_words(scores, labels, len(task.labels), usable, pool)
     best = best_assignments(scores, labels, pools, candidates, seed)
@@ -80,9 +79,11 @@ def search_words(
     for ids in dict.fromkeys([*([own] if own else []), *best]):
         words = {label: (word_of(number, tokenizer),) for label, number in zip(task.labels, ids, strict=True)}
         kept: dict[str, Any] = {"evidence": best.get(ids), "start": ids == own}
-        tried.append(
-            judge.try_out(template, words, **kept) if steps else _read_off(few, template, words, later[:, ids], kept)
-        )
+        if steps:
+            tried.append(judge.try_out(template, words, **kept))
+        else:  # the untrained model's answers are at hand
+            scored = measured(few, later[:, ids].softmax(1).numpy(), dev)
+            tried.append(Candidate(template, words, *scored, **kept))
     if own is None and all(task.words.get(label) for label in task.labels):  # words of several pieces
         tried.append(judge.try_out(template, {label: task.words[label][:1] for label in task.labels}, start=True))
     return ranked(tried)
@@ -179,10 +180,3 @@ def _own(task: Task, tokenizer: PreTrainedTokenizerBase) -> Assignment | None:
         return None
     pieces = [pieces_of(task.words[label][0], tokenizer) for label in task.labels]
     return tuple(some[0] for some in pieces) if all(len(some) == 1 for some in pieces) else None
-
-
-def _read_off(
-    task: Task, template: Template, words: Mapping[str, tuple[str, ...]], scores: Tensor, kept: Mapping[str, Any]
-) -> Candidate:
-    """What trying these words without training gives, from the log-probabilities (dev rows, classes) at hand."""
-    return Candidate(template, words, *measured(task, scores.softmax(1).numpy(), task.splits["dev"]), **kept)

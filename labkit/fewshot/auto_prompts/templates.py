@@ -44,7 +44,6 @@ def search_template(
     steps: int = 0,
     lr: float = 1e-4,
     rows: int = 32,
-    max_length: int = 128,
 ) -> Search:
     """The best template for the first label words of `task`, a few-shot task with "train" and "dev".
 
@@ -57,12 +56,10 @@ def search_template(
     if beam < 1 or candidates < 1 or rows < 1:
         raise UsageError(f"beam={beam}, candidates={candidates}, rows={rows}: each must be at least 1")
     few, words = few_rows(task), first_words(task)
-    judge = Judge(model, tokenizer, few, steps, lr, seed, max_length)
+    judge = Judge(model, tokenizer, few, steps, lr, seed)
     first = Template.parse(task.patterns[0], task.fields) if task.patterns else None
     with eval_mode(model):
-        shown = with_words(
-            balanced(few.splits["train"], len(task.labels), rows), [words[label][0] for label in task.labels]
-        )
+        shown = with_words(balanced(few.splits["train"], len(task.labels), rows), words)
         found = propose(judge, shown, beam, generator)
         found.pop(str(first), None)
         losses = {text: -judge.measure(one, words, shown, model)[1] for text, (one, _) in found.items()}
@@ -98,15 +95,12 @@ def propose(
         writer, its_tokenizer = generator
         with eval_mode(writer):
             for layout in layouts:
-                some = t5_fillings(writer, its_tokenizer, layout, rows, beam, max_length=judge.max_length)
-                found += [(layout, one) for one in some]
+                found += [(layout, one) for one in t5_fillings(writer, its_tokenizer, layout, rows, beam)]
     else:
         usable = whole_words(judge.tokenizer, judge.model.config.vocab_size)
         for layout in layouts:
             for count in BLANKS:
-                some = masked_fillings(
-                    judge.model, judge.tokenizer, layout, count, rows, usable, beam, judge.max_length
-                )  # fmt: skip
+                some = masked_fillings(judge.model, judge.tokenizer, layout, count, rows, usable, beam)
                 found += [(layout, one) for one in some]
     templates = [(layout.template(one.left, one.right), one) for layout, one in found]
     return {str(template): (template, one) for template, one in reversed(templates)}

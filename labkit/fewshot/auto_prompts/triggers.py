@@ -30,9 +30,10 @@ from labkit.fewshot.auto_prompts.candidates import (
 )
 from labkit.fewshot.auto_prompts.infilling import Layout, masked_beam, with_words
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prompts.template import Soft, Template, Text
+from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import pieces_of
 from labkit.tasks import Task
+from labkit.training.batches import to_device
 
 
 def search_triggers(
@@ -45,7 +46,6 @@ def search_triggers(
     swaps: int = 24,
     seed: int = 0,
     rows: int = 32,
-    max_length: int = 128,
 ) -> Search:
     """The best template of text, `triggers` words, blank and full stop, for the first label words of a few-shot task.
 
@@ -60,19 +60,24 @@ def search_triggers(
         raise UsageError(
             f"triggers={triggers} and candidates={candidates} must be at least 1, swaps={swaps} at least 0"
         )
-    judge = Judge(model, tokenizer, few, max_length=max_length)
+    judge = Judge(model, tokenizer, few)
     some = balanced(few.splits["train"], len(task.labels), rows)
     refused = [number for label in task.labels for number in pieces_of(words[label][0], tokenizer)]
     usable = whole_words(tokenizer, model.config.vocab_size)
     usable[refused] = False  # a trigger that is a label word would answer for that class
-    with eval_mode(model):
-        opening = _opening(judge, words, some, triggers, usable)
+    space, stop = ("", "。") if task.language == "zh" else (" ", ".")
+    layout = Layout(" ".join("{" + name + "}" for name in task.fields), stop, space)
+    with eval_mode(model):  # the model's own greedy in-filling before the label words
+        *_, (filled, _) = masked_beam(
+            model, tokenizer, layout.skeleton(triggers, 0), with_words(some, words), usable, beam=1
+        )  # fmt: skip
+    start = space.join(word_of(number, tokenizer) for number in filled[0].tolist())
+    opening = Template.parse(f"{layout.before}{space}{{soft:{start}}}{space}{{mask}}{space}{stop}", task.fields)
     climb = _Climb(model, judge.method(opening, words), some, usable, candidates)
     states = climb.run(swaps, random.Random(seed))
-    space = "" if task.language == "zh" else " "
     tried: dict[str, Candidate] = {}
     for ids, loss in states:
-        template = _spelled(opening, [word_of(number, tokenizer) for number in ids], space)
+        template = layout.template(space.join(word_of(number, tokenizer) for number in ids), "")
         tried[str(template)] = judge.try_out(template, words, evidence=-loss)
     if task.patterns:
         first = Template.parse(task.patterns[0], task.fields)
@@ -114,7 +119,7 @@ class _Climb:
     ) -> None:
         self.model, self.method, self.candidates = model, method, candidates
         device = next(model.parameters()).device
-        self.batch = {name: value.to(device) for name, value in method.collate(rows).items()}
+        self.batch = to_device(method.collate(rows), device)
         self.rows, self.usable = len(rows), usable.to(device)
         self.ids = self.batch["input_ids"][self.batch["soft_mask"]].view(self.rows, -1)[0]  # (triggers,)
 
@@ -158,24 +163,3 @@ class _Climb:
     def _losses(self, options: Tensor) -> Tensor:
         """The training loss (nats) with each option of triggers (options, triggers): (options,)."""
         return torch.stack([self.method.loss(self.model, self._written(ids)) for ids in options])
-
-
-def _opening(
-    judge: Judge, words: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]], triggers: int, usable: Tensor
-) -> Template:
-    """Text, triggers, blank, full stop; the triggers are the model's own greedy in-filling before the label words."""
-    task, tokenizer = judge.task, judge.tokenizer
-    space, stop = ("", "。") if task.language == "zh" else (" ", " .")
-    layout = Layout(" ".join("{" + name + "}" for name in task.fields), stop, space)
-    shown = with_words(rows, [words[label][0] for label in task.labels])
-    *_, (filled, _) = masked_beam(
-        judge.model, tokenizer, layout.skeleton(triggers, 0), shown, usable, 1, judge.max_length
-    )  # fmt: skip
-    start = space.join(word_of(number, tokenizer) for number in filled[0].tolist())
-    return Template.parse(f"{layout.before}{space}{{soft:{start}}}{space}{{mask}}{stop}")
-
-
-def _spelled(template: Template, words: Sequence[str], space: str) -> Template:
-    """The template with its triggers as plain words."""
-    parts = [Text(space.join(words)) if isinstance(part, Soft) else part for part in template.parts]
-    return Template.parse(str(Template(tuple(parts))))

@@ -16,7 +16,7 @@ from torch import nn
 
 from labkit.errors import CheckpointError, UsageError, unknown
 from labkit.fewshot.delta_tuning.base import Model, attached, beside_of, detach, fingerprint
-from labkit.fewshot.delta_tuning.saving import FACTS, load_delta, put, read_delta, read_facts, save_delta
+from labkit.fewshot.delta_tuning.saving import FACTS, delta_tensors, load_delta, put, read_facts, save_delta
 
 NAME = re.compile(r"[\w][\w.-]{0,79}")
 
@@ -83,9 +83,9 @@ class Served:
         self.model, self.current = model, ""
         self.shelf = {}
         for name, folder in folders.items():
-            detach(load_delta(model, folder))  # every check, once
-            _, delta, tensors = read_delta(folder)
-            self.shelf[name] = (delta, tensors, folder)
+            load_delta(model, folder)  # every check, once
+            self.shelf[name] = (attached(model).delta, delta_tensors(model), folder)
+            detach(model)
 
     def choose(self, name: str) -> nn.Module:
         """The model with the delta called `name`."""

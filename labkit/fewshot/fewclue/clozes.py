@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 Cloze = PET | RowCandidates
 
 
-def cloze_for(
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    pattern: int | str = 0,
-    words: int = 1,
-    *,
-    max_length: int = 128,
-) -> Cloze:
+def cloze_for(task: Task, tokenizer: PreTrainedTokenizerBase, pattern: int | str = 0, words: int = 1) -> Cloze:
     """The method for a task: its pattern, and the first `words` words of each label; several make it fuzzy.
 
     PET for one word a label, FuzzyPET for several, if all have the same number of pieces, else GenerativePET; for rows
@@ -50,14 +43,14 @@ def cloze_for(
     if words < 1:
         raise UsageError(f"words={words}: at least one word a label is needed")
     if (count := candidates_of(task)) is not None:
-        return RowCandidates(tokenizer, task.fields[0], count=count, max_length=max_length)
+        return RowCandidates(tokenizer, task.fields[0], count=count)
     chosen = {label: tuple(task.words.get(label, ()))[:words] for label in task.labels}
     lengths = {len(pieces_of(word, tokenizer)) for some in chosen.values() for word in some}
     if len(lengths) > 1:
-        return GenerativePET.for_task(task, tokenizer, pattern, words, fuzzy=words > 1, max_length=max_length)
+        return GenerativePET.for_task(task, tokenizer, pattern, words, fuzzy=words > 1)
     if words == 1:
-        return PET.for_task(task, tokenizer, pattern, max_length=max_length)
-    return FuzzyPET.for_task(task, tokenizer, pattern, words, max_length=max_length)
+        return PET.for_task(task, tokenizer, pattern)
+    return FuzzyPET.for_task(task, tokenizer, pattern, words)
 
 
 def is_fuzzy(task: Task, words: int) -> bool:

@@ -4,14 +4,14 @@ Knowledge pre-training → continued pre-training on all nine tasks → a cloze 
 A stage changes one thing: the model to start from, the label words, or the rows. `STAGES` adds them one by one,
 `LESS_ONE` takes one away from the whole, which tells a stage that helps only alone from one that helps the rest.
 
-Knowledge pre-training is a *hook*: a function (model, tokenizer) → model, or a model in the backbone's place. Without
-one the stage changes nothing, and says so.
+Knowledge pre-training is a *hook*: a model that stands in the backbone's place. Without one the stage changes nothing,
+and says so.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from labkit.tasks import Task
 
 Rows = Sequence[Mapping[str, Any]]
-Hook = PreTrainedModel | Callable[[PreTrainedModel, PreTrainedTokenizerBase], PreTrainedModel]
 HELD_OUT = ("dev", "test", "submission")
 
 
@@ -83,7 +82,6 @@ class Settings:
     unlabelled: int = 1000  # rows a task labels for itself, at most, drawn from all over the split
     multitask_steps: int = 200
     multitask_lr: float = 3e-4
-    max_length: int = 128
 
 
 def training_view(task: Task) -> Task:
@@ -127,7 +125,7 @@ class FewClueSystem:
     tokenizer: PreTrainedTokenizerBase
     tasks: Mapping[str, Task]
     rates: Mapping[str, Rates] = field(default_factory=dict)
-    hook: Hook | None = None
+    hook: PreTrainedModel | None = None
     settings: Settings = Settings()
     seed: int = 0
     _models: dict[tuple[bool, bool], PreTrainedModel] = field(default_factory=dict, repr=False)
@@ -144,24 +142,15 @@ class FewClueSystem:
         wanted = _stage(stage)
         key = (wanted.knowledge and self.hook is not None, wanted.multitask)
         if key not in self._models:
-            self._models[key] = self._continued(key[0]) if key[1] else self._known(key[0])
+            start = self.hook if key[0] else self.model
+            self._models[key] = self._continued(start) if wanted.multitask else start
         return self._models[key]
 
-    def _known(self, knowledge: bool) -> PreTrainedModel:
-        if not knowledge or self.hook is None:
-            return self.model
-        if isinstance(self.hook, nn.Module):
-            return self.hook
-        found = self.hook(copy.deepcopy(self.model), self.tokenizer)
-        if not isinstance(found, PreTrainedModel):
-            raise UsageError(f"the knowledge hook must return a model of transformers, not a {type(found).__name__}")
-        return found
-
-    def _continued(self, knowledge: bool) -> PreTrainedModel:
+    def _continued(self, start: PreTrainedModel) -> PreTrainedModel:
         views = [training_view(task) for task in self.tasks.values()]
         return continue_pretraining(
-            self._known(knowledge), self.tokenizer, views, steps=self.settings.multitask_steps,
-            lr=self.settings.multitask_lr, seed=self.seed, max_length=self.settings.max_length,
+            start, self.tokenizer, views, steps=self.settings.multitask_steps, lr=self.settings.multitask_lr,
+            seed=self.seed,
         )  # fmt: skip
 
     def fit(self, name: str, stage: Stage | str) -> Member:
@@ -219,13 +208,12 @@ class FewClueSystem:
 
     def _head(self, task: Task, name: str) -> Member:
         model = add_head(self.model, task.labels, pooling="mean", seed=self.seed)
-        how = HeadClassifier(self.tokenizer, task.fields, self.settings.max_length)
-        return self._trained(model, how, task.splits["train"], self._rates(name).head)
+        how = HeadClassifier(self.tokenizer, task.fields)
+        return self._trained(model, how, task.splits["train"], self.rates.get(name, Rates()).head)
 
     def _cloze(self, task: Task, name: str, stage: Stage, fuzzy: bool, rows: Rows) -> Member:
-        words = self.settings.words if fuzzy else 1
-        how = cloze_for(task, self.tokenizer, words=words, max_length=self.settings.max_length)
-        return self._trained(copy.deepcopy(self.backbone(stage)), how, rows, self._rates(name).cloze)
+        how = cloze_for(task, self.tokenizer, words=self.settings.words if fuzzy else 1)
+        return self._trained(copy.deepcopy(self.backbone(stage)), how, rows, self.rates.get(name, Rates()).cloze)
 
     def _taught(self, task: Task, name: str, first: Member, stage: Stage, fuzzy: bool) -> Member:
         """Self-training that starts from a model already trained on the labelled rows."""
@@ -243,9 +231,6 @@ class FewClueSystem:
         batches = Batches(rows, how.collate, min(self.settings.batch, len(rows)), seed=self.seed)
         fit(model, how.loss, batches, steps=self.settings.steps, lr=lr, seed=self.seed, progress=False)
         return Member(model, how)
-
-    def _rates(self, name: str) -> Rates:
-        return self.rates.get(name, Rates())
 
 
 def _stage(stage: Stage | str) -> Stage:

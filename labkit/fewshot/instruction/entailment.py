@@ -105,8 +105,8 @@ class Entailment:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Entailment:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        texts = {"language": str, "template": str}
-        kinds = {"statements": dict, "fields": list, **texts, "answers": dict, "max_length": int}
+        kinds = {"statements": dict, "fields": list, "language": str, "template": str, "answers": dict,
+                 "max_length": int}  # fmt: skip
         values = checked(description, kinds)
         if "statements" not in values:
             raise UsageError("a method's description: 'statements' is missing")

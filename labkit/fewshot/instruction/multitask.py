@@ -120,7 +120,6 @@ def continue_pretraining(
     seed: int = 0,
     mlm_weight: float = 0.5,
     batch_size: int = 32,
-    max_length: int = 128,
     progress: bool | None = False,
 ) -> PreTrainedModel:
     """A trained copy of a masked language model: entailment on the tasks' "train" rows, one wrong statement for each
@@ -142,7 +141,7 @@ def continue_pretraining(
         {**pairs[task][row], "plain": texts[other][text]}
         for (task, row), (other, text) in zip(judged, read, strict=True)
     ]
-    objective, trained = Continued(tokenizer, language, mlm_weight, max_length), copy.deepcopy(model)
+    objective, trained = Continued(tokenizer, language, mlm_weight), copy.deepcopy(model)
     batches = Batches(rows, objective.collate, batch_size, seed=seed, lengths=[len(row["text"]) for row in rows])
     fit(trained, objective.loss, batches, steps=steps, lr=lr, seed=seed, progress=progress)
     return trained

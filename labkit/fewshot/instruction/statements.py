@@ -37,7 +37,10 @@ def statements_of(task: Task) -> dict[str, str]:
     words = {label: (task.words.get(label) or (label,))[0] for label in task.labels}
     yes, no = (ANSWERS.get(task.language, ANSWERS["en"])[answer][0] for answer in ("entailed", "not entailed"))
     if len(task.fields) == 2 and no in words.values():
-        return _of_pair(words, "{" + task.fields[1] + "}", yes, no, COMMA.get(task.language, " , "))
+        second, comma = "{" + task.fields[1] + "}", COMMA.get(task.language, " , ")
+        if len(words) == 2:
+            return {label: OTHERWISE if word == no else second for label, word in words.items()}
+        return {label: second if word == yes else word + comma + second for label, word in words.items()}
     if not task.patterns:
         return words
     behind = [pattern for pattern in task.patterns if "{mask" in pattern.rsplit("{text", 1)[-1]]
@@ -48,12 +51,6 @@ def statements_of(task: Task) -> dict[str, str]:
         for label, word in words.items()
     }
     return found if len(set(found.values())) == len(found) else words
-
-
-def _of_pair(words: Mapping[str, str], second: str, yes: str, no: str, comma: str) -> dict[str, str]:
-    if len(words) == 2:
-        return {label: OTHERWISE if word == no else second for label, word in words.items()}
-    return {label: second if word == yes else word + comma + second for label, word in words.items()}
 
 
 def _tidy(text: str) -> str:
