@@ -25,15 +25,14 @@ from labkit.fewshot.delta_tuning import (
     Served,
     attached,
     delta_tensors,
-    describe,
     detach,
-    from_description,
     learn_subspace,
     load_delta,
     save_delta,
     trained_tensors,
     transfer,
 )
+from labkit.fewshot.delta_tuning.saving import describe, from_description
 from labkit.files import sha256
 from tests.fewshot.delta_models import EVERY, digest, make, outputs, train, trained
 

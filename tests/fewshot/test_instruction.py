@@ -10,7 +10,8 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.instruction import (
+from labkit.fewshot.instruction import task_types
+from labkit.fewshot.instruction.tuning import (
     Instructed,
     Split,
     TaskType,
@@ -21,7 +22,6 @@ from labkit.fewshot.instruction import (
     instruction_tune,
     leaks,
     stack,
-    task_types,
     texts_of,
     zero_shot,
 )

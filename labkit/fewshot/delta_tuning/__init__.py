@@ -25,15 +25,7 @@ from labkit.fewshot.delta_tuning.intrinsic import Intrinsic, learn_subspace
 from labkit.fewshot.delta_tuning.ladder import Ladder
 from labkit.fewshot.delta_tuning.lora import IA3, LoRA
 from labkit.fewshot.delta_tuning.prompts import Prefix, Prompt
-from labkit.fewshot.delta_tuning.saving import (
-    DELTAS,
-    delta_tensors,
-    describe,
-    from_description,
-    load_delta,
-    save_delta,
-    transfer,
-)
+from labkit.fewshot.delta_tuning.saving import DELTAS, delta_tensors, load_delta, save_delta, transfer
 from labkit.fewshot.delta_tuning.search import greedy, random_search
 from labkit.fewshot.delta_tuning.serving import Centre, Served
 
@@ -55,10 +47,8 @@ __all__ = [
     "Served",
     "attached",
     "delta_tensors",
-    "describe",
     "detach",
     "fingerprint",
-    "from_description",
     "greedy",
     "learn_subspace",
     "load_delta",

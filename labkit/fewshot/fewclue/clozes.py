@@ -31,10 +31,10 @@ from labkit.fewshot.prompts.verbalizer import pieces_of
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
-Cloze = PET | RowCandidates
 
-
-def cloze_for(task: Task, tokenizer: PreTrainedTokenizerBase, pattern: int | str = 0, words: int = 1) -> Cloze:
+def cloze_for(
+    task: Task, tokenizer: PreTrainedTokenizerBase, pattern: int | str = 0, words: int = 1
+) -> PET | RowCandidates:
     """The method for a task: its pattern, and the first `words` words of each label; several make it fuzzy.
 
     PET for one word a label, FuzzyPET for several, if all have the same number of pieces, else GenerativePET; for rows
