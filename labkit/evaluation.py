@@ -152,10 +152,17 @@ def over_rows(
 
 
 @contextlib.contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; each module's own mode again outside."""
+    with modes_kept(model):
+        model.eval()
+        yield
+
+
+@contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients inside; each module's own mode again outside."""
-    with modes_kept(model), torch.inference_mode():
-        model.eval()
+    with eval_mode(model), torch.inference_mode():
         yield
 
 

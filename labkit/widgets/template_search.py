@@ -15,10 +15,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import eval_mode
 from labkit.fewshot.auto_prompts.candidates import (
     Judge,
     balanced,
-    eval_mode,
     few_rows,
     first_words,
     whole_words,
@@ -81,9 +81,7 @@ def compute(
         raise UsageError(f"task {task.name} has no pattern of its own to compare with")
     places = places or layouts_of(task)[0]
     judge = Judge(model, tokenizer, few)
-    shown = with_words(
-        balanced(few.splits["train"], len(task.labels), ROWS), [words[label][0] for label in task.labels]
-    )
+    shown = with_words(balanced(few.splits["train"], len(task.labels), ROWS), words)
 
     def score(template: Template) -> float:
         return judge.try_out(template, words).score

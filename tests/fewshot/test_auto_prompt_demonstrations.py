@@ -10,7 +10,7 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.auto_prompts import Demonstrations, with_demonstrations
+from labkit.fewshot.auto_prompts import with_demonstrations
 from labkit.fewshot.pet import PET
 from labkit.foundations.encoder import backbone
 from labkit.training import Batches, fit
@@ -60,7 +60,7 @@ def test_the_drawn_are_the_similar_half_and_never_the_row_itself(tokenizer):
     for _ in range(60):
         row = method._shown(query, method._orders([query])[0], rng)
         for label in range(2):
-            drawn[label][row[f"text of demonstration {label}"]] = True
+            drawn[label][row[f"shown {label} text"]] = True
     for label in range(2):
         others = [row for row in ROWS if row["label"] == label and row is not query]
         near = sorted(others, key=lambda row: -float(vector(row) @ vector(query)))
@@ -90,20 +90,6 @@ def test_it_trains_and_the_encoder_that_compares_stays_as_it_was(tokenizer):
     assert np.mean(history.losses[-5:]) < np.mean(history.losses[:5])
     after = method.similarity.model.state_dict().values()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_it_is_described_and_made_again(tokenizer):
-    model, dev = bert(), task().splits["dev"]
-    method = with_demonstrations(PET.for_task(task(), tokenizer), model, ROWS, top=1.0, samples=2, seed=4)
-    again = Demonstrations.from_description(method.describe(), tokenizer)
-    np.testing.assert_array_equal(predict(model, method, dev), predict(model, again, dev))
-    near = with_demonstrations(PET.for_task(task(), tokenizer), model, ROWS, samples=2)
-    with pytest.raises(UsageError, match="needs an encoder to tell which rows are similar"):
-        Demonstrations.from_description(near.describe(), tokenizer)
-    again = Demonstrations.from_description(near.describe(), tokenizer, near.similarity)
-    np.testing.assert_array_equal(predict(model, near, dev), predict(model, again, dev))
-    with pytest.raises(UsageError, match="'rows' is missing"):
-        Demonstrations.from_description({"method": method.plain.describe()}, tokenizer)
 
 
 def test_pairs_meta_values_and_long_texts(tokenizer):

@@ -19,7 +19,7 @@ from labkit.tasks import Task
 from tests.fewshot.auto_prompt_tiny import PLAIN, WORDS, albert, bert, task
 from tests.fewshot.auto_prompt_tiny import tokenizer as tiny_tokenizer
 
-ROWS = with_words(task().splits["train"], ["bad", "good"])
+ROWS = with_words(task().splits["train"], task().words)
 
 
 @pytest.fixture(scope="module")

@@ -108,20 +108,6 @@ def test_label_words_and_pieces_are_no_triggers(tokenizer):
                 assert not {"bad", "good"} & set(str(one.template).split()) and "##" not in str(one.template)
 
 
-def test_a_start_of_ones_own(tokenizer):
-    found = search_triggers(bert(), tokenizer, task(), start="so {soft:very fine} {mask} , {text}", swaps=0)
-    assert {str(one.template) for one in found.tried} == {"so very fine {mask} , {text}", "{text} it was {mask} ."}
-    assert len(found.losses) == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"start": "{text} it {mask}"}, "has no trigger: write {soft:the words}"),
-        ({"start": "{soft:it} {text} {soft:so} {mask}"}, "write one {soft:…}, not 2"),
-        ({"triggers": 0}, "triggers=0"),
-    ],
-)
-def test_what_is_no_start_is_refused(tokenizer, options, said):
-    with pytest.raises(UsageError, match=said):
-        search_triggers(bert(), tokenizer, task(), **options)
+def test_settings_that_make_no_sense(tokenizer):
+    with pytest.raises(UsageError, match="triggers=0"):
+        search_triggers(bert(), tokenizer, task(), triggers=0)

@@ -25,15 +25,14 @@ from labkit.fewshot.delta_tuning import (
     Served,
     attached,
     delta_tensors,
-    describe,
     detach,
-    from_description,
     learn_subspace,
     load_delta,
     save_delta,
     trained_tensors,
     transfer,
 )
+from labkit.fewshot.delta_tuning.saving import describe, from_description
 from labkit.files import sha256
 from tests.fewshot.delta_models import EVERY, digest, make, outputs, train, trained
 
@@ -254,9 +253,9 @@ def test_transfer_takes_the_delta_and_keeps_the_head(tmp_path):
     torch.nn.init.constant_(target.classifier.weight, 0.25)
     transfer(target, tmp_path / "d")
     assert (target.classifier.weight == 0.25).all()
-    mine, theirs = delta_tensors(target, also=False), delta_tensors(source, also=False)
-    assert mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)
-    assert set(delta_tensors(source)) - set(theirs) == {"classifier.weight", "classifier.bias"}
+    mine, theirs = delta_tensors(target), delta_tensors(source)
+    assert mine.keys() == theirs.keys() and {"classifier.weight", "classifier.bias"} < mine.keys()
+    assert all(torch.equal(mine[n], theirs[n]) for n in mine if not n.startswith("classifier"))
     assert target.classifier.weight.requires_grad
 
 
@@ -296,9 +295,6 @@ def test_several_deltas_are_served_from_one_model(tmp_path):
     for name in ("lora", "lora too", "bitfit", "lora", "prompt", "bitfit", "bitfit", "lora too"):
         assert served.choose(name) is model
         assert torch.equal(outputs(model), alone[name])
-    with served.using("prompt"):
-        assert torch.equal(outputs(model), alone["prompt"])
-    assert torch.equal(outputs(model), alone["lora too"])
     assert torch.equal(outputs(served.release()), plain) and not hasattr(model, "labkit_delta")
     with pytest.raises(UsageError, match="unknown delta 'lor'"):
         served.choose("lor")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 
 import pytest
@@ -122,14 +121,6 @@ def test_training_teaches_the_right_candidate(model, tokenizer):
         optimizer.step()
     assert loss < 0.1
     assert predict(own, method, IDIOMS).argmax(1).tolist() == [row["label"] for row in IDIOMS]
-
-
-def test_a_description_gives_the_same_answers(model, tokenizer):
-    method = RowCandidates(tokenizer, count=3)
-    again = RowCandidates.from_description(json.loads(json.dumps(method.describe())), tokenizer)
-    assert (predict(model, method, IDIOMS) == predict(model, again, IDIOMS)).all()
-    with pytest.raises(UsageError, match="unknown key of a method's description 'counts': did you mean 'count'"):
-        RowCandidates.from_description({"counts": 3}, tokenizer)
 
 
 @pytest.mark.parametrize(

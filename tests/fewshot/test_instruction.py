@@ -10,7 +10,8 @@ import torch
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.instruction import (
+from labkit.fewshot.instruction import task_types
+from labkit.fewshot.instruction.tuning import (
     Instructed,
     Split,
     TaskType,
@@ -21,11 +22,9 @@ from labkit.fewshot.instruction import (
     instruction_tune,
     leaks,
     stack,
-    task_types,
     texts_of,
     zero_shot,
 )
-from labkit.fewshot.pet import PET
 from labkit.tasks import load_task
 from labkit.zoo import load
 from tests.fewshot import tiny_tasks as tiny
@@ -135,7 +134,6 @@ def test_the_worlds_types_do_not_leak():
         (lambda t: held_out(TYPES, "feel", {}), "unknown task 'made/films'"),
         (lambda t: ask(tasks()["made/pairs"], FEEL.wordings[0], t), "no word for label 'different' of task made/pairs"),
         (lambda t: Instructed((), tasks(), t), "0 task types"),
-        (lambda t: Instructed(TYPES, tasks(), t, wordings=0), "wordings=0"),
         (lambda t: task_types.contains_task([], np.random.default_rng(0), 3), "need unlabelled texts"),
     ],
 )
@@ -167,12 +165,11 @@ def test_a_mixed_batch_is_pet_row_by_row(tokenizer):
     assert len({row["how"] for row in rows}) > 3
 
 
-def test_wordings_come_alike_and_may_be_fewer(tokenizer):
+def test_wordings_come_alike(tokenizer):
     objective = Instructed((FEEL,), tasks(), tokenizer)
     rows = objective.rows(2000, np.random.default_rng(0), temperature=1)
     counts = np.bincount([row["how"] for row in rows], minlength=4)
     assert objective.names == ["made/films"] * 2 + ["made/shows"] * 2 and (abs(counts - 500) < 5 * np.sqrt(375)).all()
-    assert len(Instructed((FEEL,), tasks(), tokenizer, wordings=1).hows) == 2
 
 
 def test_stacked_batches_are_padded_on_the_right():
@@ -198,18 +195,6 @@ def test_tuning_trains_a_copy_and_is_deterministic(tokenizer):
     learned = zero_shot(a, tokenizer, FEEL, split.tasks)
     assert [(row["task"], row["wording"]) for row in learned] == [(t, n) for t in FEEL.tasks for n in (0, 1)]
     assert np.mean([row["accuracy"] for row in learned]) > 0.8
-    calibrated = zero_shot(a, tokenizer, replace(FEEL, tasks=("made/films",)), split.tasks, calibrate=1)
-    assert all(0 <= row["accuracy"] <= 1 for row in calibrated)
-
-
-def test_calibration_on_fewer_rows_takes_them_from_all_over_the_split(tokenizer, monkeypatch):
-    film, seen = tiny.sentiment(), []
-    texts = [f"the film was number {number}" for number in range(20)]
-    film.splits["unlabelled"] = [{"text": text, "label": None} for text in texts]
-    monkeypatch.setattr(PET, "calibrated", lambda self, model, rows: seen.append(rows) or self)
-    zero_shot(tiny.bert(), tokenizer, replace(FEEL, tasks=(film.name,)), {film.name: film}, calibrate=5)
-    places = [texts.index(row["text"]) for row in seen[0]]
-    assert len(set(places)) == 5 and max(places) >= 10 and seen[0] == seen[1]
 
 
 # Types made of any text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,16 +16,13 @@ from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate, predict
 from labkit.fewshot.instruction.entailment import Entailment, judge
 from labkit.fewshot.instruction.multitask import (
-    OTHERWISE,
     Continued,
     continue_pretraining,
-    entailment_rows,
     mixture,
     shares,
-    statements_of,
     unlabelled_texts,
 )
-from labkit.fewshot.instruction.statements import Claims, joined
+from labkit.fewshot.instruction.statements import OTHERWISE, Claims, entailment_rows, joined, statements_of
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import load
@@ -46,8 +44,10 @@ def test_a_label_states_itself_by_the_tasks_own_words():
     assert statements_of(tiny.topic()) == {
         "sport": "is that about sport .", "art": "is that about art .", "news": "is that about news .",
     }  # fmt: skip
-    assert statements_of(tiny.topic(), 0)["art"] == "art news"
-    assert statements_of(tiny.sentiment(), "{mask} , {text}") == {"negative": "bad", "positive": "great"}
+    first = replace(tiny.topic(), patterns=tiny.topic().patterns[:1])  # none has its blank behind the text
+    assert statements_of(first)["art"] == "art news"
+    comma = replace(tiny.sentiment(), patterns=("{mask} , {text}",))
+    assert statements_of(comma) == {"negative": "bad", "positive": "great"}
     assert statements_of(tiny.chinese()) == {"差评": "的书很差。", "好评": "的书很好。"}
     assert statements_of(Task("t", ("text",), ("x", "y"), {})) == {"x": "x", "y": "y"}
 
@@ -102,12 +102,10 @@ def test_a_label_that_holds_otherwise_has_wrong_statements_only():
     ]  # fmt: skip
 
 
-def test_unlabelled_rows_are_left_out_and_statements_may_be_given():
+def test_unlabelled_rows_are_left_out():
     task = tiny.sentiment()
     task.splits["train"].append({"text": "so", "label": None})
-    said = {"negative": "they say bad", "positive": "they say good"}
-    rows = entailment_rows(task, RNG(0), 1, said)
-    assert len(rows) == 8 and {row["statement"] for row in rows} == set(said.values())
+    assert len(entailment_rows(task, RNG(0))) == 8
 
 
 @pytest.mark.parametrize(
@@ -115,15 +113,8 @@ def test_unlabelled_rows_are_left_out_and_statements_may_be_given():
     [
         (lambda: entailment_rows(tiny.topic(), RNG(0), -1), "negatives=-1"),
         (lambda: entailment_rows(tiny.topic(), RNG(0), "none"), "negatives='none'"),
-        (lambda: entailment_rows(tiny.sentiment(), RNG(0), 1, {"positiv": "x"}), "did you mean 'positive'"),
-        (lambda: entailment_rows(tiny.sentiment(), RNG(0), 1, {"positive": "x"}), "no statement for label 'negative'"),
-        (
-            lambda: entailment_rows(tiny.sentiment(), RNG(0), 1, {"negative": "x", "positive": "x"}),
-            "two labels or more",
-        ),
+        (lambda: Claims({"negative": "x", "positive": "x"}, ("text",)), "two labels or more"),
         (lambda: Claims({"x": "{text}", "y": ""}, ("text",)), "name every field"),
-        (lambda: statements_of(tiny.topic(), 2), "no pattern number 2: it has 2"),
-        (lambda: Entailment.for_task(tiny.sentiment(), tiny.tokenizer(), negatives=0), "negatives=0"),
         (lambda: judge(tiny.tokenizer(), "fr"), "unknown language 'fr'"),
         (lambda: judge(tiny.tokenizer(), answers={"a": ["yes"], "b": ["no"], "c": ["so"]}), "two are needed"),
         (lambda: Entailment.from_description({}, tiny.tokenizer()), "'statements' is missing"),
@@ -204,17 +195,6 @@ def test_the_order_of_labels_makes_no_difference(tokenizer):
     np.testing.assert_allclose(
         predict(model, a, rows, progress=False), predict(model, b, rows, progress=False)[:, ::-1], atol=1e-6
     )
-
-
-def test_training_may_show_fewer_statements(tokenizer):
-    method = Entailment.for_task(tiny.topic(), tokenizer, negatives=1)
-    rows = tiny.topic().splits["train"]
-    batch = method.collate(rows, RNG(0))
-    assert batch["row"].tolist() == [0, 0, 1, 1, 2, 2]
-    right = batch["shown"] == batch["labels"][batch["row"]]
-    assert right.tolist() == [True, False] * 3
-    assert len(method.collate(rows)["shown"]) == 9  # an answer looks at all
-    assert method.loss(tiny.bert(), batch).item() > 0
 
 
 def test_descriptions_answer_alike(tokenizer):
@@ -326,7 +306,6 @@ def test_the_given_model_stays_and_the_copy_learns(tokenizer):
 def test_unlabelled_text_is_read_without_labels():
     task = tiny.sentiment()
     assert unlabelled_texts(task) == ["the film was good", "a dull film", "great", "bad", "it was so fine"]
-    assert unlabelled_texts(task, unlabelled=False) == ["the film was good", "a dull film", "great", "bad"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_the_last_step_is_what_the_search_finds(tokenizer):
     growth = compute(model, tokenizer, few, blanks=(2, 1), beam=4)
     assert model.training and [len(beam) for beam in growth.steps] == [4, 4, 4]
     model.eval()
-    rows = with_words(few.splits["train"], ["bad", "good"])
+    rows = with_words(few.splits["train"], {"negative": ("bad",), "positive": ("good",)})
     found = masked_fillings(model, tokenizer, Layout("{text}"), (2, 1), rows, whole_words(tokenizer, len(WORDS)), 4)
     assert [one.template for one in growth.steps[-1]] == [f"{{text}} {one.left} {{mask}} {one.right}" for one in found]
     assert [one.log_probability * len(rows) for one in growth.steps[-1]] == pytest.approx(

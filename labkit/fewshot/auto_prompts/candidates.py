@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +23,7 @@ from labkit.foundations.encoder import lm_logits
 from labkit.tasks import Task
 from labkit.tasks.metrics import score as metric_score
 from labkit.training import Batches, fit
+from labkit.training.batches import to_device
 
 Words = Mapping[str, tuple[str, ...]]
 
@@ -98,13 +98,10 @@ class Judge:
     steps: int = 0
     lr: float = 1e-4
     seed: int = 0
-    max_length: int = 128
 
     def method(self, template: Template, words: Words) -> PET:
         """PET with that prompt; UsageError where its words and blanks do not fit."""
-        return PET.for_task(
-            replace(self.task, words=words), self.tokenizer, str(template), max_length=self.max_length
-        )  # fmt: skip
+        return PET.for_task(replace(self.task, words=words), self.tokenizer, str(template))
 
     def measure(
         self, template: Template, words: Words, rows: Sequence[Mapping[str, Any]], model: nn.Module
@@ -127,18 +124,6 @@ def measured(task: Task, probabilities: np.ndarray, rows: Sequence[Mapping[str, 
     labels = np.array([row["label"] for row in rows])
     right = probabilities[np.arange(len(rows)), labels].astype(np.float64)
     return metric_score(task.metric, labels, probabilities.argmax(1)), float(np.log(right.clip(1e-30)).mean())
-
-
-@contextlib.contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; each module's own mode again outside."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
 
 
 def few_rows(task: Task) -> Task:
@@ -205,7 +190,6 @@ def blank_log_probabilities(
     tokenizer: PreTrainedTokenizerBase,
     template: Template,
     rows: Sequence[Mapping[str, Any]],
-    max_length: int = 128,
     batch_size: int = 64,
 ) -> Tensor:
     """What the model would write in a template's only blank: log-probabilities (rows, vocabulary).
@@ -215,8 +199,7 @@ def blank_log_probabilities(
     parts = []
     device = next(model.parameters()).device
     for start in range(0, len(rows), batch_size):
-        some = encode(template, rows[start : start + batch_size], tokenizer, max_length)
-        batch = {name: value.to(device) for name, value in some.items()}
+        batch = to_device(encode(template, rows[start : start + batch_size], tokenizer), device)
         at = batch["mask_positions"][:, 0]
         found = lm_logits(model, batch, torch.arange(len(at), device=device), at).float().log_softmax(1).cpu()
         numbers_only(found.detach().numpy(), model, start + np.arange(len(at)))

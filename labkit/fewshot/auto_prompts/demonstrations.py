@@ -1,8 +1,8 @@
 """Demonstrations in the context (Gao et al. 2021, §6): the row in its template, then one solved example of each class.
 
 Examples are drawn from the half of a class's rows that is most similar to the query (the paper measures it with
-Sentence-BERT; here, by default, with the mean of the untrained model's last states): a demonstration about something
-else distracts. Training draws anew each time; an answer averages over several draws.
+Sentence-BERT; here, with the mean of the untrained model's last states): a demonstration about something else
+distracts. Training draws anew each time; an answer averages over several draws.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import copy
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,33 +20,28 @@ from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prompts.template import Field, Mask, Meta, Part, Soft, Template, Text
-from labkit.foundations.encoder import backbone, model_inputs
-from labkit.foundations.heads import HeadClassifier, checked
+from labkit.fewshot.prompts.in_context import filled
+from labkit.fewshot.prompts.template import Soft, Template, Text
+from labkit.foundations.encoder import backbone, mean_state, model_inputs
+from labkit.foundations.heads import HeadClassifier
 from labkit.tasks.rows import text_key
+from labkit.training.batches import to_device
 
 Row = Mapping[str, Any]
 
 
 def with_demonstrations(
-    method: PET,
-    model: nn.Module,
-    rows: Sequence[Row],
-    *,
-    top: float = 0.5,
-    samples: int = 4,
-    seed: int = 0,
-    encoder: tuple[nn.Module, PreTrainedTokenizerBase] | None = None,
+    method: PET, model: nn.Module, rows: Sequence[Row], *, top: float = 0.5, samples: int = 4, seed: int = 0
 ) -> Demonstrations:
     """PET's `method` with demonstrations from the labelled `rows`, at least two of each class.
 
-    Similarity is the cosine of mean-pooled states: of a frozen copy of `model`'s encoder as it is now, or of `encoder`,
-    a model with its tokenizer. Of each class the `top` share is drawn from; 1 draws from all, and needs no encoder.
+    Similarity is the cosine of mean-pooled states of a frozen copy of `model`'s encoder as it is now. Of each class the
+    `top` share is drawn from; 1 draws from all, and needs no encoder.
     """
     similarity = None
     if top < 1:
-        body, tokenizer = encoder or (copy.deepcopy(backbone(model)), method.tokenizer)
-        similarity = Similarity(body, tokenizer, method.template.fields, method.max_length)
+        body = copy.deepcopy(backbone(model))
+        similarity = Similarity(body, method.tokenizer, method.template.fields, method.max_length)
     return Demonstrations(method, rows, similarity, top=top, samples=samples, seed=seed)
 
 
@@ -55,9 +49,9 @@ class Similarity:
     """Mean-pooled, L2-normalised states of a frozen encoder; a text is computed once."""
 
     def __init__(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int = 128
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int
     ) -> None:
-        self.model = backbone(model).eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
         self.fields, self.reader = tuple(fields), HeadClassifier(tokenizer, tuple(fields)[:2], max_length)
         self.known: dict[tuple[str, ...], Tensor] = {}
 
@@ -68,10 +62,9 @@ class Similarity:
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self.known}
         if new:
             batch = self.reader.collate([{name: row[name] for name in self.fields} for row in new.values()])
-            batch = {name: value.to(next(self.model.parameters()).device) for name, value in batch.items()}
+            batch = to_device(batch, next(self.model.parameters()).device)
             states = self.model(**model_inputs(self.model, batch)).last_hidden_state  # (new, tokens, d)
-            weight = batch["attention_mask"][..., None].to(states.dtype)
-            pooled = (states * weight).sum(1) / weight.sum(1)
+            pooled = mean_state(states, batch["attention_mask"])
             self.known |= dict(zip(new, nn.functional.normalize(pooled.float(), dim=1).cpu(), strict=True))
         return torch.stack([self.known[key] for key in keys])
 
@@ -83,27 +76,24 @@ class Demonstrations(PET):
     row's text, whose probabilities are averaged. A row is never its own demonstration.
     """
 
+    describe = None  # it cannot be saved: its rows, and the encoder that compares them, would have to go with it
+
     def __init__(
         self,
         method: PET,
         rows: Sequence[Row],
         similarity: Similarity | None,
         *,
-        top: float = 0.5,
-        samples: int = 4,
-        seed: int = 0,
+        top: float,
+        samples: int,
+        seed: int,
     ) -> None:
         if not 0 < top <= 1 or samples < 1:
             raise UsageError(f"top={top} must lie in (0, 1], and samples={samples} must be at least 1")
-        if top < 1 and similarity is None:
-            raise UsageError(
-                f"top={top} needs an encoder to tell which rows are similar: with_demonstrations gives one"
-            )
-        self.plain, self.similarity, self.top, self.samples, self.seed = method, similarity, top, samples, seed
+        self.similarity, self.top, self.samples, self.seed = similarity, top, samples, seed
         words = [some[0] for some in method.verbalizer.words.values()]
-        super().__init__(
-            in_context(method.template, words), method.verbalizer, method.tokenizer, method.max_length
-        )  # fmt: skip
+        whole = in_context(method.template, words)
+        super().__init__(whole, method.verbalizer, method.tokenizer, method.max_length)
         self.fields = method.template.fields
         self.support = [[row for row in rows if row.get("label") == label] for label in range(len(words))]
         for label, some in zip(method.verbalizer.labels, self.support, strict=True):
@@ -134,7 +124,7 @@ class Demonstrations(PET):
     def _nearest(self, rows: Sequence[Row], keys: Sequence[tuple[str, ...]], support: Sequence[Row]) -> list[list[int]]:
         """For each row the numbers of the `top` share of `support` most similar to it, itself left out."""
         order = [list(range(len(support)))] * len(rows)
-        if self.similarity is not None and self.top < 1:
+        if self.similarity is not None:
             near = self.similarity.vectors(rows) @ self.similarity.vectors(support).T  # (rows, support)
             order = near.argsort(dim=1, descending=True, stable=True).tolist()
         others = [
@@ -148,7 +138,7 @@ class Demonstrations(PET):
         drawn = {}
         for label, numbers in enumerate(order[1:]):
             chosen = self.support[label][numbers[int(rng.integers(len(numbers)))]]
-            drawn |= {named(name, label): value for name, value in chosen.items() if name != "label"}
+            drawn |= {f"shown {label} {name}": value for name, value in chosen.items() if name != "label"}
         return {**row, **drawn}
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -157,47 +147,15 @@ class Demonstrations(PET):
         count = int(batch["sample"].max()) + 1
         return answers.unflatten(0, (-1, count)).logsumexp(1) - math.log(count)
 
-    def describe(self) -> dict[str, Any]:
-        """PET's description, the rows and the settings. The encoder is not in it: see `from_description`."""
-        meta = [part.name for part in self.plain.template.parts if isinstance(part, Meta)]
-        keys = (*self.fields, *meta, "label")
-        rows = [{name: row[name] for name in keys if name in row} for some in self.support for row in some]
-        settings = {"top": self.top, "samples": self.samples, "seed": self.seed}
-        return {"method": self.plain.describe(), "rows": rows, **settings}
-
-    @classmethod
-    def from_description(
-        cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, similarity: Similarity | None = None
-    ) -> Demonstrations:
-        """The method that `describe` described; one that looks for similar rows (top < 1) needs its `similarity`."""
-        kinds = {"method": dict, "rows": list, "top": int | float, "samples": int, "seed": int}
-        values = checked(description, kinds)
-        for key in ("method", "rows"):
-            if key not in values:
-                raise UsageError(f"a method's description: {key!r} is missing")
-        return cls(PET.from_description(values.pop("method"), tokenizer), values.pop("rows"), similarity, **values)
-
-
-def named(name: str, label: int) -> str:
-    """Under which name a field of the demonstration of class `label` stands in the row."""
-    return f"{name} of demonstration {label}"
-
 
 def in_context(template: Template, words: Sequence[str]) -> Template:
-    """The template, then itself once for each class with that class's word in the blank.
-
-    UsageError for trainable tokens, which would be repeated.
+    """The template, then itself once for each class with that class's word in the blank; a field of the copy for class
+    0 is called "shown 0 text". UsageError for trainable tokens, which would be repeated.
     """
     if any(isinstance(part, Soft) for part in template.parts):
         raise UsageError(f"template {str(template)!r}: trainable tokens cannot be repeated in demonstrations")
     parts = list(template.parts)
     for label, word in enumerate(words):
         parts.append(Text(" "))
-        parts += [_solved(part, label, word) for part in template.parts]
+        parts += [filled(part, f"shown {label} ", word) for part in template.parts]
     return Template(tuple(parts))
-
-
-def _solved(part: Part, label: int, word: str) -> Part:
-    if isinstance(part, Field | Meta):
-        return replace(part, name=named(part.name, label))
-    return Text(word) if isinstance(part, Mask) else part

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from labkit.fewshot.auto_prompts.candidates import word_of
+from labkit.fewshot.auto_prompts.candidates import Words, word_of
 from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.template import Template
 from labkit.foundations.encoder import lm_logits
@@ -61,9 +61,10 @@ class Filling:
     log_probability: float
 
 
-def with_words(rows: Sequence[Mapping[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows, each with the word of its class."""
-    return [{**row, WORD: words[row["label"]]} for row in rows]
+def with_words(rows: Sequence[Mapping[str, Any]], words: Words) -> list[dict[str, Any]]:
+    """The rows, each with the first word of its class; `words` has those of all classes, in order."""
+    first = [some[0] for some in words.values()]
+    return [{**row, WORD: first[row["label"]]} for row in rows]
 
 
 @torch.inference_mode()
@@ -123,14 +124,9 @@ def masked_fillings(
     rows: Sequence[Mapping[str, Any]],
     usable: Tensor,
     beam: int,
-    max_length: int = 128,
 ) -> list[Filling]:
     """The `beam` best fillings of `blanks` (left, right) blanks by a masked LM, best first; rows from `with_words`."""
-    if sum(blanks) < 1:
-        return []
-    *_, (filled, scores) = masked_beam(
-        model, tokenizer, layout.skeleton(*blanks), rows, usable, beam, max_length
-    )  # fmt: skip
+    *_, (filled, scores) = masked_beam(model, tokenizer, layout.skeleton(*blanks), rows, usable, beam)
     words = [[word_of(number, tokenizer) for number in ids] for ids in filled.tolist()]
     join = layout.space.join
     return [

@@ -8,8 +8,9 @@ that does best on the dev rows.
 from __future__ import annotations
 
 import itertools
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,12 +18,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import eval_mode
 from labkit.fewshot.auto_prompts.candidates import (
     Candidate,
     Judge,
     Search,
     blank_log_probabilities,
-    eval_mode,
     few_rows,
     measured,
     ranked,
@@ -50,15 +51,13 @@ def search_words(
     seed: int = 0,
     steps: int = 0,
     lr: float = 1e-4,
-    allowed: Sequence[str] | None = None,
-    max_length: int = 128,
 ) -> Search:
     """The best label word for each class of `task`, a few-shot task with "train" and "dev", in `template`.
 
-    `pool` is the paper's k, `candidates` its n; `allowed` limits the words to these. Each candidate is tried on "dev"
-    after `steps` steps of training at `lr` with `seed`; 0 asks the untrained model. The task's own first words, if it
-    has them, are a candidate. Raises UsageError for a template of several blanks, a model without a masked-LM head, no
-    dev rows, fewer usable words than classes; DataError for a label without a training row.
+    `pool` is the paper's k, `candidates` its n. Each candidate is tried on "dev" after `steps` steps of training at
+    `lr` with `seed`; 0 asks the untrained model. The task's own first words, if it has them, are a candidate. Raises
+    UsageError for a template of several blanks, a model without a masked-LM head, no dev rows, fewer usable words than
+    classes; DataError for a label without a training row.
     """
     few, template = few_rows(task), Template.parse(template, task.fields)
     if template.masks != 1 or pool < 1 or candidates < 1:
@@ -66,15 +65,12 @@ def search_words(
             f"label words are sought for a template of one {{mask}}, with pool and candidates of at least 1; got "
             f"{str(template)!r}, pool={pool}, candidates={candidates}"
         )
-    judge, train, dev = (
-        Judge(model, tokenizer, few, steps, lr, seed, max_length),
-        few.splits["train"],
-        few.splits["dev"],
-    )
-    usable = usable_words(tokenizer, model.config.vocab_size, allowed, len(task.labels))
+    judge = Judge(model, tokenizer, few, steps, lr, seed)
+    train, dev = few.splits["train"], few.splits["dev"]
+    usable = usable_words(tokenizer, model.config.vocab_size, len(task.labels))
     with eval_mode(model):
-        scores = blank_log_probabilities(model, tokenizer, template, train, max_length)  # (rows, vocabulary)
-        later = blank_log_probabilities(model, tokenizer, template, dev, max_length)
+        scores = blank_log_probabilities(model, tokenizer, template, train)  # (rows, vocabulary)
+        later = blank_log_probabilities(model, tokenizer, template, dev)
     labels = torch.tensor([row["label"] for row in train])
     pools = likely_words(scores, labels, len(task.labels), usable, pool)
     best = best_assignments(scores, labels, pools, candidates, seed)
@@ -83,34 +79,26 @@ def search_words(
     for ids in dict.fromkeys([*([own] if own else []), *best]):
         words = {label: (word_of(number, tokenizer),) for label, number in zip(task.labels, ids, strict=True)}
         kept: dict[str, Any] = {"evidence": best.get(ids), "start": ids == own}
-        tried.append(
-            judge.try_out(template, words, **kept) if steps else _read_off(few, template, words, later[:, ids], kept)
-        )
+        if steps:
+            tried.append(judge.try_out(template, words, **kept))
+        else:  # the untrained model's answers are at hand
+            scored = measured(few, later[:, ids].softmax(1).numpy(), dev)
+            tried.append(Candidate(template, words, *scored, **kept))
     if own is None and all(task.words.get(label) for label in task.labels):  # words of several pieces
         tried.append(judge.try_out(template, {label: task.words[label][:1] for label in task.labels}, start=True))
     return ranked(tried)
 
 
-def usable_words(
-    tokenizer: PreTrainedTokenizerBase, size: int, allowed: Sequence[str] | None, classes: int
-) -> Tensor:  # fmt: skip
-    """Which ids may be label words, (size,) bool: whole words with a letter or digit; among `allowed` where given.
+def usable_words(tokenizer: PreTrainedTokenizerBase, size: int, classes: int) -> Tensor:
+    """Which ids may be label words, (size,) bool: whole words with a letter or digit.
 
     UsageError where they are fewer than the classes.
     """
     usable = whole_words(tokenizer, size, letters=True)
-    if allowed is not None:
-        listed = torch.zeros(size, dtype=torch.bool)
-        for word in allowed:
-            ids = pieces_of(word, tokenizer)
-            if len(ids) == 1:
-                listed[ids] = True
-        usable &= listed
     if int(usable.sum()) < classes:
-        source = "the vocabulary" if allowed is None else f"the {len(allowed)} allowed words"
         raise UsageError(
-            f"{source}: {int(usable.sum())} are single pieces of this tokenizer, {classes} classes need one each; "
-            "allow more words"
+            f"{int(usable.sum())} words are single pieces of this tokenizer, {classes} classes need one each; take a "
+            "model with more words"
         )
     return usable
 
@@ -130,10 +118,7 @@ def best_assignments(
     Of equal accuracy, the likelier. All are tried if they are at most MOST; else each class's word is improved in turn,
     from several starts drawn with `seed`, until none helps.
     """
-    count = 1
-    for some in pools:
-        count *= len(some)
-    if count <= MOST:
+    if math.prod(map(len, pools)) <= MOST:
         every = [ids for ids in itertools.product(*pools) if len(set(ids)) == len(ids)]
         found = {}
         for start in range(0, len(every), 4096):
@@ -195,10 +180,3 @@ def _own(task: Task, tokenizer: PreTrainedTokenizerBase) -> Assignment | None:
         return None
     pieces = [pieces_of(task.words[label][0], tokenizer) for label in task.labels]
     return tuple(some[0] for some in pieces) if all(len(some) == 1 for some in pieces) else None
-
-
-def _read_off(
-    task: Task, template: Template, words: Mapping[str, tuple[str, ...]], scores: Tensor, kept: Mapping[str, Any]
-) -> Candidate:
-    """What trying these words without training gives, from the log-probabilities (dev rows, classes) at hand."""
-    return Candidate(template, words, *measured(task, scores.softmax(1).numpy(), task.splits["dev"]), **kept)

@@ -14,11 +14,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import eval_mode
 from labkit.fewshot.auto_prompts.candidates import (
     Judge,
     Search,
     balanced,
-    eval_mode,
     few_rows,
     first_words,
     ranked,
@@ -43,31 +43,24 @@ def search_template(
     generator: tuple[Any, PreTrainedTokenizerBase] | None = None,
     steps: int = 0,
     lr: float = 1e-4,
-    start: Template | str | None = None,
-    layouts: Sequence[Layout] | None = None,
-    blanks: Sequence[tuple[int, int]] = BLANKS,
     rows: int = 32,
-    max_length: int = 128,
 ) -> Search:
     """The best template for the first label words of `task`, a few-shot task with "train" and "dev".
 
-    `generator` is a T5 with its tokenizer; None: `model` fills `blanks` itself. From each layout (and number of blanks)
+    `generator` is a T5 with its tokenizer; None: `model` fills BLANKS itself. From each layout (and number of blanks)
     come `beam` proposals, generated from and ranked by their loss on at most `rows` training rows (one a class at
-    least). The best `candidates` are tried on "dev", after `steps` steps of training at `lr` with `seed`, beside
-    `start`, the task's first pattern by default. Raises UsageError for a model without a masked-LM head, a task without
-    dev rows or label words; DataError for a label without a training row.
+    least). The best `candidates` are tried on "dev", after `steps` steps of training at `lr` with `seed`, beside the
+    task's first pattern. Raises UsageError for a model without a masked-LM head, a task without dev rows or label
+    words; DataError for a label without a training row.
     """
     if beam < 1 or candidates < 1 or rows < 1:
         raise UsageError(f"beam={beam}, candidates={candidates}, rows={rows}: each must be at least 1")
     few, words = few_rows(task), first_words(task)
-    judge = Judge(model, tokenizer, few, steps, lr, seed, max_length)
-    start = start if start is not None else next(iter(task.patterns), None)
-    first = None if start is None else Template.parse(start, task.fields)
+    judge = Judge(model, tokenizer, few, steps, lr, seed)
+    first = Template.parse(task.patterns[0], task.fields) if task.patterns else None
     with eval_mode(model):
-        shown = with_words(
-            balanced(few.splits["train"], len(task.labels), rows), [words[label][0] for label in task.labels]
-        )
-        found = propose(judge, layouts or layouts_of(task), blanks, shown, beam, generator)
+        shown = with_words(balanced(few.splits["train"], len(task.labels), rows), words)
+        found = propose(judge, shown, beam, generator)
         found.pop(str(first), None)
         losses = {text: -judge.measure(one, words, shown, model)[1] for text, (one, _) in found.items()}
     chosen = sorted(losses, key=lambda text: (losses[text], text))[:candidates]
@@ -91,27 +84,23 @@ def layouts_of(task: Task) -> list[Layout]:
 
 def propose(
     judge: Judge,
-    layouts: Sequence[Layout],
-    blanks: Sequence[tuple[int, int]],
     rows: Sequence[Mapping[str, Any]],
     beam: int,
     generator: tuple[Any, PreTrainedTokenizerBase] | None = None,
 ) -> dict[str, tuple[Template, Filling]]:
     """What the generator writes around the label words of `rows` (see `with_words`): text -> template and filling."""
     found: list[tuple[Layout, Filling]] = []
+    layouts = layouts_of(judge.task)
     if generator is not None:
         writer, its_tokenizer = generator
         with eval_mode(writer):
             for layout in layouts:
-                some = t5_fillings(writer, its_tokenizer, layout, rows, beam, max_length=judge.max_length)
-                found += [(layout, one) for one in some]
+                found += [(layout, one) for one in t5_fillings(writer, its_tokenizer, layout, rows, beam)]
     else:
         usable = whole_words(judge.tokenizer, judge.model.config.vocab_size)
         for layout in layouts:
-            for count in blanks:
-                some = masked_fillings(
-                    judge.model, judge.tokenizer, layout, count, rows, usable, beam, judge.max_length
-                )  # fmt: skip
+            for count in BLANKS:
+                some = masked_fillings(judge.model, judge.tokenizer, layout, count, rows, usable, beam)
                 found += [(layout, one) for one in some]
     templates = [(layout.template(one.left, one.right), one) for layout, one in found]
     return {str(template): (template, one) for template, one in reversed(templates)}

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
+from labkit.evaluation import eval_mode
 from labkit.fewshot.auto_prompts.candidates import (
     Candidate,
     Judge,
     Search,
     balanced,
-    eval_mode,
     few_rows,
     first_words,
     ranked,
@@ -30,9 +30,10 @@ from labkit.fewshot.auto_prompts.candidates import (
 )
 from labkit.fewshot.auto_prompts.infilling import Layout, masked_beam, with_words
 from labkit.fewshot.pet import PET
-from labkit.fewshot.prompts.template import Soft, Template, Text
+from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import pieces_of
 from labkit.tasks import Task
+from labkit.training.batches import to_device
 
 
 def search_triggers(
@@ -44,41 +45,39 @@ def search_triggers(
     candidates: int = 10,
     swaps: int = 24,
     seed: int = 0,
-    start: Template | str | None = None,
     rows: int = 32,
-    max_length: int = 128,
 ) -> Search:
     """The best template of text, `triggers` words, blank and full stop, for the first label words of a few-shot task.
 
-    The triggers start as what the model itself would write there, or as the {soft:words} of `start`, a template of your
-    own; `swaps` times one of them, in an order drawn with `seed`, may become one of its `candidates` best words by
-    first order, if that lowers the loss on at most `rows` training rows (one a class at least). "dev" decides among the
-    triggers on the way and the task's first pattern. The model is not trained. Raises UsageError for a model without a
-    masked-LM head, a task without dev rows or label words, a `start` without {soft:…}; DataError for a label without
-    a training row.
+    The triggers start as what the model itself would write there; `swaps` times one of them, in an order drawn with
+    `seed`, may become one of its `candidates` best words by first order, if that lowers the loss on at most `rows`
+    training rows (one a class at least). "dev" decides among the triggers on the way and the task's first pattern. The
+    model is not trained. Raises UsageError for a model without a masked-LM head, a task without dev rows or label
+    words; DataError for a label without a training row.
     """
     few, words = few_rows(task), first_words(task)
     if triggers < 1 or candidates < 1 or swaps < 0:
         raise UsageError(
             f"triggers={triggers} and candidates={candidates} must be at least 1, swaps={swaps} at least 0"
         )
-    judge = Judge(model, tokenizer, few, max_length=max_length)
+    judge = Judge(model, tokenizer, few)
     some = balanced(few.splits["train"], len(task.labels), rows)
     refused = [number for label in task.labels for number in pieces_of(words[label][0], tokenizer)]
     usable = whole_words(tokenizer, model.config.vocab_size)
     usable[refused] = False  # a trigger that is a label word would answer for that class
-    with eval_mode(model):
-        opening = (
-            _opening(judge, words, some, triggers, usable) if start is None else Template.parse(start, task.fields)
-        )
-    if not any(isinstance(part, Soft) for part in opening.parts):
-        raise UsageError(f"start {str(opening)!r} has no trigger: write {{soft:the words}} where words may change")
+    space, stop = ("", "。") if task.language == "zh" else (" ", ".")
+    layout = Layout(" ".join("{" + name + "}" for name in task.fields), stop, space)
+    with eval_mode(model):  # the model's own greedy in-filling before the label words
+        *_, (filled, _) = masked_beam(
+            model, tokenizer, layout.skeleton(triggers, 0), with_words(some, words), usable, beam=1
+        )  # fmt: skip
+    start = space.join(word_of(number, tokenizer) for number in filled[0].tolist())
+    opening = Template.parse(f"{layout.before}{space}{{soft:{start}}}{space}{{mask}}{space}{stop}", task.fields)
     climb = _Climb(model, judge.method(opening, words), some, usable, candidates)
     states = climb.run(swaps, random.Random(seed))
-    space = "" if task.language == "zh" else " "
     tried: dict[str, Candidate] = {}
     for ids, loss in states:
-        template = _spelled(opening, [word_of(number, tokenizer) for number in ids], space)
+        template = layout.template(space.join(word_of(number, tokenizer) for number in ids), "")
         tried[str(template)] = judge.try_out(template, words, evidence=-loss)
     if task.patterns:
         first = Template.parse(task.patterns[0], task.fields)
@@ -120,7 +119,7 @@ class _Climb:
     ) -> None:
         self.model, self.method, self.candidates = model, method, candidates
         device = next(model.parameters()).device
-        self.batch = {name: value.to(device) for name, value in method.collate(rows).items()}
+        self.batch = to_device(method.collate(rows), device)
         self.rows, self.usable = len(rows), usable.to(device)
         self.ids = self.batch["input_ids"][self.batch["soft_mask"]].view(self.rows, -1)[0]  # (triggers,)
 
@@ -164,27 +163,3 @@ class _Climb:
     def _losses(self, options: Tensor) -> Tensor:
         """The training loss (nats) with each option of triggers (options, triggers): (options,)."""
         return torch.stack([self.method.loss(self.model, self._written(ids)) for ids in options])
-
-
-def _opening(
-    judge: Judge, words: Mapping[str, tuple[str, ...]], rows: Sequence[Mapping[str, Any]], triggers: int, usable: Tensor
-) -> Template:
-    """Text, triggers, blank, full stop; the triggers are the model's own greedy in-filling before the label words."""
-    task, tokenizer = judge.task, judge.tokenizer
-    space, stop = ("", "。") if task.language == "zh" else (" ", " .")
-    layout = Layout(" ".join("{" + name + "}" for name in task.fields), stop, space)
-    shown = with_words(rows, [words[label][0] for label in task.labels])
-    *_, (filled, _) = masked_beam(
-        judge.model, tokenizer, layout.skeleton(triggers, 0), shown, usable, 1, judge.max_length
-    )  # fmt: skip
-    start = space.join(word_of(number, tokenizer) for number in filled[0].tolist())
-    return Template.parse(f"{layout.before}{space}{{soft:{start}}}{space}{{mask}}{stop}")
-
-
-def _spelled(template: Template, words: Sequence[str], space: str) -> Template:
-    """The template with its triggers as plain words, in order; each {soft…} takes as many as it has pieces."""
-    softs = sum(isinstance(part, Soft) for part in template.parts)
-    if softs != 1:
-        raise UsageError(f"start {str(template)!r}: write one {{soft:…}}, not {softs}")
-    parts = [Text(space.join(words)) if isinstance(part, Soft) else part for part in template.parts]
-    return Template.parse(str(Template(tuple(parts))))

@@ -22,19 +22,10 @@ from labkit.fewshot.delta_tuning.bitfit import BitFit
 from labkit.fewshot.delta_tuning.combine import Combined
 from labkit.fewshot.delta_tuning.compacter import Compacter
 from labkit.fewshot.delta_tuning.intrinsic import Intrinsic, learn_subspace
-from labkit.fewshot.delta_tuning.kinds import DELTAS
 from labkit.fewshot.delta_tuning.ladder import Ladder
 from labkit.fewshot.delta_tuning.lora import IA3, LoRA
-from labkit.fewshot.delta_tuning.places import resolve
 from labkit.fewshot.delta_tuning.prompts import Prefix, Prompt
-from labkit.fewshot.delta_tuning.saving import (
-    delta_tensors,
-    describe,
-    from_description,
-    load_delta,
-    save_delta,
-    transfer,
-)
+from labkit.fewshot.delta_tuning.saving import DELTAS, delta_tensors, load_delta, save_delta, transfer
 from labkit.fewshot.delta_tuning.search import greedy, random_search
 from labkit.fewshot.delta_tuning.serving import Centre, Served
 
@@ -56,16 +47,13 @@ __all__ = [
     "Served",
     "attached",
     "delta_tensors",
-    "describe",
     "detach",
     "fingerprint",
-    "from_description",
     "greedy",
     "learn_subspace",
     "load_delta",
     "merge",
     "random_search",
-    "resolve",
     "save_delta",
     "trained_tensors",
     "transfer",

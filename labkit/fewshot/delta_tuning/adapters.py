@@ -42,36 +42,40 @@ class Adapter(nn.Module):
         return self.scale * self.up(self.activation(self.down(x)))
 
 
-def bottleneck(d_in: int, d_out: int, r: int, activation: str, scale: float) -> Adapter:
-    """A new adapter of linear layers, r wide inside: `down` from N(0, 1/d_in), `up` zero."""
-    down, up = nn.Linear(d_in, r), nn.Linear(r, d_out)
-    nn.init.normal_(down.weight, std=d_in**-0.5)
-    for tensor in (down.bias, up.weight, up.bias):
-        nn.init.zeros_(tensor)
-    return Adapter(down, up, activation, scale)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Serial(Delta):
-    """Adapters behind sub-layers: by default after attention and after the feed-forward layer, before the residual sum.
-
-    `bottleneck` r is their inner width, `activation` one of gelu, relu, tanh, linear.
-    """
+class _Adapters(Delta):
+    """What the two kinds share. `bottleneck` r is their inner width, `activation` one of gelu, relu, tanh, linear."""
 
     bottleneck: int = 16
     activation: str = "gelu"
     scale: float = 1.0
-
-    DEFAULTS: ClassVar[tuple[str, ...]] = AFTER_ATTENTION + AFTER_FFN
 
     def __post_init__(self) -> None:
         positive(self, "bottleneck")
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS)
 
+    def adapter(self, d_in: int, d_out: int) -> Adapter:
+        """A new one of linear layers: `down` from N(0, 1/d_in), `up` zero."""
+        down, up = nn.Linear(d_in, self.bottleneck), nn.Linear(self.bottleneck, d_out)
+        nn.init.normal_(down.weight, std=d_in**-0.5)
+        for tensor in (down.bias, up.weight, up.bias):
+            nn.init.zeros_(tensor)
+        return Adapter(down, up, self.activation, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serial(_Adapters):
+    """Adapters behind sub-layers: by default after attention and after the feed-forward layer, before the residual sum.
+
+    `bottleneck` r is their inner width, `activation` one of gelu, relu, tanh, linear.
+    """
+
+    DEFAULTS: ClassVar[tuple[str, ...]] = AFTER_ATTENTION + AFTER_FFN
+
     def maker(self) -> Callable[[int, int], Adapter]:
         """The function (d_in, d_out) → a new adapter, called once a place."""
-        return lambda d_in, d_out: bottleneck(d_in, d_out, self.bottleneck, self.activation, self.scale)
+        return self.adapter
 
     def _insert(self, model: nn.Module) -> Iterable[nn.Parameter]:
         make = self.maker()
@@ -94,22 +98,15 @@ def _behind(module: nn.Module, args: Any, out: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parallel(Delta):
+class Parallel(_Adapters):
     """Adapters beside sub-layers, by default beside the feed-forward layer.
 
     A target "a -> b" spans from the input of module a to the output of module b; a plain key spans one module.
     """
 
-    bottleneck: int = 16
     activation: str = "relu"
-    scale: float = 1.0
 
     DEFAULTS: ClassVar[tuple[str, ...]] = tuple(f"{a} -> {b}" for a, b in zip(BEFORE_FFN, AFTER_FFN, strict=True))
-
-    def __post_init__(self) -> None:
-        positive(self, "bottleneck")
-        if self.activation not in ACTIVATIONS:
-            raise unknown("activation", self.activation, ACTIVATIONS)
 
     def spans(self, model: nn.Module) -> list[tuple[str, str]]:
         """(entry, exit) for each adapter."""
@@ -139,8 +136,7 @@ class Parallel(Delta):
     def _insert(self, model: nn.Module) -> Iterable[nn.Parameter]:
         for entry, leave in self.spans(model):
             first, last, memory = model.get_submodule(entry), model.get_submodule(leave), Memory()
-            sizes = width(model, first, "in"), width(model, last, "out")
-            adapter = like(bottleneck(*sizes, self.bottleneck, self.activation, self.scale), last)
+            adapter = like(self.adapter(width(model, first, "in"), width(model, last, "out")), last)
             last.add_module("parallel_adapter", adapter)
             first.add_module("parallel_entry", memory)
             last.add_module("parallel_exit", memory)

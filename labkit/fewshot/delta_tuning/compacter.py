@@ -44,10 +44,6 @@ class KroneckerLinear(nn.Module):
         mixed = torch.einsum("...pik,ipr->...rik", inner, self.a)
         return torch.einsum("...rik,iko->...ro", mixed, self.t).flatten(-2) + self.bias
 
-    def dense(self) -> Tensor:
-        """The matrix it stands for: (d_in, d_out)."""
-        return sum(torch.kron(a, s @ t) for a, s, t in zip(self.a, self.s, self.t, strict=True))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Compacter(Serial):

@@ -175,27 +175,22 @@ def learn_subspace(
     are scaled by the spread along them, so that z counts in standard deviations. Returns (D,) and (D, k). UsageError
     where names or shapes differ, or the deltas are not more than `dimension`.
     """
-    flat = flattened(deltas)  # (tasks, D)
-    if not 1 <= dimension < len(flat):
-        raise UsageError(
-            f"{len(flat)} deltas span at most {len(flat) - 1} dimensions around their mean, not {dimension}"
-        )
-    mean = flat.mean(0)
-    _, spread, directions = torch.linalg.svd(flat - mean, full_matrices=False)
-    basis = directions[:dimension].T * (spread[:dimension] / (len(flat) - 1) ** 0.5)
-    save_tensors(path, {MEAN: mean.contiguous(), BASIS: basis.contiguous()})
-    return mean, basis
-
-
-def flattened(deltas: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    """(deltas, D): a row a delta, its tensors in the first's order. UsageError where names or shapes differ."""
     if not deltas:
         raise UsageError("no delta to learn a subspace from")
     shapes = {name: tensor.shape for name, tensor in deltas[0].items()}
     for number, delta in enumerate(deltas, start=1):
         if {name: tensor.shape for name, tensor in delta.items()} != shapes:
             raise UsageError(f"delta {number} has other tensors than the first: tune the same delta for every task")
-    return torch.stack([torch.cat([delta[name].detach().float().flatten() for name in shapes]) for delta in deltas])
+    flat = torch.stack([torch.cat([delta[name].detach().float().flatten() for name in shapes]) for delta in deltas])
+    if not 1 <= dimension < len(flat):
+        raise UsageError(
+            f"{len(flat)} deltas span at most {len(flat) - 1} dimensions around their mean, not {dimension}"
+        )
+    mean = flat.mean(0)  # of (tasks, D)
+    _, spread, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+    basis = directions[:dimension].T * (spread[:dimension] / (len(flat) - 1) ** 0.5)
+    save_tensors(path, {MEAN: mean.contiguous(), BASIS: basis.contiguous()})
+    return mean, basis
 
 
 def read_subspace(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor]:

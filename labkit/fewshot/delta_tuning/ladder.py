@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from labkit.errors import UsageError
 from labkit.fewshot.delta_tuning.adapters import Memory
 from labkit.fewshot.delta_tuning.base import Delta
-from labkit.fewshot.delta_tuning.places import LAYERS, like, positive, remove_children, unhook, width
+from labkit.fewshot.delta_tuning.places import LAYERS, like, positive, remove_children, width
 from labkit.foundations.encoder import backbone, reads_left_to_right
 
 
@@ -90,9 +90,7 @@ class Ladder(Delta):
 
     def _remove(self, model: nn.Module) -> None:
         remove_children(model, "ladder_rung", _climb)
-        for module in [m for m in model.modules() if "ladder_memory" in m._modules]:
-            del module.ladder_memory
-            unhook(module, _begin)
+        remove_children(model, "ladder_memory", _begin)
 
 
 def _passes(body: nn.Module, names: list[str]) -> int:

@@ -18,7 +18,7 @@ from torch.nn.utils import skip_init
 
 from labkit.errors import UsageError
 from labkit.fewshot.delta_tuning.base import Delta
-from labkit.fewshot.delta_tuning.places import AFTER_FFN, KEY, QUERY, VALUE, positive, replace_module, resolve
+from labkit.fewshot.delta_tuning.places import AFTER_FFN, KEY, QUERY, VALUE, positive, resolve
 from labkit.foundations.quantised import UNDO, is_quantised, refuse_quantised
 
 
@@ -76,7 +76,7 @@ class _ByPeft(Delta):
 
     def _remove(self, model: nn.Module) -> None:
         for name, layer in self._layers(model):
-            replace_module(model, name, layer.base_layer)
+            model.set_submodule(name, layer.base_layer)
 
     def _merge(self, model: nn.Module) -> None:
         for _, layer in self._layers(model):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -73,12 +73,6 @@ def _ends(name: str) -> list[str]:
 # Changing a model without changing its class
 
 
-def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` in the place called `name`."""
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
-
-
 def unhook(module: nn.Module, *functions: Callable[..., Any]) -> None:
     """Remove the hooks that are these functions, whoever holds their handles."""
     for hooks in (module._forward_hooks, module._forward_pre_hooks):
@@ -120,10 +114,7 @@ def like(new: nn.Module, beside: nn.Module) -> nn.Module:
 
 def remove_children(model: nn.Module, child: str, *hooks: Any) -> None:
     """Take the sub-module called `child`, and these hooks, off every module that has it."""
-    for module in list(_holders(model, child)):
-        delattr(module, child)
-        unhook(module, *hooks)
-
-
-def _holders(model: nn.Module, child: str) -> Iterator[nn.Module]:
-    return (module for module in model.modules() if child in module._modules)
+    for module in list(model.modules()):
+        if child in module._modules:
+            delattr(module, child)
+            unhook(module, *hooks)

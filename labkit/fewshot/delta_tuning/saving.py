@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import load, save_file
@@ -22,8 +22,24 @@ from torch import Tensor, nn
 from labkit.checkpoints import reading
 from labkit.config import strict
 from labkit.errors import CheckpointError, UsageError, unknown
-from labkit.fewshot.delta_tuning import kinds
-from labkit.fewshot.delta_tuning.base import RECORD, Delta, attached, beside_of, fingerprint, trained_tensors, within
+from labkit.fewshot.delta_tuning.adapters import Parallel, Serial
+from labkit.fewshot.delta_tuning.base import (
+    RECORD,
+    Delta,
+    Model,
+    attached,
+    beside_of,
+    fingerprint,
+    trained_tensors,
+    within,
+)
+from labkit.fewshot.delta_tuning.bitfit import BitFit
+from labkit.fewshot.delta_tuning.combine import Combined
+from labkit.fewshot.delta_tuning.compacter import Compacter
+from labkit.fewshot.delta_tuning.intrinsic import Intrinsic
+from labkit.fewshot.delta_tuning.ladder import Ladder
+from labkit.fewshot.delta_tuning.lora import IA3, LoRA
+from labkit.fewshot.delta_tuning.prompts import Prefix, Prompt
 from labkit.files import read_json, sha256, write_sealed, writing_folder
 
 TENSORS, FACTS = "delta.safetensors", "delta.json"
@@ -32,13 +48,25 @@ SIZES = ("rank", "bottleneck", "tokens", "dimension", "factors")  # settings tha
 MANY = 1000  # which may be so large whatever the file holds: an inner delta's tensors are not in it
 AGAIN = "copy the delta again, or save it again"
 KINDS = {"backbone": str, "sha256": str, "bytes": int, "tensors": dict}
-Model = TypeVar("Model", bound=nn.Module)
+DELTAS: dict[str, type[Delta]] = {
+    "serial": Serial,
+    "parallel": Parallel,
+    "lora": LoRA,
+    "ia3": IA3,
+    "bitfit": BitFit,
+    "compacter": Compacter,
+    "ladder": Ladder,
+    "prompt": Prompt,
+    "prefix": Prefix,
+    "intrinsic": Intrinsic,
+    "combined": Combined,
+}
 
 
 def describe(delta: Delta) -> dict[str, Any]:
     """The settings as plain JSON values, "kind" first; `from_description` reads them."""
-    values = {f.name: getattr(delta, f.name) for f in dataclasses.fields(delta)}
-    return {"kind": kinds.name_of(delta), **{name: _plain(value) for name, value in values.items()}}
+    name = next(name for name, kind in DELTAS.items() if kind is type(delta))
+    return {"kind": name, **{f.name: _plain(getattr(delta, f.name)) for f in dataclasses.fields(delta)}}
 
 
 def _plain(value: Any) -> Any:
@@ -54,9 +82,9 @@ def from_description(description: Mapping[str, Any], depth: int = 0) -> Delta:
     if not isinstance(description, Mapping) or not isinstance(description.get("kind"), str) or depth > 3:
         raise UsageError('a delta\'s description is an object with its "kind"')
     values = dict(description)
-    kind = kinds.DELTAS.get(values.pop("kind"))
+    kind = DELTAS.get(values.pop("kind"))
     if kind is None:
-        raise unknown("delta", description["kind"], kinds.DELTAS)
+        raise unknown("delta", description["kind"], DELTAS)
     for name in ("targets", "also"):
         if any("re:" in str(key) for key in values.get(name) or ()):
             raise UsageError(f"a delta's description: {name} may hold names only, no regular expression")
@@ -68,13 +96,10 @@ def from_description(description: Mapping[str, Any], depth: int = 0) -> Delta:
     return strict(kind, values, where="a delta's description")
 
 
-def delta_tensors(model: nn.Module, *, also: bool = True) -> dict[str, Tensor]:
-    """The trained tensors under their names, copied; without `also`, those of new heads and the like are left out."""
-    record = attached(model)
-    found = trained_tensors(model)
-    if not also:
-        found = {n: t for n, t in found.items() if not within(n, record.beside)}
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
+def delta_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The trained tensors under their names, copied; UsageError for a model without a delta."""
+    attached(model)
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in trained_tensors(model).items()}
 
 
 def save_delta(model: nn.Module, folder: str | os.PathLike[str], **notes: str) -> Path:

@@ -6,22 +6,19 @@ in memory and changes from one to the next between two batches.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from torch import nn
 
 from labkit.errors import CheckpointError, UsageError, unknown
-from labkit.fewshot.delta_tuning.base import attached, beside_of, fingerprint
-from labkit.fewshot.delta_tuning.saving import FACTS, load_delta, put, read_delta, read_facts, save_delta
+from labkit.fewshot.delta_tuning.base import Model, attached, beside_of, detach, fingerprint
+from labkit.fewshot.delta_tuning.saving import FACTS, delta_tensors, load_delta, put, read_facts, save_delta
 
 NAME = re.compile(r"[\w][\w.-]{0,79}")
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class Centre:
@@ -87,9 +84,8 @@ class Served:
         self.shelf = {}
         for name, folder in folders.items():
             load_delta(model, folder)  # every check, once
-            attached(model).delta.detach(model)
-            _, delta, tensors = read_delta(folder)
-            self.shelf[name] = (delta, tensors, folder)
+            self.shelf[name] = (attached(model).delta, delta_tensors(model), folder)
+            detach(model)
 
     def choose(self, name: str) -> nn.Module:
         """The model with the delta called `name`."""
@@ -108,18 +104,6 @@ class Served:
     def release(self) -> nn.Module:
         """The model without a delta."""
         if self.current:
-            attached(self.model).delta.detach(self.model)
+            detach(self.model)
             self.current = ""
         return self.model
-
-    @contextlib.contextmanager
-    def using(self, name: str) -> Iterator[nn.Module]:
-        """Inside, the model with this delta; outside, with the one before."""
-        before = self.current
-        try:
-            yield self.choose(name)
-        finally:
-            if before:
-                self.choose(before)
-            else:
-                self.release()

@@ -8,7 +8,7 @@ tasks becomes one. `system`: the stages, and what each is worth. `submission`: s
 from __future__ import annotations
 
 from labkit.fewshot.fewclue.candidates import RowCandidates
-from labkit.fewshot.fewclue.clozes import SHAPES, Shape, cloze_for, shape_of
+from labkit.fewshot.fewclue.clozes import cloze_for
 from labkit.fewshot.fewclue.intents import atis_task
 from labkit.fewshot.fewclue.submission import (
     PREDICTIONS,
@@ -20,7 +20,6 @@ from labkit.fewshot.fewclue.submission import (
 from labkit.fewshot.fewclue.system import LESS_ONE, STAGES, FewClueSystem, Rates, Settings, Stage, training_view
 
 __all__ = [
-    "LESS_ONE", "PREDICTIONS", "SHAPES", "STAGES", "FewClueSystem", "Rates", "RowCandidates", "Settings",
-    "Shape", "Stage", "atis_task", "cloze_for", "nine_task_mean", "read_submission", "score_submission", "shape_of",
-    "training_view", "write_submission",
+    "LESS_ONE", "PREDICTIONS", "STAGES", "FewClueSystem", "Rates", "RowCandidates", "Settings", "Stage", "atis_task",
+    "cloze_for", "nine_task_mean", "read_submission", "score_submission", "training_view", "write_submission",
 ]  # fmt: skip

@@ -27,50 +27,9 @@ from labkit.fewshot.prompts.encoding import encode
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import pieces_of
 from labkit.foundations.encoder import labels_of, lm_logits, usable_length, with_labels
-from labkit.foundations.heads import checked
 
 Rows = Sequence[Mapping[str, Any]]
-NONE = -1  # stands in the table of pieces where a text has no more
-
-
-def table_of(texts: Sequence[Sequence[int]], width: int = 0) -> Tensor:
-    """Pieces of texts, padded with NONE on the right: (texts, most pieces)."""
-    width = max(width, *(len(ids) for ids in texts))
-    return torch.tensor([[*ids, *[NONE] * (width - len(ids))] for ids in texts])
-
-
-def mean_log_probability(model: nn.Module, batch: Mapping[str, Tensor], pieces: Tensor) -> Tensor:
-    """The length-normalised score of each text: `pieces` (batch or 1, texts, most pieces) to (batch, texts).
-
-    The batch holds one encoding a length m of the texts, under names with the prefix "m/": see `encodings`.
-    """
-    lengths = (pieces != NONE).sum(-1)  # (batch or 1, texts)
-    scores: Tensor | None = None
-    for length in sorted({int(name.split("/")[0]) for name in batch if "/" in name}):
-        prefix = f"{length}/"
-        inputs = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
-        columns = inputs.pop("mask_positions")  # (batch, length)
-        rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
-        logits = lm_logits(model, inputs, rows.reshape(-1), columns.reshape(-1)).float()
-        logs = logits.log_softmax(-1).unflatten(0, columns.shape)  # (batch, length, vocabulary)
-        wanted = pieces[:, :, :length].clamp(min=0).transpose(1, 2).expand(len(columns), -1, -1)
-        found = logs.gather(2, wanted).mean(1)  # (batch, texts); right where a text has this length
-        here = lengths == length
-        scores = torch.where(here, found, torch.zeros_like(found) if scores is None else scores)
-    assert scores is not None
-    return scores
-
-
-def encodings(
-    template: Template, rows: Rows, lengths: Sequence[int], tokenizer: PreTrainedTokenizerBase, limit: int
-) -> dict[str, Tensor]:
-    """The rows with m blanks for each m of `lengths`: what `Template.encode` gives, names with the prefix "m/"."""
-    batch = {}
-    for length in sorted(set(lengths)):
-        encoded = encode(template.with_masks(length), rows, tokenizer, limit)
-        encoded.pop("soft_mask")
-        batch |= {f"{length}/{name}": value for name, value in encoded.items()}
-    return batch
+NONE = -1  # stands in the table of pieces where a candidate has no more
 
 
 class RowCandidates:
@@ -88,29 +47,47 @@ class RowCandidates:
         self,
         tokenizer: PreTrainedTokenizerBase,
         text: str = "text_a",
-        candidates: str = "candidates",
         gap: str = "#idiom#",
         count: int = 7,
         max_length: int = 128,
     ) -> None:
         if count < 2 or not gap:
             raise UsageError(f"count={count}, gap={gap!r}: at least two candidates and a mark for the gap are needed")
-        self.tokenizer, self.text, self.candidates, self.gap, self.count = tokenizer, text, candidates, gap, count
+        self.tokenizer, self.text, self.gap, self.count = tokenizer, text, gap, count
         self.max_length = usable_length(tokenizer, max_length)
 
     def collate(self, rows: Rows, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """One encoding a length of the candidates, "pieces" (batch, count, most pieces), "labels" (batch,)."""
+        """For each length m of a candidate what `encode` gives with m blanks, under names with the prefix "m/";
+        "pieces" (batch, count, most pieces), filled up with NONE; "labels" (batch,).
+        """
         spelled = [self._spelled(row, number) for number, row in enumerate(rows, start=1)]
-        lengths = [len(ids) for some in spelled for ids in some]
-        around = [self._around(row, number, max(lengths)) for number, row in enumerate(rows, start=1)]
-        batch = encodings(self.template, around, lengths, self.tokenizer, self.max_length)
-        batch["pieces"] = torch.stack([table_of(some, max(lengths)) for some in spelled])
+        lengths = sorted({len(ids) for some in spelled for ids in some})
+        most = lengths[-1]
+        around = [self._around(row, number, most) for number, row in enumerate(rows, start=1)]
+        batch = {}
+        for length in lengths:
+            encoded = encode(self.template.with_masks(length), around, self.tokenizer, self.max_length)
+            encoded.pop("soft_mask")
+            batch |= {f"{length}/{name}": value for name, value in encoded.items()}
+        batch["pieces"] = torch.tensor([[ids + [NONE] * (most - len(ids)) for ids in some] for some in spelled])
         return with_labels(batch, rows)
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """The length-normalised log-probability of each candidate: (batch, count)."""
-        inputs = {name: value for name, value in batch.items() if "/" in name}
-        return mean_log_probability(model, inputs, batch["pieces"])
+        pieces = batch["pieces"]
+        lengths = (pieces != NONE).sum(-1)  # (batch, count)
+        scores = torch.zeros(lengths.shape, device=pieces.device)
+        for length in lengths.unique().tolist():
+            prefix = f"{length}/"
+            inputs = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
+            columns = inputs.pop("mask_positions")  # (batch, length)
+            rows = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
+            logits = lm_logits(model, inputs, rows.reshape(-1), columns.reshape(-1)).float()
+            logs = logits.log_softmax(-1).unflatten(0, columns.shape)  # (batch, length, vocabulary)
+            wanted = pieces[:, :, :length].clamp(min=0).transpose(1, 2)  # (batch, length, count)
+            found = logs.gather(2, wanted).mean(1)  # (batch, count); right where a candidate has this length
+            scores = torch.where(lengths == length, found, scores)
+        return scores
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy over the candidates: a scalar in nats."""
@@ -120,16 +97,15 @@ class RowCandidates:
 
     def _spelled(self, row: Mapping[str, Any], number: int) -> list[list[int]]:
         """The pieces of the row's candidates."""
-        found = row.get(self.candidates)
+        found = row.get("candidates")
         if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != self.count:
-            what = f"field {self.candidates!r} must be a list of {self.count} texts, not {found!r:.60}"
+            what = f"field 'candidates' must be a list of {self.count} texts, not {found!r:.60}"
             raise DataError(f"row {number} of the batch: {what}")
         spaced = str(row.get(self.text)).partition(self.gap)[0].endswith(" ")
         pieces = [pieces_of(text, self.tokenizer, spaced) if isinstance(text, str) else [] for text in found]
         if not all(pieces):
-            raise DataError(
-                f"row {number} of the batch: field {self.candidates!r}: {found[pieces.index([])]!r} is no text to write"
-            )
+            what = f"field 'candidates': {found[pieces.index([])]!r} is no text to write"
+            raise DataError(f"row {number} of the batch: {what}")
         return pieces
 
     def _around(self, row: Mapping[str, Any], number: int, blanks: int) -> dict[str, str]:
@@ -145,14 +121,3 @@ class RowCandidates:
         room = max(self.max_length - blanks - 2, 2)  # [CLS] and [SEP]
         left = min(len(before), max(room // 2, room - len(after)))
         return {"before": before[len(before) - left :], "after": after[: room - left].replace(self.gap, "")}
-
-    def describe(self) -> dict[str, Any]:
-        """What `from_description` needs, in plain JSON values."""
-        names = ("text", "candidates", "gap", "count", "max_length")
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> RowCandidates:
-        """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        kinds = {"text": str, "candidates": str, "gap": str, "count": int, "max_length": int}
-        return cls(tokenizer, **checked(description, kinds))

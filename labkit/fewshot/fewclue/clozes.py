@@ -1,5 +1,15 @@
 """How each of FewCLUE's nine tasks becomes a cloze, and with which method it is then read.
 
+    eprstmt   a review                           a word of praise or blame
+    csldcp    an abstract                        its discipline, one of 67, of two to ten characters
+    tnews     a headline                         its section, one of 15
+    iflytek   an app's description               its kind, one of 119, of two to six characters
+    ocnli     two sentences                      a word between them that says whether the second follows
+    bustm     two questions                      whether they mean the same
+    csl       an abstract and a list of words    whether all of them are its keywords
+    chid      a passage with a gap, 7 idioms     each of the row's own idioms, in the gap
+    cluewsc   a pronoun and a name in a text     whether the one means the other
+
 Three methods do for nine tasks. Where the words of all labels have the same number of pieces, PET or Fuzzy-PET; where
 they differ, `GenerativePET`; where each row brings its answers, `RowCandidates`.
 """
@@ -7,7 +17,6 @@ they differ, `GenerativePET`; where each row brings its answers, `RowCandidates`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
@@ -22,52 +31,10 @@ from labkit.fewshot.prompts.verbalizer import pieces_of
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
-Cloze = PET | RowCandidates
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a task gives, and what goes into the blank."""
-
-    gives: str
-    blank: str
-    words: bool = True  # whether its labels have words, so that there is something to add up
-
-
-SHAPES: Mapping[str, Shape] = {
-    "eprstmt": Shape("a review", "a word of praise or blame"),
-    "csldcp": Shape("an abstract", "its discipline, one of 67, of two to ten characters"),
-    "tnews": Shape("a headline", "its section, one of 15"),
-    "iflytek": Shape("an app's description", "its kind, one of 119, of two to six characters"),
-    "ocnli": Shape("two sentences", "a word between them that says whether the second follows"),
-    "bustm": Shape("two questions", "whether they mean the same"),
-    "csl": Shape("an abstract and a list of words", "whether all of them are its keywords"),
-    "chid": Shape("a passage with a gap and seven idioms", "each of the row's own idioms, in the gap", False),
-    "cluewsc": Shape("a sentence with a pronoun and a name, marked by their places", "whether the one means the other"),
-}
-# The template and the sets of label words that the authors give for OCNLI ("relevant / irrelevant / opposite",
-# "implying / neutral / contradictory", "containing / neutral / reverse"), said in Chinese.
-SEED_OCNLI_PATTERN = "“{text_a}”和“{text_b}”的关系是{mask*2}。"
-SEED_OCNLI_WORDS: Mapping[str, tuple[str, ...]] = {
-    "entailment": ("相关", "蕴含", "包含"),
-    "neutral": ("无关", "中立", "中性"),
-    "contradiction": ("相反", "矛盾", "反向"),
-}
-
-
-def shape_of(task: Task) -> Shape | None:
-    """The shape of a task by its name's last part ("world/fewclue/chid"), or None for one that is not FewCLUE's."""
-    return SHAPES.get(task.name.rsplit("/", 1)[-1])
-
 
 def cloze_for(
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    pattern: int | str = 0,
-    words: int = 1,
-    *,
-    max_length: int = 128,
-) -> Cloze:
+    task: Task, tokenizer: PreTrainedTokenizerBase, pattern: int | str = 0, words: int = 1
+) -> PET | RowCandidates:
     """The method for a task: its pattern, and the first `words` words of each label; several make it fuzzy.
 
     PET for one word a label, FuzzyPET for several, if all have the same number of pieces, else GenerativePET; for rows
@@ -76,15 +43,14 @@ def cloze_for(
     if words < 1:
         raise UsageError(f"words={words}: at least one word a label is needed")
     if (count := candidates_of(task)) is not None:
-        return RowCandidates(tokenizer, task.fields[0], count=count, max_length=max_length)
+        return RowCandidates(tokenizer, task.fields[0], count=count)
     chosen = {label: tuple(task.words.get(label, ()))[:words] for label in task.labels}
     lengths = {len(pieces_of(word, tokenizer)) for some in chosen.values() for word in some}
-    options = {"max_length": max_length}
     if len(lengths) > 1:
-        return GenerativePET.for_task(task, tokenizer, pattern, words, fuzzy=words > 1, **options)
+        return GenerativePET.for_task(task, tokenizer, pattern, words, fuzzy=words > 1)
     if words == 1:
-        return PET.for_task(task, tokenizer, pattern, **options)
-    return FuzzyPET.for_task(task, tokenizer, pattern, words, **options)
+        return PET.for_task(task, tokenizer, pattern)
+    return FuzzyPET.for_task(task, tokenizer, pattern, words)
 
 
 def is_fuzzy(task: Task, words: int) -> bool:

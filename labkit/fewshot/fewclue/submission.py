@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,19 +62,8 @@ def write_submission(
     the task was read from; `answers` a label index for each row of "submission", in order: (n,). Raises UsageError for
     too many or too few answers, or one that is no label; DataError for rows whose ids are missing or not distinct.
     """
-    name = _name(spec)
-    path = Path(target)
-    path = path if path.suffix == ".json" else path / PREDICTIONS[name]
-    lines = list(submission_rows(name, task, answers, label_codes(spec)))
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    return path
-
-
-def submission_rows(
-    name: str, task: Task, answers: Sequence[int] | np.ndarray, codes: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
-    """The lines of an answer file as objects; `codes` maps a label's name to how the files write it."""
-    rows = task.splits.get("submission", [])
+    name, codes = _name(spec), label_codes(spec)
+    rows, lines = task.splits.get("submission", []), []
     if not len(rows):
         raise UsageError(f"task {task.name}: no test rows without labels to answer: its folder has no test.json")
     if len(answers) != len(rows):
@@ -91,7 +80,11 @@ def submission_rows(
             raise DataError(f"task {task.name}: test.json, row {line} {what}: every row needs one of its own")
         seen.add(str(marked))
         code = codes[task.labels[number]]
-        yield {"id": marked, "answer": int(code)} if name == "chid" else {"id": marked, "label": code}
+        lines.append({"id": marked, "answer": int(code)} if name == "chid" else {"id": marked, "label": code})
+    path = Path(target)
+    path = path if path.suffix == ".json" else path / PREDICTIONS[name]
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return path
 
 
 def read_submission(path: str | os.PathLike[str], spec: str) -> dict[str, str]:

@@ -4,14 +4,14 @@ Knowledge pre-training → continued pre-training on all nine tasks → a cloze 
 A stage changes one thing: the model to start from, the label words, or the rows. `STAGES` adds them one by one,
 `LESS_ONE` takes one away from the whole, which tells a stage that helps only alone from one that helps the rest.
 
-Knowledge pre-training is a *hook*: a function (model, tokenizer) → model, or a model in the backbone's place. Without
-one the stage changes nothing, and says so.
+Knowledge pre-training is a *hook*: a model that stands in the backbone's place. Without one the stage changes nothing,
+and says so.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,13 @@ from labkit.fewshot.fewclue.clozes import candidates_of, cloze_for, is_fuzzy
 from labkit.fewshot.instruction.multitask import continue_pretraining
 from labkit.fewshot.pet.self_training import Member, self_training
 from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.tasks.rows import text_key
 from labkit.training import Batches, fit
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
 Rows = Sequence[Mapping[str, Any]]
-Hook = PreTrainedModel | Callable[[PreTrainedModel, PreTrainedTokenizerBase], PreTrainedModel]
 HELD_OUT = ("dev", "test", "submission")
 
 
@@ -82,7 +82,6 @@ class Settings:
     unlabelled: int = 1000  # rows a task labels for itself, at most, drawn from all over the split
     multitask_steps: int = 200
     multitask_lr: float = 3e-4
-    max_length: int = 128
 
 
 def training_view(task: Task) -> Task:
@@ -90,17 +89,13 @@ def training_view(task: Task) -> Task:
 
     What continued pre-training may see: no row of dev, test or submission, not even as text.
     """
-    held = {_texts(row, task) for split in HELD_OUT for row in task.splits.get(split, [])}
-    kept = [row for row in task.splits.get("unlabelled", []) if _texts(row, task) not in held]
+    held = {text_key(row, task.fields) for split in HELD_OUT for row in task.splits.get(split, [])}
+    kept = [row for row in task.splits.get("unlabelled", []) if text_key(row, task.fields) not in held]
     return replace(task, splits={"train": task.splits["train"], **({"unlabelled": kept} if kept else {})})
 
 
-def _texts(row: Mapping[str, Any], task: Task) -> tuple[str, ...]:
-    return tuple(row[name] for name in task.fields)
-
-
-def check_examples(task: Task, shots: int = 1) -> None:
-    """DataError naming split, field and label where a label has fewer than `shots` training rows.
+def check_examples(task: Task) -> None:
+    """DataError naming split, field and label where a label has no training row.
 
     Labels that are places, as chid's, are not counted: the words are the rows' own.
     """
@@ -109,12 +104,12 @@ def check_examples(task: Task, shots: int = 1) -> None:
         raise DataError(f"task {task.name}: split 'train' has no rows: the system needs examples")
     if candidates_of(task) is not None:
         return
-    counts = np.bincount([row["label"] for row in rows], minlength=len(task.labels))
-    poorest = int(counts.argmin())
-    if counts[poorest] < shots:
+    seen = {row["label"] for row in rows}
+    missing = next((label for number, label in enumerate(task.labels) if number not in seen), None)
+    if missing is not None:
         raise DataError(
-            f"task {task.name}: split 'train', field 'label': {counts[poorest]} rows of label "
-            f"{task.labels[poorest]!r}, {shots} are needed; add some to the training file, or ask for fewer shots"
+            f"task {task.name}: split 'train', field 'label': 0 rows of label {missing!r}; add some to the training "
+            "file"
         )
 
 
@@ -123,17 +118,16 @@ class FewClueSystem:
     """The stages on one training split of several tasks, `tasks` by name; a model of one's own for each task.
 
     `rates` maps a task's name to its learning rates. Models and members that several stages share are trained once.
-    Raises DataError for a task in which a label has no example (`shots` to ask for more), UsageError for unknown names.
+    Raises DataError for a task in which a label has no example, UsageError for unknown names.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     tasks: Mapping[str, Task]
     rates: Mapping[str, Rates] = field(default_factory=dict)
-    hook: Hook | None = None
+    hook: PreTrainedModel | None = None
     settings: Settings = Settings()
     seed: int = 0
-    shots: int = 1
     _models: dict[tuple[bool, bool], PreTrainedModel] = field(default_factory=dict, repr=False)
     _members: dict[tuple[Any, ...], Member] = field(default_factory=dict, repr=False)
 
@@ -141,31 +135,22 @@ class FewClueSystem:
         if not self.tasks:
             raise UsageError("the FewCLUE system needs at least one task")
         for task in self.tasks.values():
-            check_examples(task, self.shots)
+            check_examples(task)
 
     def backbone(self, stage: Stage | str) -> PreTrainedModel:
         """The model that a stage starts from: plain, with knowledge, continued on all tasks, or both."""
         wanted = _stage(stage)
         key = (wanted.knowledge and self.hook is not None, wanted.multitask)
         if key not in self._models:
-            self._models[key] = self._continued(key[0]) if key[1] else self._known(key[0])
+            start = self.hook if key[0] else self.model
+            self._models[key] = self._continued(start) if wanted.multitask else start
         return self._models[key]
 
-    def _known(self, knowledge: bool) -> PreTrainedModel:
-        if not knowledge or self.hook is None:
-            return self.model
-        if isinstance(self.hook, nn.Module):
-            return self.hook
-        found = self.hook(copy.deepcopy(self.model), self.tokenizer)
-        if not isinstance(found, PreTrainedModel):
-            raise UsageError(f"the knowledge hook must return a model of transformers, not a {type(found).__name__}")
-        return found
-
-    def _continued(self, knowledge: bool) -> PreTrainedModel:
+    def _continued(self, start: PreTrainedModel) -> PreTrainedModel:
         views = [training_view(task) for task in self.tasks.values()]
         return continue_pretraining(
-            self._known(knowledge), self.tokenizer, views, steps=self.settings.multitask_steps,
-            lr=self.settings.multitask_lr, seed=self.seed, max_length=self.settings.max_length,
+            start, self.tokenizer, views, steps=self.settings.multitask_steps, lr=self.settings.multitask_lr,
+            seed=self.seed,
         )  # fmt: skip
 
     def fit(self, name: str, stage: Stage | str) -> Member:
@@ -223,13 +208,12 @@ class FewClueSystem:
 
     def _head(self, task: Task, name: str) -> Member:
         model = add_head(self.model, task.labels, pooling="mean", seed=self.seed)
-        how = HeadClassifier(self.tokenizer, task.fields, self.settings.max_length)
-        return self._trained(model, how, task.splits["train"], self._rates(name).head)
+        how = HeadClassifier(self.tokenizer, task.fields)
+        return self._trained(model, how, task.splits["train"], self.rates.get(name, Rates()).head)
 
     def _cloze(self, task: Task, name: str, stage: Stage, fuzzy: bool, rows: Rows) -> Member:
-        words = self.settings.words if fuzzy else 1
-        how = cloze_for(task, self.tokenizer, words=words, max_length=self.settings.max_length)
-        return self._trained(copy.deepcopy(self.backbone(stage)), how, rows, self._rates(name).cloze)
+        how = cloze_for(task, self.tokenizer, words=self.settings.words if fuzzy else 1)
+        return self._trained(copy.deepcopy(self.backbone(stage)), how, rows, self.rates.get(name, Rates()).cloze)
 
     def _taught(self, task: Task, name: str, first: Member, stage: Stage, fuzzy: bool) -> Member:
         """Self-training that starts from a model already trained on the labelled rows."""
@@ -247,9 +231,6 @@ class FewClueSystem:
         batches = Batches(rows, how.collate, min(self.settings.batch, len(rows)), seed=self.seed)
         fit(model, how.loss, batches, steps=self.settings.steps, lr=lr, seed=self.seed, progress=False)
         return Member(model, how)
-
-    def _rates(self, name: str) -> Rates:
-        return self.rates.get(name, Rates())
 
 
 def _stage(stage: Stage | str) -> Stage:

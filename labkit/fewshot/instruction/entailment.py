@@ -20,17 +20,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError, unknown
-from labkit.fewshot.instruction.statements import (
-    ANSWERS,
-    Claims,
-    check_texts,
-    checked_statements,
-    drawn,
-)
+from labkit.fewshot.instruction.statements import ANSWERS, Claims, statements_of
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer
-from labkit.foundations.encoder import labels_of, with_labels
+from labkit.foundations.encoder import labels_of, texts_of, with_labels
 from labkit.foundations.heads import checked
 
 if TYPE_CHECKING:
@@ -45,8 +39,7 @@ class Entailment:
 
     `statements` maps each label, in index order, to its statement (see `statements_of`, `OTHERWISE`). A label's score
     is log p("yes"), where p is the softmax over the two answers; training is the cross-entropy of the judgements, over
-    all statements, or over the right one and `negatives` wrong ones, drawn anew each time. Works on any masked language
-    model; no weight is new.
+    all statements. Works on any masked language model; no weight is new.
     """
 
     def __init__(
@@ -58,49 +51,27 @@ class Entailment:
         template: Template | str | None = None,
         answers: Mapping[str, Sequence[str]] | None = None,
         max_length: int = 128,
-        negatives: int | None = None,
     ) -> None:
-        if negatives is not None and negatives < 1:
-            raise UsageError(f"negatives={negatives}: at least one wrong statement a row, or None for all")
-        self.claims, self.negatives, self.tokenizer = Claims(statements, fields, language), negatives, tokenizer
+        self.claims, self.tokenizer = Claims(statements, fields, language), tokenizer
         self.pet = judge(tokenizer, language, template, answers, max_length)
 
     @classmethod
-    def for_task(
-        cls,
-        task: Task,
-        tokenizer: PreTrainedTokenizerBase,
-        statements: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> Entailment:
-        """The method for a task, with statements of yours or those of `statements_of`. Options as above."""
-        return cls(checked_statements(task, statements), tokenizer, task.fields, task.language, **options)
+    def for_task(cls, task: Task, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Entailment:
+        """The method for a task, with the statements of `statements_of`. Options as above."""
+        return cls(statements_of(task), tokenizer, task.fields, task.language, **options)
 
     def collate(self, rows: Rows, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """Each row with each of its statements, one after another: `input_ids` … (pairs, tokens); "row" and "shown"
-        (pairs,), the row a pair is of and the label it states; where every row has one, "labels" (batch,) and "right"
-        (pairs,), whether the label is it.
-
-        With `rng`, labels and `negatives`, a row's statements are its own and `negatives` others; else all, in order.
+        """Each row with each statement, one after another: `input_ids` … (pairs, tokens); where every row has one,
+        "labels" (batch,) and "right" (pairs,), whether the label that a pair states is it.
         """
-        labels = [row.get("label") for row in rows]
-        few = rng is not None and self.negatives is not None and None not in labels
-        pairs, row, shown = [], [], []
-        for number, one in enumerate(rows):
-            check_texts(one, self.claims.fields, number + 1)
-            some = self._draw(one["label"], rng) if few else self.claims.claimed
-            pairs += self.claims.pairs(one, some)
-            row += [number] * len(some)
-            shown += some
-        batch = self.pet.collate(pairs, rng) | {"row": torch.tensor(row), "shown": torch.tensor(shown)}
+        for field in self.claims.fields:
+            texts_of(rows, field)  # names the row that has none
+        claimed = self.claims.claimed
+        batch = self.pet.collate([pair for row in rows for pair in self.claims.pairs(row, claimed)], rng)
         batch = with_labels(batch, rows)
         if "labels" in batch:
-            batch["right"] = (batch["shown"] == batch["labels"][batch["row"]]).long()
+            batch["right"] = (batch["labels"][:, None] == torch.tensor(claimed)).long().flatten()
         return batch
-
-    def _draw(self, label: int, rng: np.random.Generator) -> list[int]:
-        wrong = drawn([other for other in self.claims.claimed if other != label], self.negatives or 1, rng)
-        return [*(one for one in self.claims.claimed if one == label), *wrong]
 
     def judgements(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-probabilities of "not entailed" and "entailed" for each pair: (pairs, 2)."""
@@ -134,8 +105,8 @@ class Entailment:
     @classmethod
     def from_description(cls, description: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> Entailment:
         """The method that `describe` described; UsageError for an unknown key or a value it cannot take."""
-        texts = {"language": str, "template": str}
-        kinds = {"statements": dict, "fields": list, **texts, "answers": dict, "max_length": int}
+        kinds = {"statements": dict, "fields": list, "language": str, "template": str, "answers": dict,
+                 "max_length": int}  # fmt: skip
         values = checked(description, kinds)
         if "statements" not in values:
             raise UsageError("a method's description: 'statements' is missing")

@@ -53,41 +53,32 @@ def reptile(
     steps: int = 5,
     lr: float = 3e-4,
     outer: float = 0.5,
-    together: int = 1,
-    batch_size: int = 32,
     seed: int = 0,
 ) -> nn.Module:
-    """A meta-trained copy: each round, θ ← θ + ε·(mean over `together` episodes of θ_k − θ).
+    """A meta-trained copy: each round, θ ← θ + ε·(θ_k − θ).
 
     θ_k is where `steps` steps of `fit` on one episode lead from θ, each episode in turn in random order; ε = `outer` in
     (0, 1]. With one episode, ε = 1 and one round it is `fit`. Deterministic in `seed`. Raises UsageError for no
     episodes, or numbers out of range.
     """
-    if not episodes or not 1 <= together <= len(episodes):
-        raise UsageError(f"{len(episodes)} episodes, together={together}: 1 to as many as there are go into a round")
+    if not episodes:
+        raise UsageError("0 episodes: reptile needs one task or more to learn from")
     if rounds < 1 or steps < 1 or not 0 < outer <= 1:
         raise UsageError(f"rounds={rounds}, steps={steps}, outer={outer}: at least 1, 1, and ε in (0, 1] are needed")
     start, rng, order = copy.deepcopy(model), np.random.default_rng(seed), []
     for number in range(rounds):
-        while len(order) < together:
-            order += rng.permutation(len(episodes)).tolist()
-        chosen, order = order[:together], order[together:]
-        ends = [_adapted(start, episodes[one], steps, lr, batch_size, seed + number) for one in chosen]
-        _move(start, ends, outer)
+        order = order or rng.permutation(len(episodes)).tolist()
+        end = _adapted(start, episodes[order.pop(0)], steps, lr, seed + number)
+        with torch.no_grad():
+            for parameter, reached in zip(start.parameters(), end.parameters(), strict=True):
+                parameter += outer * (reached.to(parameter.device) - parameter)
     return start
 
 
-def _adapted(start: nn.Module, episode: Episode, steps: int, lr: float, batch_size: int, seed: int) -> nn.Module:
+def _adapted(start: nn.Module, episode: Episode, steps: int, lr: float, seed: int) -> nn.Module:
     """A copy of `start`, `steps` steps of constant rate into the episode."""
     fast = copy.deepcopy(start)
-    batches = Batches(episode.rows, episode.collate, min(batch_size, len(episode.rows)), seed=seed)
+    batches = Batches(episode.rows, episode.collate, min(32, len(episode.rows)), seed=seed)
     settings = {"schedule": "constant", "warmup": 0, "seed": seed}
     fit(fast, episode.loss, batches, steps=steps, lr=lr, progress=False, **settings)
     return fast
-
-
-@torch.no_grad()
-def _move(start: nn.Module, ends: Sequence[nn.Module], outer: float) -> None:
-    """θ ← θ + ε·(mean of the ends − θ), in place."""
-    for parameter, *reached in zip(start.parameters(), *(end.parameters() for end in ends), strict=True):
-        parameter += outer * (torch.stack([one.to(parameter.device) for one in reached]).mean(0) - parameter)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.fewshot.instruction.entailment import Entailment, judge
-from labkit.fewshot.instruction.statements import OTHERWISE, entailment_rows, joined, statements_of
+from labkit.fewshot.instruction.entailment import judge
+from labkit.fewshot.instruction.statements import entailment_rows, joined
 from labkit.foundations.encoder import labels_of
 from labkit.foundations.pretraining import MaskedLM
 from labkit.training import Batches, fit
@@ -29,13 +29,9 @@ from labkit.training.batches import weight_of
 if TYPE_CHECKING:
     from labkit.tasks import Task
 
-__all__ = [
-    "OTHERWISE", "Continued", "Entailment", "continue_pretraining", "entailment_rows", "mixture", "shares",
-    "statements_of", "unlabelled_texts",
-]  # fmt: skip
-
-
 # How tasks are mixed
+
+TEMPERATURE = 2.0  # of what is trained on
 
 
 def shares(sizes: Sequence[int], temperature: float = 1.0) -> np.ndarray:
@@ -71,9 +67,9 @@ def mixture(
 # The training
 
 
-def unlabelled_texts(task: Task, unlabelled: bool = True) -> list[str]:
-    """The texts of a task's training rows, and of its unlabelled ones if `unlabelled`, each once; no label is read."""
-    rows = [*task.splits.get("train", []), *(task.splits.get("unlabelled", []) if unlabelled else [])]
+def unlabelled_texts(task: Task) -> list[str]:
+    """The texts of a task's training rows and of its unlabelled ones, each once; no label is read."""
+    rows = [*task.splits.get("train", []), *task.splits.get("unlabelled", [])]
     return list(dict.fromkeys(joined(row, task.fields, task.language) for row in rows))
 
 
@@ -123,36 +119,29 @@ def continue_pretraining(
     lr: float = 3e-4,
     seed: int = 0,
     mlm_weight: float = 0.5,
-    unlabelled: bool = True,
-    negatives: int | Literal["all"] = 1,
-    temperature: float = 2.0,
-    statements: Mapping[str, Mapping[str, str]] | None = None,
     batch_size: int = 32,
-    max_length: int = 128,
     progress: bool | None = False,
 ) -> PreTrainedModel:
-    """A trained copy of a masked language model: entailment on the tasks' "train" rows, language modelling on all
-    their text (without the unlabelled rows if not `unlabelled`).
+    """A trained copy of a masked language model: entailment on the tasks' "train" rows, one wrong statement for each
+    right one, and language modelling on all their text; tasks are mixed at T = 2.
 
-    `statements` maps a task's name to its labels' statements, for tasks that shall not speak for themselves. Use
-    few-shot tasks, `task.few_shot(16, seed)`, where only so many labels are to be seen. Raises UsageError for no tasks,
-    for tasks of several languages, or for one without labelled rows.
+    Use few-shot tasks, `task.few_shot(16, seed)`, where only so many labels are to be seen. Raises UsageError for no
+    tasks, for tasks of several languages, or for one without labelled rows.
     """
-    language = _one_language(tasks)
-    rng, said = np.random.default_rng(seed), statements or {}
-    pairs = [entailment_rows(task, rng, negatives, said.get(task.name)) for task in tasks]
+    language, rng = _one_language(tasks), np.random.default_rng(seed)
+    pairs = [entailment_rows(task, rng) for task in tasks]
     for task, rows in zip(tasks, pairs, strict=True):
         if not rows:
             raise UsageError(f"task {task.name}: no labelled row in 'train' to make entailment of")
-    texts = [unlabelled_texts(task, unlabelled) for task in tasks]
+    texts = [unlabelled_texts(task) for task in tasks]
     count = steps * batch_size
-    judged = mixture([len(rows) for rows in pairs], count, rng, temperature)
-    read = mixture([len(some) for some in texts], count, rng, temperature)
+    judged = mixture([len(rows) for rows in pairs], count, rng, TEMPERATURE)
+    read = mixture([len(some) for some in texts], count, rng, TEMPERATURE)
     rows = [
         {**pairs[task][row], "plain": texts[other][text]}
         for (task, row), (other, text) in zip(judged, read, strict=True)
     ]
-    objective, trained = Continued(tokenizer, language, mlm_weight, max_length), copy.deepcopy(model)
+    objective, trained = Continued(tokenizer, language, mlm_weight), copy.deepcopy(model)
     batches = Batches(rows, objective.collate, batch_size, seed=seed, lengths=[len(row["text"]) for row in rows])
     fit(trained, objective.loss, batches, steps=steps, lr=lr, seed=seed, progress=progress)
     return trained

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from labkit.errors import DataError, UsageError, unknown
+from labkit.errors import UsageError
 from labkit.fewshot.prompts.template import Mask, Template, Text
 
 if TYPE_CHECKING:
@@ -25,45 +25,32 @@ ENDS = tuple(".!?;:。！？；：")
 OTHERWISE = ""  # the statement of the one label that holds where no other does
 
 
-def statements_of(task: Task, pattern: int | str | None = None) -> dict[str, str]:
+def statements_of(task: Task) -> dict[str, str]:
     """Label -> what it claims of a text; it may name a field of the row, "{text_b}", which then leaves the text.
 
     Of two texts, the second is claimed of the first: as it is by the label whose word is "yes" (or the only other one
     than "no"), with the word before it by other labels, and "no" of two labels claims nothing: see `OTHERWISE`.
     Of one text, the task's pattern without its fields, each label's first word in the blank: "{text} it was {mask} ."
-    gives "it was great .". By default the first pattern whose blank stands behind all fields, else the first; a label
+    gives "it was great .". The pattern is the first whose blank stands behind all fields, else the first; a label
     without a word, or a task without a pattern, is stated by the label's name.
     """
     words = {label: (task.words.get(label) or (label,))[0] for label in task.labels}
     yes, no = (ANSWERS.get(task.language, ANSWERS["en"])[answer][0] for answer in ("entailed", "not entailed"))
-    if len(task.fields) == 2 and pattern is None and no in words.values():
-        return _of_pair(words, "{" + task.fields[1] + "}", yes, no, COMMA.get(task.language, " , "))
-    if pattern is None or isinstance(pattern, int):
-        pattern = _pattern(task, pattern)
-    if not pattern:
+    if len(task.fields) == 2 and no in words.values():
+        second, comma = "{" + task.fields[1] + "}", COMMA.get(task.language, " , ")
+        if len(words) == 2:
+            return {label: OTHERWISE if word == no else second for label, word in words.items()}
+        return {label: second if word == yes else word + comma + second for label, word in words.items()}
+    if not task.patterns:
         return words
+    behind = [pattern for pattern in task.patterns if "{mask" in pattern.rsplit("{text", 1)[-1]]
+    pattern = [*behind, *task.patterns][0]
     parts = [part for part in Template.parse(pattern, task.fields).parts if isinstance(part, Text | Mask)]
     found = {
         label: _tidy("".join(word if isinstance(part, Mask) else part.text for part in parts))
         for label, word in words.items()
     }
     return found if len(set(found.values())) == len(found) else words
-
-
-def _of_pair(words: Mapping[str, str], second: str, yes: str, no: str, comma: str) -> dict[str, str]:
-    if len(words) == 2:
-        return {label: OTHERWISE if word == no else second for label, word in words.items()}
-    return {label: second if word == yes else word + comma + second for label, word in words.items()}
-
-
-def _pattern(task: Task, number: int | None) -> str:
-    """The task's pattern `number`, or the first that has its blank behind its fields."""
-    if number is not None:
-        if not 0 <= number < len(task.patterns):
-            raise UsageError(f"task {task.name}: no pattern number {number}: it has {len(task.patterns)}")
-        return task.patterns[number]
-    behind = [pattern for pattern in task.patterns if "{mask" in pattern.rsplit("{text", 1)[-1]]
-    return next(iter([*behind, *task.patterns]), "")
 
 
 def _tidy(text: str) -> str:
@@ -111,56 +98,28 @@ def joined(row: Mapping[str, Any], fields: Sequence[str], language: str = "en") 
 
 
 def entailment_rows(
-    task: Task,
-    rng: np.random.Generator,
-    negatives: int | Literal["all"] = 1,
-    statements: Mapping[str, str] | None = None,
-    split: str = "train",
+    task: Task, rng: np.random.Generator, negatives: int | Literal["all"] = 1
 ) -> list[dict[str, Any]]:
-    """The labelled rows of a split, each with its own label's statement (label 1, entailed) and with `negatives`
-    other labels' (label 0), drawn without repetition, or "all" of them.
+    """The labelled "train" rows, each with its own label's statement (label 1, entailed) and with `negatives` other
+    labels' (label 0), drawn without repetition, or "all" of them.
 
-    A row is {"text", "statement", "label", "task"}; `statements` maps each label to its own, by default
-    `statements_of`. A label that is `OTHERWISE` has no statement: its rows have wrong ones only. Rows without a label
-    are left out. Raises UsageError for statements of other labels, or equal ones.
+    A row is {"text", "statement", "label", "task"}; the statements are those of `statements_of`. A label that is
+    `OTHERWISE` has no statement: its rows have wrong ones only. Rows without a label are left out. Raises UsageError
+    for a number of negatives below 0.
     """
-    claims = Claims(checked_statements(task, statements), task.fields, task.language)
+    claims = Claims(statements_of(task), task.fields, task.language)
     if negatives != "all" and (not isinstance(negatives, int) or negatives < 0):
         raise UsageError(f"negatives={negatives!r}: how many wrong labels a row is shown, 0 or more, or 'all'")
     found = []
-    for row in task.splits[split]:
+    for row in task.splits["train"]:
         if row.get("label") is None:
             continue
         right = [label for label in claims.claimed if label == row["label"]]
-        wrong = drawn([label for label in claims.claimed if label != row["label"]], negatives, rng)
+        wrong = [label for label in claims.claimed if label != row["label"]]
+        if negatives != "all" and negatives < len(wrong):
+            wrong = [wrong[number] for number in rng.choice(len(wrong), size=negatives, replace=False)]
         found += [
             {**pair, "label": int(label == row["label"]), "task": task.name}
             for label, pair in zip([*right, *wrong], claims.pairs(row, [*right, *wrong]), strict=True)
         ]
     return found
-
-
-def drawn(labels: Sequence[int], count: int | Literal["all"], rng: np.random.Generator) -> list[int]:
-    """`count` of the labels without repetition, or all where there are no more."""
-    if count == "all" or count >= len(labels):
-        return list(labels)
-    return [labels[number] for number in rng.choice(len(labels), size=count, replace=False)]
-
-
-def checked_statements(task: Task, statements: Mapping[str, str] | None) -> dict[str, str]:
-    """A statement for each label, in the labels' order; UsageError where one is missing or foreign."""
-    given = statements_of(task) if statements is None else statements
-    for label in given:
-        if label not in task.labels:
-            raise unknown(f"label of task {task.name}", label, task.labels)
-    missing = [label for label in task.labels if label not in given]
-    if missing:
-        raise UsageError(f"task {task.name}: no statement for label {missing[0]!r}: give every label one")
-    return {label: given[label] for label in task.labels}
-
-
-def check_texts(row: Mapping[str, Any], fields: Sequence[str], number: int) -> None:
-    """DataError unless every field of row `number` of a batch is a text."""
-    for name in fields:
-        if not isinstance(row.get(name), str):
-            raise DataError(f"row {number} of the batch: field {name!r} must be a text, not {row.get(name)!r:.60}")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from labkit.errors import UsageError
 from labkit.fewshot.instruction.tuning import Split, TaskType, Wording
 from labkit.tasks import Task
+from labkit.tasks.rows import text_key
 
 YES_NO = {"negative": "no", "positive": "yes"}
 TRUE_FALSE = {"negative": "false", "positive": "true"}
@@ -109,16 +109,12 @@ ACCEPTABLE = TaskType(
 
 def with_made(split: Split, seed: int = 0, count: int = 2000) -> Split:
     """The split with the two made types to train on, whose texts are those of its own training tasks."""
-    texts = [" ".join(row[name] for name in task.fields) for task in split.tasks.values() for row in unlabelled(task)]
+    rows = ((row, task) for task in split.tasks.values() for row in task.splits.get("unlabelled", []))
+    texts = [" ".join(text_key(row, task.fields)) for row, task in rows]
     rng = np.random.default_rng(seed)
     made = [contains_task(texts, rng, count), acceptable_task(texts, rng, count)]
     tasks = {**split.tasks, **{task.name: task for task in made}}
     return replace(split, types=(*split.types, CONTAINS, ACCEPTABLE), tasks=tasks)
-
-
-def unlabelled(task: Task) -> Sequence[dict[str, Any]]:
-    """The rows of a task that nobody labelled."""
-    return task.splits.get("unlabelled", [])
 
 
 def contains_task(texts: Sequence[str], rng: np.random.Generator, count: int) -> Task:

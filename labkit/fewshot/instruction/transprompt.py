@@ -29,9 +29,9 @@ from labkit.fewshot.prompts.soft_tokens import addressed, attach_soft_tokens, so
 from labkit.fewshot.prompts.template import Template
 from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.fewshot.soft_prompts.ptuning import PromptEncoder, with_soft_tokens
-from labkit.foundations.encoder import backbone, labels_of, lm_logits, model_inputs, unwrapped
+from labkit.foundations.encoder import backbone, labels_of, lm_logits, mean_state, model_inputs, unwrapped
 from labkit.training import Batches, fit
-from labkit.training.batches import weight_of
+from labkit.training.batches import to_device, weight_of
 
 if TYPE_CHECKING:
     from labkit.tasks import Task
@@ -213,19 +213,14 @@ def group_rows(method: TransPrompt, tasks: Sequence[Task]) -> list[dict[str, Any
     return found
 
 
-@torch.no_grad()
 def features(model: nn.Module, method: PET, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> np.ndarray:
     """The mean last state of each row in the method's template, before any prompt is learned: (n, d)."""
-    parts = []
+    body, device, parts = backbone(model), next(model.parameters()).device, []
     with evaluating(model):
         for start in range(0, len(rows), batch_size):
-            batch = PET.collate(method, rows[start : start + batch_size])
-            device = next(model.parameters()).device
-            batch = {name: value.to(device) for name, value in batch.items()}
-            body = backbone(model)
+            batch = to_device(PET.collate(method, rows[start : start + batch_size]), device)
             states = body(**model_inputs(body, batch)).last_hidden_state  # (batch, tokens, d)
-            mask = batch["attention_mask"][..., None]
-            parts.append(((states * mask).sum(1) / mask.sum(1)).cpu())
+            parts.append(mean_state(states, batch["attention_mask"]).cpu())
     return torch.cat(parts).numpy()
 
 
@@ -237,12 +232,7 @@ def meta_train(
     steps: int = 100,
     lr: float = 1e-3,
     seed: int = 0,
-    own: float = 0.5,
     temperature: float | None = 1.0,
-    kind: str = "mlp",
-    share: float = 0.5,
-    batch_size: int = 16,
-    progress: bool | None = False,
 ) -> PreTrainedModel:
     """The meta-learner: a copy of the model with the group's prompts, trained on all the tasks' "train" rows.
 
@@ -252,23 +242,23 @@ def meta_train(
     rows = group_rows(method, tasks)
     if temperature is not None:
         columns = [[row[name] for row in rows] for name in ("prompt", "label")]
-        weights = prototype_weights(prototype_scores(features(model, method, rows), *columns, own), temperature)
+        weights = prototype_weights(prototype_scores(features(model, method, rows), *columns), temperature)
         rows = [{**row, "weight": float(weight)} for row, weight in zip(rows, weights, strict=True)]
-    trained = method.attach(copy.deepcopy(model), kind, share, seed)
-    batches = Batches(rows, method.collate, min(batch_size, len(rows)), seed=seed)
-    fit(trained, method.loss, batches, steps=steps, lr=lr, seed=seed, progress=progress)
+    trained = method.attach(copy.deepcopy(model), seed=seed)
+    batches = Batches(rows, method.collate, min(16, len(rows)), seed=seed)
+    fit(trained, method.loss, batches, steps=steps, lr=lr, seed=seed, progress=False)
     return trained
 
 
 def adapt(
-    model: PreTrainedModel, method: TransPrompt, task: Task, *, steps: int, lr: float, seed: int = 0, **options: Any
+    model: PreTrainedModel, method: TransPrompt, task: Task, *, steps: int, lr: float, seed: int = 0
 ) -> PreTrainedModel:
     """A copy of a meta-learner, trained on one task's "train" rows alone: with the task's prompt, or, for one that it
-    has not seen, the universal one. `options` are those of `fit`.
+    has not seen, the universal one.
     """
     own = method.asking(task)
     own.entropy = 0.0
     adapted, rows = copy.deepcopy(model), task.splits["train"]
     batches = Batches(rows, own.collate, min(16, len(rows)), seed=seed)
-    fit(adapted, own.loss, batches, steps=steps, lr=lr, seed=seed, progress=False, **options)
+    fit(adapted, own.loss, batches, steps=steps, lr=lr, seed=seed, progress=False)
     return adapted

@@ -24,11 +24,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from labkit.errors import DataError, UsageError, unknown
 from labkit.evaluation import evaluate
-from labkit.fewshot.instruction.multitask import mixture
+from labkit.fewshot.instruction.multitask import TEMPERATURE, mixture
 from labkit.fewshot.pet import PET
 from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.foundations.encoder import labels_of, lm_logits
 from labkit.tasks import Task
+from labkit.tasks.rows import text_key
 from labkit.training import Batches, fit
 
 Tasks = Mapping[str, Task]
@@ -97,7 +98,8 @@ def check_split(split: Split) -> None:
     for name, task in split.tasks.items():
         for row in task.splits["train"]:
             if _key(row, task) in seen:
-                what = f"a row of the held-out type {split.held.name!r} is trained on: {str(_texts(row, task))[:80]}"
+                texts = str(text_key(row, task.fields))[:80]
+                what = f"a row of the held-out type {split.held.name!r} is trained on: {texts}"
                 raise DataError(f"task {name}: {what}; make the split with held_out")
 
 
@@ -122,11 +124,7 @@ def texts_of(tasks: Iterable[Task]) -> set[tuple[str, ...]]:
 
 
 def _key(row: Mapping[str, Any], task: Task) -> tuple[str, ...]:
-    return tuple(_plain(text) for text in _texts(row, task))
-
-
-def _texts(row: Mapping[str, Any], task: Task) -> tuple[str, ...]:
-    return tuple(row[name] for name in task.fields)
+    return tuple(_plain(text) for text in text_key(row, task.fields))
 
 
 def _plain(text: str) -> str:
@@ -152,7 +150,7 @@ def _task(tasks: Tasks, name: str) -> Task:
 # Asking
 
 
-def ask(task: Task, wording: Wording, tokenizer: PreTrainedTokenizerBase, max_length: int = 128) -> PET:
+def ask(task: Task, wording: Wording, tokenizer: PreTrainedTokenizerBase) -> PET:
     """The wording as a method for the task. UsageError for a label without a word, or one of several pieces."""
     words = {}
     for label in task.labels:
@@ -160,31 +158,18 @@ def ask(task: Task, wording: Wording, tokenizer: PreTrainedTokenizerBase, max_le
         if not given:
             raise UsageError(f"wording {wording.template!r} has no word for label {label!r} of task {task.name}")
         words[label] = given
-    return PET(wording.template, Verbalizer(words, tokenizer), tokenizer, max_length)
+    return PET(wording.template, Verbalizer(words, tokenizer), tokenizer)
 
 
 def zero_shot(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    kind: TaskType,
-    tasks: Tasks,
-    *,
-    split: str = "test",
-    calibrate: int = 0,
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, kind: TaskType, tasks: Tasks
 ) -> list[dict[str, Any]]:
-    """How right the model is when asked, without an example: one {"task", "wording", "accuracy"} for each of both.
-
-    With `calibrate`, each label word is weighed against its mean over at most that many unlabelled rows, drawn by a
-    fixed seed (`PET.calibrated`): no label is read, but the task is no longer asked cold.
-    """
+    """How right the model is on "test" when asked, without an example: {"task", "wording", "accuracy"} for each."""
     found = []
     for name in kind.tasks:
         task = _task(tasks, name)
         for number, wording in enumerate(kind.wordings):
-            how = ask(task, wording, tokenizer)
-            if calibrate:
-                how = how.calibrated(model, task.limited("unlabelled", calibrate).splits["unlabelled"])
-            value = evaluate(model, how, task, split, progress=False)[task.metric]
+            value = evaluate(model, ask(task, wording, tokenizer), task, progress=False)[task.metric]
             found.append({"task": name, "wording": number, "accuracy": value})
     return found
 
@@ -199,26 +184,19 @@ class Instructed:
     words of the row's own labels, however many they are.
     """
 
-    def __init__(
-        self,
-        types: Sequence[TaskType],
-        tasks: Tasks,
-        tokenizer: PreTrainedTokenizerBase,
-        wordings: int | None = None,
-        max_length: int = 128,
-    ) -> None:
-        if not types or (wordings is not None and wordings < 1):
-            raise UsageError(f"{len(types)} task types, wordings={wordings}: at least one of each is needed")
-        pairs = [(name, wording) for one in types for name in one.tasks for wording in one.wordings[:wordings]]
+    def __init__(self, types: Sequence[TaskType], tasks: Tasks, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not types:
+            raise UsageError("0 task types: at least one is needed")
+        pairs = [(name, wording) for one in types for name in one.tasks for wording in one.wordings]
         self.names = [name for name, _ in pairs]
-        self.hows = [ask(_task(tasks, name), wording, tokenizer, max_length) for name, wording in pairs]
+        self.hows = [ask(_task(tasks, name), wording, tokenizer) for name, wording in pairs]
         self.tasks, self.pad = tasks, tokenizer.pad_token_id
         most = max(len(how.verbalizer.labels) for how in self.hows)
         self.words = torch.full((len(self.hows), most), -1)  # (hows, most labels), −1 where there are fewer
         for number, how in enumerate(self.hows):
             self.words[number, : len(how.verbalizer.labels)] = how.verbalizer.word_ids[:, 0]
 
-    def rows(self, count: int, rng: np.random.Generator, temperature: float = 2.0) -> list[dict[str, Any]]:
+    def rows(self, count: int, rng: np.random.Generator, temperature: float = TEMPERATURE) -> list[dict[str, Any]]:
         """`count` training rows: tasks in the shares of `multitask.mixture`, wordings all alike."""
         names = list(dict.fromkeys(self.names))
         labelled = [[row for row in self.tasks[name].splits["train"] if row.get("label") is not None] for name in names]
@@ -277,18 +255,16 @@ def instruction_tune(
     steps: int = 400,
     lr: float = 3e-4,
     seed: int = 0,
-    temperature: float = 2.0,
-    wordings: int | None = None,
     batch_size: int = 32,
     progress: bool | None = False,
 ) -> PreTrainedModel:
-    """A copy of the model, trained on the types of the split in their first `wordings` wordings (None: all).
+    """A copy of the model, trained on the types of the split in all their wordings.
 
     Nothing of what is held out is read. Deterministic in `seed`.
     """
     check_split(split)
-    objective = Instructed(split.types, split.tasks, tokenizer, wordings)
-    rows = objective.rows(steps * batch_size, np.random.default_rng(seed), temperature)
+    objective = Instructed(split.types, split.tasks, tokenizer)
+    rows = objective.rows(steps * batch_size, np.random.default_rng(seed))
     trained = copy.deepcopy(model)
     batches = Batches(rows, objective.collate, batch_size, seed=seed, lengths=objective.lengths(rows))
     fit(trained, objective.loss, batches, steps=steps, lr=lr, seed=seed, progress=progress)

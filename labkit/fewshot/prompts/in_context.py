@@ -95,7 +95,7 @@ def with_demonstrations(
         label = row.get("label")
         if type(label) is not int or not 0 <= label < len(words):
             raise DataError(f"demonstration {number}: its label must be 0 to {len(words) - 1}, not {label!r}")
-        parts += [_filled(part, f"shown {number} ", words[label]) for part in template.parts] + [Text(separator)]
+        parts += [filled(part, f"shown {number} ", words[label]) for part in template.parts] + [Text(separator)]
         values |= {f"shown {number} {key}": _value(row, key, number) for key in _named(template)}
     return Template(tuple(_merged([*parts, *template.parts]))), values
 
@@ -105,7 +105,8 @@ def named_values(template: Template, rows: Sequence[Row]) -> list[dict[str, Any]
     return [{key: row[key] for key in [*_named(template), "label"]} for row in rows]
 
 
-def _filled(part: Part, prefix: str, word: str) -> Part:
+def filled(part: Part, prefix: str, word: str) -> Part:
+    """A template's part as a demonstration has it: the word in the blank, a field under a name with `prefix`."""
     if isinstance(part, Mask):
         return Text(word)
     return replace(part, name=prefix + part.name) if isinstance(part, Field | Meta) else part
