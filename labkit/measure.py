@@ -1,4 +1,4 @@
-"""What a model costs: parameters, bytes on disk, arithmetic, milliseconds, memory.
+"""What a model costs: parameters, bytes on disk, milliseconds, memory.
 
 Each figure is counted where it can be counted and timed only where it must be. A tensor that two modules share (an MLM
 decoder tied to the word embeddings) costs once. A module that stores weights as something other than parameters (int8,
@@ -7,7 +7,6 @@ packed bits) says how many it holds in `stands_for`, a mapping from the name of 
 
 from __future__ import annotations
 
-import inspect
 import os
 import statistics
 import time
@@ -21,10 +20,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from labkit.checkpoints import weights
 from labkit.errors import DataError, UsageError
+from labkit.evaluation import evaluating
+from labkit.training.batches import to_device
 
 
 def parameters(model: nn.Module) -> int:
@@ -61,36 +61,6 @@ def bytes_on_disk(model: nn.Module | str | os.PathLike[str]) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def flops(model: nn.Module, batch: Mapping[str, Tensor], method: Any = None) -> int:
-    """Floating-point operations of one forward pass over `batch`, a multiply-add counting two.
-
-    Matrix products, convolutions and attention are counted (integer products of int8 layers too); element-wise work and
-    look-ups are not. With a `method`, its `logits(model, batch)` is the pass; else the model gets the batch's tensors
-    that it has arguments for, labels left out. A linear layer costs 2 · in · out a token.
-    """
-    counter = FlopCounterMode(display=False, custom_mapping=_extra_formulas())
-    with _serving(model), counter:
-        if method is not None:
-            method.logits(model, batch)
-        else:
-            accepted = inspect.signature(model.forward).parameters
-            model(**{name: value for name, value in batch.items() if name in accepted and name != "labels"})
-    return int(counter.get_total_flops())
-
-
-def _extra_formulas() -> dict[Any, Callable[..., int]]:
-    """Two operators that torch's own counter passes over: the CPU's fused attention and the int8 product."""
-
-    def attention(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: Any, **__: Any) -> int:
-        return sdpa_flop_count(q, k, v)
-
-    def product(a: Sequence[int], b: Sequence[int], *_: Any, **__: Any) -> int:
-        return 2 * a[0] * a[1] * b[1]  # (m, k) times (k, n)
-
-    aten = torch.ops.aten
-    return {aten._scaled_dot_product_flash_attention_for_cpu: attention, aten._int_mm: product}
-
-
 def latency(
     model: nn.Module,
     method: Any,
@@ -110,9 +80,9 @@ def latency(
         )
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    batches = [_moved(method.collate(part, None), device) for part in parts]
+    batches = [to_device(method.collate(part, None), device) for part in parts]
     timed = []
-    with _serving(model):
+    with evaluating(model):
         for number in range(warm_up):
             method.logits(model, batches[number % len(batches)])
         for _ in range(repeats):
@@ -170,27 +140,6 @@ def _key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _moved(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-
-
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-class _serving:
-    """Evaluation mode without gradients; afterwards every module is as it was."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.modes = [(module, module.training) for module in model.modules()]
-        self.model, self.gradients = model, torch.no_grad()
-
-    def __enter__(self) -> None:
-        self.model.eval()
-        self.gradients.__enter__()
-
-    def __exit__(self, *exception: Any) -> None:
-        self.gradients.__exit__(*exception)
-        for module, training in self.modes:
-            module.training = training

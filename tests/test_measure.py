@@ -15,9 +15,9 @@ from labkit import measure
 from labkit.errors import DataError, UsageError
 
 
-def bert(**changes) -> BertForMaskedLM:
+def bert() -> BertForMaskedLM:
     sizes = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return BertForMaskedLM(BertConfig(**{**sizes, "intermediate_size": 64, "max_position_embeddings": 40, **changes}))
+    return BertForMaskedLM(BertConfig(**sizes, intermediate_size=64, max_position_embeddings=40))
 
 
 def by_hand(v: int, d: int, f: int, layers: int, positions: int) -> int:
@@ -71,24 +71,6 @@ def test_views_of_one_storage_are_saved_apart():
 def test_a_folder_without_weights_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no .safetensors"):
         measure.bytes_on_disk(tmp_path)
-
-
-def test_flops_of_linears_are_two_a_weight_and_token():
-    model = nn.Sequential(nn.Linear(10, 20, bias=False), nn.ReLU(), nn.Linear(20, 3, bias=False))
-    method = SimpleNamespace(logits=lambda m, batch: m(batch["x"]))
-    assert measure.flops(model, {"x": torch.zeros(7, 10)}, method) == 2 * (10 * 20 + 20 * 3) * 7
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_flops_of_bert_equal_the_closed_form(attention):
-    model = bert(attn_implementation=attention).train()
-    ids = torch.randint(0, 97, (3, 11))
-    linears = 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32 + 97 * 32
-    scores = 2 * 2 * 3 * 11 * 11 * 32  # q·k and p·v over all heads, a layer
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids, "own": ids}
-    counted = measure.flops(model, batch)
-    assert counted == 2 * linears * 3 * 11 + 2 * scores
-    assert model.training and torch.is_grad_enabled()
 
 
 def test_latency_is_a_row_s_share_and_leaves_modes_alone():

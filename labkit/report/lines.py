@@ -6,29 +6,26 @@ The values of that quantity stand side by side at equal distances, because they 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.report.comparison import in_percent
-from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, _tidy
+from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, _tidy, unit
 from labkit.report.result import Result
 from labkit.report.table import Bounds
 
 Series = dict[str, dict[float, list[float]]]  # name -> x -> scores
 
 
-def lines(
-    rows: Sequence[Result], bounds: Bounds, x: str, label: str, name: Callable[[Result], str], title: str
-) -> Plot:
+def lines(rows: Sequence[Result], bounds: Bounds, x: str, label: str, title: str) -> Plot:
     """The figure of `rows`, all of one metric, over their column `x`; see `Report.lines`."""
     from matplotlib.figure import Figure
 
-    scale = 100 if in_percent(rows) else 1
-    series = _series(rows, x, name, scale)
+    scale, axis = unit(rows)
+    series = _series(rows, x, scale)
     if not series:
         raise UsageError(f"no row has the column {x!r}")
-    ends, axis = _ends(rows, bounds, scale), f"{rows[0].metric} (%)" if scale == 100 else rows[0].metric
+    ends = _ends(rows, bounds, scale)
     figure = Figure(figsize=(7, 3.8), layout="constrained")
     axes = figure.subplots()
     places = sorted({value for points in series.values() for value in points})
@@ -36,21 +33,21 @@ def lines(
         _line(axes, who, points, number, len(series), places)
     axes.set_xticks(range(len(places)), [f"{place:g}" for place in places])
     axes.set_xlim(-0.5, len(places) - 0.5)
-    axes.set(xlabel=label or x, ylabel=f"{axis}, mean ± s.d.", title=title)
+    axes.set(xlabel=label, ylabel=f"{axis}, mean ± s.d.", title=title)
     _tidy(axes, "y")
     _lines(axes, ends, upright=False)
     for end, value in ends.items():
         axes.annotate(f"{end} {value:.3g}", (0, value), (4, 3), xycoords=axes.get_yaxis_transform(),
                       textcoords="offset points", fontsize=9, color="#555555")  # fmt: skip
     axes.legend(frameon=False, loc="best")
-    return Plot(figure, _alt(series, ends, axis, label or x, title))
+    return Plot(figure, _alt(series, ends, axis, label, title))
 
 
-def _series(rows: Sequence[Result], x: str, name: Callable[[Result], str], scale: int) -> Series:
+def _series(rows: Sequence[Result], x: str, scale: int) -> Series:
     series: Series = {}
     for row in rows:
         if row[x] is not None:
-            series.setdefault(name(row), {}).setdefault(float(row[x]), []).append(scale * row.value)
+            series.setdefault(row.method.split(",")[0], {}).setdefault(float(row[x]), []).append(scale * row.value)
     return {who: dict(sorted(points.items())) for who, points in series.items()}
 
 
