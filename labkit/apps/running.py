@@ -19,9 +19,8 @@ import torch.distributed as dist
 from labkit import evaluation, files, zoo
 from labkit.apps.application import Application
 from labkit.apps.catalogue import application
-from labkit.apps.data import Columns, read_task
 from labkit.apps.folder import App, load_app, save_app
-from labkit.apps.request import Here, Request, read
+from labkit.apps.request import Columns, Here, Request, read, read_task
 from labkit.apps.teaching import taught
 from labkit.config import fingerprint, to_dict
 from labkit.errors import UsageError, unknown

@@ -76,11 +76,11 @@ def two_tower(start: Start, settings: Mapping[str, Any]) -> Adapted:
     return Adapted(model, TwoTower(start.tokenizer, start.task.fields, **settings))
 
 
-def same_statement(name: str = "world/mrpc") -> Task:
+def same_statement() -> Task:
     """Whether two sentences of the world say the same."""
     rows = pairs.pair_rows("mrpc", World(), sum(EXAMPLE.values()), randomness(World(), "apps", "pairs"))
     plain = [{field: row[field] for field in ("text_a", "text_b", "label")} for row in rows]
-    return Task(name, ("text_a", "text_b"), ("different", "same"), in_splits(plain))
+    return Task("world/mrpc", ("text_a", "text_b"), ("different", "same"), in_splits(plain))
 
 
 TWO_TOWER = Application(

@@ -90,12 +90,12 @@ def add_data(parser: Any) -> None:
 
 
 def columns_of(arguments: argparse.Namespace) -> Any:
-    """`labkit.apps.data.Columns` as the options say."""
-    from labkit.apps.data import Columns, field_option, parse_labels
+    """`labkit.apps.request.Columns` as the options say."""
+    from labkit.apps.request import Columns, parse_labels
 
     if arguments.tables and arguments.task:
         raise UsageError("give --tables or --task, not both")
-    fields = field_option([arguments.first, arguments.second])
+    fields = tuple(filter(None, [arguments.first, arguments.second])) or None
     labels = parse_labels(arguments.labels) if arguments.labels else None
     return Columns(schema=arguments.schema, fields=fields, label=arguments.label, labels=labels)
 
@@ -121,7 +121,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.teacher:
         where = {"file": arguments.teacher} if os.path.isfile(arguments.teacher) else {"column": arguments.teacher}
         teacher = Teacher(**where, temperature=arguments.temperature, alpha=arguments.alpha)
-    run(Request(
+    request = Request(
         application=arguments.application, data=arguments.tables or arguments.task, columns=columns_of(arguments),
         model=arguments.model, method=arguments.method, pattern=arguments.pattern,
         words=tuple(arguments.words.split(",")) if arguments.words else None, shots=arguments.shots,
@@ -129,18 +129,18 @@ def _train(arguments: argparse.Namespace) -> None:
         parameters=parse_parameters(arguments.set), teacher=teacher, training=training, engine=arguments.deepspeed,
         batch_size=arguments.batch_size, test_rows=arguments.test_rows, out=arguments.out, resume=arguments.resume,
         tensorboard=arguments.tensorboard,
-    ), arguments)  # fmt: skip
+    )  # fmt: skip
+    run(request, arguments.command_line, arguments.json)
 
 
-def run(request: Any, arguments: argparse.Namespace) -> None:
+def run(request: Any, command_line: str, as_json: bool = False) -> None:
     """Train as `request` says, in this process of however many, and print the row of results on rank 0."""
     from labkit.apps.request import Here
     from labkit.apps.running import train
 
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    as_json = getattr(arguments, "json", False)
     quiet = rank or as_json  # whoever reads JSON finds it all in train.json
-    here = Here(rank, world, (lambda text: None) if quiet else tell, progress(), arguments.command_line)
+    here = Here(rank, world, (lambda text: None) if quiet else tell, progress(), command_line)
     with _heard_once(rank):
         result = train(request, here)
     if result is not None:
