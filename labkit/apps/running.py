@@ -127,7 +127,13 @@ def _reports(request: Request, here: Here, total: int) -> Iterator[OnStep | None
     if here.rank or (here.progress and not request.tensorboard):
         yield None
         return
-    writer, every = _writer(request.tensorboard) if request.tensorboard else None, max(1, total // 10)
+    writer, every = None, max(1, total // 10)
+    if request.tensorboard:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+        writer = SummaryWriter(request.tensorboard)
 
     def report(step: int, loss: float) -> None:
         if writer is not None:
@@ -140,14 +146,6 @@ def _reports(request: Request, here: Here, total: int) -> Iterator[OnStep | None
     finally:
         if writer is not None:
             writer.close()
-
-
-def _writer(folder: str) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    return SummaryWriter(folder)
 
 
 def _finish(request: Request, here: Here, task: Task, app: App, history: Any) -> dict[str, Any]:

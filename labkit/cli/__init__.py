@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import labkit
 from labkit import threads
-from labkit.cli import apps, commands, course, easynlp, pipeline, train
+from labkit.cli import commands, course, easynlp, pipeline, train
 from labkit.cli.parser import Parser, progress, tell
 from labkit.errors import LabkitError, UsageError, unknown
 
@@ -50,7 +50,7 @@ def build_parser() -> Parser:
     named = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
     for add in (
         course.add_lab, commands.add_demo, commands.add_results, pipeline.add_pipeline, train.add_train,
-        apps.add_apps, apps.add_evaluate, commands.add_predict, commands.add_serve, commands.add_zoo,
+        train.add_apps, train.add_evaluate, commands.add_predict, commands.add_serve, commands.add_zoo,
         commands.add_tasks, commands.add_world, commands.add_doctor,
         course.add_notebooks, course.add_new, course.add_site, course.add_assignments,
     ):  # fmt: skip

@@ -80,7 +80,8 @@ def _score_columns(rows: Sequence[Result], bounds: Bounds) -> list[Any]:
     for metric in metrics:
         of = [row for row in rows if row.metric == metric]
         scale, tasks = 100 if in_percent(of) else 1, list(dict.fromkeys(row.task for row in of))
-        ends = [_ends(bounds.get(task), metric) for task in tasks]
+        known = [bounds.get(task, ("", None, None)) for task in tasks]
+        ends = [end[1:] if end[0] == metric else (None, None) for end in known]
         for task, end in zip(tasks, ends, strict=True):
             heading = metric if len(tasks) == 1 else task if len(metrics) == 1 else f"{task} {metric}"
             columns.append((heading, _cell(of, [task], scale), _shown(end, scale)))
@@ -113,10 +114,6 @@ def _score(value: float, scale: int) -> str:
 
 def _shown(ends: Sequence[float | None], scale: int) -> tuple[str, ...]:
     return tuple("" if value is None else _score(value * scale, scale) for value in ends)
-
-
-def _ends(bound: tuple[str, float | None, float | None] | None, metric: str) -> tuple[float | None, float | None]:
-    return bound[1:] if bound and bound[0] == metric else (None, None)
 
 
 def _seeds(rows: Sequence[Result], method: str) -> str:
