@@ -1,4 +1,4 @@
-"""Scores as lines: over a quantity that was varied, as shots, steps, parameters, or over the share of the surest answers.
+"""Scores as lines: over a quantity that was varied, as shots or steps, or over the share of the surest answers.
 
 The values of a quantity stand side by side at equal distances, because they usually grow by factors.
 """
