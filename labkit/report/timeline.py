@@ -39,10 +39,10 @@ def timeline(events: Iterable[Timed], title: str = "", colours: Mapping[str, str
     zero = min(event.start for event in events)
     width = (max(event.end for event in events) - zero) * 1000
     rows = sorted({(event.rank, event.lane) for event in events})
-    kinds = [*colours, *dict.fromkeys(_kind(event) for event in events)]
+    kinds = dict.fromkeys([*colours, *map(_kind, events)])
     looks = {
         kind: {"facecolor": colours.get(kind, COLOURS[number % len(COLOURS)]), "hatch": HATCHES[number % len(HATCHES)]}
-        for number, kind in enumerate(dict.fromkeys(kinds))
+        for number, kind in enumerate(kinds)
     }
     figure = Figure(figsize=(9, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
