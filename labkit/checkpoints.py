@@ -30,13 +30,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from labkit import files
 from labkit.errors import CheckpointError, LabkitError
-from labkit.files import sha256, writing, writing_folder
 
 TENSORS = ("model", "optimizer", "state")
 SUM = "labkit.sha256"  # in the header of a safetensors file: the checksum of its tensors
 REQUIRED = {*(f"{name}.safetensors" for name in TENSORS), "state.json"}
 FOLDER = re.compile(r"step-(\d{6,})")
+MANIFEST, AGAIN = "manifest.json", "save it again"
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def reading(where: object, mend: str = "save it again") -> Iterator[None]:
+def reading(where: object, mend: str = AGAIN) -> Iterator[None]:
     """Inside, whatever a folder that is not whole makes a library raise becomes a CheckpointError of one sentence.
 
     The one place that says what that may be: anything. Beside errors of the system, of values, types, keys, shapes and
@@ -79,14 +80,15 @@ def save(folder: str | os.PathLike[str], snapshot: Snapshot, keep: int = 2) -> P
     Raises LabkitError where the system refuses (disk full, no permission); what was there before stays.
     """
     target = Path(folder) / f"step-{snapshot.step:06d}"
-    with writing_folder(target) as temporary:
-        for name in TENSORS:
-            _write_tensors(temporary / f"{name}.safetensors", getattr(snapshot, name))
+    with files.writing_folder(target) as temporary:
+        for part in TENSORS:
+            plain = {name: tensor.detach().cpu().contiguous() for name, tensor in getattr(snapshot, part).items()}
+            save_file(plain, temporary / f"{part}.safetensors", metadata={"format": "pt"})
         (temporary / "state.json").write_text(json.dumps({**snapshot.facts, "step": snapshot.step}), encoding="utf-8")
         if snapshot.config is not None:
             (temporary / "config.json").write_text(snapshot.config, encoding="utf-8")
-        files = {file.name: {"size": file.stat().st_size, "sha256": sha256(file)} for file in temporary.iterdir()}
-        (temporary / "manifest.json").write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+        made = {f.name: {"size": f.stat().st_size, "sha256": files.sha256(f)} for f in temporary.iterdir()}
+        (temporary / MANIFEST).write_text(json.dumps({"files": made}, indent=1), encoding="utf-8")
     _prune(Path(folder), snapshot.step, keep)
     return target
 
@@ -129,24 +131,15 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
         return Snapshot(int(facts["step"]), **parts, facts=facts, config=config)
 
 
-def verify(path: str | os.PathLike[str]) -> None:
+def verify(path: Path) -> None:
     """Compare every file of a checkpoint with its manifest. Raises CheckpointError naming the first that differs."""
-    path = Path(path)
     try:
-        files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["files"]
-        entries = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise CheckpointError(f"{path / 'manifest.json'}: missing or malformed ({type(error).__name__})") from error
-    if lacking := REQUIRED - entries.keys():
-        raise CheckpointError(f"{path / 'manifest.json'}: does not list {', '.join(sorted(lacking))}")
-    for name, (size, digest) in entries.items():
-        file = path / name
-        if name != file.name or not file.is_file():
-            raise CheckpointError(f"{file}: missing")
-        if (there := file.stat().st_size) != size:
-            raise CheckpointError(f"{file}: cut short or altered ({there} bytes where {size} were written)")
-        if sha256(file) != digest:
-            raise CheckpointError(f"{file}: altered (its SHA-256 is not the one in manifest.json)")
+        sums = {name: entry["sha256"] for name, entry in files.read_json(path / MANIFEST, AGAIN)["files"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path / MANIFEST}: malformed ({type(error).__name__}); {AGAIN}") from error
+    if lacking := REQUIRED - sums.keys():
+        raise CheckpointError(f"{path / MANIFEST}: does not list {', '.join(sorted(lacking))}; {AGAIN}")
+    files.verify(path, sums, AGAIN, own=MANIFEST, whole=False)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -160,7 +153,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], **notes: str) -> None:
     """A safetensors file with `notes` and the tensors' checksum in its header, whole or not at all."""
-    with writing(path) as temporary:
+    with files.writing(path) as temporary:
         save_file(dict(tensors), temporary, metadata={"format": "pt", **notes, SUM: digest(tensors)})
 
 
@@ -214,11 +207,6 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: object = 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     """What two tensors share when they are the same memory; an empty tensor is only itself."""
     return (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype) if tensor.numel() else (id(tensor),)
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt"})
 
 
 def _prune(folder: Path, newest: int, keep: int) -> None:

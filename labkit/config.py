@@ -124,6 +124,11 @@ def _fit(value: Any, hint: Any, what: str) -> Any:
     raise UsageError(f"{what} must be {getattr(hint, '__name__', hint)}, not {value!r}")
 
 
+def names(text: str) -> list[str]:
+    """The names in "a, b,c"; empty ones are left out."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def positive(name: str, value: Any) -> float:
     """The value, if it is a finite number above 0; else UsageError."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:

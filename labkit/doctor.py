@@ -11,7 +11,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 import labkit
-from labkit import threads
+from labkit import files, threads
 from labkit.errors import LabkitError
 
 EXTRA, OPTIONAL, WAITING = "extra ", "not needed", "waiting threads"
@@ -94,16 +94,14 @@ def _devices() -> list[dict[str, Any]]:
 def _compilers() -> list[dict[str, Any]]:
     from labkit.cuda.build import find_cxx, find_nvcc
 
-    found = {"nvcc": find_nvcc(), "g++": find_cxx()}
-    uses = {"nvcc": "only kernels on a GPU need it", "g++": "only the emulator of kernels (lesson 06/02) needs it"}
-    return [_row(name, path or "none", "" if path else f"{OPTIONAL}: {uses[name]}") for name, path in found.items()]
+    found = (("nvcc", find_nvcc(), "only kernels on a GPU need it"),
+             ("g++", find_cxx(), "only the emulator of kernels (lesson 06/02) needs it"))  # fmt: skip
+    return [_row(name, path or "none", "" if path else f"{OPTIONAL}: {use}") for name, path, use in found]
 
 
 def _cache() -> dict[str, Any]:
-    from labkit.zoo.store import cache
-
     try:
-        folder = cache().parent
+        folder = files.cache_folder()
     except LabkitError as error:
         return _row("cache", "none", str(error))
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -153,9 +151,7 @@ def _extras() -> list[dict[str, Any]]:
         if extra in ("", "all"):
             continue
         lacks = [lack for lack in map(_lacks, items) if lack]
-        advice = ""
-        if lacks:
-            build = "DS_BUILD_OPS=0 pip install --no-build-isolation" if extra == "deepspeed" else "pip install"
-            advice = f"{build} -e '.[{extra}]'  (in labkit's folder)"
+        build = "DS_BUILD_OPS=0 pip install --no-build-isolation" if extra == "deepspeed" else "pip install"
+        advice = f"{build} -e '.[{extra}]'  (in labkit's folder)" if lacks else ""
         rows.append(_row(f"{EXTRA}{extra}", "; ".join(lacks) or "complete", advice))
     return rows

@@ -51,9 +51,9 @@ def _batches(
     model: nn.Module,
     method: Any,
     rows: Sequence[Any],
-    batch_size: int,
-    batch_tokens: int | None,
-    progress: bool | None,
+    batch_size: int = 64,
+    batch_tokens: int | None = None,
+    progress: bool | None = None,
 ) -> Generator[tuple[np.ndarray, dict[str, Any]]]:
     """The places of some rows and their batch on the model's device, the longest rows first; no gradients until it is
     closed.
@@ -102,7 +102,6 @@ def answers(model: nn.Module, method: Any, rows: Sequence[Any], **options: Any) 
     if not hasattr(method, "answers"):
         return list(predict(model, method, rows, **options))
     found: list[Any] = [None] * len(rows)
-    options = {"batch_size": 64, "batch_tokens": None, "progress": None} | options
     with contextlib.closing(_batches(model, method, rows, **options)) as batches:
         for chosen, batch in batches:
             for place, answer in zip(chosen, method.answers(model, batch, take(rows, chosen)), strict=True):

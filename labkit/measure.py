@@ -25,6 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from labkit.checkpoints import weights
 from labkit.errors import DataError, UsageError
+from labkit.evaluation import eval_mode, evaluating
+from labkit.training.batches import to_device
 
 
 def parameters(model: nn.Module) -> int:
@@ -69,7 +71,7 @@ def flops(model: nn.Module, batch: Mapping[str, Tensor], method: Any = None) -> 
     that it has arguments for, labels left out. A linear layer costs 2 · in · out a token.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_extra_formulas())
-    with _serving(model), counter:
+    with eval_mode(model), torch.no_grad(), counter:
         if method is not None:
             method.logits(model, batch)
         else:
@@ -116,9 +118,9 @@ def latency(
         )
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    batches = [_moved(method.collate(part, None), device) for part in parts]
+    batches = [to_device(method.collate(part, None), device) for part in parts]
     timed = []
-    with _serving(model):
+    with evaluating(model):
         for number in range(warm_up):
             method.logits(model, batches[number % len(batches)])
         for _ in range(repeats):
@@ -176,27 +178,6 @@ def _key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _moved(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-
-
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-class _serving:
-    """Evaluation mode without gradients; afterwards every module is as it was."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.modes = [(module, module.training) for module in model.modules()]
-        self.model, self.gradients = model, torch.no_grad()
-
-    def __enter__(self) -> None:
-        self.model.eval()
-        self.gradients.__enter__()
-
-    def __exit__(self, *exception: Any) -> None:
-        self.gradients.__exit__(*exception)
-        for module, training in self.modes:
-            module.training = training

@@ -63,7 +63,7 @@ def test_a_loaded_app_answers_as_the_model_did(tiny_parts, tmp_path, kind, quant
     if quantised:
         model = int8.apply(model)
     before = evaluation.predict(model, method, [{"text": text} for text in TEXTS])
-    app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task, quantised=quantised))
+    app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task))
     assert app.card.quantised == quantised
     np.testing.assert_allclose(probabilities(app, TEXTS), before, rtol=0, atol=1e-6)
     assert before.std(axis=0).min() > 1e-3  # the texts are told apart, so that the comparison means something
@@ -146,12 +146,6 @@ def test_int8_takes_fewer_bytes(tiny_parts, tmp_path):
     small = save_app(tmp_path / "small", int8.apply(model), tokenizer, method, task)
     assert (small / INT8_WEIGHTS).stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
     assert not (small / "model.safetensors").exists()
-
-
-def test_stating_int8_for_a_float_model_is_an_error(tiny_parts, tmp_path):
-    with pytest.raises(UsageError, match="quantise it first"):
-        save_app(tmp_path / "app", *tiny_parts(), quantised="int8")
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_model_card_shows_markup_as_text(tiny_parts, tmp_path):

@@ -313,8 +313,6 @@ def test_doctor_names_what_is_missing(monkeypatch):
     assert rows["extra demos"]["value"] == "gradio is missing"
     assert "'.[demos]'" in rows["extra demos"]["advice"]
     assert rows["extra dev"]["value"] == "nbval is 1.0, needs >=1.5"
-
-
     assert doctor.verdict(list(rows.values())) == "the library works; not installed: demos, dev"
 
 
@@ -433,7 +431,6 @@ def test_typed_options_win_over_the_file(pipeline, tmp_path, capsys):
         (b'{"shots": ', "not a JSON file"),
         pytest.param(b"[" * 100_000, "not a JSON file", id="deep"),
         (b'{"task": "\xff"}', "not a JSON file"),
-        (b"[" * 100_000, "not a JSON file"),
     ],
 )
 def test_a_wrong_settings_file_is_named(pipeline, tmp_path, capsys, content, message):

@@ -81,8 +81,9 @@ def test_chance_belongs_to_its_metric():
     assert lines[0][:3] == ("chance", "50.0", "")
 
 
-def test_chance_and_ceiling_of_all_tasks():
-    made = Report(title="A title", chance=0.25, ceiling=0.9)
+def test_chance_and_ceiling_are_averaged_where_all_tasks_have_them():
+    made = Report(title="A title")
+    made.bounds["x"] = ("accuracy", 0.25, 0.9)
     made.add("a", "x", 0.5)
     made.add("a", "x", 0.4, metric="macro_f1")
     made.add("a", TASK, 0.5)
@@ -153,7 +154,7 @@ def test_interval_equals_scipy_s_paired_t_test(pairs):
     if differences.std() > 1e-6:
         expected = stats.ttest_rel([a for a, _ in pairs], [b for _, b in pairs]).confidence_interval(0.95)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
-        assert found.clear == (abs(differences.mean()) > 2 * stats.sem(differences))
+        assert found.error == pytest.approx(stats.sem(differences), abs=1e-9)
 
 
 def test_comparison_in_words():
@@ -163,7 +164,6 @@ def test_comparison_in_words():
     single.add("a", "x", 0.5)
     single.add("b", "x", 0.25)
     assert str(single.compare("a", "b")) == "a − b: +25.0 points of accuracy, one seed: no interval"
-    assert not single.compare("a", "b").clear
     single.add("c", "x", 0.5, seed=4)
     with pytest.raises(UsageError, match="no seed in common"):
         single.compare("a", "c")
@@ -205,7 +205,7 @@ def test_markup_is_shown_as_text():
     page = table._repr_html_()
     ElementTree.fromstring(f"<div>{page}</div>")
     assert "<script" not in page and "<img" not in page and "<b>" not in page and "\x1b" not in page
-    lines = made.markdown().splitlines()
+    lines = made.table().markdown().splitlines()
     assert len(lines) == 3 and "<" not in lines[2] and r"\|" in lines[2] and r"\[l\]" in lines[2]
     assert "\x1b" not in str(table) and len(str(table).splitlines()) == 3
     assert "<script" not in made.plot()._repr_html_()
@@ -229,11 +229,11 @@ def test_short(value, text):
 def test_saved_and_loaded_reports_are_the_same(tmp_path):
     path = tmp_path / "folder" / "pet.json"
     made = report()
-    made.title, made.chance = "A title", 0.5
+    made.title = "A title"
     made.save(path)
     again = Report.load(path)
-    assert (again.title, again.chance, again.ceiling) == ("A title", 0.5, None)
-    assert again.rows == made.rows and again.bounds == made.bounds and again.origin == made.origin
+    assert again.title == made.title and again.rows == made.rows
+    assert again.bounds == made.bounds and again.origin == made.origin
     assert str(again.table()) == str(made.table())
     found = json.loads(path.read_text(encoding="utf-8"))
     assert set(found) >= {"command", "date", "device", "versions", "rows"} and found["command"] == made.command
@@ -277,18 +277,18 @@ def damaged(change) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1, column 1"),
-        (b'{"rows": [{"method": "a"', "line 1, column"),
-        (b"\xff\xfe\x00", "not a report"),
-        (b"[]", "rows"),
+        (b"", "line 1 column 1"),
+        (b'{"rows": [{"method": "a"', "line 1 column"),
+        (b"\xff\xfe\x00", "cannot be read as JSON"),
+        (b"[]", "not a JSON object"),
         (b'{"rows": 3}', "rows"),
-        (b"[" * 100_000, "not a report"),
+        (b"[" * 100_000, "cannot be read as JSON"),
         (damaged(lambda plain: plain["rows"].__setitem__(1, 5)), "row 2: a row must be an object"),
         (damaged(lambda plain: plain["rows"][2].pop("value")), "row 3: value must be"),
         (damaged(lambda plain: plain["rows"][2].update(value=float("nan"))), "row 3: value must be"),
         (damaged(lambda plain: plain["rows"][3].update(seed="one")), "row 4: seed must be"),
         (damaged(lambda plain: plain.update(bounds={"x": [1, 2]})), "bounds"),
-        (damaged(lambda plain: plain.update(ceiling="high")), "ceiling"),
+        (damaged(lambda plain: plain.update(bounds={"x": ["accuracy", 0.5, "high"]})), "bounds"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, content, message):

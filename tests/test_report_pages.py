@@ -10,7 +10,7 @@ import pytest
 
 from labkit.cli import main
 from labkit.report.pages import PAGES, anchor, document, heading, page, pages
-from labkit.report.shipped import names
+from labkit.report.rows import names
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from labkit.apps.application import Application
-from labkit.apps.classifying import TEXT_CLASSIFY, TEXT_MATCH
 from labkit.apps.labelling import INFORMATION_EXTRACTION, MACHINE_READING_COMPREHENSION, SEQUENCE_LABELING
-from labkit.apps.texts import MULTI_LABEL, TWO_TOWER, VECTORIZATION
+from labkit.apps.texts import MULTI_LABEL, TEXT_CLASSIFY, TEXT_MATCH, TWO_TOWER, VECTORIZATION
 from labkit.apps.writing import DATA_AUGMENTATION, LANGUAGE_MODELING, SEQUENCE_GENERATION
 from labkit.errors import unknown
 

@@ -152,23 +152,20 @@ def save_app(
     *,
     metrics: Mapping[str, float] | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
-    quantised: str | None = None,
     application: str = "text_classify",
 ) -> Path:
     """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
 
-    `metrics` is shown in the model card, `examples` (rows) on the page. An int8 model is recognised and saved in int8;
-    `quantised` only states what is expected. Raises UsageError for a method that cannot be saved, a model that is not
-    quantised as stated, and one that carries a delta or a prompt, LabkitError where the system refuses.
+    `metrics` is shown in the model card, `examples` (rows) on the page. An int8 model is recognised and saved in int8.
+    Raises UsageError for a method that cannot be saved and a model that carries a delta or a prompt, LabkitError where
+    the system refuses.
     """
     target = Path(folder)
     described = describe(method)
     _check_plain(model)
-    found = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
-    if quantised is not None and quantised != found:
-        raise UsageError(f"the model is in {found or 'floating point'}, not in {quantised}: quantise it first")
+    quantised = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
     with files.writing_folder(target) as temporary:
-        if found:
+        if quantised:
             model.config.save_pretrained(temporary)
             int8.save(model, temporary / INT8_WEIGHTS)
         else:
@@ -177,8 +174,7 @@ def save_app(
         card = Card(
             format=FORMAT, labkit=labkit.__version__, task=task.title, language=task.language,
             fields=tuple(task.fields), labels=tuple(task.labels), architecture=type(model).__name__,
-            method=described, metrics=dict(metrics or {}),
-            quantised=found,
+            method=described, metrics=dict(metrics or {}), quantised=quantised,
             examples=[{field: row[field] for field in task.fields} for row in examples],
             files={file.name: files.sha256(file) for file in sorted(temporary.iterdir())}, application=application,
             columns=tuple(task.columns),

@@ -85,7 +85,11 @@ def prepare_spans(start: Start, settings: Mapping[str, Any]) -> Adapted:
     field, types = start.task.fields[0], {}
     for split, rows in start.task.splits.items():
         for number, row in enumerate(rows, start=1):
-            found = _spans(row, field, f"task {start.task.name}: split {split!r}, row {number}")
+            try:
+                found = [] if row.get("label") is None else read_spans(row["label"], row[field])
+            except DataError as error:
+                where = f"task {start.task.name}: split {split!r}, row {number}"
+                raise DataError(f"{where}: field 'label': {error}") from error
             types.setdefault(split, {}).update(dict.fromkeys(span["type"] for span in found))
     known = sorted(types.get("train", ()))
     for split, some in types.items():
@@ -94,13 +98,6 @@ def prepare_spans(start: Start, settings: Mapping[str, Any]) -> Adapted:
                             "'train' has not: it cannot be learnt")  # fmt: skip
     method = Extractor(start.tokenizer, known, field, settings["max_length"])
     return Adapted(native_head(start.model, "token", method.labels, seed=start.seed), method)
-
-
-def _spans(row: Mapping[str, Any], field: str, where: str) -> list[dict[str, Any]]:
-    try:
-        return [] if row.get("label") is None else read_spans(row["label"], row[field])
-    except DataError as error:
-        raise DataError(f"{where}: field 'label': {error}") from error
 
 
 def span_cells(answer: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, str]:

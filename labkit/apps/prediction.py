@@ -62,7 +62,9 @@ def predict_table(
     plain = [Column(column.name) for column in parse_schema(schema)] if schema else None  # cells are copied, not read
     table = open_table(source, plain, header, line_field=app.card.fields[0])
     columns = [column.name for column in table.columns]
-    read = dict(zip(app.card.fields, _chosen(fields or _own_names(app, columns), columns, source), strict=True))
+    # What the table calls the fields: as the app does or, unless it has these, as what the app was trained on.
+    own = app.card.fields if set(app.card.fields) <= set(columns) else app.card.columns or app.card.fields
+    read = dict(zip(app.card.fields, _chosen(fields or own, columns, source), strict=True))
     kept = columns if append is None else _chosen(append, columns, source)
     first = next(table.rows)
     told = list(_answered(app, [first], read, source, output)[0])
@@ -82,11 +84,6 @@ def predict_table(
                 part.add(head + "".join(lines), some)
                 bar.update(len(some))
         return part.rows
-
-
-def _own_names(app: App, columns: Sequence[str]) -> Sequence[str]:
-    """What the table calls the app's fields: as the app does or, unless it has these, as what it was trained on."""
-    return app.card.columns if app.card.columns and not set(app.card.fields) <= set(columns) else app.card.fields
 
 
 def _check_places(app: App, source: Path, target: Path) -> None:

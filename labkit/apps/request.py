@@ -1,16 +1,34 @@
-"""What is asked of a training, and who asks."""
+"""What is asked of a training, on which tables or which task by name, and who asks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from labkit.apps.catalogue import application
-from labkit.apps.data import Columns, read_task
 from labkit.apps.teaching import Teacher
+from labkit.config import names
 from labkit.errors import UsageError
-from labkit.tasks import Task
+from labkit.tasks import Task, load_task
+from labkit.tasks.from_tables import table_task
+from labkit.tasks.streaming import bare_name
+from labkit.tasks.text import read_lines
+
+TABLES = (".tsv", ".csv", ".txt", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How tables are read. Without a `schema` their first line names the columns."""
+
+    schema: str | None = None  # EasyNLP's: name:type:count, …
+    header: bool | None = None  # None: the first line is one where it repeats the schema's names
+    fields: tuple[str, ...] | None = None  # text columns; None: every one of type str but the label and keys
+    label: str = "label"
+    labels: tuple[str, ...] | None = None  # the label names in order; None: those that occur
+    start: str = "start"  # of a span: the column of its place in the first text, where there is one
 
 
 @dataclass(frozen=True)
@@ -61,8 +79,8 @@ def read(request: Request) -> Task:
     least, most = chosen.texts
     if not least <= len(task.fields) <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
-        names = ", ".join(task.fields)
-        raise UsageError(f"{chosen.name} reads {wanted} text columns, these are {len(task.fields)}: {names}; name them")
+        these = f"{len(task.fields)}: {', '.join(task.fields)}"
+        raise UsageError(f"{chosen.name} reads {wanted} text columns, these are {these}; name them")
     if request.pattern is not None:
         task = replace(task, patterns=(request.pattern,))
     if request.words is not None:
@@ -74,3 +92,26 @@ def read(request: Request) -> Task:
     if task.answer != "class":
         raise UsageError(f"--shots counts examples of a class, and {chosen.name} has none: give a smaller table")
     return task.few_shot(request.shots, request.training.get("seed", 0))
+
+
+def read_task(name: str, answer: str | None, columns: Columns) -> Task:
+    """The task of up to three tables (train, dev, test), `table:A,B,C` or plain `A,B,C`; other names as in `load_task`.
+
+    `answer` is as in `table_task`. Raises as that and `load_task`, UsageError for a task of another kind of answer.
+    """
+    tables = name.removeprefix("table:")
+    if tables != name or (":" not in name and all(bare_name(part).suffix.lower() in TABLES for part in names(name))):
+        return table_task(tables, answer=answer, **vars(columns))
+    given = {"schema": columns.schema, "header": columns.header, "fields": columns.fields, "labels": columns.labels}
+    task = load_task(name, **{key: value for key, value in given.items() if value is not None})
+    if answer not in (None, task.answer):
+        raise UsageError(f"{name}: its answers are of the kind {task.answer!r}, {answer!r} is needed: give tables")
+    return task
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """The label names of `a,b,c`, or of a file with one a line. UsageError for fewer than two, or one twice."""
+    found = list(filter(None, map(str.strip, read_lines(text)))) if Path(text).is_file() else names(text)
+    if len(found) < 2 or len(set(found)) < len(found):
+        raise UsageError(f"labels {text!r:.80}: name two or more, each once, parted by commas, or a file, one a line")
+    return tuple(found)

@@ -19,9 +19,8 @@ import torch.distributed as dist
 from labkit import evaluation, files, zoo
 from labkit.apps.application import Application
 from labkit.apps.catalogue import application
-from labkit.apps.data import Columns, read_task
 from labkit.apps.folder import App, load_app, save_app
-from labkit.apps.request import Here, Request, read
+from labkit.apps.request import Columns, Here, Request, read, read_task
 from labkit.apps.teaching import taught
 from labkit.config import fingerprint, to_dict
 from labkit.errors import UsageError, unknown
@@ -128,7 +127,13 @@ def _reports(request: Request, here: Here, total: int) -> Iterator[OnStep | None
     if here.rank or (here.progress and not request.tensorboard):
         yield None
         return
-    writer, every = _writer(request.tensorboard) if request.tensorboard else None, max(1, total // 10)
+    writer, every = None, max(1, total // 10)
+    if request.tensorboard:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+        writer = SummaryWriter(request.tensorboard)
 
     def report(step: int, loss: float) -> None:
         if writer is not None:
@@ -141,14 +146,6 @@ def _reports(request: Request, here: Here, total: int) -> Iterator[OnStep | None
     finally:
         if writer is not None:
             writer.close()
-
-
-def _writer(folder: str) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    return SummaryWriter(folder)
 
 
 def _finish(request: Request, here: Here, task: Task, app: App, history: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ready solutions on top of text classification: keywords, control of risky texts, intents from a few dozen sentences.
+"""Ready solutions on top of text classification: keywords, control of risky texts.
 
 They are the uses that the EasyNLP toolkit was built for (Wang et al. 2022): each a task in an ordinary shape, so
 that any classifier of the course can serve it, and one decision after the model has spoken.
@@ -15,7 +15,6 @@ import numpy as np
 
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import predict
-from labkit.fewshot.methods import Adapted, Start, adapt
 from labkit.tasks import Task
 from labkit.tasks.rouge import words_of
 
@@ -92,18 +91,3 @@ def most_recall(scores: Sequence[float], labels: Sequence[int], precision: float
             f"no threshold has a precision of {precision:g} on these {len(chances)} rows: train longer, or ask less"
         )
     return at_threshold(chances, labels, chances[order][good[hits[good].argmax()]])
-
-
-def cold_start(
-    model: Any, tokenizer: Any, task: Task, *, method: str = "fine-tune [mean]", shots: int = 4, seed: int = 0,
-    steps: int = 120, **options: Any,
-) -> Adapted:  # fmt: skip
-    """A classifier from `shots` sentences a class: twelve intents (world/intents) from four dozen sentences.
-
-    `method` is a name in `labkit.fewshot.methods.METHODS`. With a micro model a head on the mean state is the best on
-    both of the world's intent tasks; a large model knows the intents' names, and PET or CP-Tuning can use that. Real
-    questions are read by `labkit.fewshot.fewclue.atis_task`. `options` are those of `adapt`. Raises DataError where a
-    class has fewer sentences.
-    """
-    few = task.few_shot(shots, seed, dev=False)
-    return adapt(Start(model, tokenizer, few, seed), method, steps=steps, **options)

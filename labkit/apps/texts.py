@@ -1,27 +1,78 @@
-"""Applications that judge texts: several labels each, two towers that match, vectors."""
+"""Applications that judge texts: one label of several, several labels each, two towers that match, vectors.
+
+`text_classify` and `text_match` are trained by transformers' own head, or by any few-shot method of labkit's: `labkit
+train text_classify --method PET`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from labkit.apps.application import EXAMPLE, LENGTH, Application, Parameter, in_splits
-from labkit.apps.classifying import cells, written
 from labkit.errors import UsageError
 from labkit.fewshot.methods import Adapted, Start
+from labkit.foundations.heads import HeadClassifier
 from labkit.foundations.multi_label import MultiLabel
 from labkit.foundations.native import native_head
 from labkit.foundations.two_tower import TwoTower
 from labkit.foundations.vectors import OUTPUTS, Vectors
-from labkit.tasks import Task
+from labkit.tasks import Task, load_task
 from labkit.world import World, news, pairs
 from labkit.world.settings import join, randomness
 
 FEW_TOPICS = range(0, 15, 3)  # news topics that are no neighbours of one another
+
+
+def classify(start: Start, settings: Mapping[str, Any]) -> Adapted:
+    """Transformers' own head for sequences on a copy of the encoder."""
+    model = native_head(start.model, "sequence", start.task.labels, seed=start.seed)
+    return Adapted(model, HeadClassifier(start.tokenizer, start.task.fields, settings["max_length"]))
+
+
+def written(numbers: Iterable[float]) -> str:
+    """Numbers as one cell: "0.25,0.75"."""
+    return ",".join(f"{number:.6g}" for number in numbers)
+
+
+def cells(answer: np.ndarray, labels: Sequence[str]) -> dict[str, str]:
+    """EasyNLP's columns of one answer, whose probabilities are `answer` (classes,)."""
+    ranked = sorted(zip(labels, answer.tolist(), strict=True), key=lambda pair: -pair[1])
+    return {
+        "predictions": ranked[0][0],
+        "probabilities": written(answer),
+        "logits": written(np.log(np.maximum(answer, 1e-30))),
+        "output": json.dumps([{"pred": name, "prob": round(value, 6)} for name, value in ranked], ensure_ascii=False),
+    }
+
+
+TEXT_CLASSIFY = Application(
+    name="text_classify",
+    about="one label of several for a text, or for a pair of texts",
+    answer="class",
+    texts=(1, 2),
+    metric="accuracy",
+    prepare=classify,
+    cells=cells,
+    example=partial(load_task, "world/reviews"),
+    parameters={"max_length": LENGTH},
+)
+TEXT_MATCH = Application(
+    name="text_match",
+    about="do two texts belong together? Read as one, each word sees all others",
+    answer="class",
+    texts=(2, 2),
+    metric="accuracy",
+    prepare=classify,
+    cells=cells,
+    example=partial(load_task, "world/mrpc"),
+    parameters={"max_length": LENGTH},
+)
 
 
 def multi_label(start: Start, settings: Mapping[str, Any]) -> Adapted:
@@ -76,11 +127,11 @@ def two_tower(start: Start, settings: Mapping[str, Any]) -> Adapted:
     return Adapted(model, TwoTower(start.tokenizer, start.task.fields, **settings))
 
 
-def same_statement(name: str = "world/mrpc") -> Task:
+def same_statement() -> Task:
     """Whether two sentences of the world say the same."""
     rows = pairs.pair_rows("mrpc", World(), sum(EXAMPLE.values()), randomness(World(), "apps", "pairs"))
     plain = [{field: row[field] for field in ("text_a", "text_b", "label")} for row in rows]
-    return Task(name, ("text_a", "text_b"), ("different", "same"), in_splits(plain))
+    return Task("world/mrpc", ("text_a", "text_b"), ("different", "same"), in_splits(plain))
 
 
 TWO_TOWER = Application(

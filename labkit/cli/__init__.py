@@ -18,15 +18,8 @@ from typing import Any, NoReturn
 
 import labkit
 from labkit import threads
-from labkit.cli import easynlp
-from labkit.cli.apps import add_apps, add_evaluate
-from labkit.cli.classroom import add_assignments
-from labkit.cli.commands import add_doctor, add_predict, add_results, add_serve, add_tasks, add_world, add_zoo
-from labkit.cli.course import add_lab, add_new, add_notebooks, add_site
-from labkit.cli.demo import add_demo
+from labkit.cli import commands, course, easynlp, pipeline, train
 from labkit.cli.parser import Parser, progress, tell
-from labkit.cli.pipeline import add_pipeline
-from labkit.cli.train import add_train
 from labkit.errors import LabkitError, UsageError, unknown
 
 EXAMPLES = """\
@@ -54,13 +47,14 @@ def build_parser() -> Parser:
     about = "A course in language models that you do: train, adapt, distil, quantise, measure, serve."
     parser = Parser(prog="labkit", description=about, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"labkit {labkit.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
-    for add in (add_lab, add_demo, add_results, add_pipeline, add_train, add_apps, add_evaluate, add_predict):
-        add(commands)
-    for add in (add_serve, add_zoo, add_tasks, add_world, add_doctor):
-        add(commands)
-    for add in (add_notebooks, add_new, add_site, add_assignments):
-        add(commands)
+    named = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
+    for add in (
+        course.add_lab, commands.add_demo, commands.add_results, pipeline.add_pipeline, train.add_train,
+        train.add_apps, train.add_evaluate, commands.add_predict, commands.add_serve, commands.add_zoo,
+        commands.add_tasks, commands.add_world, commands.add_doctor,
+        course.add_notebooks, course.add_new, course.add_site, course.add_assignments,
+    ):  # fmt: skip
+        add(named)
     return parser
 
 

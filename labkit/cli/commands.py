@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.cli.parser import command, group, progress, show, tell, to_json
-from labkit.config import COUNT, PORT, SEED
+from labkit.config import COUNT, PORT, SEED, names
+from labkit.demos import DEMOS
 
 SAVED = "what `labkit train` or `labkit pipeline` saved"
 SERVE_HELP = """\
@@ -41,6 +42,35 @@ def _serve(arguments: argparse.Namespace) -> None:
     serve(arguments.folder, port=arguments.port)
 
 
+DEMO_HELP = """\
+demos:
+{demos}
+
+example:
+  labkit demo fewshot --port 8000
+
+It listens on 127.0.0.1 only. Ctrl-C stops it.
+"""
+
+
+def add_demo(commands: Any) -> None:
+    """`labkit demo`."""
+    lines = "\n".join(f"  {name:<12}{about}" for name, about in DEMOS.items())
+    about = "open a module's demo as a page on this machine"
+    parser = command(commands, "demo", _demo, about, DEMO_HELP.format(demos=lines))
+    parser.add_argument("demo", choices=DEMOS, metavar="NAME", help=f"one of: {', '.join(DEMOS)}")
+    parser.add_argument("--port", type=PORT, default=7860, help="port to listen on (default: 7860)")
+    about = "a model from `labkit zoo list`, a folder or a hub id; for `parallel` one of its presets"
+    parser.add_argument("--model", metavar="NAME", help=about)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from labkit.demos import serve
+
+    serve(arguments.demo, arguments.port, arguments.model)
+
+
+
 def add_predict(commands: Any) -> None:
     """`labkit predict`."""
     about = "label every row of a file with a saved model"
@@ -51,17 +81,13 @@ def add_predict(commands: Any) -> None:
     what = "the same rows with their answers: .tsv, .csv or .jsonl, also packed, or - for the standard output"
     parser.add_argument("--output", required=True, metavar="FILE", help=what)
     parser.add_argument("--schema", metavar="TEXT", help="the input's columns, name:type:count, comma between")
-    parser.add_argument("--fields", type=_names, metavar="NAMES", help="columns with the texts that the model reads")
+    parser.add_argument("--fields", type=names, metavar="NAMES", help="columns with the texts that the model reads")
     parser.add_argument(
-        "--append-cols", type=_names, metavar="NAMES", help="columns of the input to keep (default: all)"
+        "--append-cols", type=names, metavar="NAMES", help="columns of the input to keep (default: all)"
     )
-    parser.add_argument("--output-schema", type=_names, metavar="NAMES", help="what to write of an answer, as in "
+    parser.add_argument("--output-schema", type=names, metavar="NAMES", help="what to write of an answer, as in "
                         "predictions,probabilities")  # fmt: skip
     parser.add_argument("--replace", action="store_true", help="write over an output that is there already")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`labkit lab` for those who learn; `labkit notebooks` and `labkit new` for those who write lessons."""
+"""`labkit lab` for those who learn; `notebooks`, `new`, `site` for those who write lessons; `assignments` to teach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from labkit.cli.parser import command, group
+from labkit.cli.parser import command, group, progress, show, tell
 from labkit.errors import LabkitError, UsageError
 
 LAB_HELP = """\
@@ -122,3 +122,47 @@ def _build_site(arguments: argparse.Namespace) -> None:
     from labkit.course.site import build_site
 
     print(build_site(root(), arguments.out))
+
+
+CLASS_HELP = """\
+examples:
+  labkit assignments check                  grade reference, untouched release and planted mistakes; 2 to 4 minutes
+  labkit assignments check 03_fewshot       one assignment
+  labkit assignments build                  write source/…/*.ipynb from text/…/*.py
+"""
+
+
+def add_assignments(commands: Any) -> None:
+    """`labkit assignments build | check`."""
+    actions = group(commands, "assignments", "build and prove the assignments for a class", CLASS_HELP)
+    build = command(actions, "build", _build_class, "write the assignments' notebooks from their texts", CLASS_HELP)
+    check = command(actions, "check", _check_class, "grade submissions whose scores are known", CLASS_HELP, True)
+    for parser in (build, check):
+        parser.add_argument("name", nargs="?", metavar="NAME", help="an assignment (default: all)")
+        parser.add_argument("--course", default="assignments", metavar="DIR", help="the course (default: assignments)")
+
+
+def _build_class(arguments: argparse.Namespace) -> None:
+    from labkit.classroom import Course, build
+
+    course = Course.at(arguments.course)
+    for name in course.assignments(arguments.name):
+        for path in build(course, name):
+            print(path)
+
+
+def _check_class(arguments: argparse.Namespace) -> None:
+    from labkit.classroom import Course, check
+    from labkit.classroom.course import need_nbgrader
+
+    need_nbgrader()
+    course, rows, problems = Course.at(arguments.course), [], []
+    for name in course.assignments(arguments.name):
+        found = check(course, name, tell if progress() else lambda _: None)
+        rows += found.rows
+        problems += [f"{name}: {problem}" for problem in found.problems]
+    if rows or arguments.json:
+        show(rows, arguments.json)
+    sys.stdout.flush()
+    if problems:
+        raise LabkitError("\n  ".join([f"{len(problems)} problems with the assignments:", *problems]))

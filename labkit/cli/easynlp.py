@@ -7,7 +7,6 @@ own default counts, not EasyNLP's.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
@@ -17,7 +16,7 @@ from typing import Any
 from labkit.cli.easynlp_options import IGNORED, KNOWN, name_of, number, parse
 from labkit.cli.parser import progress, show, tell
 from labkit.cli.train import parse_parameters, run
-from labkit.config import AMOUNT, RATE
+from labkit.config import AMOUNT, RATE, names
 from labkit.errors import UsageError, unknown
 
 MODES = ("train", "evaluate", "predict")
@@ -51,17 +50,17 @@ def main(argv: Sequence[str]) -> None:
             _say(f"--{name} is not used: {IGNORED[name]}")
     if given.get("optimizer_type", "AdamW").lower() != "adamw":
         _say(f"--optimizer_type {given['optimizer_type']} is not used: labkit trains with AdamW")
-    arguments = argparse.Namespace(command_line=shlex.join(["labkit", *argv]), json=False)
-    {"train": _train, "evaluate": _evaluate, "predict": _predict}[mode](given, arguments)
-
-
-def parameters(text: str) -> dict[str, str]:
-    """EasyNLP's user-defined parameters, `key=value` pairs parted by blanks or line breaks, as a mapping."""
-    return parse_parameters(text.split())
+    own = parse_parameters(given.get("user_defined_parameters", "").split())
+    if mode == "train":
+        run(_request(given, own), shlex.join(["labkit", *argv]))
+    elif mode == "evaluate":
+        _evaluate(given, own)
+    else:
+        _predict(given, own)
 
 
 def _columns(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
-    from labkit.apps.data import Columns, field_option, parse_labels
+    from labkit.apps.request import Columns, parse_labels
 
     if "input_schema" not in given:
         raise UsageError("--input_schema is missing: it names the tables' columns, as in sent:str:1,label:str:1")
@@ -69,10 +68,10 @@ def _columns(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     if given.get("app_name") == READING:
         texts.reverse()  # the question comes first there, the text here
     return Columns(
-        schema=given["input_schema"], header=bool(given.get("skip_first_line")), fields=field_option(texts),
+        schema=given["input_schema"], header=bool(given.get("skip_first_line")),
+        fields=tuple(filter(None, texts)) or None,
         label=given.get("label_name") or own.get("answer_name") or "label",
-        labels=parse_labels(labels) if labels else None,
-        start=own.get("start_position_name", "start"),
+        labels=parse_labels(labels) if labels else None, start=own.get("start_position_name", "start"),
     )  # fmt: skip
 
 
@@ -82,11 +81,11 @@ def _required(given: Mapping[str, Any], name: str, what: str) -> Any:
     return given[name]
 
 
-def _train(given: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _request(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
+    """The training that is asked for, as `labkit train` would ask for it."""
     from labkit.apps.request import Request
     from labkit.apps.teaching import Teacher
 
-    own = parameters(given.get("user_defined_parameters", ""))
     if MODEL not in own:
         raise UsageError(f"--user_defined_parameters: {MODEL}=NAME is missing: which model to start from; `labkit zoo "
                          "list` shows those that are here")  # fmt: skip
@@ -102,14 +101,14 @@ def _train(given: dict[str, Any], arguments: argparse.Namespace) -> None:
             for name, usual, kind in (("temperature", "1", RATE), ("alpha", "0.5", AMOUNT))
         )
         teacher = Teacher(own.get("logits_name", "logits"), own.get("logits_saved_path"), temperature, alpha)
-    run(Request(
+    return Request(
         application=_application(given, own), data=_required(given, "tables", "train.tsv,dev.tsv"), columns=columns,
         model=own[MODEL], method=method, pattern=pattern, words=words, teacher=teacher,
         parameters=_left(given, own, few, teacher is not None), training=_training(given),
         batch_size=given.get("micro_batch_size", 16), test_rows=10**9,
         out=_required(given, "checkpoint_dir", "the folder to write"),
         resume=given.get("resume_from_checkpoint", False),
-    ), arguments)  # fmt: skip
+    )  # fmt: skip
 
 
 def _training(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,10 +118,10 @@ def _training(given: Mapping[str, Any]) -> dict[str, Any]:
         _say("--worker_gpu: there is no GPU here, the CPU computes")
     if given.get("worker_count", 1) > 1 or given.get("worker_gpu", 1) > 1:
         _say("several workers are started by torchrun: torchrun --nproc_per_node N -m labkit --mode=train …")
-    names = {"random_seed": "seed", "learning_rate": "lr", "weight_decay": "weight_decay", "max_grad_norm": "clip",
-             "warmup_proportion": "warmup", "gradient_accumulation_steps": "accumulate",
-             "save_checkpoint_steps": "save_every"}  # fmt: skip
-    found = {ours: given[theirs] for theirs, ours in names.items() if theirs in given}
+    same = {"random_seed": "seed", "learning_rate": "lr", "weight_decay": "weight_decay", "max_grad_norm": "clip",
+            "warmup_proportion": "warmup", "gradient_accumulation_steps": "accumulate",
+            "save_checkpoint_steps": "save_every"}  # fmt: skip
+    found = {ours: given[theirs] for theirs, ours in same.items() if theirs in given}
     cpu = given.get("worker_gpu", -1) == 0
     return found | {"epochs": given.get("epoch_num", 3.0), "precision": "auto" if given.get("use_amp") else "fp32",
                     "device": "cpu" if cpu else "auto"}  # fmt: skip
@@ -180,7 +179,7 @@ def _few_shot(own: Mapping[str, str], columns: Any) -> tuple[str, str | None, tu
 def pattern_of(text: str, columns: Any) -> str:
     """labkit's template for EasyNLP's pattern: parts between commas are columns' names, `label`, `<pseudo>`, or words.
 
-    >>> from labkit.apps.data import Columns
+    >>> from labkit.apps.request import Columns
     >>> pattern_of("s1,label,用,s2,概括。", Columns(fields=("s1", "s2")))
     '{text_a}{mask}用{text_b}概括。'
     """
@@ -202,19 +201,16 @@ def pattern_of(text: str, columns: Any) -> str:
     return "".join(made)
 
 
-def _evaluate(given: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _evaluate(given: Mapping[str, Any], own: Mapping[str, str]) -> None:
     from labkit.apps.running import evaluate
 
-    own = parameters(given.get("user_defined_parameters", ""))
     folder = _required(given, "checkpoint_dir", "the folder of the training")
-    show([evaluate(folder, _required(given, "tables", "dev.tsv"), _columns(given, own))], arguments.json)
+    show([evaluate(folder, _required(given, "tables", "dev.tsv"), _columns(given, own))], as_json=False)
 
 
-def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
-    from labkit.apps import load_app
-    from labkit.apps.prediction import predict_table
+def _predict(given: Mapping[str, Any], own: Mapping[str, str]) -> None:
+    from labkit.apps import load_app, predict_table
 
-    own = parameters(given.get("user_defined_parameters", ""))
     columns = _columns(given, own)
     if given.get("checkpoint_dir") or MODEL not in own:
         app = load_app(_required(given, "checkpoint_dir", "the folder of the training"))
@@ -224,12 +220,12 @@ def _predict(given: dict[str, Any], arguments: argparse.Namespace) -> None:
         raise UsageError(f"{len(columns.fields)} text columns are named, the app reads {len(app.card.fields)}: name "
                          "them with --first_sequence (and --second_sequence)")  # fmt: skip
     target = _required(given, "outputs", "the table to write")
-    output, append = (_listed(given.get(name)) for name in ("output_schema", "append_cols"))
+    output, append = (names(given.get(name, "")) for name in ("output_schema", "append_cols"))
     count = predict_table(
         app, _required(given, "tables", "the table to read"), target, schema=columns.schema, header=columns.header,
-        fields=columns.fields, output=output, append=append or (), easynlp=True, progress=progress(),
+        fields=columns.fields, output=output or None, append=append, easynlp=True, progress=progress(),
     )  # fmt: skip
-    show([{"rows": count, "output": target}], arguments.json)
+    show([{"rows": count, "output": target}], as_json=False)
 
 
 def _untrained(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
@@ -244,7 +240,3 @@ def _untrained(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     if hasattr(adapted.method, "loss"):
         raise UsageError(f"--checkpoint_dir is missing: {request.application} must be trained before it predicts")
     return App.of(request.application, adapted.model.eval(), base.tokenizer, adapted.method, task)
-
-
-def _listed(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None

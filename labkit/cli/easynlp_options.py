@@ -55,9 +55,11 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
         name = name_of(word)
         if name not in KNOWN:
             raise unknown("option", f"--{name}", [f"--{known}" for known in KNOWN])
-        if not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else "True" if _bare(name) else None
-        if value is None:
+        if not equals and words and not words[0].startswith("--"):
+            value = words.pop(0)
+        elif not equals and (name in FLAGS or name in IGNORED):  # which may stand without a value
+            value = "True"
+        elif not equals:
             raise UsageError(f"--{name}: a value is missing")
         found[name] = _value(name, value)
     return found
@@ -67,11 +69,6 @@ def name_of(word: str) -> str:
     """The option's full name, of "--name" or "--name=value"."""
     name = word.partition("=")[0].removeprefix("--")
     return ALIASES.get(name, name)
-
-
-def _bare(name: str) -> bool:
-    """Whether the option may stand without a value."""
-    return name in FLAGS or name in IGNORED
 
 
 def _value(name: str, text: str) -> Any:

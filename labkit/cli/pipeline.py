@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from labkit.cli.parser import command, show
-from labkit.config import COUNT, SOME
+from labkit.config import COUNT, SOME, names
 from labkit.errors import UsageError
 from labkit.files import read_bytes
 
@@ -53,7 +53,7 @@ def add_pipeline(commands: Any) -> None:
     )
     option(parser, "schema", "columns of a table: name:type:count, comma between", metavar="TEXT")
     option(parser, "unlabelled", "a file of unlabelled texts, for distillation", metavar="FILE")
-    option(parser, "splits", "values for {split} in --task, one a seed, comma between", metavar="A,B,…", type=_names)
+    option(parser, "splits", "values for {split} in --task, one a seed, comma between", metavar="A,B,…", type=names)
     option(parser, "pattern", "cloze for a task that brings none: '{text} it was {mask} .'", metavar="TEXT")
     option(parser, "words", "its label words: 0=bad 1=good,great", metavar="LABEL=WORD,…", type=str, nargs="+")
     option(parser, "few-shot", "the few-shot method: pet, fuzzy-pet, cp-tuning, p-tuning, warp, lm-bff-t, lm-bff-l, "
@@ -73,10 +73,6 @@ def add_pipeline(commands: Any) -> None:
     for name, text in PIPELINE_NUMBERS.items():
         option(parser, name, text, type=SOME if name in MAY_BE_NONE else COUNT, metavar="N")
     parser.add_argument("--settings", metavar="FILE", help="a JSON file with the same names; options typed here win")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
 
 
 def _pipeline(arguments: argparse.Namespace) -> None:

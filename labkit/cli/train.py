@@ -1,4 +1,5 @@
-"""`labkit train`: one training of an application, in one process or many, with DDP or DeepSpeed, by one argument.
+"""`labkit train`, one training of an application, in one process or many, with DDP or DeepSpeed, by one argument;
+`labkit evaluate`, which scores it on tables; `labkit apps`, which lists and explains the applications.
 
 labkit train text_classify --tables train.tsv,dev.tsv --model bert-base-uncased --epochs 3
 torchrun --nproc_per_node 2 -m labkit train --task world/reviews --model micro-bert-en --steps 60
@@ -13,13 +14,15 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from labkit.cli.commands import SAVED
 from labkit.cli.parser import command, progress, show, tell
 from labkit.config import AMOUNT, COUNT, RATE, SEED, SOME
 from labkit.errors import UsageError
 
-HELP = """\
+TRAIN_HELP = """\
 examples:
   labkit train                                             the example of text_classify, on mini-bert-en
   labkit train text_classify --tables train.tsv,dev.tsv --model minilm --epochs 3
@@ -32,6 +35,16 @@ examples:
 zero1-offload, zero2-offload, zero3-offload, or a JSON file of your own. The folder --out gets checkpoints/ (any number
 of ranks goes on from them), app/ (`labkit predict`, `evaluate` and `serve` open it) and train.json (settings, versions,
 hashes of the data, losses, scores).
+"""
+APPS_HELP = """\
+examples:
+  labkit apps                                       the applications, a line each
+  labkit apps text_match                            one: its tables, parameters and answers
+  labkit apps text_match --example data/match       tables of the world to begin with, and the command to train on them
+"""
+EVALUATE_HELP = """\
+example:
+  labkit evaluate runs/train --tables test.tsv --schema sent:str:1,label:str:1
 """
 NUMBERS = {
     "steps": (COUNT, None, "optimizer steps (default: 60, unless --epochs is given)"),
@@ -52,7 +65,7 @@ TRAINING = ("epochs", "accumulate", "save_every", "seed", "timeout", "lr", "clip
 def add_train(commands: Any) -> None:
     """`labkit train`."""
     about = "train an application on tables or a task, in one process or under torchrun"
-    parser = command(commands, "train", _train, about, HELP, as_json=True)
+    parser = command(commands, "train", _train, about, TRAIN_HELP, as_json=True)
     parser.add_argument("application", nargs="?", default="text_classify", metavar="APP",
                         help="as in `labkit apps` (default: text_classify)")  # fmt: skip
     add_data(parser)
@@ -90,12 +103,12 @@ def add_data(parser: Any) -> None:
 
 
 def columns_of(arguments: argparse.Namespace) -> Any:
-    """`labkit.apps.data.Columns` as the options say."""
-    from labkit.apps.data import Columns, field_option, parse_labels
+    """`labkit.apps.request.Columns` as the options say."""
+    from labkit.apps.request import Columns, parse_labels
 
     if arguments.tables and arguments.task:
         raise UsageError("give --tables or --task, not both")
-    fields = field_option([arguments.first, arguments.second])
+    fields = tuple(filter(None, [arguments.first, arguments.second])) or None
     labels = parse_labels(arguments.labels) if arguments.labels else None
     return Columns(schema=arguments.schema, fields=fields, label=arguments.label, labels=labels)
 
@@ -121,7 +134,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.teacher:
         where = {"file": arguments.teacher} if os.path.isfile(arguments.teacher) else {"column": arguments.teacher}
         teacher = Teacher(**where, temperature=arguments.temperature, alpha=arguments.alpha)
-    run(Request(
+    request = Request(
         application=arguments.application, data=arguments.tables or arguments.task, columns=columns_of(arguments),
         model=arguments.model, method=arguments.method, pattern=arguments.pattern,
         words=tuple(arguments.words.split(",")) if arguments.words else None, shots=arguments.shots,
@@ -129,18 +142,18 @@ def _train(arguments: argparse.Namespace) -> None:
         parameters=parse_parameters(arguments.set), teacher=teacher, training=training, engine=arguments.deepspeed,
         batch_size=arguments.batch_size, test_rows=arguments.test_rows, out=arguments.out, resume=arguments.resume,
         tensorboard=arguments.tensorboard,
-    ), arguments)  # fmt: skip
+    )  # fmt: skip
+    run(request, arguments.command_line, arguments.json)
 
 
-def run(request: Any, arguments: argparse.Namespace) -> None:
+def run(request: Any, command_line: str, as_json: bool = False) -> None:
     """Train as `request` says, in this process of however many, and print the row of results on rank 0."""
     from labkit.apps.request import Here
     from labkit.apps.running import train
 
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    as_json = getattr(arguments, "json", False)
     quiet = rank or as_json  # whoever reads JSON finds it all in train.json
-    here = Here(rank, world, (lambda text: None) if quiet else tell, progress(), arguments.command_line)
+    here = Here(rank, world, (lambda text: None) if quiet else tell, progress(), command_line)
     with _heard_once(rank):
         result = train(request, here)
     if result is not None:
@@ -155,3 +168,82 @@ def _heard_once(rank: int) -> Iterator[None]:
             logging.disable(logging.WARNING)
             warnings.simplefilter("ignore")
         yield
+
+
+def add_apps(commands: Any) -> None:
+    """`labkit apps`."""
+    about = "list the applications, explain one, or write tables to begin with"
+    parser = command(commands, "apps", _apps, about, APPS_HELP, as_json=True)
+    parser.add_argument("name", nargs="?", metavar="APP", help="an application")
+    parser.add_argument("--example", metavar="DIR", type=Path, help="write its tables there")
+
+
+def _apps(arguments: argparse.Namespace) -> None:
+    from labkit.apps.catalogue import APPLICATIONS, application
+
+    if arguments.name is None:
+        if arguments.example:
+            raise UsageError("name the application whose example is to be written: labkit apps APP --example DIR")
+        show([{"name": one.name, "about": one.about} for one in APPLICATIONS.values()], arguments.json)
+        return
+    chosen = application(arguments.name)
+    if arguments.example:
+        for line in write_example(chosen, arguments.example):
+            print(line)
+        return
+    if arguments.json:
+        show([described(chosen)], True)
+        return
+    for what, text in described(chosen).items():
+        print(f"{what}: {text}")
+
+
+def described(chosen: Any) -> dict[str, str]:
+    """An application in words, for a reader who has tables."""
+    least, most = chosen.texts
+    texts = f"{least}" if least == most else f"{least} or {most}"
+    labels = {"class": "a label", "classes": "labels parted by commas", "tags": "a tag for each word, parted by blanks",
+              "span": "the answer, a part of the first text, or nothing", "text": "the text to write",
+              None: "none"}  # fmt: skip
+    settings = [f"{name}={one.default!r} ({one.about})" for name, one in chosen.parameters.items()]
+    return {
+        "name": chosen.name, "about": chosen.about, "text columns": texts, "label column": labels[chosen.answer],
+        "score": chosen.metric, "parameters": "; ".join(settings) or "none",
+    }  # fmt: skip
+
+
+def write_example(chosen: Any, folder: Path) -> list[str]:
+    """Tables of the application's example under `folder`, with a header; what to type next, line by line."""
+    from labkit.apps.application import EXAMPLE
+    from labkit.tasks.answers import Cells
+    from labkit.tasks.writing import write_table
+
+    task, written = chosen.example(), []
+    label = Cells(chosen.answer, "label", "start")
+    for split, most in EXAMPLE.items():
+        path = folder / f"{split}.tsv"
+        if path.exists():
+            raise UsageError(f"{path}: is there already; name another folder")
+        rows = [{name: row[name] for name in task.fields} | label.written(row["label"], task.labels)
+                for row in task.limited(split, most).splits[split]]  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(path, rows, list(rows[0]))
+        written.append(str(path))
+    return [*written, f"labkit train {chosen.name} --tables {','.join(written)}"]
+
+
+def add_evaluate(commands: Any) -> None:
+    """`labkit evaluate`."""
+    about = "score a trained application on a labelled table"
+    parser = command(commands, "evaluate", _evaluate, about, EVALUATE_HELP, as_json=True)
+    parser.add_argument("folder", metavar="DIR", help=SAVED)
+    add_data(parser)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from labkit.apps.running import evaluate
+
+    data = arguments.tables or arguments.task
+    if data is None:
+        raise UsageError("--tables (or --task) is missing: what to score on")
+    show([evaluate(arguments.folder, data, columns_of(arguments))], arguments.json)

@@ -26,7 +26,7 @@ from labkit.zoo.tokenizer import SPECIAL, is_cjk
 BATCH = 64  # texts a step
 
 
-def learn_wordpiece(texts: Sequence[str], size: int, positions: int = 128) -> BertTokenizer:
+def learn_wordpiece(texts: Sequence[str], size: int) -> BertTokenizer:
     """A WordPiece tokenizer of about `size` pieces (Schuster & Nakajima 2012), lower case, learnt from `texts`."""
     learner = Tokenizer(WordPiece(unk_token="[UNK]"))
     learner.normalizer, learner.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
@@ -35,7 +35,7 @@ def learn_wordpiece(texts: Sequence[str], size: int, positions: int = 128) -> Be
     # The learner numbers pieces in the order of a hash table, and breaks ties by number; these it is given in order.
     first = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters if not is_cjk(letter))]
     learner.train_from_iterator(texts, WordPieceTrainer(vocab_size=size, special_tokens=first, show_progress=False))
-    return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=positions)
+    return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=128)
 
 
 def own_student(

@@ -28,11 +28,10 @@ from labkit.foundations.encoder import reads_left_to_right
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.pretraining import MaskedLM, tokenize_corpus
 from labkit.lab import quietly, wants_progress
-from labkit.pipeline import door
 from labkit.pipeline.landing import ALONE, BATCH, TAUGHT
 from labkit.pipeline.ledger import CHECKPOINTS, Ledger
 from labkit.pipeline.own_student import own_student
-from labkit.pipeline.settings import PipelineSettings, few_shot_task
+from labkit.pipeline.settings import PipelineSettings, check_cloze, few_shot_task, has_own_student, origin, student_size
 from labkit.report import Report
 from labkit.tasks import Task
 from labkit.training import Batches, fit
@@ -53,7 +52,6 @@ class Trained:
     tokenizer: Any
     method: Any
     trainable: int | None = None
-    quantised: str | None = None
 
 
 class Pipeline:
@@ -65,19 +63,19 @@ class Pipeline:
         # What can be wrong with them is said before anything is written.
         self.named = load(settings.model, progress=progress) if settings.model else None
         self.left_to_right = self.named is not None and reads_left_to_right(self.named.model)
-        self.own = door.own_student(settings, self.tasks[0], self.named)
+        self.own = has_own_student(settings, self.tasks[0], self.named)
         self.best = TAUGHT if self.own else "student, TinyBERT"
         if self.named is not None:
-            door.check_cloze(settings, self.tasks[0], self.named)
+            check_cloze(settings, self.tasks[0], self.named)
         asked = {name: value for name, value in to_dict(settings).items() if name not in ("out", "resume")}
-        origin = door.origin(self.tasks, self.named)
-        self.ledger = Ledger.begin(self.out, asked, origin, resume=settings.resume, command=command)
+        made_from = origin(self.tasks, self.named)
+        self.ledger = Ledger.begin(self.out, asked, made_from, resume=settings.resume, command=command)
         self.report = self.ledger.report
 
     def run(self) -> Report:
         """All stages, seed by seed; the report is on disk after every run."""
         base = self.pretrained()
-        door.check_cloze(self.settings, self.tasks[0], base)
+        check_cloze(self.settings, self.tasks[0], base)
         for seed, task in enumerate(self.tasks):
             self.adapt(base, task, seed)
             self.distil(base, task, seed)
@@ -166,7 +164,7 @@ class Pipeline:
 
     def distil(self, base: Loaded, task: Task, seed: int) -> None:
         """The small model: fine-tuned on the same examples, taught by KD, and by TinyBERT if it is of the same kind."""
-        layers, hidden = door.student_size(self.settings, self.own)
+        layers, hidden = student_size(self.settings, self.own)
         self._say(f"3/5 distil into {layers} layers, {hidden} wide, seed {seed}")
         student = self._own_student() if self.own else self._shrunk(base, seed)
         alone, small = "fine-tune [mean]", self._student(seed)
@@ -179,7 +177,7 @@ class Pipeline:
 
     def _shrunk(self, base: Loaded, seed: int) -> Loaded:
         """The teacher's like, with its tokenizer."""
-        heads, (layers, hidden) = base.model.config.num_attention_heads, door.student_size(self.settings, self.own)
+        heads, (layers, hidden) = base.model.config.num_attention_heads, student_size(self.settings, self.own)
         hidden = heads * math.ceil(hidden / heads)  # the heads must divide the width
         return Loaded(shrink(base.model, layers=layers, hidden=hidden, seed=seed), base.tokenizer)
 
@@ -188,7 +186,7 @@ class Pipeline:
         folder, steps = self.out / "3-distilled/untaught", self.settings.student_steps
         if not self.ledger.holds(folder):
             self._say(f"    a student of its own learns its words, and {steps} steps of masked language modelling")
-            sizes = dict(zip(("layers", "hidden"), door.student_size(self.settings, self.own), strict=True))
+            sizes = dict(zip(("layers", "hidden"), student_size(self.settings, self.own), strict=True))
             vocabulary = self.settings.student_vocabulary
             self._save(
                 own_student(self._texts(), **sizes, vocabulary=vocabulary, steps=steps, progress=self.progress), folder
@@ -233,7 +231,7 @@ class Pipeline:
 
             def make(folder: Path = folder) -> Trained:
                 app = load_app(folder)
-                return Trained(int8.apply(app.model), app.tokenizer, app.method, quantised="int8")
+                return Trained(int8.apply(app.model), app.tokenizer, app.method)
 
             place = "small" if name.startswith("student") else "large"
             self._once(name, seed, make, self.out / f"4-quantised/{place}-seed-{seed}")
@@ -250,13 +248,12 @@ class Pipeline:
         value = evaluate(trained.model, trained.method, task, "test", progress=self.progress)[task.metric]
         self.report.add(
             method, task, value, seed=seed, seconds=seconds,
-            trainable=trained.trainable,
-            parameters=measure.parameters(trained.model), bytes=measure.bytes_on_disk(trained.model),
-            latency_ms=self._latency(trained, task),
+            trainable=trained.trainable, parameters=measure.parameters(trained.model),
+            bytes=measure.bytes_on_disk(trained.model), latency_ms=self._latency(trained, task),
         )  # fmt: skip
         if folder is not None:
             save_app(
-                folder, trained.model, trained.tokenizer, trained.method, task, quantised=trained.quantised,
+                folder, trained.model, trained.tokenizer, trained.method, task,
                 metrics={task.metric: value}, examples=task.splits["test"][:3],
             )  # fmt: skip
         self.ledger.keep(folder)

@@ -8,11 +8,10 @@ what papers report, which stands in a column of its own with its source.
 from __future__ import annotations
 
 from labkit.report.comparison import Comparison
-from labkit.report.coverage import accuracy_of_the_surest, coverage
 from labkit.report.figure import Plot
+from labkit.report.lines import accuracy_of_the_surest, coverage
 from labkit.report.result import Result
-from labkit.report.rows import Report
-from labkit.report.shipped import results
+from labkit.report.rows import Report, results
 from labkit.report.table import Table
 
 __all__ = ["Comparison", "Plot", "Report", "Result", "Table", "accuracy_of_the_surest", "coverage", "results"]

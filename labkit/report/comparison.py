@@ -15,7 +15,7 @@ from labkit.report.result import Result
 class Comparison:
     """Mean of a − b over `seeds`, its standard error, and the interval [low, high] that holds it with 95 %.
 
-    With one seed there is no spread: `error`, `low` and `high` are then infinite, and nothing is `clear`.
+    With one seed there is no spread: `error`, `low` and `high` are then infinite.
     """
 
     a: str
@@ -27,11 +27,6 @@ class Comparison:
     low: float
     high: float
     percent: bool
-
-    @property
-    def clear(self) -> bool:
-        """Whether the difference is beyond two standard errors: the least that a verdict needs."""
-        return abs(self.difference) > 2 * self.error
 
     def __str__(self) -> str:
         scale, unit = (100, " points") if self.percent else (1, "")

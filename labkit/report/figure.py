@@ -12,7 +12,7 @@ import html
 import io
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKS = "os^DvPX"
+COSTS = (("bytes", "size on disk (MB)"), ("parameters", "parameters (millions)"))  # of the second panel
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Plot:
         """The picture as PNG: on white, to read on light and dark pages; in 256 colours, a third of the size."""
         from PIL import Image, PngImagePlugin
 
-        full = Image.open(io.BytesIO(self._bytes("png", None))).convert("RGB")
+        full = Image.open(io.BytesIO(self._bytes("png"))).convert("RGB")
         stream, text = io.BytesIO(), PngImagePlugin.PngInfo()
         text.add_itxt("Description", self.alt)
         full.quantize(256, dither=Image.Dither.NONE).save(stream, "png", optimize=True, pnginfo=text)
@@ -54,13 +55,13 @@ class Plot:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture, whole or not at all, in the format of the path's ending (.png, .svg, .pdf)."""
         ending = Path(path).suffix.lower().lstrip(".") or "png"
-        data = self.png() if ending == "png" else self._bytes(ending, None)
+        data = self.png() if ending == "png" else self._bytes(ending)
         with writing(path) as temporary:
             temporary.write_bytes(data)
 
-    def _bytes(self, ending: str, metadata: dict[str, str] | None) -> bytes:
+    def _bytes(self, ending: str) -> bytes:
         stream = io.BytesIO()
-        self.figure.savefig(stream, format=ending, dpi=144, facecolor="white", metadata=metadata)
+        self.figure.savefig(stream, format=ending, dpi=144, facecolor="white")
         return stream.getvalue()
 
     def _repr_html_(self) -> str:
@@ -96,40 +97,36 @@ def draw(rows: Sequence[Result], bounds: Bounds, reference: Reference, title: st
     """The figure of `rows`, all of one metric; see `Report.plot`."""
     from matplotlib.figure import Figure
 
-    scale = 100 if in_percent(rows) else 1
-    what, size_of = _size_of(rows)
-    points = _points(rows, reference, scale, size_of)
+    scale, axis = unit(rows)
+    cost, what = COSTS[0] if any(row.bytes is not None for row in rows) else COSTS[1]
+    points = _points(rows, reference, scale, cost)
     if ranked:
         points.sort(key=lambda point: -point.mean)
     ends = _ends(rows, bounds, scale)
-    axis = f"{rows[0].metric} (%)" if scale == 100 else rows[0].metric
-    wide = not ranked and sum(point.size is not None for point in points) > 1
+    sized = [point for point in points if point.size is not None]
+    wide = not ranked and len(sized) > 1
     figure = Figure(figsize=(11 if wide else 7, 1.7 + 0.42 * max(len(points), 4 if wide else 2)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)  # type: ignore[union-attr]
     panels = figure.subplots(1, 2 if wide else 1, squeeze=False, width_ratios=(3, 2) if wide else None)[0]
     _dots(panels[0], points, ends, axis)
     if wide:
-        _scatter(panels[1], points, ends, axis, what)
+        _scatter(panels[1], sized, ends, axis, what)
     if shown := drawable(title, ""):
         figure.suptitle(shown, parse_math=False, fontfamily=family(shown))
     if wide:
-        _label(figure, panels[1], [point for point in points if point.size is not None])
-    return Plot(figure, _alt(rows, points, ends, scale, what if wide else "", title))
+        _label(figure, panels[1], sized)
+    return Plot(figure, _alt(rows, points, ends, axis, what if wide else "", title))
 
 
-def _size_of(rows: Sequence[Result]) -> tuple[str, Callable[[Result], float | None]]:
-    """The cost for the second panel: bytes where known, else parameters."""
-    if any(row.bytes is not None for row in rows):
-        return "size on disk (MB)", lambda row: None if row.bytes is None else row.bytes / 1e6
-    return "parameters (millions)", lambda row: None if row.parameters is None else row.parameters / 1e6
+def unit(rows: Sequence[Result]) -> tuple[int, str]:
+    """What the values of `rows`, all of one metric, are multiplied by, and the name of their axis."""
+    return (100, f"{rows[0].metric} (%)") if in_percent(rows) else (1, rows[0].metric)
 
 
-def _points(
-    rows: Sequence[Result], reference: Reference, scale: int, size_of: Callable[[Result], float | None]
-) -> list[_Point]:
+def _points(rows: Sequence[Result], reference: Reference, scale: int, cost: str) -> list[_Point]:
     points = []
     for number, (method, scores) in enumerate(by_seed(rows).items()):
-        sizes = [size for row in rows if row.method == method and (size := size_of(row))]
+        sizes = [row[cost] / 1e6 for row in rows if row.method == method and row[cost]]
         label = drawable(method, f"method {number + 1}")
         twin = any(point.label == label for point in points)  # two names may differ only in what cannot be written
         points.append(
@@ -185,12 +182,11 @@ def _dots(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axis: 
     _lines(axes, ends, upright=True)
 
 
-def _scatter(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axis: str, what: str) -> None:
+def _scatter(axes: Any, sized: Sequence[_Point], ends: Mapping[str, float], axis: str, what: str) -> None:
     """Score against size; a logarithmic axis where sizes differ more than fivefold."""
-    sized = [point for point in points if point.size is not None]
     for point in sized:
         axes.plot(point.size, point.mean, marker=point.mark, color=point.colour, ms=7)
-    sizes = [point.size for point in sized if point.size]
+    sizes = [point.size for point in sized]
     if max(sizes) > 5 * min(sizes):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -279,16 +275,16 @@ def _shown(point: _Point, axis: str) -> str:
 
 
 def _alt(
-    rows: Sequence[Result], points: Sequence[_Point], ends: Mapping[str, float], scale: int, what: str, title: str
+    rows: Sequence[Result], points: Sequence[_Point], ends: Mapping[str, float], axis: str, what: str, title: str
 ) -> str:
     """The picture in words: every figure that it shows."""
-    axis = f"{rows[0].metric} (%)" if scale == 100 else rows[0].metric
     tasks = sorted({row.task for row in rows})
     over = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
 
     def one(point: _Point) -> str:
         paper = "" if point.paper is None else f", paper {point.paper:g}"
-        return f"{point.name} {_shown(point, axis)} ({_number(len(point.values), 'seed')}{paper})"
+        seeds = "1 seed" if len(point.values) == 1 else f"{len(point.values)} seeds"
+        return f"{point.name} {_shown(point, axis)} ({seeds}{paper})"
 
     text = [f"{title}. "] if title else []
     text.append(f"Dot plot of {axis} on {over}, mean ± standard deviation: {'; '.join(map(one, points))}.")
@@ -297,7 +293,3 @@ def _alt(
         sizes = "; ".join(f"{p.name} {p.size:.3g}" for p in points if p.size is not None)
         text.append(f" Beside it the same scores against {what}: {sizes}.")
     return "".join(text)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,34 +1,33 @@
-"""Scores as lines over a quantity that was varied: shots, steps, parameters.
+"""Scores as lines: over a quantity that was varied, as shots or steps, or over the share of the surest answers.
 
-The values of that quantity stand side by side at equal distances, because they usually grow by factors.
+The values of a quantity stand side by side at equal distances, because they usually grow by factors.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from labkit.errors import UsageError
-from labkit.report.comparison import in_percent
-from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, _tidy
+from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, _tidy, unit
 from labkit.report.result import Result
 from labkit.report.table import Bounds
 
 Series = dict[str, dict[float, list[float]]]  # name -> x -> scores
 
 
-def lines(
-    rows: Sequence[Result], bounds: Bounds, x: str, label: str, name: Callable[[Result], str], title: str
-) -> Plot:
+def lines(rows: Sequence[Result], bounds: Bounds, x: str, label: str, title: str) -> Plot:
     """The figure of `rows`, all of one metric, over their column `x`; see `Report.lines`."""
     from matplotlib.figure import Figure
 
-    scale = 100 if in_percent(rows) else 1
-    series = _series(rows, x, name, scale)
+    scale, axis = unit(rows)
+    series = _series(rows, x, scale)
     if not series:
         raise UsageError(f"no row has the column {x!r}")
-    ends, axis = _ends(rows, bounds, scale), f"{rows[0].metric} (%)" if scale == 100 else rows[0].metric
+    ends = _ends(rows, bounds, scale)
     figure = Figure(figsize=(7, 3.8), layout="constrained")
     axes = figure.subplots()
     places = sorted({value for points in series.values() for value in points})
@@ -36,21 +35,21 @@ def lines(
         _line(axes, who, points, number, len(series), places)
     axes.set_xticks(range(len(places)), [f"{place:g}" for place in places])
     axes.set_xlim(-0.5, len(places) - 0.5)
-    axes.set(xlabel=label or x, ylabel=f"{axis}, mean ± s.d.", title=title)
+    axes.set(xlabel=label, ylabel=f"{axis}, mean ± s.d.", title=title)
     _tidy(axes, "y")
     _lines(axes, ends, upright=False)
     for end, value in ends.items():
         axes.annotate(f"{end} {value:.3g}", (0, value), (4, 3), xycoords=axes.get_yaxis_transform(),
                       textcoords="offset points", fontsize=9, color="#555555")  # fmt: skip
     axes.legend(frameon=False, loc="best")
-    return Plot(figure, _alt(series, ends, axis, label or x, title))
+    return Plot(figure, _alt(series, ends, axis, label, title))
 
 
-def _series(rows: Sequence[Result], x: str, name: Callable[[Result], str], scale: int) -> Series:
+def _series(rows: Sequence[Result], x: str, scale: int) -> Series:
     series: Series = {}
     for row in rows:
         if row[x] is not None:
-            series.setdefault(name(row), {}).setdefault(float(row[x]), []).append(scale * row.value)
+            series.setdefault(row.method.split(",")[0], {}).setdefault(float(row[x]), []).append(scale * row.value)
     return {who: dict(sorted(points.items())) for who, points in series.items()}
 
 
@@ -73,3 +72,39 @@ def _alt(series: Series, ends: Mapping[str, float], axis: str, label: str, title
             f"{who}: " + ", ".join(f"{statistics.fmean(v):.1f} at {place:g}" for place, v in points.items()) + ". "
         )
     return "".join(text) + ", ".join(f"{end} {value:.3g}" for end, value in ends.items())
+
+
+def accuracy_of_the_surest(probabilities: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """Entry k: the accuracy in [0, 1] of the k + 1 rows with the highest probability; (n,).
+
+    Of equally sure rows the earlier comes first. (The complement is the risk–coverage curve, El-Yaniv & Wiener 2010.)
+    """
+    if len(probabilities) != len(labels) or not len(labels):
+        raise UsageError(
+            f"{len(probabilities)} rows of probabilities for {len(labels)} labels: as many are needed, and one at least"
+        )
+    order = np.argsort(-probabilities.max(1), kind="stable")
+    right = probabilities.argmax(1)[order] == np.asarray(labels)[order]
+    return np.cumsum(right) / np.arange(1, len(right) + 1)
+
+
+def coverage(probabilities: np.ndarray, labels: Sequence[int], title: str = "") -> Plot:
+    """`accuracy_of_the_surest` as a curve over the share of the rows, with the accuracy of all rows as a line."""
+    from matplotlib.figure import Figure
+
+    curve = 100 * accuracy_of_the_surest(probabilities, labels)
+    share = 100 * np.arange(1, len(curve) + 1) / len(curve)
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    shown = share >= 5  # the first few rows jump between 0 and 100
+    axes.plot(share[shown], curve[shown], color=COLOURS[0], lw=1.8)
+    axes.axhline(curve[-1], color="#777777", ls="--", lw=1)
+    place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "top", "color": "#555555"}
+    axes.annotate(f"all rows: {curve[-1]:.1f} %", (0, curve[-1]), (6, -4), **place)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, curve[-1] - 0.12 * (high - low)), high)  # room for the line's name
+    axes.set(xlabel="the surest … % of the rows", ylabel="of these, right (%)", title=title, xlim=(0, 100))
+    _tidy(axes, "both")
+    places = [np.searchsorted(share, part) for part in (10, 25, 50, 75, 100)]
+    said = ", ".join(f"{curve[place]:.1f} % of the surest {share[place]:.0f} %" for place in places)
+    return Plot(figure, f"{title or 'Accuracy of the surest rows'}. Curve of accuracy over the share of rows: {said}.")

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from labkit.errors import unknown
 from labkit.report.figure import Plot
-from labkit.report.rows import Report
-from labkit.report.shipped import names, results
+from labkit.report.rows import Report, names, results
 from labkit.report.table import Reference, Table
 
 LONGEST = 60  # characters of a task's name that may head a column

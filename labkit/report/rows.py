@@ -1,18 +1,17 @@
-"""`Report`: the rows, how they are added, kept in a file and read back."""
+"""`Report`: the rows, how they are added, kept in a file and read back; those that come with labkit."""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import DataError, UsageError, unknown
-from labkit.files import YOURS, unsealed, write_sealed
+from labkit.errors import CheckpointError, DataError, UsageError, unknown
+from labkit.files import read_json, write_sealed
 from labkit.report.comparison import Comparison, paired
 from labkit.report.figure import Plot, draw
 from labkit.report.lines import lines
@@ -20,11 +19,11 @@ from labkit.report.result import Result, result_of
 from labkit.report.table import Reference, Table, build
 
 PACKAGES = ("labkit", "torch", "transformers", "numpy")
+FOLDER = Path(__file__).parents[1] / "results"  # what `benchmarks/` wrote, for lessons and pages to show
 
 
 class Report:
-    """Rows of results. `bounds` maps a task to (metric, chance, ceiling), fractions, None where unknown; `chance` and
-    `ceiling` hold for the tasks that are not in it, on the metric that they were first measured by.
+    """Rows of results. `bounds` maps a task to (metric, chance, ceiling), fractions, None where unknown.
 
     >>> report = Report()
     >>> for seed, (a, b) in enumerate([(.80, .88), (.82, .86)]):
@@ -36,19 +35,12 @@ class Report:
     PET        87.0 ± 1.4  2
     """
 
-    def __init__(
-        self,
-        rows: Iterable[Result] = (),
-        *,
-        command: str = "",
-        title: str = "",
-        chance: float | None = None,
-        ceiling: float | None = None,
-    ) -> None:
+    def __init__(self, rows: Iterable[Result] = (), *, command: str = "", title: str = "") -> None:
         self._rows: dict[tuple[str, str, str, int], Result] = {row.key: row for row in rows}
-        self.command, self.title, self.chance, self.ceiling = command, title, chance, ceiling
+        self.command, self.title = command, title
         self.bounds: dict[str, tuple[str, float | None, float | None]] = {}
-        self.origin = {"date": _now(), "device": device(), "versions": versions()}
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self.origin = {"date": now, "device": device(), "versions": versions()}
 
     @property
     def rows(self) -> list[Result]:
@@ -86,18 +78,14 @@ class Report:
         `reference` maps methods to what a paper reports, as printed there, alone or with its source: `{"PET": 86.9}` or
         `{"PET": (86.9, "Schick & Schütze 2021, Table 1")}`, a number or a text ("≈ 9.4×"); `source` is one for all.
         """
-        return build(self._chosen(task, metric), self._limits(), reference or {}, source)
+        return build(self._chosen(task, metric), self.bounds, reference or {}, source)
 
-    def markdown(self, reference: Reference | None = None, **options: Any) -> str:
-        """`table`, as a Markdown table."""
-        return self.table(reference, **options).markdown()
-
-    def compare(self, a: str, b: str, *, task: str | None = None, metric: str | None = None) -> Comparison:
+    def compare(self, a: str, b: str, *, task: str | None = None) -> Comparison:
         """Mean of a − b over the seeds that both ran, with its 95 % interval (Student's t on the differences).
 
         Of several tasks the mean over those that both ran is compared. UsageError where they share no seed.
         """
-        return paired(self._chosen(task, metric or self._metrics()[0]), a, b)
+        return paired(self._chosen(task, self._metrics()[0]), a, b)
 
     def plot(
         self,
@@ -114,33 +102,24 @@ class Report:
         `ranked`: the scores alone, from the best method to the worst.
         """
         rows = self._chosen(task, metric or self._metrics()[0])
-        plot = draw(rows, self._limits(), reference or {}, title or self.title, ranked)
+        plot = draw(rows, self.bounds, reference or {}, title or self.title, ranked)
         if path is not None:
             plot.save(path)
         return plot
 
-    def lines(
-        self,
-        x: str,
-        *,
-        label: str = "",
-        name: Callable[[Result], str] = lambda row: row.method.split(",")[0],
-        task: str | None = None,
-        metric: str | None = None,
-        title: str = "",
-    ) -> Plot:
-        """Mean score ± standard deviation over the column `x` ("shots", "parameters"), a line for each `name(row)`.
+    def lines(self, x: str, *, label: str = "", title: str = "") -> Plot:
+        """Mean score ± standard deviation over the column `x` ("shots", "parameters"), a line for each method.
 
-        Unless given, a row's line is its method up to the first comma: "PET, 4-shot" belongs to "PET".
+        A row's line is its method up to the first comma: "PET, 4-shot" belongs to "PET".
         """
-        rows = self._chosen(task, metric or self._metrics()[0])
-        return lines(rows, self._limits(), x, label, name, title or self.title)
+        rows = self._chosen(None, self._metrics()[0])
+        return lines(rows, self.bounds, x, label or x, title or self.title)
 
     def plain(self) -> dict[str, Any]:
         """Command, date, device, versions, bounds and rows, as JSON keeps them."""
         head = {"command": self.command, "title": self.title, **self.origin}
-        ends = {"chance": self.chance, "ceiling": self.ceiling, "bounds": {k: list(v) for k, v in self.bounds.items()}}
-        return {**head, **ends, "rows": [row.plain() for row in self.rows]}
+        ends = {task: list(bounds) for task, bounds in self.bounds.items()}
+        return {**head, "bounds": ends, "rows": [row.plain() for row in self.rows]}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `plain` as JSON with a checksum of itself, whole or not at all."""
@@ -151,7 +130,6 @@ class Report:
         """Read what `save` wrote; DataError naming file, row and field where it is anything else, or altered since."""
         found = _read(Path(path))
         report = cls(command=str(found.get("command", "")), title=str(found.get("title", "")))
-        report.chance, report.ceiling = (_bound(found.get(name), name, path) for name in ("chance", "ceiling"))
         report.origin = {name: found.get(name, "") for name in report.origin}
         report.bounds = _bounds(found.get("bounds", {}), path)
         for number, row in enumerate(found["rows"], start=1):
@@ -161,10 +139,6 @@ class Report:
                 raise DataError(f"{path}: row {number}: {error}") from error
             report._rows[result.key] = result
         return report
-
-    def _limits(self) -> dict[str, tuple[str, float | None, float | None]]:
-        first = {row.task: row.metric for row in reversed(self.rows)}
-        return {**{task: (metric, self.chance, self.ceiling) for task, metric in first.items()}, **self.bounds}
 
     def _metrics(self) -> list[str]:
         if not self._rows:
@@ -183,43 +157,40 @@ class Report:
 def _read(path: Path) -> dict[str, Any]:
     mend = "restore it, or run its benchmark again"
     try:
-        found = json.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}: no report to read here") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {error.lineno}, column {error.colno}: not JSON ({error.msg}); {mend}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not a report ({error}); {mend}") from error
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
+        found = read_json(path, mend)
+    except CheckpointError as error:
+        raise DataError(str(error)) from error
+    if not isinstance(found.get("rows"), list):
         raise DataError(f'{path}: not a report: an object with a list "rows" was expected; {mend}')
-    if not unsealed(found):
-        raise DataError(f"{path}: altered since it was written; {mend} {YOURS}")
     return found
 
 
 def _bounds(found: Any, path: Any) -> dict[str, tuple[str, float | None, float | None]]:
+    def fraction(value: Any) -> bool:
+        return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
+
     def sound(entry: Any) -> bool:
-        return (
-            isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and all(map(_fraction, entry[1:]))
-        )
+        named = isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str)
+        return named and all(map(fraction, entry[1:]))
 
     if not isinstance(found, dict) or not all(sound(entry) for entry in found.values()):
         raise DataError(f'{path}: field "bounds": each task needs [metric, chance, ceiling], fractions or null')
     return {task: (metric, chance, ceiling) for task, (metric, chance, ceiling) in found.items()}
 
 
-def _bound(value: Any, name: str, path: Any) -> float | None:
-    if not _fraction(value):
-        raise DataError(f'{path}: field "{name}" must be a fraction or null, not {value!r}')
-    return value
+def names() -> list[str]:
+    """The names of the reports that come with labkit, in the order of the alphabet."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def _fraction(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
+def results(name: str) -> Report:
+    """The report `labkit/results/NAME.json`, with the command, the date and the device that made it.
 
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    UsageError, with the nearest name, where there is none.
+    """
+    if name not in names():
+        raise unknown("results", name, names())
+    return Report.load(FOLDER / f"{name}.json")
 
 
 def device() -> str:

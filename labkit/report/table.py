@@ -59,14 +59,12 @@ def build(rows: Sequence[Result], bounds: Bounds, reference: Reference, source: 
     """The table of `rows`; see `Report.table`."""
     methods = list(dict.fromkeys(row.method for row in rows))
     methods += [name for name in reference if name not in methods]
-    columns: list[
-        tuple[str, Callable[[str], str], tuple[str, str]]
-    ] = []  # heading, cell of a method, chance and ceiling
-    scores, n = _score_columns(rows, bounds), ("n", lambda method: _seeds(rows, method), ("", ""))
-    columns += [*scores, n]
+    others: list[tuple[str, Callable[[str], str]]] = [("n", lambda method: _seeds(rows, method))]
     if reference:
-        columns.append(("paper", lambda method: printed(reference.get(method)), ("", "")))
-    columns += [(heading, cell, ("", "")) for heading, cell in _cost_columns(rows)]
+        others.append(("paper", lambda method: printed(reference.get(method))))
+    others += _cost_columns(rows)
+    # heading, cell of a method, chance and ceiling
+    columns = _score_columns(rows, bounds) + [(heading, cell, ("", "")) for heading, cell in others]
     lines = []
     for place, name in enumerate(("chance", "ceiling")):
         if any(ends[place] for _, _, ends in columns):
@@ -82,14 +80,15 @@ def _score_columns(rows: Sequence[Result], bounds: Bounds) -> list[Any]:
     for metric in metrics:
         of = [row for row in rows if row.metric == metric]
         scale, tasks = 100 if in_percent(of) else 1, list(dict.fromkeys(row.task for row in of))
-        ends = [_ends(bounds.get(task), metric) for task in tasks]
+        known = [bounds.get(task, ("", None, None)) for task in tasks]
+        ends = [end[1:] if end[0] == metric else (None, None) for end in known]
         for task, end in zip(tasks, ends, strict=True):
             heading = metric if len(tasks) == 1 else task if len(metrics) == 1 else f"{task} {metric}"
-            columns.append((heading, _cell(of, [task], scale), tuple(_score(x, scale) for x in end)))
+            columns.append((heading, _cell(of, [task], scale), _shown(end, scale)))
         if len(tasks) > 1:
             means = [None if None in pair else statistics.fmean(pair) for pair in zip(*ends, strict=True)]
             heading = "mean" if len(metrics) == 1 else f"mean {metric}"
-            columns.append((heading, _cell(of, tasks, scale), tuple(_score(x, scale) for x in means)))
+            columns.append((heading, _cell(of, tasks, scale), _shown(means, scale)))
     return columns
 
 
@@ -102,21 +101,19 @@ def _cell(rows: Sequence[Result], tasks: Sequence[str], scale: int) -> Callable[
             if row.method == method and row.task in tasks:
                 seeds.setdefault(row.seed, []).append(row.value * scale)
         values = [statistics.fmean(found) for found in seeds.values() if len(found) == len(tasks)]
-        spread = f" ± {_score(statistics.stdev(values), 1, scale)}" if len(values) > 1 else ""
-        return _score(statistics.fmean(values), 1, scale) + spread if values else ""
+        spread = f" ± {_score(statistics.stdev(values), scale)}" if len(values) > 1 else ""
+        return _score(statistics.fmean(values), scale) + spread if values else ""
 
     return cell
 
 
-def _score(value: float | None, scale: int, digits_of: int | None = None) -> str:
+def _score(value: float, scale: int) -> str:
     """One decimal for percentages; else four significant digits."""
-    if value is None:
-        return ""
-    return f"{value * scale:.1f}" if (digits_of or scale) == 100 else f"{value:.4g}"
+    return f"{value:.1f}" if scale == 100 else f"{value:.4g}"
 
 
-def _ends(bound: tuple[str, float | None, float | None] | None, metric: str) -> tuple[float | None, float | None]:
-    return bound[1:] if bound and bound[0] == metric else (None, None)
+def _shown(ends: Sequence[float | None], scale: int) -> tuple[str, ...]:
+    return tuple("" if value is None else _score(value * scale, scale) for value in ends)
 
 
 def _seeds(rows: Sequence[Result], method: str) -> str:

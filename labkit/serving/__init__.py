@@ -13,22 +13,10 @@ import os
 from labkit.apps import load_app
 from labkit.config import PORT
 from labkit.serving.desk import Desk, Predict
-from labkit.serving.launching import MAX_WAITING, import_gradio, launch, refusal, run, telling
+from labkit.serving.launching import MAX_WAITING, import_gradio, launch, run, telling
 from labkit.serving.page import MAX_CHARACTERS, build_demo
 
-__all__ = [
-    "MAX_CHARACTERS",
-    "MAX_WAITING",
-    "Desk",
-    "Predict",
-    "build_demo",
-    "import_gradio",
-    "launch",
-    "refusal",
-    "run",
-    "serve",
-    "telling",
-]
+__all__ = ["MAX_CHARACTERS", "MAX_WAITING", "build_demo", "import_gradio", "launch", "run", "serve", "telling"]
 
 TOKENS = 1024  # of a batch: what came together may be of many lengths, and padding costs more than a second call
 

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from labkit.apps import App
@@ -39,7 +39,6 @@ class Desk:
         self.answer, self.together, self.seconds, self.most = answer, together, seconds, waiting
         self._asked: deque[tuple[Rows, Future[list[Any]]]] = deque()
         self._changed, self._company, self._closed = threading.Condition(), 1, False
-        self._pool = ThreadPoolExecutor(1)  # whose futures hold whatever the model raises
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> Desk:
@@ -51,7 +50,6 @@ class Desk:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-        self._pool.shutdown()
 
     def ask(self, rows: Rows) -> Future[list[Any]]:
         """The answers to `rows`, when they are there. Raises Busy where too many rows wait already."""
@@ -84,20 +82,18 @@ class Desk:
 
     def _answer(self, taken: list[tuple[Rows, Future[list[Any]]]]) -> None:
         """Answer them together or, where that fails, each alone, so that nobody pays for another's question."""
-        done = self._pool.submit(self._answers, [rows for rows, _ in taken])
-        if (error := done.exception()) is None:
-            for (_, future), found in zip(taken, done.result(), strict=True):
-                future.set_result(found)
-        elif len(taken) == 1:
-            taken[0][1].set_exception(error)
-        else:
+        rows = [row for some, _ in taken for row in some]
+        try:
+            answers = iter([answer for _, answer in zip(rows, self.answer(rows), strict=True)])
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is raised where it is waited for
+            if len(taken) == 1:
+                taken[0][1].set_exception(error)
+                return
             for one in taken:
                 self._answer([one])
-
-    def _answers(self, questions: list[Rows]) -> list[list[Any]]:
-        rows = [row for some in questions for row in some]
-        found = iter(zip(rows, self.answer(rows), strict=True))
-        return [[next(found)[1] for _ in some] for some in questions]
+        else:
+            for some, future in taken:
+                future.set_result([next(answers) for _ in some])
 
 
 class Predict:

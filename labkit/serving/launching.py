@@ -30,18 +30,14 @@ def import_gradio() -> Any:
     return gradio
 
 
-def refusal(message: object) -> Exception:
-    """What a handler raises to tell the person, in a sentence, why it does not do what was asked."""
-    return import_gradio().Error(html.escape(str(message)), print_exception=False)  # gradio shows it as HTML
-
-
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
     """Inside, an error of labkit is a sentence for the person."""
     try:
         yield
     except LabkitError as error:
-        raise refusal(error) from error
+        said = html.escape(str(error))  # gradio shows it as HTML
+        raise import_gradio().Error(said, print_exception=False) from error
 
 
 def run(

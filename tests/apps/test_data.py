@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from labkit.apps.application import EXAMPLE
 from labkit.apps.catalogue import APPLICATIONS
-from labkit.apps.data import Columns, parse_labels, read_task
+from labkit.apps.request import Columns, parse_labels, read_task
 from labkit.cli import main
 from labkit.errors import DataError, LabkitError, UsageError
 from labkit.tasks import Task

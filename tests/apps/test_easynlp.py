@@ -13,8 +13,9 @@ from sklearn.metrics import accuracy_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from labkit.apps import load_app
-from labkit.apps.data import Columns
+from labkit.apps.request import Columns
 from labkit.cli import easynlp, easynlp_options, main
+from labkit.cli.train import parse_parameters
 from labkit.errors import UsageError
 from labkit.tasks import load_task
 from tests.apps.reviews import write_reviews
@@ -214,7 +215,7 @@ def test_real_tables_are_trained_scored_and_answered(real_data, tmp_path, name, 
      "text_match_two_tower"), ("text_match", "", "text_match"), ("vectorization", "", "vectorization")],
 )  # fmt: skip
 def test_switches_choose_the_application(name, own, application):
-    assert easynlp._application({"app_name": name}, easynlp.parameters(own)) == application
+    assert easynlp._application({"app_name": name}, parse_parameters(own.split())) == application
 
 
 def test_readings_question_comes_first_there_and_its_columns_have_names_of_their_own(tmp_path, capsys):
@@ -238,7 +239,7 @@ VALUES = some.text(alphabet="ab1,=<>.，。用", min_size=1, max_size=12)
 
 @given(pairs=some.dictionaries(KEYS, VALUES, max_size=6), blank=some.sampled_from([" ", "\n", "  ", "\r\n", "\t"]))
 def test_parameters_survive_any_blank(pairs, blank):
-    assert easynlp.parameters(blank.join(f"{key}={value}" for key, value in pairs.items())) == pairs
+    assert parse_parameters(blank.join(f"{key}={value}" for key, value in pairs.items()).split()) == pairs
 
 
 @given(values=some.dictionaries(some.sampled_from(easynlp_options.TEXTS), VALUES, min_size=1), joined=some.booleans())

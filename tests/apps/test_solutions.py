@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve, precision_score, recall_score
 
 import labkit
-from labkit.apps.solutions import at_threshold, cold_start, keyword_task, keywords, most_recall
+from labkit.apps.solutions import at_threshold, keyword_task, keywords, most_recall
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.fewclue import atis_task
+from labkit.fewshot.methods import Start, adapt
 from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.training import Batches, fit
 from labkit.world import World, news
@@ -119,9 +120,14 @@ def test_a_precision_that_is_no_share():
 # Intents from a few dozen sentences
 
 
+def cold_start(bert, task, steps):
+    start = Start(bert.model, bert.tokenizer, task.few_shot(4, 0, dev=False), 0)
+    return adapt(start, "fine-tune [mean]", steps=steps, progress=False)
+
+
 def test_twelve_intents_from_four_dozen_sentences(bert):
     task = labkit.load_task("world/intents")
-    made = cold_start(bert.model, bert.tokenizer, task, steps=60, progress=False)
+    made = cold_start(bert, task, steps=60)
     score = labkit.evaluate(made.model, made.method, task.limited("test", 240), progress=False)
     assert score["accuracy"] > 5 * task.chance  # 0.52; chance is 0.08
 
@@ -129,5 +135,5 @@ def test_twelve_intents_from_four_dozen_sentences(bert):
 @pytest.mark.real
 def test_intents_of_real_questions_to_an_airline(bert, real_data):
     task = atis_task(real_data / "atis").limited("test", 200)
-    few = cold_start(bert.model, bert.tokenizer, task, steps=20, progress=False)
+    few = cold_start(bert, task, steps=20)
     assert labkit.evaluate(few.model, few.method, task, progress=False)["macro_f1"] > 1.5 / len(task.labels)

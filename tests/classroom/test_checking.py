@@ -18,7 +18,7 @@ from labkit.classroom import course as courses
 from labkit.classroom.course import GradingError
 from labkit.classroom.grading import Grades, Workshop
 from labkit.classroom.planted import submissions
-from labkit.cli.classroom import add_assignments
+from labkit.cli.course import add_assignments
 from labkit.cli.parser import Parser
 from labkit.errors import DataError, LabkitError, UsageError
 

@@ -105,7 +105,7 @@ def test_the_full_proof_with_nbgrader(tmp_path, name, scored, by_hand):
     """The only full check: all submissions, by the command line, in a folder that it must leave as it was."""
     before = sorted(path.name for path in COURSE.root.iterdir())
     code = (
-        "import argparse, sys; from labkit.cli.classroom import add_assignments; from labkit.cli.parser import Parser\n"
+        "import argparse, sys; from labkit.cli.course import add_assignments; from labkit.cli.parser import Parser\n"
     )
     code += "parser = Parser(prog='labkit'); add_assignments(parser.add_subparsers(parser_class=Parser))\n"
     code += "found = parser.parse_args(sys.argv[1:]); found.handler(found)"

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from labkit import demos, serving
-from labkit.cli.demo import add_demo
+from labkit.cli.commands import add_demo
 from labkit.cli.parser import Parser
 from labkit.demos.fewshot import page as fewshot
 from labkit.demos.fewshot.page import build_demo, on_fill, telling, to_values
