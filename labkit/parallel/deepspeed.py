@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +73,13 @@ class DeepSpeedEngine(Ranks):
     def _join(self, on_cpu: bool) -> None:
         """Become a rank: device, process group."""
         if not dist.is_initialized():
-            backend = "gloo" if on_cpu else "nccl"
+            backend, patience = "gloo" if on_cpu else "nccl", timedelta(seconds=self.settings.timeout)
             if under_torchrun():
                 join(backend, self.settings.timeout)
             else:
-                dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+                folder = self.alone.enter_context(tempfile.TemporaryDirectory(prefix="labkit-rank-"))
+                store = dist.FileStore(os.path.join(folder, "store"), 1)
+                dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=patience)
                 self.alone.callback(self._leave)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.local = int(os.environ.get("LOCAL_RANK", str(self.rank)))
