@@ -11,12 +11,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from labkit.world.examples import WITH_UNLABELLED, Row, best_reader, collect, cut, finish_task
 from labkit.world.facts import Teller
-from labkit.world.graph import Entity
+from labkit.world.schema import Entity
 from labkit.world.settings import World, fits, join, lexicon, randomness
 
 LOCAL, NEWCOMER = 0, 1
@@ -46,11 +46,6 @@ class Clerk(Teller):
     def words(self) -> dict[str, Any]:
         """The lexicon of cases."""
         return lexicon("cases", self.language)
-
-    @cached_property
-    def charges(self) -> tuple[Entity, ...]:
-        """The charges, most frequent first."""
-        return self.graph.of_type("charge")
 
     def case(self, noise: float, most: int = 2) -> Case:
         """A case of a charge drawn by frequency; one to `most` sentences on the act, as many on circumstances."""
@@ -93,10 +88,11 @@ class Clerk(Teller):
 
     def posterior(self, case: Case, noise: float, prior: float = 1.0) -> list[float]:
         """The probability of each charge given the sentences; `prior` is the power to which frequencies are raised."""
-        weights = [one.frequency**prior for one in self.charges]
+        charges = self.graph.of_type("charge")
+        weights = [one.frequency**prior for one in charges]
         for suggested, place, count in ((case.acts, 1, len(CRIMES)), (case.circumstances, 0, len(CIRCUMSTANCES))):
             for part in suggested:
-                chances = [(1 - noise) * (one.parts[place] == part) + noise / count for one in self.charges]
+                chances = [(1 - noise) * (one.parts[place] == part) + noise / count for one in charges]
                 weights = [weight * chance for weight, chance in zip(weights, chances, strict=True)]
         total = sum(weights)
         return [weight / total for weight in weights]
@@ -124,7 +120,7 @@ def charge_rows(world: World, language: str, count: int, rng: random.Random) -> 
     """
     clerk, noise = Clerk(world, language, rng), world.label_noise / 2
     qualifiers, crimes = lexicon("names", language)["types"]["charge"]["parts"]
-    places = {charge.id: place for place, charge in enumerate(clerk.charges)}
+    places = {charge.id: place for place, charge in enumerate(clerk.graph.of_type("charge"))}
 
     def one(_: int) -> Row:
         case = clerk.case(noise)
@@ -168,7 +164,7 @@ def charges(world: World, language: str) -> dict[str, Any]:
     chance, ceiling = bounds(clerk, test)
     for row in rows:
         del row["case"]
-    names = tuple(charge.name[language] for charge in clerk.charges)
+    names = tuple(charge.name[language] for charge in clerk.graph.of_type("charge"))
     return finish_task(
         rows, names, language=language, metric="macro_f1", chance=chance, ceiling=round(ceiling, 6),
         patterns=tuple(clerk.words["patterns"]), words={name: (name,) for name in names},

@@ -8,6 +8,7 @@ disease, and its accuracy is computed from the graph by Bayes' rule.
 from __future__ import annotations
 
 import math
+import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -16,7 +17,7 @@ from typing import Any
 from labkit.errors import UsageError
 from labkit.world.examples import WITH_UNLABELLED, Row, best_reader, collect, finish_task
 from labkit.world.facts import Teller
-from labkit.world.graph import Entity
+from labkit.world.schema import Entity
 from labkit.world.settings import World, fits, join, lexicon, randomness
 
 COMPLAINTS = (2, 4)
@@ -81,30 +82,17 @@ class Doctor(Teller):
             told.insert(self.rng.randint(0, len(told)), remark.format(day=self.rng.choice(self.words["days"]), she=she))
         return join([opening, *told], self.language), she
 
-    @cached_property
-    def suspects(self) -> dict[int, list[tuple[Entity, float]]]:
-        """Symptom -> the diseases that have it, each with its share of its ward's patients."""
-        found: dict[int, list[tuple[Entity, float]]] = {}
-        for group in self.by_ward:
-            total = sum(one.frequency for one in group)
-            for one in group:
-                for symptom in self.symptoms[one.id]:
-                    found.setdefault(symptom, []).append((one, one.frequency / total))
-        return found
-
     def posterior(self, complaints: Sequence[int], noise: float) -> list[float]:
-        """The probability of each ward given the complaints, all wards equally likely before; sums to 1.
-
-        A disease with none of the symptoms explains them as noise alone; only the others need a closer look.
-        """
+        """The probability of each ward given the complaints, all wards equally likely before; sums to 1."""
         anywhere = noise / len(self.graph.of_type("symptom"))
-        chance = anywhere ** len(complaints)
-        weights = [chance] * len(self.wards)
-        near = {one.id: (one, share) for symptom in complaints for one, share in self.suspects.get(symptom, ())}
-        for one, share in near.values():
-            own = self.symptoms[one.id]
-            likelihood = math.prod((symptom in own) * (1 - noise) / len(own) + anywhere for symptom in complaints)
-            weights[one.family] += share * (likelihood - chance)
+        weights = []
+        for group in self.by_ward:
+            chances = [
+                math.prod((one in symptoms) * (1 - noise) / len(symptoms) + anywhere for one in complaints)
+                for symptoms in (self.symptoms[disease.id] for disease in group)
+            ]
+            shares = [disease.frequency for disease in group]
+            weights.append(sum(map(operator.mul, shares, chances)) / sum(shares))
         return [weight / sum(weights) for weight in weights]
 
 

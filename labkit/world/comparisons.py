@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from labkit.world.forms import FORMS
-from labkit.world.graph import Fact
 from labkit.world.matching import CHAINS, Matcher
 from labkit.world.pairs import GENRES, NLI
-from labkit.world.schema import BY_NAME
+from labkit.world.schema import BY_NAME, Fact
 from labkit.world.settings import World, fits, join, lexicon, zipf_choice
 
 MOVES = 4  # comparisons of a document, at most: as many as it has room for

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from labkit.world.examples import SPLITS, WITH_UNLABELLED, Row, behind, collect, cut, finish_task, kept
-from labkit.world.graph import Fact
 from labkit.world.matching import Matcher
 from labkit.world.names import TYPES
+from labkit.world.schema import Fact
 from labkit.world.settings import World, lexicon, randomness
 
 TAGS = ("O", *(f"{place}-{kind}" for kind in TYPES for place in "BI"))
@@ -162,13 +162,10 @@ def ner(world: World, language: str) -> dict[str, Any]:
     """CoNLL's shape: which tokens name which type. Score whole entities (`seqeval`); chance: all O, by tokens."""
     rows = ner_rows(world, language, sum(SPLITS.values()), randomness(world, "task", "ner", language))
     note = "ceiling 1: names are unique, so a reader who knows them all errs nowhere; score entities, not tokens"
-    splits = cut(rows, SPLITS)
-    tags = [tag for row in splits["test"] for tag in row["tags"]]
+    tags = [tag for row in cut(rows, SPLITS)["test"] for tag in row["tags"]]
     outside = tags.count(0) / len(tags)
-    return {
-        "fields": ("text",), "labels": TAGS, "splits": splits, "language": language, "metric": "macro_f1",
-        "chance": 2 * outside / (1 + outside) / len(TAGS), "ceiling": 1.0, "note": note,
-    }  # fmt: skip
+    chance = 2 * outside / (1 + outside) / len(TAGS)
+    return finish_task(rows, TAGS, SPLITS, note=note, language=language, metric="macro_f1", chance=chance)
 
 
 def relations(world: World, language: str) -> dict[str, Any]:

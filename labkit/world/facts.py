@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from labkit.world.graph import RELATIONS, Entity, Fact, Graph, build_graph
+from labkit.world.graph import Graph, build_graph
 from labkit.world.names import parts_of
 from labkit.world.review_text import stance_remark
+from labkit.world.schema import RELATIONS, Entity, Fact
 from labkit.world.settings import World, fits, join, lexicon
 
 MENTION = {"en": "{0} .", "zh": "{0}。"}

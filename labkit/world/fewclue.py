@@ -124,14 +124,12 @@ def write_fewclue(
         target = Path(folder) / name
         if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UsageError(f"{target}: there is something here already; choose another folder, or pass replace=True")
-    return {name: _write_task(Path(folder) / name, name, world or World()) for name in chosen}
-
-
-def _write_task(folder: Path, name: str, world: World) -> Path:
-    task = SOURCES[name](world)
-    for file, rows in files(name, task, randomness(world, "fewclue", name)).items():
-        write_text(folder / f"{file}.json", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return folder
+    world = world or World()
+    for name in chosen:
+        for file, rows in files(name, SOURCES[name](world), randomness(world, "fewclue", name)).items():
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_text(Path(folder) / name / f"{file}.json", "".join(lines))
+    return {name: Path(folder) / name for name in chosen}
 
 
 def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, list[Row]]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from labkit.world.graph import RELATIONS, Fact
 from labkit.world.matching import CHAINS, Matcher, follows
+from labkit.world.schema import RELATIONS, Fact
 from labkit.world.settings import lexicon
 
 CHAINED = 0.3  # share of entailment examples that need two facts together

@@ -15,10 +15,8 @@ from itertools import accumulate
 from labkit.errors import UsageError, unknown
 from labkit.world.building import Triple, entities_of, hold_out, triples_of
 from labkit.world.names import TYPES
-from labkit.world.schema import RELATIONS, Entity, Fact, Relation
+from labkit.world.schema import RELATIONS, Entity, Fact
 from labkit.world.settings import World
-
-__all__ = ["RELATIONS", "Entity", "Fact", "Graph", "Relation", "build_graph"]
 
 
 @dataclass(frozen=True, eq=False)

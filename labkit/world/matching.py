@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from labkit.world.facts import Teller
-from labkit.world.graph import RELATIONS, Fact, Relation
-from labkit.world.schema import BY_NAME
+from labkit.world.schema import BY_NAME, RELATIONS, Fact, Relation
 from labkit.world.settings import lexicon
 
 # What non-matches change, in shares: everything, the relation, one name. The first is easy to see, the last is hard.

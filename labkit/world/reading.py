@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.world.examples import SPLITS, Row, collect, finish_task
-from labkit.world.graph import Fact
 from labkit.world.matching import Matcher
-from labkit.world.schema import BY_NAME
+from labkit.world.schema import BY_NAME, Fact
 from labkit.world.settings import World, join, lexicon, randomness
 
 PASSAGE = (3, 6)  # sentences

@@ -74,7 +74,7 @@ def test_the_charge_s_posterior_equals_enumeration():
     for _ in range(50):
         case = clerk.case(noise)
         weights = []
-        for charge in clerk.charges:
+        for charge in clerk.graph.of_type("charge"):
             weight = charge.frequency
             for act in case.acts:
                 weight *= noise / 14 + (1 - noise if charge.parts[1] == act else 0)

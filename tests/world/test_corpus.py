@@ -6,7 +6,6 @@ import functools
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
@@ -15,6 +14,7 @@ from labkit.errors import UsageError
 from labkit.tasks import Task
 from labkit.world import LANGUAGES, TASKS, World, corpus
 from labkit.world.corpus import genres_of
+from labkit.world.settings import LONGEST
 
 DIGEST = """
 import hashlib
@@ -44,8 +44,8 @@ def test_text_and_tasks_do_not_depend_on_the_hash_seed():
 @pytest.mark.parametrize(("language", "genre"), [(lang, genre) for lang in LANGUAGES for genre in genres_of(lang)])
 def test_every_genre_writes_short_documents(language, genre):
     texts = corpus(World(), language, 200, [genre])
-    assert all(texts) and max(map(len, texts)) < 700
-    assert len(set(texts)) > 100
+    assert all(texts) and not any("{" in text for text in texts) and len(set(texts)) > 100
+    assert max(len(text.split() if language == "en" else text) for text in texts) <= LONGEST[language]
     if language == "en":
         assert all(text == text.lower() and "  " not in text for text in texts)
 
@@ -55,19 +55,6 @@ def test_dials_change_the_text():
     assert corpus(World(), "en", 50, ["reviews"]) == plain
     assert corpus(World(opinions=(1, 1)), "en", 50, ["reviews"]) != plain
     assert corpus(World(seed=9), "en", 50, ["reviews"]) != plain
-
-
-def test_one_hundred_thousand_sentences(record_property):
-    """Prints the time; DESIGN asks for under 20 s, which only a broken generator would miss by the factor allowed
-    here.
-    """
-    began, sentences = time.perf_counter(), 0
-    texts = corpus(World(), "en", 25_000)
-    sentences = sum(text.count(" .") + text.count(" ?") for text in texts)
-    seconds = time.perf_counter() - began
-    record_property("sentences_per_second", sentences / seconds)
-    print(f"{sentences} sentences in {seconds:.1f} s")
-    assert sentences > 50_000
 
 
 def test_unknown_names_offer_the_nearest():

@@ -75,5 +75,4 @@ def test_tones_of_well_known_characters_and_no_character_twice():
 
 def test_documents():
     texts = list(itertools.islice(couplets.documents(World(), "zh", random.Random(0)), 300))
-    assert texts == list(itertools.islice(couplets.documents(World(), "zh", random.Random(0)), 300))
     assert 60 < sum("对" in text for text in texts) < 180

