@@ -39,7 +39,8 @@ CELLS = (
     "import labkit\nlab = labkit.setup(lesson='03/02')",
     "from labkit.widgets import masking_explorer, model_tree, prompt_explorer, training_curve\n"
     "from labkit.zoo import load\nmodel, tokenizer = load('micro-bert-en')",
-    "prompt_explorer(model, tokenizer, words={'negative': ('bad', 'awful'), 'positive': ('good', 'great')})",
+    "prompt_explorer(model, tokenizer, 'the film was slow , but the end is lovely .', '{text} it was {mask} .',\n"
+    "                {'negative': ('bad', 'awful'), 'positive': ('good', 'great')})",
     "print('the cell after it', 6 * 7)",
     "training_curve({'up': [1 + (step % 7) / 9 for step in range(60)], 'down': [3 / step for step in range(1, 80)]})",
     "model_tree(model)",

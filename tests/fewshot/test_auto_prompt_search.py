@@ -194,7 +194,7 @@ def test_on_the_courses_model_searched_beats_a_bad_start_where_it_decides():
 
     model, tokenizer = load("micro-bert-en")
     few = load_task("world/subj").few_shot(8, seed=0)
-    found = search_template(model, tokenizer, few, beam=4, candidates=4)
+    found = search_template(model, tokenizer, few, beam=4, candidates=8)
     assert found.score > found.start.score + 0.1
     found = search_words(model, tokenizer, few, few.patterns[0])
     assert found.score > found.start.score + 0.1
