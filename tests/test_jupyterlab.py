@@ -44,7 +44,7 @@ CELLS = (
     "print('the cell after it', 6 * 7)",
     "training_curve({'up': [1 + (step % 7) / 9 for step in range(60)], 'down': [3 / step for step in range(1, 80)]})",
     "model_tree(model)",
-    "masking_explorer(tokenizer)",
+    "masking_explorer(tokenizer, 'the film was slow , but the end is lovely .')",
 )
 # a widget of the notebook above: words of its picture, its slider, the key, what it then shows
 SLIDERS = [
