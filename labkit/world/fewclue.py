@@ -6,7 +6,6 @@ Keys, their order and the way a label is written are those of the published file
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import random
@@ -138,7 +137,10 @@ def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, l
     Training and development files are drawn from halves of the task's "train" that share no row; the task's "dev"
     becomes the unlabelled `test`, its "test" `test_public`. Without unlabelled rows, the training rows left serve.
     """
-    write = functools.partial(_encoded, name, task["labels"])
+
+    def write(rows: Iterable[tuple[int, Row]], votes: bool = False) -> list[Row]:
+        return [encode(name, row, number, task["labels"], votes) for number, row in rows]
+
     train, splits = list(enumerate(task["splits"]["train"])), task["splits"]
     rng.shuffle(train)
     done, drawn = {}, {}
@@ -159,10 +161,6 @@ def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, l
             for code, english, chinese in zip(TNEWS_CODES, TNEWS_NAMES, task["labels"], strict=True)
         ]
     return done
-
-
-def _encoded(name: str, labels: Sequence[str], rows: Iterable[tuple[int, Row]], votes: bool = False) -> list[Row]:
-    return [encode(name, row, number, labels, votes) for number, row in rows]
 
 
 def _bare(rows: Iterable[Row]) -> list[tuple[int, Row]]:
