@@ -16,10 +16,9 @@ from typing import Any
 from labkit.errors import UsageError, unknown
 from labkit.files import write_text
 from labkit.world import abstracts, idioms, news, pairs, reviews, winograd
-from labkit.world.examples import FEWCLUE, finish_task
+from labkit.world.examples import FEWCLUE, Row, finish_task
 from labkit.world.settings import World, randomness
 
-Row = dict[str, Any]
 SEEDS = 5  # train_0..4 and dev_0..4
 SMALL = 32  # rows of a training file where shots are not counted by class
 SHOTS = {"tnews": 16, "csldcp": 8, "iflytek": 8, "chid": 6}  # rows of each class in a training file
