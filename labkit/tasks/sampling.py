@@ -89,14 +89,14 @@ def _pools(task: Task, split: str, seed: int) -> tuple[list[list[Row]], int]:
     return [[row for row in pool if text_key(row, task.fields) not in doubtful] for pool in pools], len(doubtful)
 
 
-def _enough(task: Task, pools: list[list[Row]], shots: int, split: str) -> None:
+def _enough(task: Task, pools: list[list[Row]], needed: int, split: str, mend: str = "") -> None:
     poorest = min(range(len(pools)), key=lambda label: len(pools[label]))
     have = len(pools[poorest])
-    if have < shots:
-        mend = f"ask for {have} shots or fewer, or add rows" if have else "add rows with that label"
+    if have < needed:
+        mend = mend or ("; " + (f"ask for {have} shots or fewer, or add rows" if have else "add rows with that label"))
         raise DataError(
             f"task {task.name}: label {task.labels[poorest]!r} has {have} distinct rows in {split!r}, "
-            f"{shots} are needed; {mend}"
+            f"{needed} are needed{mend}"
         )
 
 
@@ -105,12 +105,8 @@ def _dev_rows(task: Task, pools: list[list[Row]], shots: int, seed: int, taken: 
     if all(len(pool) >= 2 * shots for pool in pools):
         return _interleave([pool[-shots:] for pool in pools]), ""
     if "dev" not in task.splits:
-        poorest = min(range(len(pools)), key=lambda label: len(pools[label]))
-        raise DataError(
-            f"task {task.name}: label {task.labels[poorest]!r} has {len(pools[poorest])} distinct rows in 'train', "
-            f"{2 * shots} are needed for {shots} to train on and {shots} for dev; "
-            "ask for fewer shots, add a dev split, or pass dev=False"
-        )
+        both = f" for {shots} to train on and {shots} for dev"
+        _enough(task, pools, 2 * shots, "train", f"{both}; ask for fewer shots, add a dev split, or pass dev=False")
     fresh = [[row for row in pool if text_key(row, task.fields) not in taken] for pool in _pools(task, "dev", seed)[0]]
     _enough(task, fresh, shots, "dev")
     rows = _interleave([pool[:shots] for pool in fresh])

@@ -1,10 +1,10 @@
 """Chinese couplets (duilian): two lines that answer one another in a form that a program can check.
 
-Both lines have 5 or 7 characters; at each place the two characters are of one word class; the first
-line follows one of the regulated tone patterns, which bind the even places and the last ("一三五不论"), and the second
-has the opposite tone at each of those; the first ends oblique, the second level; no character stands twice. Tones are
-today's: first and second level, third and fourth oblique. The rules are the common ones of regulated verse, as in Wang
-Li, Shici gelü shiyao (Essentials of the metre of verse).
+Both lines have 5 or 7 characters; at each place the two characters are of one word class; the first line follows one
+of the regulated tone patterns, which bind the even places and the last ("一三五不论"), and the second has the opposite
+tone at each of those; the first ends oblique, the second level; no character stands twice. Tones are today's: first and
+second level, third and fourth oblique. The rules are the common ones of regulated verse, as in Wang Li, Shici gelü
+shiyao (Essentials of the metre of verse).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PATIENCE = 3000  # rows drawn in vain, one after another, before a world counts 
 def collect(count: int, make: Callable[[int], Row | None], fields: Sequence[str]) -> list[Row]:
     """`count` rows `make(number)` whose texts all differ; a None is drawn again.
 
-    Raises UsageError where the world is too small, or too uniform, to have so many.
+    Raises UsageError where the world is too small or too uniform to have so many.
     """
     rows: dict[tuple[str, ...], Row] = {}
     vain = 0

@@ -25,7 +25,6 @@ KINDS = (
     "located_in", "capital", "treated_by", NO_RELATION,
 )  # fmt: skip
 PLAIN = 0.3  # share of sentences of the tagging task that state no fact
-Span = tuple[int, int, str]  # first and last + 1 token, entity type
 
 
 def tokens_of(text: str, language: str) -> list[str]:
@@ -60,22 +59,16 @@ def ner_rows(world: World, language: str, count: int, rng: random.Random) -> lis
             told = rng.choice(words["plain"]).format(x=entity.name[language], day=rng.choice(words["days"]))
             ends = [entity.id]
         else:
-            facts = [_any_fact(matcher) for _ in range(rng.randint(1, 2))]
+            facts = [
+                matcher.graph.sample_fact(rng) if rng.random() < 0.5 else rng.choice(matcher.graph.stated)
+                for _ in range(rng.randint(1, 2))
+            ]
             told, ends = _together(matcher, facts), [end for fact in facts for end in (fact.head, fact.tail)]
         text = matcher.sentence(told)
         tokens, tags = mark(text, {matcher.name(end): matcher.graph.entities[end].type for end in ends}, language)
         return {"text": text, "tokens": tokens, "tags": tags, "label": None}
 
     return collect(count, one, ("text",))
-
-
-def _any_fact(matcher: Matcher) -> Fact:
-    """A fact by frequency, or one of the long tail."""
-    return (
-        matcher.graph.sample_fact(matcher.rng)
-        if matcher.rng.random() < 0.5
-        else matcher.rng.choice(matcher.graph.stated)
-    )
 
 
 def _together(matcher: Matcher, facts: list[Fact]) -> str:

@@ -6,7 +6,6 @@ Keys, their order and the way a label is written are those of the published file
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import random
@@ -17,10 +16,9 @@ from typing import Any
 from labkit.errors import UsageError, unknown
 from labkit.files import write_text
 from labkit.world import abstracts, idioms, news, pairs, reviews, winograd
-from labkit.world.examples import FEWCLUE, finish_task
+from labkit.world.examples import FEWCLUE, Row, finish_task
 from labkit.world.settings import World, randomness
 
-Row = dict[str, Any]
 SEEDS = 5  # train_0..4 and dev_0..4
 SMALL = 32  # rows of a training file where shots are not counted by class
 SHOTS = {"tnews": 16, "csldcp": 8, "iflytek": 8, "chid": 6}  # rows of each class in a training file
@@ -138,7 +136,10 @@ def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, l
     Training and development files are drawn from halves of the task's "train" that share no row; the task's "dev"
     becomes the unlabelled `test`, its "test" `test_public`. Without unlabelled rows, the training rows left serve.
     """
-    write = functools.partial(_encoded, name, task["labels"])
+
+    def write(rows: Iterable[tuple[int, Row]], votes: bool = False) -> list[Row]:
+        return [encode(name, row, number, task["labels"], votes) for number, row in rows]
+
     train, splits = list(enumerate(task["splits"]["train"])), task["splits"]
     rng.shuffle(train)
     done, drawn = {}, {}
@@ -159,10 +160,6 @@ def files(name: str, task: Mapping[str, Any], rng: random.Random) -> dict[str, l
             for code, english, chinese in zip(TNEWS_CODES, TNEWS_NAMES, task["labels"], strict=True)
         ]
     return done
-
-
-def _encoded(name: str, labels: Sequence[str], rows: Iterable[tuple[int, Row]], votes: bool = False) -> list[Row]:
-    return [encode(name, row, number, labels, votes) for number, row in rows]
 
 
 def _bare(rows: Iterable[Row]) -> list[tuple[int, Row]]:

@@ -47,17 +47,12 @@ def context(sense: str, rng: random.Random, second: float = 0.4) -> str:
     return text
 
 
-def synonym_rate(world: World) -> float:
-    """How often another candidate has the right one's sense: twice the world's label noise, at most 1."""
-    return min(1.0, 2 * world.label_noise)
-
-
 def question(world: World, sense: str, answer: int, rng: random.Random, second: float = 0.4) -> dict[str, Any]:
     """`{text, candidates, posterior}`, the right idiom at place `answer`; `posterior` is the best reader's chance."""
     idioms = senses()[sense]
     right = zipf_choice(rng, list(idioms), world.tail)
     others, posterior = [], 1.0
-    if rng.random() < synonym_rate(world):
+    if rng.random() < world.ambiguity:
         others.append(rng.choice([idiom for idiom in idioms if idiom != right]))
         weights = [(idioms.index(idiom) + 2) ** -world.tail for idiom in (right, others[0])]
         posterior = max(weights) / sum(weights)
@@ -135,7 +130,7 @@ def rows(world: World, count: int, rng: random.Random) -> list[Row]:
 def task(world: World) -> dict[str, Any]:
     """chid's shape: which of seven idioms belongs in the gap; the label is its place."""
     labels = tuple(str(place) for place in range(CANDIDATES))
-    note = f"with probability {synonym_rate(world):g} two candidates share the sense: the commoner is the better guess"
+    note = f"with probability {world.ambiguity:g} two candidates share the sense: the commoner is the better guess"
     return finish_task(
         rows(world, sum(FEWCLUE.values()), randomness(world, "task", "chid")), labels, FEWCLUE, note=note,
         language="zh", fields=("text_a", "text_b"), patterns=("空格处填第{mask}个：{text_b}。{text_a}",),

@@ -27,9 +27,8 @@ PARTS = {"more": 0.6, "earlier": 0.2, "reaction": 0.5}  # the same for the rows 
 
 
 @functools.cache
-def topics(world: World, language: str, leak: float | None = None) -> Topics:
-    """The fifteen topics with the probability of each of their phrases; `leak` is `topic_leak` where not given."""
-    leak = topic_leak(world) if leak is None else leak
+def topics(world: World, language: str, leak: float) -> Topics:
+    """The fifteen topics with the probability of each of their phrases."""
     return Topics.build(lexicon("news", language)["topics"], KINDS, world.tail, leak)
 
 
@@ -92,7 +91,7 @@ def rows(world: World, language: str, count: int, rng: random.Random) -> list[Ro
 
     `keywords` are the nouns that tell the topic, parted by commas; `posterior` is the best reader's chance to be right.
     """
-    model = topics(world, language)
+    model = topics(world, language, topic_leak(world))
 
     def make(number: int) -> Row:
         label = number % len(model.names)

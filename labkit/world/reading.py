@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from labkit.world.examples import SPLITS, Row, collect, finish_task
@@ -65,22 +64,9 @@ def reading_rows(world: World, language: str, count: int, rng: random.Random) ->
     return collect(count, one, ("text", "question"))
 
 
-@dataclass(frozen=True)
-class Collection:
-    """Pages, queries, and which pages answer each query: `judgements[query] == (page, …)`, all by index.
-
-    `facts` holds the fact that each query asks for, `page_facts` those that each page states.
-    """
-
-    pages: tuple[str, ...]
-    queries: tuple[str, ...]
-    judgements: tuple[tuple[int, ...], ...]
-    facts: tuple[Fact, ...]
-    page_facts: tuple[tuple[Fact, ...], ...]
-
-
-def collection(world: World, language: str, pages: int = PAGES, queries: int = QUERIES) -> Collection:
-    """A collection to search: `pages` short pages on frequent and rare things, `queries` that some page answers.
+def collection(world: World, language: str, pages: int = PAGES, queries: int = QUERIES) -> tuple[list[Row], list[Row]]:
+    """Short pages on frequent and rare things, `{text, facts}`, and queries that some of them answer, `{text, fact,
+    answers}`: the fact that is asked for, and the pages that state it, by index.
 
     Queries are worded otherwise than pages; several pages speak of a frequent thing, few of them answer.
     """
@@ -89,7 +75,7 @@ def collection(world: World, language: str, pages: int = PAGES, queries: int = Q
     def page(_: int) -> Row | None:
         entity = matcher.graph.sample_entity(matcher.rng).id
         facts = matcher.about(entity, *PAGE) if matcher.graph.facts_of(entity) else []
-        return {"text": matcher.text([matcher.say(fact) for fact in facts]), "facts": tuple(facts)} if facts else None
+        return {"text": matcher.text([matcher.say(fact) for fact in facts]), "facts": facts} if facts else None
 
     written = collect(pages, page, ("text",))
     where: dict[Fact, dict[int, None]] = {}
@@ -102,14 +88,9 @@ def collection(world: World, language: str, pages: int = PAGES, queries: int = Q
 
     def query(number: int) -> Row:
         fact = asked[number % len(asked)]
-        return {"text": matcher.ask(fact), "fact": fact}
+        return {"text": matcher.ask(fact), "fact": fact, "answers": list(where[fact])}
 
-    rows = collect(queries, query, ("text",))
-    facts = tuple(row["fact"] for row in rows)
-    return Collection(
-        tuple(one["text"] for one in written), tuple(row["text"] for row in rows),
-        tuple(tuple(where[fact]) for fact in facts), facts, tuple(one["facts"] for one in written),
-    )  # fmt: skip
+    return written, collect(queries, query, ("text",))
 
 
 def _both_ways(fact: Fact) -> tuple[Fact, ...]:
@@ -118,24 +99,24 @@ def _both_ways(fact: Fact) -> tuple[Fact, ...]:
     return (fact, turned) if BY_NAME[fact.relation].symmetric else (fact,)
 
 
-def retrieval_rows(found: Collection, rng: random.Random) -> list[Row]:
+def retrieval_rows(pages: list[Row], queries: list[Row], rng: random.Random) -> list[Row]:
     """Two rows a query, `{text_a: query, text_b: page, label, query, page}`: a page that answers it, one that does not.
 
     The page that does not answer speaks of the asked thing where there is one, else of the asked relation.
     """
     near: dict[int | str, list[int]] = {}
-    for number, facts in enumerate(found.page_facts):
-        for key in dict.fromkeys(key for one in facts for key in (one.head, one.tail, one.relation)):
+    for number, page in enumerate(pages):
+        for key in dict.fromkeys(key for one in page["facts"] for key in (one.head, one.tail, one.relation)):
             near.setdefault(key, []).append(number)
     rows = []
-    for query, fact in enumerate(found.facts):
-        pools = [near[fact.head], near[fact.relation], range(len(found.pages))]
+    for number, query in enumerate(queries):
+        pools = [near[query["fact"].head], near[query["fact"].relation], range(len(pages))]
         order = rng.choice(((0, 1, 2), (0, 1, 2), (1, 0, 2)))
-        wrong = [[page for page in pools[at] if page not in found.judgements[query]] for at in order]
-        chosen = rng.choice(found.judgements[query]), rng.choice(next(pool for pool in wrong if pool))
+        wrong = [[page for page in pools[at] if page not in query["answers"]] for at in order]
+        chosen = rng.choice(query["answers"]), rng.choice(next(pool for pool in wrong if pool))
         for label, page in zip((1, 0), chosen, strict=True):
-            texts = {"text_a": found.queries[query], "text_b": found.pages[page]}
-            rows.append({**texts, "label": label, "query": query, "page": page})
+            texts = {"text_a": query["text"], "text_b": pages[page]["text"]}
+            rows.append({**texts, "label": label, "query": number, "page": page})
     return rows
 
 
@@ -152,7 +133,7 @@ def reading(world: World, language: str) -> dict[str, Any]:
 
 def retrieval(world: World, language: str) -> dict[str, Any]:
     """Does the page answer the query? The pages and judgements of `collection`, as pairs."""
-    rows = retrieval_rows(collection(world, language), randomness(world, "task", "retrieval", language))
+    rows = retrieval_rows(*collection(world, language), randomness(world, "task", "retrieval", language))
     return _task(
         rows, ("text_a", "text_b"), ("irrelevant", "relevant"), language,
         {"en": "{text_a} {text_b} this page is {mask} .", "zh": "{text_a}{text_b}这一页{mask}用。"}[language],

@@ -48,6 +48,11 @@ class World:
     task_composed: float = 0.4  # share of `contextual`, `negation` and `contrast` that a task's reviews keep
     bias: float = 0.2  # extra chance of a harsh outcome for one group, in cases
 
+    @property
+    def ambiguity(self) -> float:
+        """Share of idioms and pronouns that their context does not decide: twice the label noise, at most 1."""
+        return min(1.0, 2 * self.label_noise)
+
 
 def randomness(world: World, *keys: object) -> random.Random:
     """A generator of its own for each purpose, so that adding one text never changes another."""

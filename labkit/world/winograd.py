@@ -23,11 +23,6 @@ MIXED = 0.5  # share of the others whose two persons differ in gender
 TWO_CUES = 0.5  # share of a task's reasons that say two things of the one meant
 
 
-def either_rate(world: World) -> float:
-    """How often the reason fits both: twice the world's label noise, at most 1."""
-    return min(1.0, 2 * world.label_noise)
-
-
 def sentence(world: World, rng: random.Random, dense: bool = False) -> dict[str, Any]:
     """`{text, pronoun, pronoun_at, names, places, referent, reason, frame, mixed, decided}`.
 
@@ -41,7 +36,7 @@ def sentence(world: World, rng: random.Random, dense: bool = False) -> dict[str,
     else:
         frame, neutral, mixed = rng.choice(words["person"]), words["either"], rng.random() < MIXED
         names, pronoun = _persons(referent, mixed, rng)
-    either = rng.random() < either_rate(world) and (mixed or not dense)
+    either = rng.random() < world.ambiguity and (mixed or not dense)
     cues = rng.sample(neutral if either else frame["second" if referent else "first"], 2)
     reason = "，".join(cues[: 1 + (rng.random() < TWO_CUES)])
     patterns = words["story"] if either else words["sentence"] + words["story"]
@@ -123,7 +118,7 @@ def rows(world: World, count: int, rng: random.Random) -> list[Row]:
 
 def task(world: World) -> dict[str, Any]:
     """cluewsc's shape: does the pronoun mean the name?"""
-    note = f"a reason fits both with probability {either_rate(world):g}; if the gender is silent too, one guesses"
+    note = f"a reason fits both with probability {world.ambiguity:g}; if the gender is silent too, one guesses"
     words = lexicon("winograd", "zh")
     return finish_task(
         rows(world, sum(FEWCLUE.values()), randomness(world, "task", "cluewsc")), LABELS, FEWCLUE, note=note,

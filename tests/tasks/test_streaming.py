@@ -137,8 +137,6 @@ def test_the_standard_input_is_a_tsv(monkeypatch):
         ("in.tsv", b"text\tid\na\t1\nb\n", "line 3: 1 fields, 2 expected"),
         ("in.tsv", b"text\tid\na\t1\n\nb\t2\n\n", "line 3: 1 fields, 2 expected"),
         ("in.tsv", b"text\tid\n\n\n", "no row under its header"),
-        ("in.tsv", b"text\ttext\na\t1\n", "names 'text' twice"),
-        ("in.csv", b'text\n"a\nb\n', "line 2: the quote opened on this line is never closed"),
         ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "line 2: the object has no field 'text'"),
         ("in.jsonl", b'{"text": "a"}\n{"text": "b", "x": 1}\n', "line 2: the object has a field 'x'"),
         ("in.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}\n', "line 2, field 'text': .* half of one"),

@@ -76,7 +76,6 @@ def test_decimals_count_as_written():
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_problems_solve_to_their_answers(language):
     made = list(itertools.islice(problems(language, random.Random(0)), 1500))
-    assert made == list(itertools.islice(problems(language, random.Random(0)), 1500))
     for problem in made:
         assert evaluate(problem["expression"], problem["numbers"]) == problem["answer"] >= 1
         assert sum(map(problem["expression"].count, "+-*/")) == problem["operators"]

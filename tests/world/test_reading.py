@@ -29,28 +29,29 @@ def test_spans_are_the_answers(language):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_judgements_are_what_the_pages_state(language):
-    found = reading.collection(World(), language, pages=400, queries=200)
+    pages, queries = reading.collection(World(), language, pages=400, queries=200)
     graph = build_graph(World())
-    assert (len(found.pages), len(set(found.pages)), len(set(found.queries))) == (400, 400, 200)
-    for query, fact, right in zip(found.queries, found.facts, found.judgements, strict=True):
+    assert (len({page["text"] for page in pages}), len({query["text"] for query in queries})) == (400, 200)
+    for query in queries:
+        fact = query["fact"]
         head, tail = graph.name(fact.head, language), graph.name(fact.tail, language)
-        assert head in query and tail not in query and right
+        assert head in query["text"] and tail not in query["text"] and query["answers"]
         stating = []
-        for page, facts in enumerate(found.page_facts):
-            ends = [(one.relation, {one.head, one.tail}) for one in facts]
+        for number, page in enumerate(pages):
+            ends = [(one.relation, {one.head, one.tail}) for one in page["facts"]]
             if (fact.relation, {fact.head, fact.tail}) in ends:
-                stating.append(page)
-                assert head in found.pages[page] and tail in found.pages[page]
-        assert list(right) == stating
+                stating.append(number)
+                assert head in page["text"] and tail in page["text"]
+        assert query["answers"] == stating
 
 
 def test_pairs_of_the_retrieval_task_agree_with_the_judgements():
-    found = reading.collection(World(), "en")
-    rows = reading.retrieval_rows(found, random.Random(0))
-    assert all((row["page"] in found.judgements[row["query"]]) == row["label"] for row in rows)
+    pages, queries = reading.collection(World(), "en")
+    rows = reading.retrieval_rows(pages, queries, random.Random(0))
+    assert all((row["page"] in queries[row["query"]]["answers"]) == row["label"] for row in rows)
     graph = build_graph(World())
     wrong = [row for row in rows if row["label"] == 0]
-    named = sum(graph.name(found.facts[row["query"]].head, "en") in row["text_b"] for row in wrong)
+    named = sum(graph.name(queries[row["query"]]["fact"].head, "en") in row["text_b"] for row in wrong)
     assert 0.2 * len(wrong) < named < 0.8 * len(wrong), "pages that do not answer should often name the asked thing"
 
 
