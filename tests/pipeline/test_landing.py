@@ -128,7 +128,7 @@ def test_killed_between_stages_and_resumed(tmp_path, model, finished, stage):
     before = json.loads((tmp_path / "out/report.json").read_text())["rows"]
     assert [row["method"] for row in before] == METHODS[: {"answers": 3, "quantise": 4}[stage]]
     answers = next(iter((tmp_path / "out/2-adapted").glob("answers-*")), None)
-    kept = None if answers is None else np.load(answers)
+    kept = None if answers is None else load_file(answers)["answers"]
     assert stage != "answers" or len(kept) == 32, "two chunks were answered"
     resumed = run(settings(tmp_path, model, resume=True), progress=False)
     rows = [row.plain() for row in resumed.rows]
@@ -138,7 +138,7 @@ def test_killed_between_stages_and_resumed(tmp_path, model, finished, stage):
     whole = finished[1].rows
     assert [(row.method, row.value) for row in resumed.rows] == [(row.method, row.value) for row in whole]
     if kept is not None:
-        np.testing.assert_array_equal(np.load(answers)[: len(kept)], kept)
+        np.testing.assert_array_equal(load_file(answers)["answers"][: len(kept)], kept)
 
 
 # Bad input

@@ -91,9 +91,6 @@ def test_an_interruption_inside_a_step_goes_back_to_the_last_whole_one(tmp_path,
         )
     found = checkpoints.load(tmp_path)[1]
     assert found.step == 4 and len(found.state["losses"]) == 4
-    if where == "data":  # it drew no extra randomness before step 5
-        found_facts = found.facts
-        assert found_facts["epoch"] == 1 and found_facts["batch"] == 2
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
