@@ -239,6 +239,6 @@ LOW, HIGH, HIGHER = 2e-4, 5e-4, 1e-3  # for whatever trains by LoRA
 GRID: dict[str, tuple[dict[str, Any], ...]] = {
     "head (LoRA)": tuple({"steps": 50, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
     "cloze (LoRA)": tuple({"steps": 50, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
-    "CP-Tuning": tuple({"steps": 40, "lr": lr} for lr in (LOW, HIGH, HIGHER)),
+    "CP-Tuning": (*({"steps": 40, "lr": lr} for lr in (LOW, HIGH, HIGHER)), {"steps": 100, "lr": HIGH}),
     "cloze (all weights)": ({"steps": 50, "lr": 1e-5}, {"steps": 50, "lr": 3e-5}),
 }
