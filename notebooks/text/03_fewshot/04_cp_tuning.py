@@ -590,6 +590,8 @@ label_words(swaps)
 #   $k = 1$.
 # - On real sentences with a sentence encoder: [Few-shot methods with MiniLM on real
 #   data](../../docs/results.md#few-shot-methods-with-minilm-on-real-data).
+# - On real sentences with a real language model, the same picture, above a head on sentiment and not on pairs: [Few-shot
+#   methods with Gemma 3 270M on real data](../../docs/results.md#few-shot-methods-with-gemma-3-270m-on-real-data).
 # - [`cp_tuning.py`](../../labkit/fewshot/cp_tuning.py): `pccl` is your `training_loss`; `rule="mean"` compares with class
 #   means, for tasks with many classes.
 # - Next, [03/05](05_auto_prompts.ipynb): if words are wanted after all, let the machine look for them.
