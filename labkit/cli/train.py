@@ -55,7 +55,7 @@ NUMBERS = {
     "save-every": (SOME, 0, "steps between two checkpoints; 0 saves at the end (default: 0)"),
     "seed": (SEED, 0, "decides batches and the new head (default: 0)"),
     "test-rows": (COUNT, 1000, "test rows scored at most, each label in its share (default: 1000)"),
-    "timeout": (RATE, 600.0, "seconds after which a rank that does not answer ends the run (600)"),
+    "timeout": (RATE, 600.0, "seconds after which a rank or loader worker that does not answer ends the run (600)"),
     "lr": (RATE, None, "learning rate (default: the application's or the method's own)"),
     "clip": (RATE, 1.0, "bound of the gradient's norm (default: 1)"),
 }

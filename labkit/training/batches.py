@@ -1,24 +1,29 @@
 """Batches whose order and content depend on nothing but (seed, epoch, index).
 
-Each batch is made from its own random generator, so it is the same whoever makes it and whenever: one process or one
-of several ranks, the first run or a resumed one. Nothing about the data needs saving in a checkpoint but a number.
+Each batch is made from its own random generator, so it is the same whoever makes it and whenever: this process or a
+loader worker, the first run or a resumed one. Nothing about the data needs saving in a checkpoint but a number.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from labkit.errors import UsageError
+from labkit.errors import LabkitError, TrainingError, UsageError
 
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Any], np.random.Generator], Batch]
 POOL = 50  # batches sorted by length together: enough to pad little, few enough to stay random
+CHECK = 5.0  # seconds between two looks at the loader workers
 ORDER = 1 << 40  # third word of the order's seed, where a batch's generator has its index
 COUNT = "count"
 
@@ -31,8 +36,8 @@ class Batches:
     w collates rows r, r + w, … of each batch with the generator of (seed, epoch, index, r), so the number of ranks
     does not change the order. A batch of fewer rows than ranks gives the ranks left over its first row again, to count
     for nothing.
-    `lengths` (one number a row) puts rows of like length into a batch; `drop_last` leaves out a last batch that is not
-    full. Raises UsageError for no rows or sizes that make no sense.
+    `lengths` (one number a row) puts rows of like length into a batch; `workers` processes collate ahead;
+    `drop_last` leaves out a last batch that is not full. Raises UsageError for no rows or sizes that make no sense.
     """
 
     def __init__(
@@ -43,19 +48,20 @@ class Batches:
         *,
         seed: int = 0,
         shuffle: bool = True,
+        workers: int = 0,
         lengths: Sequence[int] | None = None,
         drop_last: bool = False,
     ) -> None:
         if not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
             raise UsageError(f"rows must have a length and an index; make a list of this {type(rows).__name__} first")
-        if batch_size < 1 or seed < 0:
-            raise UsageError(f"batch_size={batch_size}, seed={seed}: at least 1 and 0 are needed")
+        if batch_size < 1 or seed < 0 or workers < 0:
+            raise UsageError(f"batch_size={batch_size}, seed={seed}, workers={workers}: at least 1, 0 and 0 are needed")
         if len(rows) < (batch_size if drop_last else 1):
             raise UsageError(f"{len(rows)} rows do not make one batch" + (f" of {batch_size}" if drop_last else ""))
         if lengths is not None and len(lengths) != len(rows):
             raise UsageError(f"{len(lengths)} lengths for {len(rows)} rows: one a row is needed")
         self.rows, self.collate, self.batch_size = rows, collate, batch_size
-        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.seed, self.shuffle, self.workers, self.drop_last = seed, shuffle, workers, drop_last
         self.lengths = None if lengths is None else np.asarray(lengths)
         self._order: tuple[int, list[np.ndarray]] | None = None
 
@@ -101,9 +107,42 @@ class Batches:
             raise UsageError(f"collate must return a dict of tensors, not a {type(batch).__name__}")
         return {**batch, **dict.fromkeys([COUNT, *counts_of(batch)], 0)} if spare else dict(batch)
 
-    def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Batches `start` … `stop` - 1, counted through all epochs."""
-        return (self.make(number, rank, world) for number in range(start, stop))
+    def stream(
+        self, start: int, stop: int, *, rank: int = 0, world: int = 1, seconds: float = 600.0
+    ) -> Iterator[Batch]:
+        """Batches `start` … `stop` - 1, counted through all epochs; worker processes end with the iterator.
+
+        TrainingError where a worker dies, or makes no batch in `seconds`.
+        """
+        if not self.workers or stop <= start:
+            for number in range(start, stop):
+                yield self.make(number, rank, world)
+            return
+        loader = DataLoader(
+            _Items(self, rank, world),
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=self.workers,
+            collate_fn=_same,
+            worker_init_fn=_quiet_worker,
+            pin_memory=torch.cuda.is_available(),
+            # Else the loader draws from the run's own randomness. Folded: NumPy takes longer seeds than torch.
+            generator=torch.Generator().manual_seed(self.seed % 2**63),
+            timeout=min(CHECK, seconds),
+        )
+        running = iter(loader)
+        try:
+            for _ in range(start, stop):
+                batch = _next(running, seconds)
+                if isinstance(batch, LabkitError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if re.search("exited unexpectedly|is killed by signal", str(error)):
+                raise TrainingError(f"a loader worker died: {error}; try fewer workers, or workers=0") from error
+            raise
+        finally:
+            _end(running)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`, from batch `start` on."""
@@ -117,7 +156,9 @@ class Curriculum(Batches):
 
     def __init__(self, first: Batches, then: Batches, turn: int) -> None:
         self.first, self.then, self.turn = first, then, turn
-        super().__init__(then.rows, then.collate, then.batch_size, seed=then.seed, lengths=then.lengths)
+        super().__init__(
+            then.rows, then.collate, then.batch_size, seed=then.seed, workers=then.workers, lengths=then.lengths
+        )
 
     def settings(self) -> dict[str, Any]:
         """What decides order and content, as plain values: a resumed run must have the same."""
@@ -129,6 +170,51 @@ class Curriculum(Batches):
         if number < self.turn:
             return self.first.make(number, rank, world)
         return self.then.make(number - self.turn, rank, world)
+
+
+def _next(running: Any, seconds: float) -> Any:
+    """The next batch of the loader `running`, waited for as long as its workers live, for at most `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return next(running)
+        except RuntimeError as error:
+            if "DataLoader timed out" not in str(error):
+                raise
+            if time.monotonic() >= end:
+                what = "is it frozen, or does collate not come to its end? Try workers=0"
+                raise TrainingError(f"a loader worker has made no batch for {seconds:g} s: {what}") from error
+
+
+def _end(running: Any) -> None:
+    """End a loader's workers: by SIGKILL those that are frozen, for which the interpreter would wait at its exit."""
+    running._shutdown_workers()
+    for worker in running._workers:
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+
+
+class _Items(Dataset):
+    """What a loader worker indexes: a batch by its number."""
+
+    def __init__(self, batches: Batches, rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
+
+    def __getitem__(self, number: int) -> Batch | LabkitError:
+        try:
+            return self.batches.make(number, self.rank, self.world)
+        except LabkitError as error:  # as a value: raised in a worker, it would come with a traceback for a message
+            return error
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def _quiet_worker(number: int) -> None:
+    """Tokenizers warn when they run threads after a fork; one thread a worker is what is wanted."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def take(rows: Sequence[Any], chosen: np.ndarray) -> list[Any]:

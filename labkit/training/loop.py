@@ -138,9 +138,9 @@ class _Run:
         """Step after step to the end, a stop, a signal or an error."""
         done, began = self.history.steps, time.perf_counter()
         start, stop = done * self.settings.accumulate, self.settings.micro_batches(len(self.data))
-        stream = self.data.stream(start, stop, rank=self.rank, world=self.world)
+        stream = self.data.stream(start, stop, rank=self.rank, world=self.world, seconds=self.settings.timeout)
         self.random = self.random or randomness.capture(self.device)
-        with signals.Signals(self.folder is not None) as caught:
+        with signals.Signals(self.folder is not None) as caught, contextlib.closing(stream):
             try:
                 for step in range(done, self.total):
                     self._step(step, stream, caught)

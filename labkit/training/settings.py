@@ -19,8 +19,8 @@ class Training:
 
     `warmup` below 1 is a share of all steps, from 1 on a number of steps. `accumulate` micro-batches make one step.
     `clip` bounds the gradient's norm (None: no bound). `precision` "auto" is what the device does best: bf16, fp16 on
-    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. A rank
-    that does not answer for `timeout` seconds ends the run.
+    GPUs without bf16, fp32 on CPUs. `save_every` counts steps (0: only at the end); `keep` checkpoints stay. A rank,
+    or a loader worker, that does not answer for `timeout` seconds ends the run.
     Weight decay spares biases, norms and every other vector. Raises UsageError for a value out of range.
     """
 

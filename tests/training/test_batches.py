@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.errors import UsageError
+from labkit.errors import DataError, TrainingError, UsageError
 from labkit.training import Batches, Curriculum, fit
 from labkit.training.batches import count_terms, split
-from tests.training.toy import ROWS, SIZE, collate, new_batches, new_model, objective
+from tests.training.toy import (
+    ROWS,
+    SIZE,
+    assert_same,
+    collate,
+    new_batches,
+    new_model,
+    objective,
+)
 
 
 @given(
@@ -64,6 +77,57 @@ def test_lengths_put_like_rows_together():
 def test_drop_last_leaves_out_the_batch_that_is_not_full():
     batches = new_batches(drop_last=True)
     assert len(batches) == 5 and [len(batch["labels"]) for batch in batches.epoch(0)] == [4] * 5
+
+
+def test_two_workers_make_the_same_batches_and_the_same_weights():
+    one, two = new_batches(seed=2**70), new_batches(seed=2**70, workers=2)
+    for here, there in zip(one.stream(2, 9), two.stream(2, 9), strict=True):
+        assert_same(here, there)
+    models = new_model(), new_model()
+    for model, batches in zip(models, (one, two), strict=True):
+        fit(model, objective, batches, steps=8)
+    assert_same(*models)
+
+
+def test_an_error_in_a_worker_is_the_error_of_the_data():
+    def bad(rows, rng):
+        raise DataError("rows.tsv: line 3: no label")
+
+    with pytest.raises(DataError, match=r"^rows.tsv: line 3: no label$"):
+        list(Batches(range(9), bad, 3, workers=1).epoch(0))
+
+
+def test_a_worker_that_dies_is_named():
+    def deadly(rows, rng):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match="a loader worker died.*workers=0"):
+        list(Batches(range(9), deadly, 3, workers=1).epoch(0))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@pytest.mark.parametrize("made", [0, 1])
+def test_a_worker_that_is_frozen_ends_the_run_and_is_not_left_over(monkeypatch, made):
+    def freezing(rows, rng):
+        if rows[0] == 3 * made:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return {"rows": torch.tensor(rows)}
+
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)  # seconds it waits for them to end
+    stream = Batches(range(9), freezing, 3, workers=1, shuffle=False).stream(0, 3, seconds=0.5)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(TrainingError, match=r"a loader worker has made no batch for 0\.5 s: .*workers=0"):
+        list(stream)
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_worker_that_is_slow_is_waited_for(monkeypatch):
+    def slow(rows, rng):
+        time.sleep(0.3)
+        return {"rows": torch.tensor(rows)}
+
+    monkeypatch.setattr("labkit.training.batches.CHECK", 0.1)
+    assert len(list(Batches(range(6), slow, 3, workers=1).stream(0, 2, seconds=60))) == 2
 
 
 def test_a_dataset_is_rows_like_a_list():
