@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -62,16 +63,12 @@ TEXT_CLASSIFY = Application(
     example=partial(load_task, "world/reviews"),
     parameters={"max_length": LENGTH},
 )
-TEXT_MATCH = Application(
+TEXT_MATCH = replace(
+    TEXT_CLASSIFY,
     name="text_match",
     about="do two texts belong together? Read as one, each word sees all others",
-    answer="class",
     texts=(2, 2),
-    metric="accuracy",
-    prepare=classify,
-    cells=cells,
     example=partial(load_task, "world/mrpc"),
-    parameters={"max_length": LENGTH},
 )
 
 
