@@ -121,8 +121,8 @@ PAGES = (
          "Sixteen examples a class of five real tasks, 250 test rows each. The cloze is above the better head on the "
          "mean of the tasks (78.9 against 69.6). CP-Tuning is above it on the three tasks of sentiment, by 4.5 to 7.7 "
          "points, and not on trec, with six classes, nor on bustm, where no method is far from guessing: 2.6 on the "
-         "mean. One draw of mr did not begin to learn in its 40 steps (54.4, the loss still at 21); on the tuning draw, "
-         "where settings are chosen, 100 steps are no better."),
+         "mean. One draw of mr did not begin to learn in its 40 steps (54.4, the loss still at 21); on the tuning "
+         "draw, where settings are chosen, 100 steps are no better."),
     Page("fewshot_real", "Few-shot methods with MiniLM on real data",
          "LM-BFF's five splits of sixteen examples a class."),
     Page("prompts", "Prompts on a frozen model, and with four examples a class",
