@@ -41,6 +41,7 @@ from labkit.foundations.encoder import (
 from labkit.lab import seeded
 
 POOLINGS = ("cls", "mean", "pooler", "last")
+TOKENS = "tokens of the head"  # of a row that `HeadClassifier.read` has seen
 
 
 class EncoderClassifier(PreTrainedModel):
@@ -225,24 +226,35 @@ class HeadClassifier(Described):
         self.tokenizer, self.fields = tokenizer, tuple(fields)
         self.max_length = usable_length(tokenizer, max_length)
 
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Copies of `rows` with their tokens, which `collate` takes as they are: for training that sees each often."""
+        found = self._tokens(rows)
+        return [{**row, TOKENS: {name: np.asarray(ids[at], np.int32) for name, ids in found.items()}}
+                for at, row in enumerate(rows)]  # fmt: skip
+
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask`, `token_type_ids` where the tokenizer has them, (batch, tokens); `labels`
         (batch,).
         """
-        texts = [texts_of(rows, field) for field in self.fields]
-        options = {"truncation": True, "split_special_tokens": True, "return_attention_mask": False}
-        if goes_on(self.tokenizer):  # it has no separator, and would begin the second text as a new one
-            start = self.tokenizer("")["input_ids"]
-            texts = [texts[0], *(["\n" + text for text in some] for some in texts[1:])]
-            room = self.max_length - len(start)
-            found = self.tokenizer(*texts, add_special_tokens=False, max_length=room, **options)
-            found["input_ids"] = [start + ids for ids in found["input_ids"]]
-        else:
-            found = self.tokenizer(*texts, max_length=self.max_length, **options)
+        known = bool(rows) and all(TOKENS in row for row in rows)
+        found = {name: [row[TOKENS][name] for row in rows] for name in rows[0][TOKENS]} if known else self._tokens(rows)
         batch = to_batch(found["input_ids"], padding(self.tokenizer))
         if "token_type_ids" in found:
             batch["token_type_ids"] = to_batch(found["token_type_ids"], 0)["input_ids"]
         return with_labels({name: torch.from_numpy(value) for name, value in batch.items()}, rows)
+
+    def _tokens(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
+        """`input_ids` and, where the tokenizer has them, `token_type_ids`, a list a row."""
+        texts = [texts_of(rows, field) for field in self.fields]
+        options = {"truncation": True, "split_special_tokens": True, "return_attention_mask": False}
+        if not goes_on(self.tokenizer):
+            return dict(self.tokenizer(*texts, max_length=self.max_length, **options))
+        # It has no separator, and would begin the second text as a new one.
+        start = self.tokenizer("")["input_ids"]
+        texts = [texts[0], *(["\n" + text for text in some] for some in texts[1:])]
+        room = self.max_length - len(start)
+        found = self.tokenizer(*texts, add_special_tokens=False, max_length=room, **options)
+        return {**found, "input_ids": [start + ids for ids in found["input_ids"]]}
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes). UsageError for a model without a classification head."""

@@ -202,11 +202,12 @@ class Pipeline:
         epochs, options = self.settings.distil_epochs, {"lr": 1e-3, "seed": seed, "progress": self.progress}
         if inner:
             tiny = TinyBert(method, teacher.model, prediction=0)
-            batches = Batches(rows, method.collate, BATCH, seed=seed)
+            batches = Batches(method.read(rows), method.collate, BATCH, seed=seed)
             with tiny.attached(student):
                 fit(student, tiny, batches, epochs=max(epochs // 4, 1), **options)
         objective = distill.Distill(method)
-        batches = Batches(self._taught(teacher, rows, seed), objective.collate, BATCH, seed=seed)
+        taught = method.read(self._taught(teacher, rows, seed))
+        batches = Batches(taught, objective.collate, BATCH, seed=seed)
         fit(student, objective, batches, epochs=epochs, **options)
         return Trained(student, start.tokenizer, method, measure.trainable(student))
 

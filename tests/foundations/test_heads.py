@@ -223,6 +223,18 @@ def test_one_and_two_fields(tokenizer):
     assert HeadClassifier(tokenizer).collate(ROWS)["labels"].tolist() == [1, 0, 0]
 
 
+@pytest.mark.parametrize("fields", [("text",), ("text", "other")])
+def test_rows_that_were_read_once_make_the_same_batch(tokenizer, fields, monkeypatch):
+    method = HeadClassifier(tokenizer, fields, max_length=8)
+    rows = [{"text": "bad plot " * n, "other": "good" * n, "label": n % 2} for n in (1, 2, 5)]
+    read, plain = method.read(rows), method.collate(rows[::-1])
+    monkeypatch.setattr(method, "tokenizer", None)  # not asked again: collate needs but its padding
+    monkeypatch.setattr("labkit.foundations.heads.padding", lambda _: tokenizer.pad_token_id)
+    again = method.collate(read[::-1])
+    assert plain.keys() == again.keys() and all(torch.equal(plain[name], again[name]) for name in plain)
+    assert rows[0].keys() == {"text", "other", "label"}
+
+
 def test_special_tokens_in_a_text_are_text_and_long_texts_are_cut(tokenizer):
     method = HeadClassifier(tokenizer, max_length=8)
     ids = method.collate([{"text": "good [MASK] " + "film " * 50}])["input_ids"]
