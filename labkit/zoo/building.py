@@ -1,51 +1,65 @@
-"""Follow a recipe: corpus → tokenizer → model → masked language modelling → a folder that plain `transformers`
-loads.
-"""
+"""Follow a recipe: corpus → tokenizer → model → its objective → a folder that plain `transformers` loads."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizer
+from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from labkit import files
 from labkit.evaluation import evaluate
 from labkit.fewshot.pet import PET
+from labkit.foundations.encoder import goes_on
 from labkit.foundations.pretraining import (
+    CausalLM,
     MaskedLM,
     SelectiveLM,
+    SpanCorruption,
     frequency_weights,
-    masked_loss,
+    mean_loss,
+    micro_model,
     token_counts,
     tokenize_corpus,
+    with_sentinels,
 )
+from labkit.foundations.pretraining.rows import TokenRows
 from labkit.lab import best_device, quietly
 from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, Curriculum, History, fit
 from labkit.world import corpus, drill, judging_words
 from labkit.zoo.folders import write_record
-from labkit.zoo.recipes import AlbertRecipe, Recipe, recipe_hash
-from labkit.zoo.tokenizer import build_tokenizer
+from labkit.zoo.recipes import AlbertRecipe, Recipe, WriterRecipe, recipe_hash
+from labkit.zoo.tokenizer import build_tokenizer, going_on
 
 PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
 PROBED = {"en": ("reviews", "mrpc", "qnli"), "zh": ("reviews-zh", "fewclue/bustm", "fewclue/ocnli")}
 UNSEEN = 1000  # documents that no model is trained on
 
 
-MicroModel: TypeAlias = BertForMaskedLM | AlbertForMaskedLM
-
-
-def new_model(item: Recipe, tokenizer: BertTokenizer) -> MicroModel:
+def new_model(item: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The recipe's architecture with random weights; dropout 0, since micro models underfit."""
     torch.manual_seed(item.seed)
+    if isinstance(item, WriterRecipe):
+        return micro_model(
+            item.kind, tokenizer, layers=item.layers, d=item.hidden, heads=item.heads, ffn=item.ffn,
+            positions=item.positions, seed=item.seed,
+        )  # fmt: skip
     sizes = {
         "vocab_size": len(tokenizer), "hidden_size": item.hidden, "num_hidden_layers": item.layers,
         "num_attention_heads": item.heads, "intermediate_size": item.ffn, "max_position_embeddings": item.positions,
@@ -75,18 +89,13 @@ def stack(parent: BertForMaskedLM, layers: int) -> BertForMaskedLM:
 def pretrain(
     item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None = None, *, folder: Path | None = None,
     resume: bool = False, progress: bool | None = None,
-) -> tuple[MicroModel, BertTokenizer, History]:  # fmt: skip
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, History]:  # fmt: skip
     """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on."""
     texts = corpus(item.world, item.language, item.documents)
-    tokenizer = parent[1] if parent else build_tokenizer(texts, positions=item.positions)
-    rows = tokenize_corpus(texts, tokenizer, item.max_length)
+    tokenizer = parent[1] if parent else _tokenizer(item, texts)
+    rows = _rows(item, texts, tokenizer)
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
-    weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
-    objective = MaskedLM(tokenizer, token_probabilities=weights)
-    if item.selective:
-        words = tokenizer.convert_tokens_to_ids(judging_words(item.language))
-        telling = [one for one in words if one not in tokenizer.all_special_ids]
-        objective = SelectiveLM(tokenizer, telling=telling, selective=item.selective, token_probabilities=weights)
+    objective = _objective(item, tokenizer, rows)
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
     if item.drill != (0, 0):
         batches = _with_drill(item, tokenizer, batches)
@@ -97,6 +106,42 @@ def pretrain(
             save_every=max(item.steps // 5, 1) if folder else 0,
         )  # fmt: skip
     return model, tokenizer, history
+
+
+def _tokenizer(item: Recipe, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+    reading = build_tokenizer(texts, positions=item.positions)
+    if not isinstance(item, WriterRecipe):
+        return reading
+    return going_on(reading) if item.kind == "gpt" else with_sentinels(reading)
+
+
+def _rows(item: Recipe, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> TokenRows:
+    """The texts' tokens; a model that goes on with a text is asked for the end too, of texts that were not cut."""
+    rows = tokenize_corpus(texts, tokenizer, item.max_length)
+    if not goes_on(tokenizer):
+        return rows
+    ids = (row["input_ids"] for row in rows)
+    return TokenRows.of(one if len(one) == item.max_length else np.append(one, tokenizer.eos_token_id) for one in ids)
+
+
+def _objective(item: Recipe, tokenizer: PreTrainedTokenizerBase, rows: TokenRows) -> Any:
+    """What the model is asked while it trains."""
+    if isinstance(item, WriterRecipe):
+        return _measured(item, tokenizer)
+    weights = frequency_weights(token_counts(rows, len(tokenizer), tokenizer.all_special_ids), mean=item.mask_mean)
+    if not item.selective:
+        return MaskedLM(tokenizer, token_probabilities=weights)
+    words = tokenizer.convert_tokens_to_ids(judging_words(item.language))
+    telling = [one for one in words if one not in tokenizer.all_special_ids]
+    return SelectiveLM(tokenizer, telling=telling, selective=item.selective, token_probabilities=weights)
+
+
+def _measured(item: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The plain objective, whose loss on unseen text is the model's figure."""
+    if not isinstance(item, WriterRecipe):
+        return MaskedLM(tokenizer)
+    kind = CausalLM if item.kind == "gpt" else SpanCorruption
+    return kind(tokenizer, max_length=item.max_length)
 
 
 def _with_drill(item: Recipe, tokenizer: BertTokenizer, batches: Batches) -> Batches:
@@ -111,7 +156,7 @@ def _with_drill(item: Recipe, tokenizer: BertTokenizer, batches: Batches) -> Bat
 
 
 @contextlib.contextmanager
-def _attention_for(model: MicroModel, precision: str) -> Iterator[None]:
+def _attention_for(model: PreTrainedModel, precision: str) -> Iterator[None]:
     """Inside, attention as plain products for bf16 on a CPU, where torch's fused kernel takes half of a step."""
     before = model.config._attn_implementation
     if precision == "bf16" and best_device().type == "cpu":
@@ -122,14 +167,15 @@ def _attention_for(model: MicroModel, precision: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def figures(item: Recipe, model: MicroModel, tokenizer: BertTokenizer) -> dict[str, Any]:
-    """What a trained model can do, without training it on anything: "held_out_loss", nats a hidden token on UNSEEN
-    documents, and "zero_shot", the cloze's accuracy on some tasks, in [0, 1]: has it learned polarity, and to compare?
+def figures(item: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What a trained model can do, without training it on anything: "held_out_loss", nats per token asked for on UNSEEN
+    documents, and of a masked model "zero_shot", the cloze's accuracy on some tasks, in [0, 1]: has it learned
+    polarity, and to compare?
     """
     texts = corpus(item.world, item.language, UNSEEN, part="held out")
-    held_out_loss = masked_loss(model, MaskedLM(tokenizer), tokenize_corpus(texts, tokenizer, item.max_length))
+    held_out_loss = mean_loss(model, _measured(item, tokenizer), _rows(item, texts, tokenizer))
     zero_shot = {}
-    for name in PROBED[item.language]:
+    for name in () if isinstance(item, WriterRecipe) else PROBED[item.language]:
         task = load_task(f"world/{name}", world=item.world)
         few = replace(task, splits={"test": task.splits["test"][:PROBE_ROWS]})
         method = PET.for_task(task, tokenizer, words=5)
@@ -154,6 +200,8 @@ def train(
         "threads": torch.get_num_threads(),
         "parameters": parameters(model),
     }
+    for settings in filter(None, (model.config, getattr(model, "generation_config", None))):
+        settings.use_cache = True  # for writing, which training does not do
     with quietly(), files.writing_folder(folder) as temporary:
         model.half().save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -83,11 +83,15 @@ def open_model(
             read_config(folder, AutoModel, weight_files(folder)) if folder
             else AutoConfig.from_pretrained(where, trust_remote_code=False)
         )  # fmt: skip
-        causal = config in MODEL_FOR_CAUSAL_LM_MAPPING and config not in MODEL_FOR_MASKED_LM_MAPPING
-        if head == "seq2seq" and config not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
-            head = "lm"
+        masked = config in MODEL_FOR_MASKED_LM_MAPPING
+        causal = config in MODEL_FOR_CAUSAL_LM_MAPPING and not masked
+        writes = config in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+        if head == "mlm" and not masked:
+            raise UsageError(f"{name} does not fill in masked tokens: load it with head='lm'")
+        if head in ("lm", "seq2seq"):
+            head = "seq2seq" if writes and (head == "seq2seq" or not masked and not causal) else "lm"
         torch.manual_seed(seed)
-        model, facts = _kind(name, head, causal).from_pretrained(where, **PLAINLY)
+        model, facts = _kind(head, causal).from_pretrained(where, **PLAINLY)
         fresh = check_loaded(where, model, facts)
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         check_tokenizer(where, tokenizer, model)
@@ -99,10 +103,8 @@ def open_model(
     return Loaded(model.eval(), tokenizer, tuple(fresh))
 
 
-def _kind(name: str, head: Head | None, causal: bool) -> Any:
+def _kind(head: Head | None, causal: bool) -> Any:
     """The class of transformers that reads a model with this head."""
-    if head == "mlm" and causal:
-        raise UsageError(f"{name} predicts the next token, not masked ones: load it with head='lm'")
     if head == "seq2seq":
         return AutoModelForSeq2SeqLM
     if head in ("lm", "mlm"):

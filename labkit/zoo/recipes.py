@@ -51,6 +51,15 @@ class AlbertRecipe(Recipe):
     embedding: int = 64  # width of the table of words; the LM head goes back to it
 
 
+@dataclass(frozen=True)
+class WriterRecipe(Recipe):
+    """The same for a model that writes, each with its own objective: "gpt" (Radford et al. 2018, §3.1) goes on with a
+    text, "t5" (Raffel et al. 2020, §3) writes one from another.
+    """
+
+    kind: str = "gpt"
+
+
 MINI = {
     "layers": 4, "hidden": 160, "heads": 5, "ffn": 448, "documents": 300_000, "steps": 8_000, "lr": 2e-3,
     "warmup": 0.1, "precision": "bf16", "selective": 0.5, "drill": (2_400, 4_000),
@@ -67,6 +76,10 @@ RECIPES: dict[str, Recipe] = {
                **MINI | {"steps": 9_000, "drill": (2_400, 4_200)}),
         AlbertRecipe("mini-albert-en", "en", "English ALBERT: one layer, run four times",
                      **MINI | {"steps": 4_000, "drill": (1_200, 2_000)}),
+        WriterRecipe("mini-gpt-en", "en", "English GPT, 4 layers, 160 wide: writes left to right",
+                     **MINI | {"steps": 5_000, "drill": (0, 0), "selective": 0.0}),
+        WriterRecipe("mini-t5-en", "en", "English T5, 3 + 3 layers, 160 wide: writes a text from a text", kind="t5",
+                     **MINI | {"layers": 3, "steps": 6_000, "drill": (0, 0), "selective": 0.0}),
         Recipe("micro-bert-en", "en", "2-layer English BERT, 128 wide, from nothing in minutes", **MICRO),
         Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1800, **MICRO),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",

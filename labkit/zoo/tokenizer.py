@@ -11,9 +11,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from transformers import BertTokenizer
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BEGIN, END = "[CLS]", "[SEP]"  # what stands before and after a text; a tokenizer that goes on writes but the first
 
 
 def is_cjk(character: str) -> bool:
@@ -39,3 +42,15 @@ def build_tokenizer(texts: Iterable[str], *, least: int = 3, positions: int = 12
     pieces = [*SPECIAL, *known, *spelled, *string.punctuation, *(f"##{letter}" for letter in spelled)]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=positions)
+
+
+def going_on(reading: BertTokenizer) -> PreTrainedTokenizerFast:
+    """The same words for a model that goes on with a text: a begin before it, and no end, which the model writes."""
+    words = Tokenizer.from_str(reading.backend_tokenizer.to_str())
+    words.post_processor = TemplateProcessing(
+        single=f"{BEGIN} $A", special_tokens=[(BEGIN, words.token_to_id(BEGIN))]
+    )  # fmt: skip
+    names = {"bos_token": BEGIN, "eos_token": END, "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, model_max_length=reading.model_max_length, padding_side="left", **names
+    )

@@ -20,7 +20,7 @@ from labkit.foundations.pretraining import (
     MaskedLM,
     frequency_weights,
     mask_tokens,
-    masked_loss,
+    mean_loss,
     token_counts,
     tokenize_corpus,
 )
@@ -274,7 +274,7 @@ def test_the_loss_against_the_whole_logits(tokenizer):
     model = BertForMaskedLM(BertConfig(**{**SIZES, "vocab_size": len(WORDS), "initializer_range": 1.0})).train()
     rows = [{"text": "the film was good . " * 3}, {"text": "it was dull"}, {"text": "a bad film"}] * 4
     objective = MaskedLM(tokenizer, probability=0.4)
-    found = masked_loss(model, objective, rows, batch_size=5, seed=2)
+    found = mean_loss(model, objective, rows, batch_size=5, seed=2)
     assert model.training
     nats, tokens = 0.0, 0
     for number, start in enumerate(range(0, 12, 5)):
@@ -287,7 +287,7 @@ def test_the_loss_against_the_whole_logits(tokenizer):
             tokens += 1
     assert found == pytest.approx(nats / tokens)
     with pytest.raises(UsageError, match="no token"):
-        masked_loss(model, objective, [{"text": ""}])
+        mean_loss(model, objective, [{"text": ""}])
     torch.nn.init.constant_(model.cls.predictions.bias, math.nan)
     with pytest.raises(TrainingError, match="no numbers"):
-        masked_loss(model, objective, rows)
+        mean_loss(model, objective, rows)

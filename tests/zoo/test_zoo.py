@@ -11,17 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AlbertForMaskedLM, ElectraConfig, ElectraModel
+from transformers import (
+    AlbertForMaskedLM,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    ElectraConfig,
+    ElectraModel,
+)
 
 from labkit.errors import CheckpointError, LabkitError, UsageError
-from labkit.foundations.encoder import lm_logits
+from labkit.foundations.encoder import goes_on, lm_logits
 from labkit.foundations.heads import POOLINGS, add_head
 from labkit.measure import parameters
 from labkit.world import World
 from labkit.zoo import RECIPES, AlbertRecipe, Recipe, building, load, store
 from labkit.zoo.building import new_model, pretrain, stack
-from labkit.zoo.recipes import recipe_hash
-from labkit.zoo.tokenizer import build_tokenizer, words
+from labkit.zoo.recipes import WriterRecipe, recipe_hash
+from labkit.zoo.tokenizer import build_tokenizer, going_on, words
 
 SIZES = {"hidden": 32, "ffn": 32, "documents": 1500, "steps": 4, "batch_size": 8}
 TINY = Recipe("tiny", "en", "for tests", **SIZES)
@@ -206,6 +213,46 @@ def test_an_albert_is_built_saved_and_read_by_plain_transformers(tmp_path, monke
 def test_the_fingerprint_knows_the_embedding_and_the_kind():
     assert recipe_hash(TINY_ALBERT) != recipe_hash(replace(TINY_ALBERT, embedding=8))
     assert recipe_hash(TINY_ALBERT) != recipe_hash(Recipe("tiny", "en", "for tests", layers=3, **SIZES))
+
+
+# Models that write
+
+
+@pytest.mark.parametrize(("kind", "auto"), [("gpt", AutoModelForCausalLM), ("t5", AutoModelForSeq2SeqLM)])
+def test_a_writer_is_built_saved_and_read_by_plain_transformers(tmp_path, monkeypatch, kind, auto):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    monkeypatch.setitem(RECIPES, "tiny", WriterRecipe("tiny", "en", "for tests", kind=kind, **SIZES))
+    folder = store.path("tiny", progress=False)
+    plain, facts = auto.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not facts["missing_keys"] and not facts["unexpected_keys"] and plain.config.use_cache
+    model, tokenizer = load("tiny", head="lm" if kind == "gpt" else "seq2seq")
+    batch = tokenizer("the soup was", return_tensors="pt", return_token_type_ids=False)
+    written = model.generate(**batch, max_new_tokens=3, do_sample=False)
+    assert torch.equal(written, plain.eval().generate(**batch, max_new_tokens=3, do_sample=False))
+    assert store.verify("tiny", metrics=True, progress=False)["name"] == "tiny"
+    assert store.record(folder)["zero_shot"] == {}
+
+
+def test_who_goes_on_with_a_text_reads_a_begin_and_no_end(tmp_path):
+    reading = build_tokenizer(["a small world , 好 好 好 ."] * 3)
+    tokenizer = going_on(reading)
+    assert goes_on(tokenizer) and not goes_on(reading)
+    ids = tokenizer("A small 好 world")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "a", "small", "好", "world"]
+    assert ids == reading("A small 好 world")["input_ids"][:-1]
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again("a world")["input_ids"] == tokenizer("a world")["input_ids"]
+    assert (again.eos_token, again.bos_token, again.padding_side) == ("[SEP]", "[CLS]", "left")
+    assert again.decode(ids, skip_special_tokens=True) == "a small 好 world"
+
+
+def test_the_end_of_a_text_is_asked_for():
+    item = WriterRecipe("tiny", "en", "for tests", **SIZES)
+    tokenizer = going_on(build_tokenizer(["a small world ."], least=1))
+    whole, cut = building._rows(replace(item, max_length=4), ["a small", "a small world ."], tokenizer)
+    assert tokenizer.convert_ids_to_tokens(whole["input_ids"]) == ["[CLS]", "a", "small", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(cut["input_ids"]) == ["[CLS]", "a", "small", "world"]
 
 
 def test_what_stands_on_a_bert_stands_on_an_albert():

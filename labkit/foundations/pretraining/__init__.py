@@ -28,7 +28,7 @@ from labkit.foundations.pretraining.masked import (
     frequency_weights,
     hidden_logits,
     mask_tokens,
-    masked_loss,
+    mean_loss,
     token_counts,
     tokenize_corpus,
 )
@@ -49,7 +49,7 @@ from labkit.foundations.pretraining.views import views
 __all__ = [
     "BERT", "CHUNK", "IGNORE", "MICRO", "CausalLM", "Electra", "MaskedLM", "NextSentence", "QueryLM", "QueryLayer",
     "ReplacedTokens", "SelectiveLM", "SpanCorruption", "TranslationLM", "auxiliary", "concatenate", "corrupt_spans",
-    "detected", "frequency_weights", "hidden_logits", "mask_tokens", "masked_loss", "micro_model", "next_sentence",
+    "detected", "frequency_weights", "hidden_logits", "mask_tokens", "mean_loss", "micro_model", "next_sentence",
     "next_tokens", "reader", "replaced", "restore_spans", "sentence_rows", "sentinels_of", "span_mask",
     "split_sentences", "token_counts", "tokenize_corpus", "views", "with_sentinels",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from labkit.foundations.encoder import goes_on, lm_logits, to_batch, usable_leng
 from labkit.foundations.pretraining.rows import TokenRows
 from labkit.foundations.pretraining.shapes import IGNORE, hidden_places, widened
 from labkit.tasks.text import check_whole
-from labkit.training.batches import to_device
+from labkit.training.batches import count_terms, to_device
 
 BERT = (0.8, 0.1, 0.1)  # shares of the chosen tokens that become [MASK], become a random token, stay
 CHUNK = 4096  # texts handed to the tokenizer at once: enough for all its threads, little memory
@@ -224,20 +224,20 @@ def hidden_logits(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor
     return lm_logits(model, batch, rows, columns).float(), wanted
 
 
-def masked_loss(
-    model: nn.Module, objective: MaskedLM, rows: Sequence[Mapping[str, Any]], *, batch_size: int = 64, seed: int = 0
+def mean_loss(
+    model: nn.Module, objective: Any, rows: Sequence[Mapping[str, Any]], *, batch_size: int = 64, seed: int = 0
 ) -> float:
-    """Mean cross-entropy over the hidden tokens of `rows`, in nats; the masks depend on `seed` alone. The model's mode
-    is restored.
+    """Mean cross-entropy per token asked for, in nats, by any objective here whose batches `count` them; what is drawn
+    depends on `seed` alone. The model's mode is restored.
     """
     device = next(model.parameters()).device
-    nats, tokens = 0.0, 0
+    nats, tokens = 0.0, 0.0
     with evaluating(model):
         for number, start in enumerate(range(0, len(rows), batch_size)):
             batch = objective.collate(rows[start : start + batch_size], np.random.default_rng((seed, number)))
-            logits, wanted = hidden_logits(model, to_device(batch, device))
-            nats += F.cross_entropy(logits, wanted, reduction="sum").item()
-            tokens += int((wanted != IGNORE).sum())
+            asked = count_terms(batch)
+            nats += objective.loss(model, to_device(batch, device)).item() * asked if asked else 0.0
+            tokens += asked
     if not math.isfinite(nats):
         raise TrainingError("the model's probabilities are no numbers: load or train it anew")
     if not tokens:

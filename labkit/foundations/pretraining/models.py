@@ -92,8 +92,13 @@ def _gpt_config(tokenizer: Tokenizer, layers: int, d: int, heads: int, ffn: int,
     return GPT2Config(
         vocab_size=len(tokenizer), n_embd=d, n_layer=layers, n_head=heads, n_inner=ffn, n_positions=positions,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, type_vocab_size=1, use_cache=False,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=_first(tokenizer.bos_token_id, tokenizer.cls_token_id),
+        eos_token_id=_first(tokenizer.eos_token_id, tokenizer.sep_token_id),
     )  # fmt: skip
+
+
+def _first(*tokens: int | None) -> int | None:
+    return next((token for token in tokens if token is not None), None)
 
 
 def _t5(tokenizer: Tokenizer, *, layers: int, d: int, heads: int, ffn: int, positions: int) -> nn.Module:
