@@ -48,13 +48,13 @@ def load(
 ) -> Loaded:  # fmt: skip
     """A model in float32 on the CPU, in evaluation mode, with its tokenizer.
 
-    `head`: "lm" the language-model head that the model was trained with, of masked tokens for the like of BERT, of the
-    next token for the like of GPT, a decoder's for the like of T5; "mlm" the first only; "seq2seq" an
-    encoder-decoder's, and of other models as "lm"; "classify" a fresh classifier of `labels` classes over `pooling` (the first token's state, or a causal
-    model's last); None the bare model. What the source does not hold is drawn from `seed`, with a warning where it is
-    a head that was asked for. Only safetensors are read and no code that comes with a model is run. Raises UsageError
-    for unknown names, for "mlm" where there is none, CheckpointError for a folder that is not what it claims, and
-    LabkitError where a hub model cannot be fetched.
+    `head`: "lm" the language-model head that the model was trained with, of masked tokens for the like of BERT, of
+    the next token for the like of GPT, a decoder's for the like of T5; "mlm" the first only; "seq2seq" an encoder-
+    decoder's, and of other models as "lm"; "classify" a fresh classifier of `labels` classes over `pooling` (the
+    first token's state, or a causal model's last); None the bare model. What the source does not hold is drawn from
+    `seed`, with a warning where it is a head that was asked for. Only safetensors are read and no code that comes
+    with a model is run. Raises UsageError for unknown names, for "mlm" where there is none, CheckpointError for a
+    folder that is not what it claims, and LabkitError where a hub model cannot be fetched.
     """
     if head not in (heads := ("lm", "mlm", "seq2seq", "classify")) and head is not None:
         raise unknown("head", head, heads)
