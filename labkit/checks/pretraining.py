@@ -168,6 +168,52 @@ def _corrupts_others(function: Callable[..., Any], marks: list[int]) -> None:
             raise Mistake(f"{what} goes wrong: [5, 6, 7] with hidden = {hidden} gave {found[0]} and {found[1]}")
 
 
+def _gap_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    found = labels != NOTHING
+    return F.cross_entropy(logits[found], labels[found]) if found.any() else logits.sum() * 0
+
+
+@exercise(LESSON, _gap_loss)
+def gap_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Logits (batch, tokens, vocabulary), labels (batch, tokens), −100 for "not asked" → the mean loss at the gaps."""
+    generator = torch.Generator().manual_seed(5)
+    logits = (torch.randn(3, 6, 9, generator=generator) * 2).requires_grad_()
+    labels = torch.randint(9, (3, 6), generator=generator)
+    for row, places in enumerate(((1, 2, 4), (0, 1, 2, 3, 4), ())):  # 3, 1 and 6 gaps
+        labels[row, list(places)] = NOTHING
+    labels[0, 0] = 0  # the first token of the vocabulary is a token like any other
+    right = _gap_loss(logits, labels)
+    expect(result := loss(asked(function, logits=logits, labels=labels), LARGE), right,
+           "wanted: the mean of −log p(label) over the places whose label is not −100", _wrong_gaps(logits.detach(), labels, right.detach()))  # fmt: skip
+    learns(result, right, {"logits": logits}, "the value is right, but not its gradient: .detach(), .data and no_grad() cut off what the model would learn from")  # fmt: skip
+    large = logits.detach() * 200
+    expect(loss(function(large.clone(), labels), LARGE, False), _gap_loss(large, labels), "for large logits the loss breaks: exp overflows, or a probability is rounded to 0 and its logarithm is infinite. Use log_softmax or cross_entropy")  # fmt: skip
+    none = torch.full((2, 4), NOTHING)
+    found = loss(function(logits[:2, :4] * 1, none), "the mean of no places is NaN: where nothing is asked for, return a 0 through which gradients can flow, logits.sum() * 0", False)  # fmt: skip
+    expect(found, torch.tensor(0.0), "where nothing is asked for, the loss should be 0")
+
+
+def _wrong_gaps(logits: Tensor, labels: Tensor, right: Tensor) -> list[tuple[Tensor, str]]:
+    """As `_wrong_losses`, for 10 gaps in 3 texts of 6 tokens."""
+    each = -logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+    found, shifted = labels != NOTHING, labels[:, 1:]
+    chances = (-each).exp()
+    return [
+        (each.mean(), "places that are not asked for count here, as if their label were 0: leave out those with −100"),
+        ((each * (labels > 0)).sum() / (labels > 0).sum(), "a label of 0 is a token like any other: leave out −100 only"),
+        (right * 10 / 18, "you divided by all tokens: divide by the number of places asked for"),
+        (right * 10 / 3, "you divided by the number of texts: divide by the number of places asked for"),
+        (right * 10, "this is the sum: take the mean over the places asked for"),
+        (torch.stack([row[there].mean() for row, there in zip(each, found, strict=True)]).mean(), "you took the mean of each text first: then a gap in a text with few gaps weighs more. One mean over all gaps of the batch"),
+        (F.cross_entropy(logits[:, :-1][shifted != NOTHING], shifted[shifted != NOTHING]), "nothing is shifted here: a gap's answer stands at the gap itself"),
+        (F.cross_entropy(logits[found].softmax(-1), labels[found]), "cross_entropy takes logits: you gave it probabilities, and it took their softmax again"),
+        (-right, "the sign is wrong: a loss is minus the log-probability"),
+        (right / np.log(2), "this is in bits: use the natural logarithm"),
+        (right.exp(), "this is the perplexity: leave out the exp"),
+        (-chances[found].mean().log(), "you took the logarithm of the mean probability: take the logarithm of each, then the mean"),
+    ]  # fmt: skip
+
+
 def _two(value: Any, length: int, floats: str = "") -> Pair:
     """The learner's pair as integer arrays (length,); Mistake where it is none. `floats`: which may hold 1.0 for 1."""
     first, second = map(np.asarray, parts(value, ("inputs", "labels")))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from labkit.checks.pretraining import _bert_masks, _corrupt
+from labkit.checks.pretraining import _bert_masks, _corrupt, _gap_loss
 from labkit.foundations.pretraining import replaced
 
 # Right
@@ -107,7 +107,27 @@ def by_pieces(ids, hidden, marks):
     return [inputs, targets]
 
 
+def gap_after_gap(z, y):
+    total, count = z.sum() * 0, 0
+    for scores, labels in zip(z, y, strict=True):
+        for place, label in enumerate(labels.tolist()):
+            if label != -100:
+                total, count = total - scores[place].log_softmax(0)[label], count + 1
+    return total / max(count, 1)
+
+
+def by_ignoring(z, y):
+    return cross_entropy(z.transpose(1, 2), y, ignore_index=-100, reduction="sum") / max((y != -100).sum(), 1)
+
+
+def by_weights(z, y):
+    chances = z.log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+    weights = (y >= 0).double()
+    return -(chances * weights).sum() / weights.sum().clamp(min=1)
+
+
 RIGHT = {
+    "gap_loss": [gap_after_gap, by_ignoring, by_weights],
     "bert_masks": [place_by_place, by_choice, masked_in_torch],
     "next_token_loss": [token_by_token, gathered, with_ignored_places],
     "replaced_tokens": [gap_by_gap, scattered, lambda i, w, s: (replaced(i, w, s)[0], replaced(i, w, s)[0] != i)],
@@ -148,6 +168,20 @@ def spoils_chosen(ids, chosen, fate, drawn, mask):
 
 def shifted(before, after, **options):
     return lambda z, x: cross_entropy(z[:, before].flatten(0, 1), x[:, after].flatten(), **options)
+
+
+def every_place(z, y):
+    return -z.log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+
+
+def gaps_alone(z, y):
+    return every_place(z, y)[y != -100]
+
+
+def changes_labels(z, y):
+    right = _gap_loss(z, y)
+    y[y < 0] = 0
+    return right
 
 
 def electra(inputs=None, labels=None):
@@ -247,6 +281,27 @@ WRONG = {
         (lambda z, x: (gathered(z, x) + gathered(z.detach(), x)) / 2, "not its gradient"),
         (lambda z, x: -z[:, :-1].softmax(-1).gather(-1, x[:, 1:, None]).log().mean(), "for large logits"),
         (lambda z, x: -(z.exp() / z.exp().sum(-1, True)).log()[:, :-1].gather(-1, x[:, 1:, None]).mean(), "exp of a large logit"),
+    ],
+    "gap_loss": [
+        (lambda z, y: every_place(z, y).mean(), "as if their label were 0"),
+        (lambda z, y: _gap_loss(z, y.masked_fill(y == 0, -100)), "a label of 0"),
+        (lambda z, y: gaps_alone(z, y).sum() / y.numel(), "divided by all tokens"),
+        (lambda z, y: gaps_alone(z, y).sum() / len(y), "number of texts"),
+        (lambda z, y: gaps_alone(z, y).sum(), "this is the sum"),
+        (lambda z, y: torch.stack([_gap_loss(*one) for one in zip(z, y, strict=True)]).mean(), "each text first"),
+        (lambda z, y: _gap_loss(z[:, :-1], y[:, 1:]), "nothing is shifted"),
+        (lambda z, y: _gap_loss(z.softmax(-1), y), "gave it probabilities"),
+        (lambda z, y: -_gap_loss(z, y), "sign"),
+        (lambda z, y: _gap_loss(z, y) / np.log(2), "bits"),
+        (lambda z, y: _gap_loss(z, y).exp(), "perplexity"),
+        (lambda z, y: -(-gaps_alone(z, y)).exp().mean().log(), "logarithm of the mean"),
+        (lambda z, y: z.mean(), "the places whose label"),
+        (lambda z, y: _gap_loss(z.detach(), y), "carries no gradient"),
+        (lambda z, y: (_gap_loss(z, y) + _gap_loss(z.detach(), y)) / 2, "not its gradient"),
+        (lambda z, y: -z.softmax(-1)[y >= 0].gather(-1, y[y >= 0][:, None]).log().mean(), "for large logits"),
+        (lambda z, y: cross_entropy(z[y != -100], y[y != -100]), "the mean of no places"),
+        (lambda z, y: _gap_loss(z, y) if (y >= 0).any() else z.sum() * 0 + 1, "nothing is asked for, the loss should"),
+        (changes_labels, "changed `labels`"),
     ],
     "replaced_tokens": [
         (lambda i, w, s: (i, w), "nothing was replaced"),
