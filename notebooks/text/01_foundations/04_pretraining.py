@@ -32,8 +32,7 @@ STEPS = 60  # @param {type:"integer"}
 # ## 1 · One text, many questions
 #
 # Two small models have read the same text, some hundred thousand documents that the course's world wrote. One was asked
-# for hidden words (a BERT), the other for the next word (a GPT). Ask each its own question about a sentence that is not
-# from there:
+# for hidden words (a BERT), the other for the next word (a GPT). Ask each its own question:
 
 # %%
 import torch
@@ -50,8 +49,8 @@ print("BERT, in the blank:", ", ".join(tokenizer.convert_ids_to_tokens(likely)))
 print("GPT goes on:", causal_tokenizer.decode(written[0], skip_special_tokens=True))
 
 # %% [markdown]
-# Nobody labelled anything. Both models had to know which things films have, and that "but" announces the contrary, in order
-# to answer well. Here is some of the text, cut into [tokens](../glossary.ipynb#token):
+# Nobody labelled anything. But to answer its question well, BERT had to learn which words name things that people judge, and
+# GPT that after "long but" something good is said. Here is some of the text, cut into [tokens](../glossary.ipynb#token):
 
 # %% tags=["nbval-check-output"]
 from labkit.foundations.pretraining import tokenize_corpus, with_sentinels
@@ -508,7 +507,6 @@ def causal_objective(model, batch):
     return next_token_loss(model(input_ids=batch["input_ids"]).logits, batch["input_ids"])
 
 
-# %%
 spans = with_sentinels(tokenizer)
 electra, t5 = ReplacedTokens(tokenizer, max_length=LENGTH), SpanCorruption(spans, max_length=LENGTH)
 setups = {
@@ -549,7 +547,8 @@ print("all have learned something:", all(learned))
 # What *can* be compared is what the models are good for afterwards. Each objective got the same number of arithmetic
 # operations (a decoder, a generator, an output layer at every token are not free). Then a fresh head was trained on 16
 # examples per class ([all numbers](../../docs/results.md#pre-training-objectives)). The diamonds are the GLUE scores of
-# small models of equal size and compute in ELECTRA's Table 1: compare the order, not the values.
+# small models of equal size and compute in ELECTRA's Table 1: compare the order, not the values. Which objectives differ
+# from plain masking beyond noise?
 
 # %%
 from labkit.report.pages import page
@@ -564,8 +563,13 @@ for method in others:
     difference = measured.compare(method, reference, task="world/reviews")
     side = "ahead" if difference.low > 0 else "behind" if difference.high < 0 else None
     print(f"{method:<38} {side or 'no difference beyond noise'}")
+for method in ("MLM 15 %, two languages", "TLM 15 %"):
+    found = [100 * row.value for row in measured.rows if row.task == "world/parallel" and row.method == method]
+    print(f"{method:<38} finds {np.mean(found):.1f} % of the translations")
 
 # %% [markdown]
+# (For TLM: of 200 sentences in the other language, is the nearest one the translation? Guessing finds 0.5 %.)
+#
 # The verdicts are those of 95 % intervals over three pre-trainings, which are wide. **Read the accuracies with suspicion.**
 # These models read at most about a quarter of the tokens that `micro-bert-en` reads, and easier reviews than those above. So
 # the picture says which objective learns *first*, not which is best in the end:
@@ -582,18 +586,8 @@ for method in others:
 # - **ELECTRA and T5** have hardly begun: their questions are hard to start with. The paper's claim is about runs thousands of
 #   times as long; this picture neither confirms nor refutes it.
 #
-# TLM, on sentences in English and Chinese: how often is the nearest of 200 sentences of the other language the translation?
-# (Guessing finds 0.5 %.)
-
-# %% tags=["nbval-check-output"]
-for method in ("no pre-training", "MLM 15 %, two languages", "TLM 15 %"):
-    values = [100 * row.value for row in measured.rows if row.task == "world/parallel" and row.method == method]
-    if values:
-        print(f"{method:<26} {np.mean(values):5.1f} %")
-
-# %% [markdown]
-# Few are found. But a model that reads the same text one sentence at a time finds hardly more than guessing does, so it is the
-# *pair* of sentences that makes the difference.
+# - **TLM** finds few translations. But a model that reads the same text one sentence at a time finds hardly more than guessing
+#   does, so it is the *pair* of sentences that makes the difference.
 #
 # ## Read on
 #
