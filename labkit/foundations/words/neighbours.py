@@ -1,0 +1,76 @@
+"""Vectors of words, and what can be asked of them: near words, and analogies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from labkit.errors import UsageError
+from labkit.foundations.words.text import Vocabulary
+
+Near = list[tuple[str, float]]
+
+
+def nearest(vectors: Tensor, query: Tensor, count: int, without: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+    """The rows of `vectors` (words, d) with the largest cosine to `query` (d,): their numbers and cosines, (count,)
+    each, the nearest first. Rows in `without` are left out; a row of zeros is as far as one at a right angle.
+    """
+    cosines = F.normalize(vectors, dim=1) @ F.normalize(query, dim=0)  # (words,)
+    cosines[list(without)] = -torch.inf
+    found = cosines.topk(min(count, len(vectors) - len(set(without))))
+    return found.indices, found.values
+
+
+@dataclass(frozen=True, eq=False)
+class WordVectors:
+    """A vector for each word of a vocabulary: `vectors` (words, d) float32."""
+
+    vocabulary: Vocabulary
+    vectors: Tensor
+
+    def __getitem__(self, word: str) -> Tensor:
+        """The vector of a word (d,); UsageError, which offers the nearest spelling, for an unknown word."""
+        return self.vectors[self.vocabulary.number(word)]
+
+    def neighbours(self, word: str, count: int = 10) -> Near:
+        """The words with the most similar vectors, with their cosines; not the word itself."""
+        return self._named(self[word], count, [word])
+
+    def analogy(self, a: str, b: str, c: str, count: int = 5) -> Near:
+        """What is to `c` as `b` is to `a`: the words nearest to b − a + c, of vectors of length 1; none of the three.
+
+        (Mikolov, Yih & Zweig 2013, "Linguistic regularities in continuous space word representations", §4.)
+        """
+        start, end, other = (F.normalize(self[word], dim=0) for word in (a, b, c))
+        return self._named(end - start + other, count, [a, b, c])
+
+    def _named(self, query: Tensor, count: int, words: Sequence[str]) -> Near:
+        if count < 1:
+            raise UsageError(f"count={count}: ask for 1 neighbour or more")
+        numbers, cosines = nearest(self.vectors, query, count, [self.vocabulary.number(word) for word in words])
+        names = [self.vocabulary.words[number] for number in numbers.tolist()]
+        return list(zip(names, cosines.tolist(), strict=True))
+
+
+def same_kind(
+    found: WordVectors, kinds: Mapping[str, str], count: int = 5,
+    near: Callable[[Tensor, int, int], Sequence[int] | Tensor] | None = None,
+) -> float:  # fmt: skip
+    """The share, in [0, 1], of the `count` nearest words that are of the word's own kind, over all words with a kind.
+
+    `near(vectors, row, count)` gives the numbers of the rows nearest to a row; by default `nearest` does.
+    """
+    near = near or (lambda vectors, row, count: nearest(vectors, vectors[row], count, [row])[0])
+    words = found.vocabulary.words
+    asked = [row for row, word in enumerate(words) if word in kinds]
+    if not asked:
+        raise UsageError("no word of the vocabulary has a kind: give the kinds of some of its words")
+    shares = [
+        sum(kinds.get(words[int(other)]) == kinds[words[row]] for other in near(found.vectors, row, count)) / count
+        for row in asked
+    ]
+    return sum(shares) / len(shares)
