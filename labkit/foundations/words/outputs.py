@@ -71,7 +71,7 @@ class HierarchicalSoftmax:
 
     def __init__(self, counts: np.ndarray, codes: Callable[[np.ndarray], list[str]] = huffman_codes) -> None:
         self.nodes, self.way = map(torch.from_numpy, paths(codes(counts)))  # (words, longest) each
-        self.size = len(counts) - 1
+        self.size = int(self.nodes.max()) + 1  # words − 1, of a tree in which no branch is missing
 
     def rows(self, words: Tensor) -> Tensor:
         """The nodes on the words' paths, (n, longest)."""

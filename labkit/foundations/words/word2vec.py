@@ -8,7 +8,7 @@ A step reads and changes only the rows of the words that it saw, which is why it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -31,13 +31,17 @@ from labkit.foundations.words.outputs import (
 )
 from labkit.lab import Bar, generator
 
+# A step adds up what all pairs of a row ask for, from one state of the tables. Up to so many pairs, over the learning
+# rate, that is as good as one after another; with four times as many training diverged.
+AT_ONCE = 1.5
 Method, Layer = Literal["skip-gram", "cbow"], Literal["negative", "hierarchical", "full"]
 
 
 @dataclass(frozen=True)
 class Word2VecSettings:
-    """`threshold` is sub-sampling's t (0: every word is read), `batch` counts middle words a step. The rate falls in a
-    straight line to 0. UsageError for a value out of range.
+    """`threshold` is sub-sampling's t (0: every word is read), `batch` counts middle words a step: fewer, where a word is
+    so common that its row would move too far. The rate falls in a straight line to 0. UsageError for a value out of
+    range.
     """
 
     method: Method = "skip-gram"
@@ -49,7 +53,7 @@ class Word2VecSettings:
     min_count: Annotated[int, COUNT] = 5
     epochs: Annotated[int, COUNT] = 5
     lr: Annotated[float, RATE] = 0.025
-    batch: Annotated[int, COUNT] = 256
+    batch: Annotated[int, COUNT] = 512
     seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +87,9 @@ def train_word2vec(
     }
     model = Word2Vec(len(vocabulary.words), settings.dimension, outputs[settings.output](), settings.method, draws)
     kept = keep(vocabulary.counts, settings.threshold) if settings.threshold else np.ones(len(vocabulary.words))
+    often = kept * vocabulary.counts
+    pairs = (settings.window + 1) * often.max() / often.sum()  # of the commonest word, for each middle word
+    settings = replace(settings, batch=max(1, min(settings.batch, int(AT_ONCE / (settings.lr * pairs)))))
     ids, places = vocabulary.encode(texts)
     rng = np.random.default_rng(settings.seed)
     done, whole = 0, settings.epochs * len(ids)
