@@ -17,7 +17,7 @@ from labkit.errors import UsageError
 from labkit.foundations.words import WordVectors, nearest
 from labkit.report import Plot
 from labkit.report.figure import COLOURS, MARKS
-from labkit.report.fonts import family
+from labkit.report.fonts import drawable, family
 from labkit.widgets.shown import Explorer, Shown, bounded, look
 
 LEAST, MOST = 3, 20  # neighbours
@@ -25,8 +25,8 @@ LEAST, MOST = 3, 20  # neighbours
 
 @dataclass(frozen=True)
 class View:
-    """A word's neighbourhood, the word itself first: `words`, their cosines to it, their kinds ("" where none is
-    known), and their places `points` (words, 2), which keep the share `kept` of the variance.
+    """A word's neighbourhood, the word itself first: cosines to it, kinds ("" where none is known), and places, which
+    keep the share `kept` of the variance.
     """
 
     words: tuple[str, ...]
@@ -54,45 +54,32 @@ def compute(found: WordVectors, word: str, kinds: Mapping[str, str], count: int 
 
 
 def draw(view: View, name: str) -> Plot:
-    """The map at the left, the list at the right: words of the same kind as the first have their own colour and mark."""
+    """The map at the left, the list at the right; words of the first one's kind have their own colour and mark."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     chart, bars = figure.subplots(1, 2, width_ratios=(3, 2))
-    groups = [(0, f"the word: {view.words[0]}"), (1, f"same kind: {view.kinds[0]}"), (2, "another kind, or none known")]
-    for group, label in groups:
-        rows = [row for row in range(len(view.words)) if _group(view, row) == group]
-        if rows:
-            look: dict[str, Any] = {"color": COLOURS[group], "marker": MARKS[group], "label": label}
-            chart.scatter(*view.points[rows].T, s=70 if group == 0 else 36, **look)
-    for word, point in zip(view.words, view.points, strict=True):
-        chart.annotate(word, point, (5, 4), textcoords="offset points", fontsize=9, fontfamily=family(word))
+    group = [0] + [1 if kind and kind == view.kinds[0] else 2 for kind in view.kinds[1:]]
+    for number, label in enumerate(("the word", f"same kind: {view.kinds[0]}", "another kind, or none known")):
+        points = view.points[[row for row, one in enumerate(group) if one == number]]
+        if len(points):
+            chart.scatter(*points.T, s=50, color=COLOURS[number], marker=MARKS[number], label=label)
+    names = [drawable(word, f"word {row}") for row, word in enumerate(view.words)]
+    fonts: dict[str, Any] = {"fontfamily": family("".join(names)), "parse_math": False}
+    for said, point in zip(names, view.points, strict=True):
+        chart.annotate(said, point, (5, 4), textcoords="offset points", fontsize=9, **fonts)
     chart.set(xlabel="first component", ylabel="second component", title=f"{100 * view.kept:.0f} % of the variance")
     chart.margins(x=0.18, y=0.1)
-    places = range(len(view.words) - 1)
-    bars.barh(places, view.cosines[1:], color=[COLOURS[_group(view, row)] for row in range(1, len(view.words))])
-    bars.set_yticks(places, view.words[1:], fontfamily=family("".join(view.words)))
-    bars.set(xlabel=f"cosine to “{view.words[0]}”", title=name, xlim=(min(0, *view.cosines), 1))
-    bars.invert_yaxis()
+    bars.barh(range(len(names) - 1), view.cosines[1:], color=[COLOURS[one] for one in group[1:]])
+    bars.set_yticks(range(len(names) - 1), names[1:], **fonts)
+    bars.set_xlabel(f"cosine to “{names[0]}”", **fonts)
+    bars.set(title=name, xlim=(min(0, *view.cosines), 1), ylim=(len(names) - 1.4, -0.6))
     for axes in (chart, bars):
         axes.spines[["top", "right"]].set_visible(False)
-    box = figure.legend(*chart.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    for text in box.get_texts():
-        text.set(parse_math=False, fontfamily=family(text.get_text()))
-    return Plot(figure, _alt(view, name))
-
-
-def _group(view: View, row: int) -> int:
-    """0 for the word itself, 1 for one of its kind, 2 for another."""
-    return 0 if row == 0 else 1 if view.kinds[row] and view.kinds[row] == view.kinds[0] else 2
-
-
-def _alt(view: View, name: str) -> str:
-    said = ", ".join(
-        f"{word} {cosine:.2f}{f' ({kind})' if kind else ''}"
-        for word, cosine, kind in zip(view.words[1:], view.cosines[1:], view.kinds[1:], strict=True)
-    )
-    return f"Map and bars of the words nearest to {view.words[0]!r} by cosine, {name}: {said}."
+    figure.legend(*chart.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    told = zip(view.words[1:], view.cosines[1:], view.kinds[1:], strict=True)
+    said = ", ".join(f"{word} {cosine:.2f}{f' ({kind})' if kind else ''}" for word, cosine, kind in told)
+    return Plot(figure, f"Map and bars of the words nearest to {view.words[0]!r} by cosine, {name}: {said}.")
 
 
 def embedding_map(found: Mapping[str, WordVectors], kinds: Mapping[str, str], word: str) -> Shown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,21 +56,13 @@ class WordVectors:
         return list(zip(names, cosines.tolist(), strict=True))
 
 
-def same_kind(
-    found: WordVectors, kinds: Mapping[str, str], count: int = 5,
-    near: Callable[[Tensor, int, int], Sequence[int] | Tensor] | None = None,
-) -> float:  # fmt: skip
-    """The share, in [0, 1], of the `count` nearest words that are of the word's own kind, over all words with a kind.
+def same_kind(vectors: Tensor, kinds: Sequence[str | None], count: int = 5) -> float:
+    """The share, in [0, 1], of the `count` nearest words that are of the word's own kind: of all words with a kind.
 
-    `near(vectors, row, count)` gives the numbers of the rows nearest to a row; by default `nearest` does.
+    vectors (words, d), and the kind of each, None where it has none.
     """
-    near = near or (lambda vectors, row, count: nearest(vectors, vectors[row], count, [row])[0])
-    words = found.vocabulary.words
-    asked = [row for row, word in enumerate(words) if word in kinds]
+    asked = [row for row, kind in enumerate(kinds) if kind is not None]
     if not asked:
-        raise UsageError("no word of the vocabulary has a kind: give the kinds of some of its words")
-    shares = [
-        sum(kinds.get(words[int(other)]) == kinds[words[row]] for other in near(found.vectors, row, count)) / count
-        for row in asked
-    ]
-    return sum(shares) / len(shares)
+        raise UsageError("no word has a kind: give the kinds of some of them")
+    near = {row: nearest(vectors, vectors[row], count, [row])[0].tolist() for row in asked}
+    return sum(kinds[other] == kinds[row] for row in asked for other in near[row]) / (count * len(asked))

@@ -1,13 +1,13 @@
 """Three ways to say how well a word fits a vector: full softmax, negative sampling, hierarchical softmax.
 
-Each has a table with a vector a row, names the rows that a word needs, and has a loss on the scores, which are products
-of these rows with the word's input. Only the rows named are read and changed; the full softmax names them all.
+Each names, with `rows`, the rows of its table (of `size`) that words (n,) need: (n, m), or (1, m) where all need the
+same. Its `loss` is the mean over pairs, a scalar in nats, of scores (pairs, m), which are products of these rows with
+inputs, of the words to be said (pairs,), and of their rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,22 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labkit.foundations.words.huffman import huffman_codes, paths
-from labkit.foundations.words.text import noise_distribution
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 HIDDEN = -50.0  # the score of noise that is the right word itself: it costs nothing and moves nothing
-
-
-class Output(Protocol):
-    """What word2vec asks of its output. `size` is the number of the table's rows."""
-
-    size: int
-
-    def rows(self, words: Tensor) -> Tensor | None:
-        """The table's rows that `words` (n,) need, (n, m); None for all of them, in order."""
-
-    def loss(self, scores: Tensor, words: Tensor, rows: Tensor | None) -> Tensor:
-        """The mean loss of pairs, a scalar in nats: scores (pairs, m), the words to be said (pairs,), their rows."""
 
 
 def negative_sampling_loss(positive: Tensor, negative: Tensor) -> Tensor:
@@ -77,7 +64,7 @@ class HierarchicalSoftmax:
         """The nodes on the words' paths, (n, longest)."""
         return self.nodes[words]
 
-    def loss(self, scores: Tensor, words: Tensor, rows: Tensor | None = None) -> Tensor:
+    def loss(self, scores: Tensor, words: Tensor, rows: Tensor) -> Tensor:
         """−log p(word) = −Σ log σ(±score) over its path."""
         way = self.way[words]  # (pairs, longest)
         return (F.softplus(-way * scores) * way.abs()).sum(1).mean()
@@ -89,9 +76,13 @@ class FullSoftmax:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def rows(self, words: Tensor) -> None:
-        """All of them."""
+    def rows(self, words: Tensor) -> Tensor:
+        """All of them: (1, words)."""
+        return torch.arange(self.size)[None]
 
-    def loss(self, scores: Tensor, words: Tensor, rows: Tensor | None = None) -> Tensor:
+    def loss(self, scores: Tensor, words: Tensor, rows: Tensor) -> Tensor:
         """−log softmax(scores)[word], of scores (pairs, words)."""
         return F.cross_entropy(scores, words)
+
+
+Output = NegativeSampling | HierarchicalSoftmax | FullSoftmax

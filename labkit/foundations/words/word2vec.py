@@ -8,8 +8,8 @@ A step reads and changes only the rows of the words that it saw, which is why it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
@@ -31,17 +31,16 @@ from labkit.foundations.words.outputs import (
 )
 from labkit.lab import Bar, generator
 
-# A step adds up what all pairs of a row ask for, from one state of the tables. Up to so many pairs, over the learning
-# rate, that is as good as one after another; with four times as many training diverged.
-AT_ONCE = 1.5
+# A step adds up what all pairs ask of a row, as if they came one after another; where many share a row, as the root of
+# the tree, it would move too far. So it moves at most by so many times the longest vector that it met.
+AT_ONCE = 1.0
 Method, Layer = Literal["skip-gram", "cbow"], Literal["negative", "hierarchical", "full"]
 
 
 @dataclass(frozen=True)
 class Word2VecSettings:
-    """`threshold` is sub-sampling's t (0: every word is read), `batch` counts middle words a step: fewer, where a word is
-    so common that its row would move too far. The rate falls in a straight line to 0. UsageError for a value out of
-    range.
+    """`threshold` is sub-sampling's t (0: read every word), `batch` counts middle words a step. The rate falls in a line
+    to 0. UsageError for a value that cannot be.
     """
 
     method: Method = "skip-gram"
@@ -78,31 +77,25 @@ def train_word2vec(
     The functions may be your own: negative sampling's loss and noise, sub-sampling's keep, the tree's codes. DataError
     for texts without two words that are frequent enough, TrainingError where the loss is no longer a number.
     """
-    vocabulary = text.Vocabulary.of(texts, settings.min_count)
-    draws = generator(settings.seed)
+    vocabulary, draws = text.Vocabulary.of(texts, settings.min_count), generator(settings.seed)
+    counts, size = vocabulary.counts, len(vocabulary.words)
     outputs: dict[str, Callable[[], Output]] = {
-        "negative": lambda: NegativeSampling(noise(vocabulary.counts), settings.negatives, draws, loss),
-        "hierarchical": lambda: HierarchicalSoftmax(vocabulary.counts, codes),
-        "full": lambda: FullSoftmax(len(vocabulary.words)),
+        "negative": lambda: NegativeSampling(np.asarray(noise(counts)), settings.negatives, draws, loss),
+        "hierarchical": lambda: HierarchicalSoftmax(counts, codes),
+        "full": lambda: FullSoftmax(size),
     }
-    model = Word2Vec(len(vocabulary.words), settings.dimension, outputs[settings.output](), settings.method, draws)
-    kept = keep(vocabulary.counts, settings.threshold) if settings.threshold else np.ones(len(vocabulary.words))
-    often = kept * vocabulary.counts
-    pairs = (settings.window + 1) * often.max() / often.sum()  # of the commonest word, for each middle word
-    settings = replace(settings, batch=max(1, min(settings.batch, int(AT_ONCE / (settings.lr * pairs)))))
-    ids, places = vocabulary.encode(texts)
-    rng = np.random.default_rng(settings.seed)
-    done, whole = 0, settings.epochs * len(ids)
-    with Bar(whole, progress, unit="word", unit_scale=True) as bar:
+    model = Word2Vec(size, settings.dimension, outputs[settings.output](), settings.method, draws)
+    kept = np.asarray(keep(counts, settings.threshold)) if settings.threshold else np.ones(size)
+    (ids, places), rng = vocabulary.encode(texts), np.random.default_rng(settings.seed)
+    with Bar(int(settings.epochs * kept @ counts), progress, unit="word", unit_scale=True) as bar:
         for epoch in range(settings.epochs):
             read = rng.random(len(ids)) < kept[ids]
             for words, around, share in batches(ids[read], places[read], settings, rng, model.none):
                 now = (epoch + share) / settings.epochs
                 value = model.step(words, around, lr=settings.lr * max(1 - now, 1e-4))
-                bar.update(int(now * whole) - done)
-                done = int(now * whole)
+                bar.update(len(words))
             if not np.isfinite(value):
-                raise TrainingError(f"epoch {epoch + 1}: the loss is {value}: lower lr (now {settings.lr:g})")
+                raise TrainingError(f"epoch {epoch + 1}: the loss is {value}: lower lr, or mend your loss")
     return WordVectors(vocabulary, model.inputs[:-1])
 
 
@@ -152,24 +145,23 @@ class Word2Vec:
         else:
             inputs = take(self.inputs, around)  # (n, c, d)
         rows = self.output.rows(words)
-        if rows is None:  # one product for all
-            read, inputs = self.outputs[None], inputs.flatten(0, 1)[None]  # (1, all, d), (1, n · c, d)
-        else:
-            read = take(self.outputs, rows)  # (n, m, d)
+        inputs = inputs.view(len(rows), -1, inputs.shape[-1])  # (1, n · c, d), where all words need the same rows
+        read = take(self.outputs, rows)  # (n, m, d)
         loss, error = self._error(inputs @ read.mT, words, rows, there)
-        error *= -lr
         change = (error @ read).view(*there.shape, -1)  # the error times what it met, and the other way round
-        add_rows(self.outputs, rows, error.mT @ inputs)
-        add_rows(self.inputs, around, change.expand(*around.shape, -1))
+        weight = error.abs()
+        rate = rates(around, weight.sum(2).view(there.shape).expand_as(around), lr)  # (n, c)
+        add_rows(self.outputs, rows, (error * -rates(rows, weight.sum(1), lr)[:, None]).mT @ inputs)
+        add_rows(self.inputs, around, change * -rate[..., None])
         self.inputs[self.none] = 0
         return loss
 
-    def _error(self, scores: Tensor, words: Tensor, rows: Tensor | None, there: Tensor) -> tuple[float, Tensor]:
+    def _error(self, scores: Tensor, words: Tensor, rows: Tensor, there: Tensor) -> tuple[float, Tensor]:
         """The mean loss of pairs, and the sum's derivative by each score: of their shape, 0 for what is no pair."""
         pairs = there.flatten().nonzero()[:, 0]  # (pairs,)
         of = pairs // there.shape[1]  # the number of each pair's word
         mine = scores.flatten(0, 1).index_select(0, pairs).requires_grad_()  # (pairs, m)
-        loss = self.output.loss(mine, words[of], None if rows is None else rows[of])
+        loss = self.output.loss(mine, words[of], rows[of] if len(rows) == len(words) else rows)
         error = torch.zeros_like(scores)
         error.flatten(0, 1).index_copy_(0, pairs, torch.autograd.grad(loss * len(pairs), mine)[0])
         return loss.item(), error
@@ -180,13 +172,12 @@ def take(table: Tensor, rows: Tensor) -> Tensor:
     return table.index_select(0, rows.flatten()).view(*rows.shape, -1)
 
 
-def add_rows(table: Tensor, rows: Tensor | None, change: Tensor) -> None:
-    """table[row] += change, in place, for each of `rows` (…) with its change (…, d); a row may come twice.
+def rates(rows: Tensor, weights: Tensor, lr: float) -> Tensor:
+    """The rate of each of `rows` (…): lr, or less, so that rate · Σ weights of a row's pairs is at most AT_ONCE."""
+    return (AT_ONCE / torch.bincount(rows.flatten(), weights.flatten())).clamp(max=lr).float()[rows]
 
-    Without rows the change is of the whole table.
-    """
-    if rows is None:
-        table += change[0]
-    else:
-        change = change.flatten(0, -2)
-        table.scatter_add_(0, rows.flatten()[:, None].expand_as(change), change)
+
+def add_rows(table: Tensor, rows: Tensor, change: Tensor) -> None:
+    """table[row] += change, in place, for each of `rows` (…) with its change (…, d); a row may come twice."""
+    change = change.flatten(0, -2)
+    table.scatter_add_(0, rows.flatten()[:, None].expand_as(change), change)
