@@ -64,5 +64,8 @@ def same_kind(vectors: Tensor, kinds: Sequence[str | None], count: int = 5) -> f
     asked = [row for row, kind in enumerate(kinds) if kind is not None]
     if not asked:
         raise UsageError("no word has a kind: give the kinds of some of them")
-    near = {row: nearest(vectors, vectors[row], count, [row])[0].tolist() for row in asked}
-    return sum(kinds[other] == kinds[row] for row in asked for other in near[row]) / (count * len(asked))
+    unit, rows = F.normalize(vectors, dim=1), torch.tensor(asked)
+    cosines = unit[rows] @ unit.T  # (asked, words)
+    cosines[torch.arange(len(rows)), rows] = -torch.inf
+    near = cosines.topk(count).indices.tolist()
+    return sum(kinds[b] == kinds[a] for a, some in zip(asked, near, strict=True) for b in some) / (count * len(asked))

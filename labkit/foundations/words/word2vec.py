@@ -39,7 +39,7 @@ Method, Layer = Literal["skip-gram", "cbow"], Literal["negative", "hierarchical"
 
 @dataclass(frozen=True)
 class Word2VecSettings:
-    """`threshold` is sub-sampling's t (0: read every word), `batch` counts middle words a step. The rate falls in a line
+    """`threshold` is sub-sampling's t (0: read all words), `batch` counts middle words a step. The rate falls in a line
     to 0. UsageError for a value that cannot be.
     """
 
