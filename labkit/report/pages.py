@@ -143,6 +143,8 @@ PAGES = (
     Page("fewclue_intents", "The same from four sentences an intent", "Twelve intents (lesson 03/08)."),
     Page("fewclue_real", "The same on real files",
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
+    Page("word2vec", "Word vectors",
+         "Speed of training on one core, and how many of a word's five nearest words have its type (lesson 01/01)."),
     Page("pretraining", "Pre-training objectives",
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},

@@ -16,6 +16,7 @@ __all__ = [
     "collectives",
     "course_map",
     "delta_tree",
+    "embedding_map",
     "feature_space",
     "label_words",
     "masking_explorer",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
     from labkit.widgets.delta_tree import delta_tree
+    from labkit.widgets.embedding_map import embedding_map
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.label_words import label_words
     from labkit.widgets.masking_explorer import masking_explorer

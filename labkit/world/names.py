@@ -34,6 +34,15 @@ def parts_of(kind: str, language: str) -> list[list[str]]:
     return [words["stems"] if part == "stems" else part for part in words["types"][kind]["parts"]]
 
 
+def words_of_one_type(language: str) -> Mapping[str, str]:
+    """Word -> type, of the words that stand in names of one type only, as "noodles" does in those of dishes."""
+    found: dict[str, set[str]] = {}
+    for kind in TYPES:
+        for word in itertools.chain.from_iterable(parts_of(kind, language)):
+            found.setdefault(word, set()).add(kind)
+    return {word: next(iter(kinds)) for word, kinds in found.items() if len(kinds) == 1}
+
+
 def capacity(kind: str) -> int:
     """How many different names of `kind` there are."""
     return math.prod(len(part) for part in parts_of(kind, "en"))

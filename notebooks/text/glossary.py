@@ -225,7 +225,7 @@ print(report.compare("A", "B"))
 #
 # <a id="cosine-similarity"></a>**cosine similarity** (余弦相似度): How far two vectors point the same way: 1 for the same
 # direction, 0 for a right angle, −1 for opposite directions. For (1, 0) and (1, 1) it is 0.71; their lengths do not
-# matter. Lesson [03/04](03_fewshot/04_cp_tuning.ipynb).
+# matter. Lessons [01/01](01_foundations/01_words.ipynb), [03/04](03_fewshot/04_cp_tuning.ipynb).
 #
 # <a id="cp-tuning"></a>**CP-Tuning**: *Contrastive prompt tuning* (Xu et al. 2022): a cloze without label words, whose
 # vectors in the blank are trained to be similar within a class and different between classes. A text gets the class of
@@ -361,6 +361,9 @@ print(report.compare("A", "B"))
 # %% [markdown]
 # ## I
 #
+# <a id="huffman-code"></a>**Huffman's code** (霍夫曼编码): Codes of 0 and 1 for words, short for frequent ones, of which none
+# begins another: the least digits that a text can need, if each word has a code. Lesson [01/01](01_foundations/01_words.ipynb).
+#
 # <a id="in-context-learning"></a>**in-context learning** (上下文学习): Doing a task after reading a few
 # [demonstrations](#demonstration) in the prompt, with no weight changed. GPT-3, with 175 billion weights, was the first
 # model known for it. Lesson [03/01](03_fewshot/01_prompts.ipynb).
@@ -494,6 +497,9 @@ print(report.compare("A", "B"))
 # <a id="offload"></a>**offload** (卸载): Keeping what is not needed at the moment in a larger and slower memory, the
 # host's or the disk's. In training it is first the optimizer state, 12 of the 16 bytes per weight. Lesson
 # [06/06](06_parallel/06_offload.ipynb).
+#
+# <a id="one-hot"></a>**one-hot vector** (独热向量): A vector with a 1 in one place and 0 elsewhere, which says only *which*
+# word it is. Two different ones have the product 0. Lesson [01/01](01_foundations/01_words.ipynb).
 #
 # <a id="online-softmax"></a>**online softmax** (在线 softmax): A softmax whose maximum and sum are found in one pass over
 # a row: when a larger value comes, the sum so far is scaled to it. FlashAttention is built on it. Lesson
@@ -646,6 +652,12 @@ print(report.compare("A", "B"))
 #
 # <a id="shot"></a>**shot**: One labelled example per class. "16 shots" of a task with 15 topics are 240 rows. Lesson
 # [03/02](03_fewshot/02_pet.ipynb).
+#
+# <a id="sigmoid"></a>**sigmoid** (S 型函数): σ(s) = 1 / (1 + e^−s), which turns any score into a probability: 0 becomes 0.5,
+# 2 becomes 0.88, −2 becomes 0.12. Lesson [01/01](01_foundations/01_words.ipynb).
+#
+# <a id="svd"></a>**singular value decomposition (SVD)** (奇异值分解): It writes a table as a sum of simple ones, each a column times
+# a row, the most important first. The first 50 of 2 800 give each word 50 numbers. Lesson [01/01](01_foundations/01_words.ipynb).
 #
 # <a id="soft-label"></a>**soft label** (软标签): A label that is a distribution: 0.8 positive, 0.2 negative. It also tells
 # a student which wrong answer was nearly right. Lesson [03/02](03_fewshot/02_pet.ipynb).
