@@ -74,8 +74,8 @@ class Seq2Seq(nn.Module):
 class Rewriting:
     """The method of rewriting "source" as "target": it is trained by teacher forcing, and answers by itself.
 
-    In training the decoder reads the right beginning at each token, its teacher's; afterwards it reads what it wrote, and
-    a wrong token stands before all that follow (exposure bias). The token for padding ends a target. `score` has
+    In training the decoder reads the right beginning at each token, its teacher's; afterwards it reads what it wrote,
+    and a wrong token stands before all that follow (exposure bias). The token for padding ends a target. `score` has
     "accuracy", the share of rows that are right in every token.
     """
 

@@ -48,8 +48,8 @@ class SequenceConfig(PreTrainedConfig):
 class SequenceClassifier(PreTrainedModel):
     """Word vectors, a reader that makes one vector of them, a linear layer; `classifier` makes one.
 
-    "bag" takes the mean of the vectors, "cnn" windows of 3, 4 and 5 words, `size` filters each, and the others the state
-    after the last word (`bidirectional`: and the one after the first, reading back).
+    "bag" takes the mean of the vectors, "cnn" windows of 3, 4 and 5 words, `size` filters each, and the others the
+    state after the last word (`bidirectional`: and the one after the first, reading back).
     """
 
     config_class = SequenceConfig
@@ -85,7 +85,9 @@ class SequenceClassifier(PreTrainedModel):
         return SequenceClassifierOutput(logits=self.head(vector))
 
 
-def classifier(reader: str, vocab_size: int, classes: Sequence[str], *, seed: int = 0, **sizes: Any) -> SequenceClassifier:
+def classifier(
+    reader: str, vocab_size: int, classes: Sequence[str], *, seed: int = 0, **sizes: Any
+) -> SequenceClassifier:  # fmt: skip
     """A new classifier into the named classes, drawn with `seed`; `sizes` are `SequenceConfig`'s fields.
 
     UsageError for fewer than two classes, an unknown reader, or two directions of one that has none.
@@ -94,7 +96,7 @@ def classifier(reader: str, vocab_size: int, classes: Sequence[str], *, seed: in
         raise UsageError(f"a classifier needs the names of at least two classes, not {classes!r}")
     if sizes.get("bidirectional") and reader not in KINDS:
         raise UsageError(f"bidirectional: a {reader!r} reads in no direction; one of {', '.join(KINDS)} does")
-    names = dict(enumerate(classes))
-    config = SequenceConfig(vocab_size, reader, id2label=names, label2id={name: n for n, name in names.items()}, **sizes)
+    names = {"id2label": dict(enumerate(classes)), "label2id": {name: n for n, name in enumerate(classes)}}
+    config = SequenceConfig(vocab_size, reader, **names, **sizes)
     with seeded(seed):
         return SequenceClassifier(config)
