@@ -1,7 +1,5 @@
-"""One unit of an LSTM along a sentence: when its gates open, what its cell keeps, and what the model would answer if
-the text ended at each word.
-
-Units stand in the order of their weight in the answer: the first moves it most after the last word.
+"""One unit of an LSTM along a sentence: when its gates open, what its cell keeps, and the answer if the text ended at
+each word. Units stand in the order of their weight in the answer after the last word.
 """
 
 from __future__ import annotations
@@ -31,9 +29,7 @@ VALUES = {"candidate": "candidate", "cell": "cell", "hidden": "state"}
 
 @dataclass(frozen=True)
 class Reading:
-    """What the units did: `gates` by name (tokens, units), units by weight in the answer; `shares` (tokens,) of `label`,
-    the last class, if the text ended there.
-    """
+    """What the units did: `gates` by name (tokens, units), `shares` (tokens,) of `label` if the text ended there."""
 
     tokens: list[str]
     units: list[int]
@@ -76,13 +72,9 @@ def draw(reading: Reading, rank: int) -> Plot:
     panels[2].set_xticks(range(len(reading.tokens)), reading.tokens, rotation=60, ha="right", parse_math=False,
                          fontfamily=family("".join(reading.tokens)))  # fmt: skip
     figure.suptitle(f"unit {reading.units[rank - 1]}: number {rank} of {len(reading.units)} by weight in the answer")
-    told = [
-        f"{word}: forget {f:.2f}, input {i:.2f}, cell {c:.2f}, p({reading.label}) {p:.2f}"
-        for word, f, i, c, p in zip(
-            reading.tokens, *(reading.gates[name][:, rank - 1] for name in ("forget", "input", "cell")),
-            reading.shares, strict=True,
-        )
-    ]  # fmt: skip
+    kept, cell = reading.gates["forget"][:, rank - 1], reading.gates["cell"][:, rank - 1]
+    told = [f"{word}: forget {f:.2f}, cell {c:.2f}, p({reading.label}) {p:.2f}"
+            for word, f, c, p in zip(reading.tokens, kept, cell, reading.shares, strict=True)]  # fmt: skip
     return Plot(figure, f"Gates, cell and state of unit {reading.units[rank - 1]} over the words. {'; '.join(told)}.")
 
 

@@ -110,7 +110,7 @@ def test_the_gradient_of_an_unrolled_rnn_is_the_sum_by_hand():
         for t in range(cut, 3):  # u is used at step t, and the effect goes through the later ones
             parts.append(before[t] * slope[t])
             for later in range(t + 1, 3):
-                parts[-1] *= slope[later] * float(u)
+                parts[-1] *= slope[later] * u.item()
         (gradient,) = torch.autograd.grad(final.sum(), u)
         assert float(gradient) == pytest.approx(sum(parts), abs=1e-12)
 

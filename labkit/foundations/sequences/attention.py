@@ -1,9 +1,8 @@
 """From one text to another: an encoder, a decoder, and attention between them.
 
-Without attention all that the decoder knows of the source is the encoder's last state, however long the source is
-(Sutskever et al. 2014). With attention it looks at all of the encoder's states, anew for each token it writes
-(Bahdanau et al. 2015, Neural machine translation by jointly learning to align and translate). As in Luong et al. 2015
-it looks *after* its step, so that in training one call of torch's kernel reads the whole target.
+Without attention the encoder's last state is all that the decoder knows of the source (Sutskever et al. 2014). With it,
+it looks at all states, anew for each token (Bahdanau et al. 2015, Neural machine translation by jointly learning to
+align and translate); as in Luong et al. 2015 *after* its step, so that one call of torch's kernel reads all steps.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ SCORES = ("dot", "additive", "none")
 class Seq2Seq(nn.Module):
     """A bidirectional GRU reads, a GRU writes; `attention` is one of SCORES.
 
-    "dot": the score of a source token is q · k, of the decoder's state q and the encoder's k (Luong et al., §3.1);
-    "additive": v · tanh(W q + U k) (Bahdanau et al., appendix A.1.2); "none": the last state stands in for the mean.
-    UsageError for an unknown score or an odd size.
+    "dot": q · k, of the decoder's state q and an encoder's k (Luong et al., §3.1); "additive": v · tanh(W q + U k)
+    (Bahdanau et al., appendix A.1.2); "none": the encoder's end in place of the mean. UsageError for another score, or
+    an odd size.
     """
 
     def __init__(self, vocab_size: int, size: int = 64, attention: str = "dot", *, seed: int = 0) -> None:
@@ -39,7 +38,7 @@ class Seq2Seq(nn.Module):
         if attention not in SCORES:
             raise unknown("attention", attention, SCORES)
         if size % 2:
-            raise UsageError(f"size={size}: each of the encoder's two directions has half of it, so it must be even")
+            raise UsageError(f"size={size} is odd, and each of the encoder's two directions has half of it")
         self.attention = attention
         with seeded(seed):
             self.embeddings = nn.Embedding(vocab_size, size)
@@ -49,8 +48,8 @@ class Seq2Seq(nn.Module):
             self.join, self.out = nn.Linear(2 * size, size), nn.Linear(size, vocab_size)
 
     def weigh(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """How much each of the decoder's states (batch, target, d) looks at each of the encoder's (batch, source, d):
-        (batch, target, source), each row a distribution over the tokens that `mask` (batch, source) counts.
+        """How much each query (batch, target, d) looks at each key (batch, source, d) that `mask` counts: distributions
+        (batch, target, source).
         """
         if self.attention == "dot":
             scores = queries @ keys.transpose(1, 2)
@@ -59,10 +58,8 @@ class Seq2Seq(nn.Module):
         return scores.masked_fill(mask[:, None] == 0, -torch.inf).softmax(-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, written: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Source (batch, source) and what is written of the target, (batch, n) → logits of the tokens 0 … n of the
-        target (batch, n + 1, vocabulary), and attention's weights (batch, n + 1, source), None without attention.
-
-        The encoder's last state takes the place of a word before the first.
+        """Source (batch, source) and n tokens written (batch, n) → the logits of tokens 0 … n (batch, n + 1,
+        vocabulary) and the weights (batch, n + 1, source) or None. Before the first token the encoder's end is read.
         """
         states, last = self.encoder(self.embeddings(input_ids), attention_mask)
         queries, _ = self.decoder(torch.cat([last[:, None], self.embeddings(written)], 1))
@@ -74,43 +71,38 @@ class Seq2Seq(nn.Module):
 class Rewriting:
     """The method of rewriting "source" as "target": it is trained by teacher forcing, and answers by itself.
 
-    In training the decoder reads the right beginning at each token, its teacher's; afterwards it reads what it wrote,
-    and a wrong token stands before all that follow (exposure bias). The token for padding ends a target. `score` has
-    "accuracy", the share of rows that are right in every token.
+    In training the decoder reads the right beginning; later what it wrote, mistakes included (exposure bias). The token
+    for padding ends a target.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, most: int = 32) -> None:
         self.tokenizer, self.most, self.end = tokenizer, most, padding(tokenizer)
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """`input_ids`, `attention_mask` (batch, source); where all rows have a target, `labels` (batch, target), its
-        end included, −100 at padding. DataError for an empty source.
+        """`input_ids`, `attention_mask` (batch, source), and of rows with a target `labels` (batch, target), its end
+        included, −100 at padding. DataError for an empty source.
         """
-        batch = to_batch(self._ids(rows, "source"), self.end)
-        for number, mask in enumerate(batch["attention_mask"], start=1):
-            if not mask.any():
-                raise DataError(f"row {number} of the batch: field 'source' is empty: leave such rows out")
-        if rows and all("target" in row for row in rows):
+        if [] in (sources := self._ids(rows, "source")):
+            raise DataError(f"row {sources.index([]) + 1} of the batch: field 'source' is empty: leave such rows out")
+        batch = to_batch(sources, self.end)
+        if all("target" in row for row in rows):
             found = to_batch([[*ids, self.end] for ids in self._ids(rows, "target")], self.end)
             batch["labels"] = np.where(found["attention_mask"], found["input_ids"], IGNORE)
         return {name: torch.from_numpy(np.asarray(value)) for name, value in batch.items()}
 
     def _ids(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[list[int]]:
-        return self.tokenizer(texts_of(rows, field), add_special_tokens=False)["input_ids"] if rows else []
-
-    def forced(self, model: Seq2Seq, batch: Mapping[str, Tensor]) -> Tensor:
-        """The logits of each target token after the right ones before it: (batch, target, vocabulary)."""
-        written = batch["labels"][:, :-1].clamp(min=0)  # padding may be any token: nothing is asked for after it
-        return model(batch["input_ids"], batch["attention_mask"], written)[0]
+        return self.tokenizer(texts_of(rows, field), add_special_tokens=False)["input_ids"]
 
     def loss(self, model: Seq2Seq, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy per target token, its end included: a scalar in nats."""
-        return F.cross_entropy(self.forced(model, batch).flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORE)
+        written = batch["labels"][:, :-1].clamp(min=0)  # padding may be any token: nothing is asked for after it
+        logits, _ = model(batch["input_ids"], batch["attention_mask"], written)
+        return F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORE)
 
     __call__ = loss
 
     def answers(self, model: Seq2Seq, batch: Mapping[str, Tensor], rows: Sequence[Any]) -> list[str]:
-        """The likeliest token after what was written so far, until the end or `most` tokens: a text for each row."""
+        """A text for each row: always the likeliest token, until the end or for `most` tokens."""
         written = batch["input_ids"][:, :0]
         for _ in range(self.most):
             logits, _ = model(batch["input_ids"], batch["attention_mask"], written)
@@ -120,5 +112,5 @@ class Rewriting:
         return [self.tokenizer.decode(ids[: (ids + [self.end]).index(self.end)]) for ids in written.tolist()]
 
     def score(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> dict[str, float]:
-        """`accuracy`: the share of answers that are the target."""
+        """`accuracy`: the share of answers that are the target in every token."""
         return {"accuracy": sum(row["target"] == text for row, text in zip(rows, answers, strict=True)) / len(rows)}

@@ -1,7 +1,6 @@
 """Five readers of a text under one linear layer: a bag of word vectors, TextCNN, RNN, GRU, LSTM.
 
-The model is one of transformers, so that everything which works with those works with it: `HeadClassifier` is its
-method, `fit` trains it, `save_pretrained` keeps it.
+The model is one of transformers, so what works with those works with it: `HeadClassifier` is its method.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -31,12 +29,10 @@ class SequenceConfig(PreTrainedConfig):
 
     def __init__(
         self, vocab_size: int = 100, reader: str = "lstm", embedding: int = 64, size: int = 64,
-        bidirectional: bool = False, forget_bias: float | None = None, dropout: float = 0.0, written_out: bool = False,
-        **others: Any,
+        bidirectional: bool = False, forget_bias: float | None = None, written_out: bool = False, **others: Any,
     ) -> None:  # fmt: skip
         self.vocab_size, self.reader, self.embedding, self.size = vocab_size, reader, embedding, size
-        self.bidirectional, self.forget_bias, self.dropout = bidirectional, forget_bias, dropout
-        self.written_out = written_out
+        self.bidirectional, self.forget_bias, self.written_out = bidirectional, forget_bias, written_out
         super().__init__(**others)
 
     def recurrent(self) -> Recurrent:
@@ -45,14 +41,19 @@ class SequenceConfig(PreTrainedConfig):
         return Recurrent(self.reader, self.embedding, self.size, bidirectional=self.bidirectional, **options)
 
 
-class SequenceClassifier(PreTrainedModel):
-    """Word vectors, a reader that makes one vector of them, a linear layer; `classifier` makes one.
-
-    "bag" takes the mean of the vectors, "cnn" windows of 3, 4 and 5 words, `size` filters each, and the others the
-    state after the last word (`bidirectional`: and the one after the first, reading back).
-    """
+class SequenceModel(PreTrainedModel):
+    """What the classifier and the language model have in common: every layer stays as torch draws it."""
 
     config_class = SequenceConfig
+
+    def _init_weights(self, module: nn.Module) -> None:
+        pass
+
+
+class SequenceClassifier(SequenceModel):
+    """Word vectors, a reader that makes one of them, a linear layer: "bag" takes the mean, "cnn" windows of 3, 4 and 5
+    words, `size` filters each, the others the state after the last word (`bidirectional`: and reading back).
+    """
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
@@ -68,21 +69,10 @@ class SequenceClassifier(PreTrainedModel):
         self.head = nn.Linear(wide * (1 + config.bidirectional), config.num_labels)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leave every layer as torch draws it."""
-
-    def text_vector(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """What is left of each text for the linear layer: (batch, width)."""
-        vectors = F.dropout(self.embeddings(input_ids), self.config.dropout, self.training)
-        if self.reader is None:
-            return mean_state(vectors, attention_mask)
-        found = self.reader(vectors, attention_mask)
-        return found if torch.is_tensor(found) else found[1]
-
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> SequenceClassifierOutput:
         """`logits` (batch, classes) of padded ids (batch, tokens)."""
-        vector = F.dropout(self.text_vector(input_ids, attention_mask), self.config.dropout, self.training)
-        return SequenceClassifierOutput(logits=self.head(vector))
+        found = (self.reader or mean_state)(self.embeddings(input_ids), attention_mask)
+        return SequenceClassifierOutput(logits=self.head(found if torch.is_tensor(found) else found[1]))
 
 
 def classifier(

@@ -26,9 +26,7 @@ class TextCNN(nn.Module):
     def __init__(self, inputs: int, widths: Sequence[int] = (3, 4, 5), filters: int = 100) -> None:
         super().__init__()
         if not widths or min(widths) < 1 or filters < 1:
-            raise UsageError(
-                f"widths={tuple(widths)}, filters={filters}: windows of a word at least, a filter each"
-            )
+            raise UsageError(f"widths={tuple(widths)}, filters={filters}: windows of a word at least, a filter each")
         self.convolutions = nn.ModuleList(nn.Conv1d(inputs, filters, width) for width in widths)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -1,8 +1,7 @@
 """A recurrent language model: after each word, or each character, what comes next?
 
-It is a model of transformers that reads left to right, so the course's objective for such models trains it
-(`LanguageModel(tokenizer, causal=True)`) and measures its perplexity. What is new here is how cheaply it writes: one
-step for each word, and the memory is all that it needs of the text so far.
+It is a model of transformers that reads left to right, so `LanguageModel(tokenizer, causal=True)` is its objective and
+measures its perplexity. To write it takes one step per token: the memory is all that it needs of the text so far.
 """
 
 from __future__ import annotations
@@ -13,21 +12,18 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 from labkit.errors import UsageError
 from labkit.evaluation import evaluating
-from labkit.foundations.sequences.classifier import SequenceConfig
+from labkit.foundations.sequences.classifier import SequenceConfig, SequenceModel
 from labkit.lab import generator, seeded
 from labkit.tasks.text import check_whole
 
 
-class RecurrentLM(PreTrainedModel):
+class RecurrentLM(SequenceModel):
     """Word vectors, a recurrent layer, and a linear layer onto the vocabulary; `language_model` makes one."""
-
-    config_class = SequenceConfig
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__(config)
@@ -37,18 +33,13 @@ class RecurrentLM(PreTrainedModel):
         self.reader, self.out = config.recurrent(), nn.Linear(config.size, config.vocab_size)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leave every layer as torch draws it."""
-
     def get_output_embeddings(self) -> nn.Linear:
         """The layer that names the next token, which transformers and labkit ask for."""
         return self.out
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> CausalLMOutput:
         """`logits` (batch, tokens, vocabulary): at each place, of the token after it."""
-        vectors = F.dropout(self.embeddings(input_ids), self.config.dropout, self.training)
-        states, _ = self.reader(vectors, attention_mask)
-        return CausalLMOutput(logits=self.out(F.dropout(states, self.config.dropout, self.training)))
+        return CausalLMOutput(logits=self.out(self.reader(self.embeddings(input_ids), attention_mask)[0]))
 
 
 def language_model(vocab_size: int, reader: str = "lstm", *, seed: int = 0, **sizes: Any) -> RecurrentLM:
@@ -88,22 +79,19 @@ def write(
 ) -> str:  # fmt: skip
     """Go on after the tokens `start` until a token of `stop`, or for `most` tokens; the new text.
 
-    Each token is drawn from softmax(logits / temperature); 0 always takes the likeliest. The model's mode is restored.
-    UsageError for an empty start, or a temperature below 0.
+    Each token is drawn from softmax(logits / temperature): near 0 it is the likeliest. The model's mode is restored.
+    UsageError for an empty start, or a temperature that is not above 0.
     """
-    if not len(start) or temperature < 0:
-        raise UsageError(f"{len(start)} tokens to start from, temperature {temperature:g}: 1 and 0 are the least")
+    if not len(start) or temperature <= 0:
+        raise UsageError(f"{len(start)} tokens, temperature {temperature:g}: a start and more than 0 are needed")
     rng, new = generator(seed), []
     with evaluating(model):
         memory, coming = model.reader.start(1), list(start)
         while len(new) < most:
             for token in coming:  # the start, then what was written last
                 memory = model.reader.step(model.embeddings(torch.tensor([token])), memory)
-            logits = model.out(memory["hidden"])[0]
-            if temperature:
-                coming = torch.multinomial((logits / temperature).softmax(0), 1, generator=rng).tolist()
-            else:
-                coming = [int(logits.argmax())]
+            shares = (model.out(memory["hidden"])[0] / temperature).softmax(0)
+            coming = torch.multinomial(shares, 1, generator=rng).tolist()
             if coming[0] in stop:
                 break
             new += coming

@@ -1,10 +1,8 @@
 """Reading one word after another: the Elman RNN, the GRU and the LSTM, a step of each written out once.
 
-A step takes a word's vector and what the reader remembers, and gives all that it computed, by name: the new state
-under "hidden" (the LSTM's second one under "cell"), and its gates, which a picture can show. As a step reads no more
-of the memory than these names, the result of one step is the memory of the next. Weights are torch's own, in torch's
-layout: `Recurrent` trains with torch's kernels, and with `written_out=True` runs the steps of this file on the same
-weights.
+A step takes a word's vector and the memory, and gives all that it computed by name: the new state as "hidden", the
+LSTM's second one as "cell", and its gates, for a picture. So what one step gives is the memory of the next. Weights are
+torch's own: `Recurrent` trains with torch's kernels, and with `written_out=True` by the steps of this file.
 """
 
 from __future__ import annotations
@@ -40,8 +38,8 @@ def rnn_step(x: Tensor, memory: Memory, weights: Weights) -> dict[str, Tensor]:
 def gru_step(x: Tensor, memory: Memory, weights: Weights, reset_first: bool = False) -> dict[str, Tensor]:
     """Two gates; the new state lies between a candidate and the old one: h' = (1 − z) ⊙ n + z ⊙ h.
 
-    As in torch, n = tanh(W x + r ⊙ (U h + b)). With `reset_first` n = tanh(W x + U (r ⊙ h) + b), as Cho et al. 2014
-    have it, Learning phrase representations using RNN encoder–decoder, eqs. 5–8.
+    In torch n = tanh(W x + r ⊙ (U h + b)); with `reset_first` n = tanh(W x + U (r ⊙ h) + b), as in Cho et al. 2014,
+    Learning phrase representations using RNN encoder–decoder, eqs. 5–8.
     """
     word, state = (part.chunk(3, -1) for part in _sums(x, memory["hidden"], weights))
     reset, update = torch.sigmoid(word[0] + state[0]), torch.sigmoid(word[1] + state[1])
@@ -74,20 +72,18 @@ Step = Callable[[Tensor, Memory, Weights], dict[str, Tensor]]
 KINDS: dict[str, tuple[type[nn.RNNBase], Step]] = {
     "rnn": (nn.RNN, rnn_step),
     "gru": (nn.GRU, gru_step),
-    "gru-2014": (nn.GRU, partial(gru_step, reset_first=True)),  # torch has none: it always runs written out
+    "gru-2014": (nn.GRU, partial(gru_step, reset_first=True)),  # always written out: torch has none
     "lstm": (nn.LSTM, lstm_step),
 }
 
 
 class Recurrent(nn.Module):
-    """A layer that reads padded texts from left to right and, `bidirectional`, from right to left as well.
+    """A layer of one of KINDS that reads padded texts from left to right and, `bidirectional`, from right to left too.
 
-    `kind` is one of KINDS. `forget_bias` is what an LSTM's forget gates have as their bias before training (Jozefowicz
-    et al. 2015, An empirical exploration of recurrent network architectures: 1); None leaves it to torch, about 0.
-    UsageError for an unknown kind, or a forget bias without a forget gate.
+    `forget_bias` is what an LSTM's forget gates begin with (Jozefowicz et al. 2015, An empirical exploration of
+    recurrent network architectures: 1), in torch about 0. UsageError for an unknown kind, or a bias without its gate.
 
-    Padding needs no care on the way: what stands to the right of a word does not change its state. To be read
-    backwards, each text is turned round within its own length.
+    Padding behind a word does not change its state; to be read backwards, a text is turned round in its own length.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ print(f"The LSTM finds the right sentence more positive in at least nine pairs o
 # makes a new state of the word's vector $x$ and the old state. Here is one with two units, small enough for a pencil: $W$ lets
 # the word in as it is, and $U$ mixes the old state. Follow the numbers from line to line.
 
-# %%
+# %% tags=["nbval-check-output"]
 import torch
 
 W, U, b = torch.eye(2), torch.tensor([[0.0, -1.0], [1.0, 0.0]]), torch.zeros(2)
@@ -158,7 +158,7 @@ rnn_step = check.rnn_step(rnn_step)
 # U_{ij}$ times the change of unit $j$. As a matrix that is $\mathrm{diag}(1 - h_t^2)\, U$: row $i$ of $U$ times the slope of unit
 # $i$. Two steps, with the states $h_1 = (0.6, 0)$ and $h_2 = (0, 0.8)$ and the $U$ from above:
 
-# %%
+# %% tags=["nbval-check-output"]
 states = torch.tensor([[0.6, 0.0], [0.0, 0.8]])
 for t, h in enumerate(states, start=1):
     print(f"step {t}: slopes {(1 - h**2).tolist()}, matrix {((1 - h**2)[:, None] * U).tolist()}")
@@ -244,7 +244,7 @@ for name, scale, words in (("small U", 0.5, 1), ("U", 1, 1), ("twice U", 2, 1), 
 # multiplied by a *forget gate* $f$ between 0 and 1, and the network computes $f$ anew at each word. What is left of a cell after 20
 # words, if the gate is always the same?
 
-# %%
+# %% tags=["nbval-check-output"]
 for bias in (0.0, 1.0, 3.0):
     f = torch.sigmoid(torch.tensor(bias))
     print(f"forget gate σ({bias:.0f}) = {f:.2f}:   after 20 words {f**20:.6f}")
@@ -305,19 +305,18 @@ lstm_step = check.lstm_step(lstm_step)
 #     return torch.sigmoid(o) * torch.tanh(c), c
 # ```
 # </details>
-
-# %% tags=["nbval-check-output"]
-cell = torch.nn.LSTMCell(3, 5)
-x, h, c = torch.randn(2, 3), torch.randn(2, 5), torch.randn(2, 5)
-own = lstm_step(x, h, c, cell.weight_ih, cell.weight_hh, cell.bias_ih + cell.bias_hh)
-print("your step and torch's agree:", all(torch.allclose(a, b, atol=1e-6) for a, b in zip(own, cell(x, (h, c)), strict=True)))
-
-# %% [markdown]
+#
 # Does it reach farther? Here are untrained layers of 64 units ([the numbers](../../docs/results.md#how-far-back-a-gradient-reaches)):
 # the gradient at a word so many words before the last one, beside that at the last one, as a power of ten.
 
 # %%
 from labkit.report.pages import page
+
+cell = torch.nn.LSTMCell(3, 5)
+x, h, c = torch.randn(2, 3), torch.randn(2, 5), torch.randn(2, 5)
+own = lstm_step(x, h, c, cell.weight_ih, cell.weight_hh, cell.bias_ih + cell.bias_hh)
+agree = all(torch.allclose(a, b, atol=1e-6) for a, b in zip(own, cell(x, (h, c)), strict=True))
+print("your step is also torch's:", agree)
 
 measured = page("sequences_reach").report
 measured.lines("words", label="words before the last one")
@@ -418,7 +417,7 @@ read = check.read(read)
 # A [language model](../glossary.ipynb#causal-language-model) gives each word of the vocabulary a probability to be the next one. Yours reads
 # short sentences from reviews with your `read`, and a linear layer makes [logits](../glossary.ipynb#logit) of each state.
 
-# %%
+# %% tags=["idea"]
 from collections import Counter
 
 from labkit.world import World, corpus
@@ -431,7 +430,7 @@ words = ["(padding)", "(start)", "(end)", *sorted({word for s in sentences for w
 number = {word: n for n, word in enumerate(words)}
 print(len(sentences), "sentences,", len(words), "words, such as:", " ".join(sentences[0]))
 
-# %% tags=["idea"]
+
 class NextWord(torch.nn.Module):
     """Word → vector → your LSTM → the logits of the next word."""
 
@@ -561,8 +560,17 @@ print("these two lines are TextCNN:", torch.allclose(text_cnn(whole, layer.weigh
 # ## 8 · Past the bottleneck: attention
 #
 # To translate, one network, the [encoder](../glossary.ipynb#encoder), reads, and another, the [decoder](../glossary.ipynb#decoder), writes.
-# The last state of the encoder is all that the decoder gets, however long the text is. Here the text is a date, to be rewritten letter
-# by letter.
+# Without attention the last state of the encoder is all that the decoder gets, however long the text is. Here the text is a date, to be
+# rewritten letter by letter.
+#
+# With **attention** the decoder compares its state $q$ with *every* state $k_j$ of the encoder, by their product, and takes a weighted mean of
+# them (Bahdanau et al. 2015, [*Neural machine translation by jointly learning to align and translate*](https://arxiv.org/abs/1409.0473);
+# the product is from Luong et al. 2015):
+#
+# $$a_j = \operatorname{softmax}_j(q \cdot k_j), \qquad \text{context} = \sum_j a_j k_j .$$
+#
+# Both ways have the same number of training steps. In the picture below, each row is a letter that is written, and dark squares are the
+# letters of the source that it looks at.
 
 # %%
 import datetime
@@ -585,15 +593,6 @@ for attention in ("none", "dot"):
     found = answers(model, rewriting, new)
     print(f"attention {attention}: {rewriting.score(new, found)['accuracy']:.0%} of {len(new)} new dates right; "
           f"{new[0]['source']} → {found[0]}")  # fmt: skip
-
-# %% [markdown]
-# With **attention** the decoder compares its state $q$ with *every* state $k_j$ of the encoder, by their product, and takes a weighted mean of
-# them (Bahdanau et al. 2015, [*Neural machine translation by jointly learning to align and translate*](https://arxiv.org/abs/1409.0473);
-# the product is from Luong et al. 2015):
-#
-# $$a_j = \operatorname{softmax}_j(q \cdot k_j), \qquad \text{context} = \sum_j a_j k_j .$$
-#
-# Below, each row is a letter that is written. Dark squares are the letters of the source that it looks at.
 
 # %%
 from matplotlib.figure import Figure
@@ -624,10 +623,10 @@ Plot(figure, f"Attention weights from {shown['source']} to {shown['target']}. Wr
 # Two tasks of the world with all their training rows, three [seeds](../glossary.ipynb#seed) ([the numbers](../../docs/results.md#readers-of-sequences)):
 
 # %%
-readers = page("sequences").report
-readers.plot(task="world/mr", metric="accuracy", ranked=True, title="Film reviews (world/mr)")
+from IPython.display import display
 
-# %%
+readers = page("sequences").report
+display(readers.plot(task="world/mr", metric="accuracy", ranked=True, title="Film reviews (world/mr)"))
 readers.table(task="next word, world")
 
 # %% [markdown]
