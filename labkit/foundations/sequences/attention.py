@@ -82,24 +82,20 @@ class Rewriting:
         """`input_ids`, `attention_mask` (batch, source), and of rows with a target `labels` (batch, target), its end
         included, −100 at padding. DataError for an empty source.
         """
-        if [] in (sources := self._ids(rows, "source")):
+        if [] in (sources := self.tokenizer(texts_of(rows, "source"))["input_ids"]):
             raise DataError(f"row {sources.index([]) + 1} of the batch: field 'source' is empty: leave such rows out")
         batch = to_batch(sources, self.end)
         if all("target" in row for row in rows):
-            found = to_batch([[*ids, self.end] for ids in self._ids(rows, "target")], self.end)
+            targets = self.tokenizer(texts_of(rows, "target"))["input_ids"]
+            found = to_batch([[*ids, self.end] for ids in targets], self.end)
             batch["labels"] = np.where(found["attention_mask"], found["input_ids"], IGNORE)
         return {name: torch.from_numpy(np.asarray(value)) for name, value in batch.items()}
-
-    def _ids(self, rows: Sequence[Mapping[str, Any]], field: str) -> list[list[int]]:
-        return self.tokenizer(texts_of(rows, field), add_special_tokens=False)["input_ids"]
 
     def loss(self, model: Seq2Seq, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy per target token, its end included: a scalar in nats."""
         written = batch["labels"][:, :-1].clamp(min=0)  # padding may be any token: nothing is asked for after it
         logits, _ = model(batch["input_ids"], batch["attention_mask"], written)
         return F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORE)
-
-    __call__ = loss
 
     def answers(self, model: Seq2Seq, batch: Mapping[str, Tensor], rows: Sequence[Any]) -> list[str]:
         """A text for each row: always the likeliest token, until the end or for `most` tokens."""

@@ -80,7 +80,7 @@ print(f"The LSTM finds the right sentence more positive in at least nine pairs o
 # %% [markdown]
 # ## 2 · One step
 #
-# A recurrent network (RNN) keeps a vector $h$, its [state](../glossary.ipynb#hidden-state), while it reads. At each word it
+# A [recurrent network](../glossary.ipynb#rnn) (RNN) keeps a vector $h$, its [state](../glossary.ipynb#hidden-state), while it reads. At each word it
 # makes a new state of the word's vector $x$ and the old state. Here is one with two units, small enough for a pencil: $W$ lets
 # the word in as it is, and $U$ mixes the old state. Follow the numbers from line to line.
 
@@ -161,7 +161,7 @@ rnn_step = check.rnn_step(rnn_step)
 # %% tags=["nbval-check-output"]
 states = torch.tensor([[0.6, 0.0], [0.0, 0.8]])
 for t, h in enumerate(states, start=1):
-    print(f"step {t}: slopes {(1 - h**2).tolist()}, matrix {((1 - h**2)[:, None] * U).tolist()}")
+    print(f"step {t}: slopes {1 - h**2}, matrix\n{(1 - h**2)[:, None] * U}")
 
 # %% [markdown]
 # The change goes through step 1, and what comes out goes through step 2. For $T$ steps:
@@ -232,15 +232,16 @@ for name, scale, words in (("small U", 0.5, 1), ("U", 1, 1), ("twice U", 2, 1), 
     print(f"{name:<22}", *(f"{steps} steps: {left_after(steps, scale, words):8.1e}  " for steps in (1, 10, 40)))
 
 # %% [markdown]
-# Read each line from left to right. With words (the first three lines) nearly nothing is left after 40 steps, unless the weights are
-# large. In the last line no unit is far from 0, so all slopes are 1, and the change explodes. Both happen because 40 factors are multiplied:
-# this is the problem of **vanishing and exploding gradients** (Bengio et al. 1994,
-# [*Learning long-term dependencies with gradient descent is difficult*](https://doi.org/10.1109/72.279181)). Against explosion it
-# helps to clip the gradient's length, which `labkit.fit` does. Against vanishing it does not help.
+# Read each line from left to right. In the first two nearly nothing is left after 40 steps. With twice the weights the change grows, but
+# slowly, because the words bring the units to states where the slope of tanh is small. In the last line all states are 0 and all slopes
+# 1, and the change explodes. Both happen because one factor per step is multiplied: this is the problem of
+# [**vanishing and exploding gradients**](../glossary.ipynb#vanishing-gradient) (Bengio et al. 1994,
+# [*Learning long-term dependencies with gradient descent is difficult*](https://doi.org/10.1109/72.279181)). To cut the length of a
+# gradient that is too long helps against explosion, and `labkit.fit` does it. Against vanishing it does not help.
 #
 # ## 4 · Gates
 #
-# An LSTM (*long short-term memory*) has a second vector, the *cell* $c$, that is not multiplied by a matrix on its way. It is only
+# An [LSTM](../glossary.ipynb#lstm) (*long short-term memory*) has a second vector, the *cell* $c$, that is not multiplied by a matrix on its way. It is only
 # multiplied by a *forget gate* $f$ between 0 and 1, and the network computes $f$ anew at each word. What is left of a cell after 20
 # words, if the gate is always the same?
 
@@ -332,15 +333,14 @@ measured.lines("words", label="words before the last one")
 labkit.Report([row for row in measured.rows if row.metric == "accuracy"]).lines("words", label="words after the first one")
 
 # %% [markdown]
-# Compare the two figures. Where less than about a thousandth of the gradient arrives (−3), 300 steps of training were not enough. The order
-# of the layers is the same in both.
+# Compare the two figures. Where less than a thousandth of the gradient arrives (−3 in the first), 300 steps of training were not enough.
 #
 # Now look into the LSTM of section 1. The picture shows one unit; "unit by weight" goes from the unit that moves the answer most
 # to the one that moves it least. At the bottom is the answer, if the text ended at that word.
 #
-# 1. At which word does the answer change for good? Does it change at "not", or only later?
-# 2. Exchange "awful" and "superb" in the text. Find a unit whose cell has another colour at the end now. Which of the two words did
-#    its input gate let in?
+# 1. At which word does the answer change for good: at "not", or later?
+# 2. At which word does the forget gate of the first unit open least, so that most of its cell is lost? Exchange "awful" and "superb" in the
+#    text: is it still the same place? Which of the first five units have a cell of the other colour at the end now?
 
 # %%
 from labkit.widgets import lstm_gates
@@ -461,7 +461,7 @@ print(f"loss: at first {losses[0]:.2f} (guessing: log {len(words)} = {torch.tens
       f"at last {sum(losses[-20:]) / 20:.2f}")  # fmt: skip
 
 # %% [markdown]
-# $e^{\text{loss}}$ is the *perplexity*: the model is as unsure as if it guessed among so many words. Let it write now. It reads the start,
+# $e^{\text{loss}}$ is the [*perplexity*](../glossary.ipynb#perplexity): the model is as unsure as if it guessed among so many words. Let it write now. It reads the start,
 # chooses a word, reads that word, chooses the next one, and so on. The memory $(h, c)$ is all that it keeps of the sentence.
 #
 # ### Exercise 5: writing
@@ -605,27 +605,34 @@ with torch.no_grad():
     _, weights = models["dot"](batch["input_ids"], batch["attention_mask"], batch["labels"][:, :-2])
 figure = Figure(figsize=(8, 3.4), layout="constrained")
 axes = figure.subplots()
-figure.colorbar(axes.imshow(weights[0], cmap="cividis_r", vmin=0, vmax=1, aspect="auto"), label="weight")
-axes.set(xlabel="letters read", ylabel="letters written", xticks=range(len(shown["source"])), yticks=range(10))
-axes.set_xticklabels(shown["source"])
-axes.set_yticklabels(shown["target"])
+figure.colorbar(axes.imshow(weights[0], cmap="Blues", vmin=0, vmax=1, aspect="auto"), label="weight")
+axes.set(xlabel="letters read", ylabel="letters written")
+axes.set_xticks(range(len(shown["source"])), list(shown["source"]))
+axes.set_yticks(range(10), list(shown["target"]))
 looks = ", ".join(f"{t}: {shown['source'][j]!r}" for t, j in zip(shown["target"], weights[0].argmax(1), strict=True))
 Plot(figure, f"Attention weights from {shown['source']} to {shown['target']}. Written and most looked at: {looks}.")
 
 # %% [markdown]
-# Nobody told the model which letter belongs to which. The path from a written letter to a read one is now one step long, however far
-# back it is, so its gradient does not pass through a chain of steps. In training the decoder always reads the *right* letters before
-# the one that it has to write (*teacher forcing*). Alone, it reads its own letters, mistakes included: this difference is called
+# For the year it looks at the year, for the month at the month's name, although nobody told it which letter belongs to which. (The state
+# beside a letter has read that letter too, so it may look there as well.) From a written letter to a read one there is now one step, however
+# far back it is, so this gradient does not pass through a chain of steps.
+#
+# In training the decoder always reads the *right* letters before the one that it has to write
+# ([*teacher forcing*](../glossary.ipynb#teacher-forcing)). Alone, it reads its own letters, mistakes included. This difference is called
 # *exposure bias*.
 #
 # ## 9 · What reading in order is worth
 #
-# Two tasks of the world with all their training rows, three [seeds](../glossary.ipynb#seed) ([the numbers](../../docs/results.md#readers-of-sequences)):
+# The same film reviews, with more steps and three [seeds](../glossary.ipynb#seed) ([the
+# numbers](../../docs/results.md#readers-of-sequences)); then language models of the world's text. Each of the first lines is a difference to
+# the bag with its [paired interval](../glossary.ipynb#paired-interval). **Predict**: which reader is first?
 
 # %%
 from IPython.display import display
 
 readers = page("sequences").report
+for who in ("TextCNN", "BiGRU", "BiLSTM"):
+    print(readers.compare(who, "bag of vectors", task="world/mr"))
 display(readers.plot(task="world/mr", metric="accuracy", ranked=True, title="Film reviews (world/mr)"))
 readers.table(task="next word, world")
 
