@@ -145,6 +145,8 @@ PAGES = (
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
     Page("word2vec", "Word vectors",
          "Speed of training on one core, and how many of a word's five nearest words have its type (lesson 01/01)."),
+    Page("sequences", "Readers of sequences", "Classification, next words, Shakespeare's characters (lesson 01/02)."),
+    Page("sequences_reach", "How far back a gradient reaches", "Untrained layers, and first words recalled (01/02)."),
     Page("pretraining", "Pre-training objectives",
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},

@@ -19,6 +19,7 @@ __all__ = [
     "embedding_map",
     "feature_space",
     "label_words",
+    "lstm_gates",
     "masking_explorer",
     "memory_bar",
     "memory_scheduler",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.embedding_map import embedding_map
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.label_words import label_words
+    from labkit.widgets.lstm_gates import lstm_gates
     from labkit.widgets.masking_explorer import masking_explorer
     from labkit.widgets.memory_bar import memory_bar
     from labkit.widgets.memory_scheduler import memory_scheduler

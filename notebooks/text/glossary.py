@@ -439,6 +439,10 @@ print(report.compare("A", "B"))
 # <a id="lru"></a>**LRU** (最近最少使用): *Least recently used*: when a memory is full, what was not used for the longest time
 # makes room. For a loop it is the worst choice: with 47 places for 48 layers every pass fetches all 48. Lesson
 # [06/06](06_parallel/06_offload.ipynb).
+#
+# <a id="lstm"></a>**LSTM** (长短期记忆网络): A [recurrent network](#rnn) with a second vector, the cell. Gates between 0 and 1 say
+# how much of the cell is kept, written and shown at each word, so that a gradient can reach far back: a forget gate of
+# 0.95 keeps 0.95²⁰ = 36 % of it over 20 words. Lesson [01/02](01_foundations/02_sequences.ipynb).
 
 # %% [markdown]
 # ## M
@@ -543,6 +547,10 @@ print(report.compare("A", "B"))
 # place for the text and a blank: `{text} it was {mask} .` "Pattern" is PET's word for it, "template" that of most
 # others. Lesson [03/01](03_fewshot/01_prompts.ipynb).
 #
+# <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a perplexity
+# of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
+# [01/02](01_foundations/02_sequences.ipynb).
+#
 # <a id="pet"></a>**PET**: *Pattern-exploiting training* (Schick & Schütze 2021): a task is written as a cloze, and the
 # pre-trained head that fills blanks is trained on the few examples. No weight starts at random. Lesson
 # [03/02](03_fewshot/02_pet.ipynb).
@@ -601,6 +609,10 @@ print(report.compare("A", "B"))
 # <a id="rank-of-a-matrix"></a>**rank of a matrix** (矩阵的秩): The number of independent directions in a matrix. A product
 # of a 768 × 8 and an 8 × 768 matrix has a rank of at most 8, which is what [LoRA](#lora) makes use of. Lesson
 # [03/06](03_fewshot/06_delta_tuning.ipynb).
+#
+# <a id="rnn"></a>**recurrent network** (RNN, 循环神经网络): A network that reads one word after another. At each word the same
+# weights make a new [state](#hidden-state) of the word and the old state, so texts may have any length. Lesson
+# [01/02](01_foundations/02_sequences.ipynb).
 #
 # <a id="reduce-scatter"></a>**reduce-scatter** (归约散射): A [collective](#collective) after which each rank has one part
 # of the sum of all tensors. It is the first half of an all-reduce; ZeRO puts the optimizer's step between the two
@@ -683,6 +695,10 @@ print(report.compare("A", "B"))
 # %% [markdown]
 # ## T
 #
+# <a id="teacher-forcing"></a>**teacher forcing** (教师强制): In training, a [decoder](#decoder) reads the right tokens before
+# the one that it has to write, and not its own. When it writes alone it also reads its own mistakes; this difference is
+# called *exposure bias*. Lesson [01/02](01_foundations/02_sequences.ipynb).
+#
 # <a id="temperature"></a>**temperature** (温度): A number by which logits are divided before the softmax. Logits of 2 and
 # 0 give 0.88 and 0.12 at temperature 1, and 0.73 and 0.27 at 2: the answer is less sure. Lesson
 # [03/02](03_fewshot/02_pet.ipynb).
@@ -727,6 +743,10 @@ print(report.compare("A", "B"))
 
 # %% [markdown]
 # ## V
+#
+# <a id="vanishing-gradient"></a>**vanishing gradient** (梯度消失): A gradient that passes many steps or layers is multiplied
+# by a factor at each of them. With 0.5 per step less than a millionth is left after 20 steps, so what stands far back
+# is not learned; with factors above 1 it explodes. Lesson [01/02](01_foundations/02_sequences.ipynb).
 #
 # <a id="verbalizer"></a>**verbalizer** (标签词映射): The table that says which word, or words, stand for which label:
 # *negative* → "bad", *positive* → "great". With a template it makes a classifier of a language model. Lesson
