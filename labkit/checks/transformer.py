@@ -80,7 +80,9 @@ def attention(function: Callable[..., Tensor]) -> None:
     q, k, v = (2 * torch.randn(2, n, 4, generator=generator) for n in (3, 5, 5))
     seen = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 1, 0, 1], [1, 0, 1, 1, 1]]).bool()
     inputs = {"q": q.requires_grad_(), "k": k.requires_grad_(), "v": v.requires_grad_()}
-    hidden = "NaN comes from a softmax over −inf alone, or from 0 · inf: give masked_fill the mask of what is hidden, ~seen"
+    hidden = (
+        "NaN comes from a softmax over −inf alone, or from 0 · inf: give masked_fill the mask of what is hidden, ~seen"
+    )
     result, right = asked(function, **inputs, seen=seen), _attention(q, k, v, seen)
     found, scores = tensor(result, (2, 3, 4), nan=hidden, gradient=True), q @ k.mT
 
@@ -98,11 +100,15 @@ def attention(function: Callable[..., Tensor]) -> None:
         ((scores / 2).masked_fill(~seen, 0) @ v, "the softmax is missing: the scores themselves weigh the values"),
         (mean(scores / 2) / 5, "you took the mean over the keys on top of it: the weights sum to 1 already"),
     ])  # fmt: skip
-    learns(result, right, inputs, "the values are right, but not the gradient of `{0}`: use no .detach(), .data or .item()")
+    learns(
+        result, right, inputs, "the values are right, but not the gradient of `{0}`: use no .detach(), .data or .item()"
+    )
     for leading in ((), (2, 3)):
         q, k, v = (torch.randn(*leading, 4, 2, generator=generator) for _ in range(3))
         message = f"right for (batch, n, d), but not for queries of shape {tuple(q.shape)}: use .mT or transpose(-2, -1), and the last axes"
-        expect(tensor(function(q, k, v, parts.causal_mask(4)), q.shape), _attention(q, k, v, parts.causal_mask(4)), message)
+        expect(
+            tensor(function(q, k, v, parts.causal_mask(4)), q.shape), _attention(q, k, v, parts.causal_mask(4)), message
+        )
 
 
 def _sinusoids(n: int, d: int) -> Tensor:
@@ -148,8 +154,12 @@ def decoder_layer(function: Callable[[Tensor, nn.Module], Tensor]) -> None:
     given(result)
     found, a, causal = tensor(result, x.shape, gradient=True), part.attend, parts.causal_mask(4)
 
-    def mixed(y: Tensor, seen: Tensor = causal, heads: int = 2, join: Callable = parts.join_heads, v: Tensor | None = None) -> Tensor:
-        q, k, v = (parts.split_heads(f(s), heads) for f, s in ((a.query, y), (a.key, y), (a.value, y if v is None else v)))
+    def mixed(
+        y: Tensor, seen: Tensor = causal, heads: int = 2, join: Callable = parts.join_heads, v: Tensor | None = None
+    ) -> Tensor:
+        q, k, v = (
+            parts.split_heads(f(s), heads) for f, s in ((a.query, y), (a.key, y), (a.value, y if v is None else v))
+        )
         return join(_attention(q, k, v, seen))
 
     def layer(y: Tensor) -> Tensor:

@@ -63,12 +63,14 @@ def draw(heads: Heads, layer: int, head: int) -> Plot:
     return Plot(figure, f"Attention weights of layer {layer}, head {head}. Each token looks most: {', '.join(seen)}.")
 
 
-def attention_heads(model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str) -> Shown:
+def attention_heads(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, text: str, layer: int = 1, head: int = 1
+) -> Shown:
     """A widget with the attention weights of one head on a text: sliders choose layer and head. Raises as `compute`."""
     layers, heads = compute(model, tokenizer, text).weights.shape[:2]
     return Explorer(
         lambda text, layer, head: draw(compute(model, tokenizer, text), layer, head),
         text=Text(text, description="text", continuous_update=False, **look(50, 560)),
-        layer=IntSlider(1, min=1, max=layers, description="layer", **look(50, 260)),
-        head=IntSlider(1, min=1, max=heads, description="head", **look(50, 260)),
+        layer=IntSlider(layer, min=1, max=layers, description="layer", **look(50, 260)),
+        head=IntSlider(head, min=1, max=heads, description="head", **look(50, 260)),
     )

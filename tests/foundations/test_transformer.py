@@ -75,7 +75,8 @@ def test_attention_is_what_loops_compute():
     for text in range(2):
         for head in range(3):
             place = text, head
-            torch.testing.assert_close(mixed[place], by_loops(q[place], k[place], v[place], seen[place], bias[head], between))  # fmt: skip
+            wanted = by_loops(q[place], k[place], v[place], seen[place], bias[head], between)
+            torch.testing.assert_close(mixed[place], wanted)
     assert not weights[~seen].any()
     torch.testing.assert_close(weights.sum(-1), seen.any(-1).float())
 
@@ -111,7 +112,8 @@ def test_several_heads_are_torchs_own():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
 def test_the_product_of_two_sinusoids_depends_on_the_distance_alone(a, b, shift):
-    first, second = (sinusoids(torch.tensor(pair, dtype=torch.float64), 32) for pair in ((a, b), (a + shift, b + shift)))
+    places = torch.tensor([[a, b], [a + shift, b + shift]], dtype=torch.float64)
+    first, second = sinusoids(places, 32)
     torch.testing.assert_close(first[0] @ first[1], second[0] @ second[1], rtol=0, atol=1e-6)
 
 
@@ -214,19 +216,29 @@ def test_the_same_weights_give_the_same_logits(number):
 
 
 def test_a_t5_of_another_build_is_refused():
+    sizes = {"vocab_size": 30, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 3}
     for change in ({"d_kv": 4}, {"num_decoder_layers": 1}, {"feed_forward_proj": "gated-gelu"}):
+        theirs = T5ForConditionalGeneration(T5Config(**sizes | change))
         with pytest.raises(UsageError, match="not of the first build"):
-            from_t5(T5ForConditionalGeneration(T5Config(**{"vocab_size": 30, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 3, **change})))  # fmt: skip
+            from_t5(theirs)
 
 
 def test_what_makes_no_model_and_no_text_is_refused():
-    for wrong, said in (({"heads": 5}, "d=128, heads=5"), ({"layers": 0}, "'layers' must be at least 1"),
-                        ({"positions": "relativ"}, "did you mean 'relative'"), ({"norm": "batch"}, "unknown norm")):  # fmt: skip
+    for wrong, said in (
+        ({"heads": 5}, "d=128, heads=5"),
+        ({"layers": 0}, "'layers' must be at least 1"),
+        ({"positions": "relativ"}, "did you mean 'relative'"),
+        ({"norm": "batch"}, "unknown norm"),
+    ):
         with pytest.raises(UsageError, match=said):
             Settings(30, **wrong)
     model = Encoder(Settings(30, **SMALL))
-    for ids, said in ((torch.zeros(2, 21).long(), "21 tokens: this model reads at most 20"), (torch.zeros(2, 0).long(), r"\(2, 0\)"),
-                      (torch.zeros(3).long(), r"\(3,\)"), (torch.tensor([[3, 30]]), "ids 3 to 30 for 30 pieces")):  # fmt: skip
+    for ids, said in (
+        (torch.zeros(2, 21).long(), "21 tokens: this model reads at most 20"),
+        (torch.zeros(2, 0).long(), r"\(2, 0\)"),
+        (torch.zeros(3).long(), r"\(3,\)"),
+        (torch.tensor([[3, 30]]), "ids 3 to 30 for 30 pieces"),
+    ):
         with pytest.raises(UsageError, match=said):
             model(ids)
 

@@ -130,7 +130,8 @@ def test_the_first_likelihood_piece_is_the_best_by_brute_force(words):
     pairs = [pair for word in letters for pair in zip(word, word[1:], strict=False)]
     start = WordPiece.learn([" ".join(words)], 0)
     found = list(WordPiece.learn([" ".join(words)], len(start.vocabulary) + 1).vocabulary)[len(start.vocabulary) :]
-    scores = {p: (pairs.count(p) / (everything.count(p[0]) * everything.count(p[1]))) for p in pairs if pairs.count(p) > 1}
+    twice = [pair for pair in pairs if pairs.count(pair) > 1]
+    scores = {(a, b): pairs.count((a, b)) / (everything.count(a) * everything.count(b)) for a, b in twice}
     best = max(scores.values(), default=None)
     assert bool(found) == bool(scores)
     assert not found or found[0] in [a + b[2:] for (a, b), score in scores.items() if score == best]

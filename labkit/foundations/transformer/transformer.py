@@ -67,10 +67,6 @@ class Settings:
         """A norm over d."""
         return NORMS[self.norm](self.d, eps=self.eps)
 
-    def make_attention(self) -> MultiHead:
-        """Attention in several heads, for d."""
-        return MultiHead(self.d, self.heads, bias=self.bias, scaled=self.scaled)
-
 
 class Layer(nn.Module):
     """Self-attention, attention to another text's states where it is `crossed`, and an MLP."""
@@ -79,9 +75,9 @@ class Layer(nn.Module):
         super().__init__()
         s, ffn = settings, settings.ffn or 4 * settings.d
         self.norm_first, self.dropout = s.norm_first, nn.Dropout(s.dropout)
-        self.attend, self.norm_attend = s.make_attention(), s.make_norm()
-        if crossed:
-            self.cross, self.norm_cross = s.make_attention(), s.make_norm()
+        for name in ("attend", "cross") if crossed else ("attend",):
+            self.add_module(name, MultiHead(s.d, s.heads, s.bias, s.scaled))
+            self.add_module(f"norm_{name}", s.make_norm())
         up, down = nn.Linear(s.d, ffn, bias=s.bias), nn.Linear(ffn, s.d, bias=s.bias)
         self.mlp, self.norm_mlp = nn.Sequential(up, ACTIVATIONS[s.activation](), down), s.make_norm()
 
