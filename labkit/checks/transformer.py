@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, items, learns, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, items, learns, tensor
 from labkit.foundations.transformer import attention as parts
 from labkit.foundations.transformer import positions, tokenization
 from labkit.foundations.transformer.transformer import Layer, Settings
+from labkit.lab import seeded
 
 LESSON = "01/03"
 Spelled = Mapping[tuple[str, ...], int]
@@ -26,9 +27,9 @@ def _best_pair(words: Spelled) -> tuple[str, str]:
 def best_pair(function: Callable[[Spelled], Any]) -> None:
     """Words in pieces, with how often each occurs → the pair of neighbours that occurs most often."""
     for words, mistakes in (
+        ({("z", "a", "b"): 1, ("y", "a", "b"): 1}, dict.fromkeys((("z", "a"), ("y", "a")), "only the first pair of each word is counted: look at all neighbours")),
         ({("b", "c", "b", "c"): 2, ("a", "d"): 3, ("e",): 9}, {("a", "d"): "a pair that stands twice in a word counts twice: (b, c) occurs 4 times in 2 × bcbc"}),
         ({("x", "y"): 5, ("a", "b"): 1, ("a", "b", "c"): 1, ("a", "b", "d"): 1}, {("a", "b"): "you counted the words that have the pair: a word that occurs 5 times counts 5 times"}),
-        ({("z", "a", "b"): 1, ("a", "b", "z"): 1}, {("z", "a"): "only the first pair of each word is counted: look at all neighbours"}),
         ({("m", "l"): 2, ("b", "y"): 2, ("b", "x"): 2}, {("m", "l"): "several pairs are equally frequent: take the first in the alphabet, as min does with tuples, not the first that comes along", ("b", "y"): "of equally frequent pairs whose first piece is the same, the second piece decides: compare the pairs, not their first pieces"}),
         ({("es", "t"): 2, ("e", "st"): 1, ("e", "st", "e"): 1, ("a", "b"): 3}, {("es", "t"): "(es, t) and (e, st) are two pairs, although they spell the same: count pairs, not joined texts", ("e", "st"): "(es, t) and (e, st) are two pairs, although they spell the same: count pairs, not joined texts"}),
     ):  # fmt: skip
@@ -80,16 +81,24 @@ def attention(function: Callable[..., Tensor]) -> None:
     q, k, v = (2 * torch.randn(2, n, 4, generator=generator) for n in (3, 5, 5))
     seen = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 1, 0, 1], [1, 0, 1, 1, 1]]).bool()
     inputs = {"q": q.requires_grad_(), "k": k.requires_grad_(), "v": v.requires_grad_()}
-    hidden = (
-        "NaN comes from a softmax over −inf alone, or from 0 · inf: give masked_fill the mask of what is hidden, ~seen"
-    )
     result, right = asked(function, **inputs, seen=seen), _attention(q, k, v, seen)
-    found, scores = tensor(result, (2, 3, 4), nan=hidden, gradient=True), q @ k.mT
+    found = tensor(result, (2, 3, 4), nan="a softmax over −inf alone, or 0 · inf? Hide with scores.masked_fill(~seen, float('-inf'))", gradient=True)  # fmt: skip
+    expect(found, right, "wanted: softmax(q kᵀ / √d) v, the softmax over the keys that each query may see", _wrong_attentions(q @ k.mT, v, seen))  # fmt: skip
+    learns(result, right, inputs, "the values are right, but not the gradient of `{0}`: no .detach(), .data or .item()")
+    for leading in ((), (2, 3)):
+        q, k, v = (torch.randn(*leading, 4, 2, generator=generator) for _ in range(3))
+        message = f"right for (batch, n, d), but not for queries of shape {tuple(q.shape)}: use .mT or transpose(-2, -1), and the last axes"
+        own = function(q, k, v, parts.causal_mask(4))
+        expect(tensor(own, q.shape), _attention(q, k, v, parts.causal_mask(4)), message)
+
+
+def _wrong_attentions(scores: Tensor, v: Tensor, seen: Tensor) -> list[tuple[Tensor, str]]:
+    """What scores (2, 3, 5), not yet divided by 2, come to with one mistake."""
 
     def mean(scores: Tensor, seen: Tensor = seen, dim: int = -1) -> Tensor:
         return scores.masked_fill(~seen, -torch.inf).softmax(dim).nan_to_num(0) @ v
 
-    expect(found, right, "wanted: softmax(q kᵀ / √d) v, the softmax over the keys that each query may see", [
+    return [
         (mean(scores), "the scores are not divided by √d"), (mean(scores / 4), "the scores are divided by d: it is the root of d"),
         (mean(scores / 5**0.5), "the scores are divided by the root of the number of keys: it is the root of d, q.shape[-1]"),
         (mean(scores / 2, ~seen), "the mask is turned round: True is where a query may look"),
@@ -99,16 +108,7 @@ def attention(function: Callable[..., Tensor]) -> None:
         (mean(scores / 2, dim=-2), "the softmax is over the queries: each query's weights over the keys sum to 1, softmax(-1)"),
         ((scores / 2).masked_fill(~seen, 0) @ v, "the softmax is missing: the scores themselves weigh the values"),
         (mean(scores / 2) / 5, "you took the mean over the keys on top of it: the weights sum to 1 already"),
-    ])  # fmt: skip
-    learns(
-        result, right, inputs, "the values are right, but not the gradient of `{0}`: use no .detach(), .data or .item()"
-    )
-    for leading in ((), (2, 3)):
-        q, k, v = (torch.randn(*leading, 4, 2, generator=generator) for _ in range(3))
-        message = f"right for (batch, n, d), but not for queries of shape {tuple(q.shape)}: use .mT or transpose(-2, -1), and the last axes"
-        expect(
-            tensor(function(q, k, v, parts.causal_mask(4)), q.shape), _attention(q, k, v, parts.causal_mask(4)), message
-        )
+    ]  # fmt: skip
 
 
 def _sinusoids(n: int, d: int) -> Tensor:
@@ -145,42 +145,45 @@ def _decoder_layer(x: Tensor, part: Layer) -> Tensor:
 @exercise(LESSON, _decoder_layer)
 def decoder_layer(function: Callable[[Tensor, nn.Module], Tensor]) -> None:
     """States (batch, n, d) and a layer's parts → (batch, n, d): causal attention and MLP, each added to what was there."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+    with seeded(5):
         part, x = Layer(Settings(1, 6, 2, ffn=8)), torch.randn(2, 4, 6) * 2
         for weight in part.parameters():
             nn.init.normal_(weight)
     result, right = function(x.requires_grad_(), part), _decoder_layer(x, part)
-    given(result)
-    found, a, causal = tensor(result, x.shape, gradient=True), part.attend, parts.causal_mask(4)
+    found = tensor(result, x.shape, gradient=True)
+    expect(found, right, "wanted: x + out(attention of norm_attend(x)), and to that its own mlp(norm_mlp(…))", _wrong_layers(x, part), 1e-4)  # fmt: skip
+    weights = {
+        name: weight for name, weight in part.named_parameters() if name != "attend.key.bias"
+    }  # no effect, by softmax
+    learns(result, right, {"x": x, **weights}, "the values are right, but not the gradient of `{0}`: no .detach(), .data or no_grad")  # fmt: skip
+
+
+def _wrong_layers(x: Tensor, part: Layer) -> list[tuple[Tensor, str]]:
+    a, y, causal = part.attend, part.norm_attend(x), parts.causal_mask(4)
 
     def mixed(
-        y: Tensor, seen: Tensor = causal, heads: int = 2, join: Callable = parts.join_heads, v: Tensor | None = None
+        y: Tensor = y, seen: Tensor = causal, heads: int = 2, join: Any = parts.join_heads, v: Tensor = y
     ) -> Tensor:
-        q, k, v = (
-            parts.split_heads(f(s), heads) for f, s in ((a.query, y), (a.key, y), (a.value, y if v is None else v))
-        )
+        q, k, v = (parts.split_heads(f(s), heads) for f, s in ((a.query, y), (a.key, y), (a.value, v)))
         return join(_attention(q, k, v, seen))
 
-    def layer(y: Tensor) -> Tensor:
-        return y + part.mlp(part.norm_mlp(y))
+    def layer(x: Tensor) -> Tensor:
+        return x + part.mlp(part.norm_mlp(x))
 
-    y = part.norm_attend(x)
-    attended = x + a.out(mixed(y))
-    expect(found, right, "wanted: x + out(attention of norm_attend(x)), and to that its own mlp(norm_mlp(…))", [
-        (layer(x + a.out(mixed(y, torch.ones_like(causal)))), "every token sees the whole text: a decoder's token sees itself and what stands before it, so the mask is tril"),
-        (layer(x + a.out(mixed(y, causal.T))), "a token sees itself and what comes *after* it: tril, not triu"),
-        (layer(x + a.out(mixed(y, heads=1))), "all d dimensions are in one head: split them into part.attend.heads heads"),
-        (layer(x + a.out(mixed(y, join=lambda m: m.reshape(2, 4, 6)))), "the heads are joined in the wrong order: transpose(1, 2) back before flatten(2)"),
-        (layer(x + mixed(y)), "part.attend.out is missing: it maps the joined heads back"),
-        (layer(a.out(mixed(y))), "the first residual connection is missing: x + what attention found"),
+    attended, post = x + a.out(mixed()), part.norm_attend(x + a.out(mixed(x, v=x)))
+    return [
+        (layer(x + a.out(mixed(seen=torch.ones_like(causal)))), "every token sees the whole text: a decoder's token sees itself and what stands before it, so the mask is tril"),
+        (layer(x + a.out(mixed(seen=causal.T))), "a token sees itself and what comes *after* it: tril, not triu"),
+        (layer(x + a.out(mixed(heads=1))), "all d dimensions are in one head: split them into part.attend.heads heads"),
+        (layer(x + a.out(mixed(join=lambda m: m.reshape(2, 4, 6)))), "the heads are joined in the wrong order: transpose(1, 2) back before flatten(2)"),
+        (layer(x + mixed()), "part.attend.out is missing: it maps the joined heads back"),
+        (layer(a.out(mixed())), "the first residual connection is missing: x + what attention found"),
         (part.mlp(part.norm_mlp(attended)), "the second residual connection is missing: what was there + what the MLP found"),
-        (layer(y + a.out(mixed(y))), "the residual connection begins at the normed states: add to x itself"),
-        (layer(x + a.out(mixed(x))), "norm_attend is missing: queries, keys and values are made from norm_attend(x)"),
-        (layer(x + a.out(mixed(y, v=x))), "the values are made from x: they come from norm_attend(x), as queries and keys do"),
+        (layer(y + a.out(mixed())), "the residual connection begins at the normed states: add to x itself"),
+        (layer(x + a.out(mixed(x, v=x))), "norm_attend is missing: queries, keys and values are made from norm_attend(x)"),
+        (layer(x + a.out(mixed(v=x))), "the values are made from x: they come from norm_attend(x), as queries and keys do"),
         (attended + part.mlp(attended), "norm_mlp is missing before the MLP"),
         (attended + part.mlp(part.norm_mlp(x)), "the MLP reads x: it reads the states after attention"),
         (attended, "the MLP is missing"), (layer(x), "attention is missing"),
-        (part.norm_mlp((n := part.norm_attend(x + a.out(mixed(x)))) + part.mlp(n)), "the norms stand after the parts (post-norm): here each stands before its part"),
-    ], 1e-4)  # fmt: skip
-    learns(result, right, {"x": x, **dict(part.named_parameters())}, "the values are right, but not the gradient of `{0}`: use no .detach(), .data or no_grad")  # fmt: skip
+        (part.norm_mlp(post + part.mlp(post)), "the norms stand after the parts (post-norm): here each stands before its part"),
+    ]  # fmt: skip

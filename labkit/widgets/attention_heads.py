@@ -59,7 +59,7 @@ def draw(heads: Heads, layer: int, head: int) -> Plot:
         for label in axis.get_ticklabels():
             label.set(parse_math=False, fontfamily=family(label.get_text()))
     axes.set(xlabel="key: looked at", ylabel="query: looks", title=f"layer {layer}, head {head}")
-    seen = [f"{token} at {heads.tokens[best]} ({row[best]:.0%})" for token, row, best in zip(heads.tokens, weights, weights.argmax(1), strict=True)]  # fmt: skip  # noqa: E501
+    seen = [f"{heads.tokens[i]} at {heads.tokens[j]} ({weights[i, j]:.0%})" for i, j in enumerate(weights.argmax(1))]
     return Plot(figure, f"Attention weights of layer {layer}, head {head}. Each token looks most: {', '.join(seen)}.")
 
 

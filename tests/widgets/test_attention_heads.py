@@ -30,7 +30,8 @@ def test_the_weights_are_those_of_queries_and_keys(parts):
     with torch.no_grad():
         model.eval()
         x, own = model.bert.embeddings(tokenizer("dog bites man", return_tensors="pt")["input_ids"]), model.bert.encoder
-        q, k = (part(x)[0].unflatten(-1, (2, 6)).transpose(0, 1) for part in (own.layer[0].attention.self.query, own.layer[0].attention.self.key))  # fmt: skip  # noqa: E501
+        first = own.layer[0].attention.self
+        q, k = (part(x)[0].unflatten(-1, (2, 6)).transpose(0, 1) for part in (first.query, first.key))
         wanted = (q @ k.mT / 6**0.5).softmax(-1)
     torch.testing.assert_close(torch.from_numpy(heads.weights[0]), wanted)
 

@@ -71,10 +71,9 @@ def from_gpt2(theirs: GPT2LMHeadModel) -> Decoder:
 def from_t5(theirs: T5ForConditionalGeneration) -> EncoderDecoder:
     """Our encoder–decoder with T5's weights; UsageError for T5s of another build (1.1, long ones)."""
     c = theirs.config
-    sizes = c.d_kv * c.num_heads == c.d_model and c.num_decoder_layers == c.num_layers
-    buckets = (c.relative_attention_num_buckets, c.relative_attention_max_distance) == (BUCKETS, FAR)
-    if not (sizes and buckets and c.tie_word_embeddings and c.feed_forward_proj == "relu"):
-        must = "d_kv · heads = d_model, as many layers in the decoder, ReLU, a tied head, 32 buckets up to 128"
+    sizes = (c.d_kv * c.num_heads, c.num_layers, c.relative_attention_num_buckets, c.relative_attention_max_distance)
+    if sizes != (c.d_model, c.num_decoder_layers, BUCKETS, FAR) or c.feed_forward_proj != "relu":
+        must = "d_kv · heads = d_model, as many layers in the decoder, ReLU, 32 buckets up to 128"
         raise UsageError(f"this T5 is not of the first build ({must}): take t5-small or one like it")
     return _filled(EncoderDecoder(Settings(
         c.vocab_size, c.d_model, c.num_heads, c.num_layers, c.d_ff, positions="bucketed", norm="rms",

@@ -20,6 +20,7 @@ from labkit.errors import UsageError
 
 CLIP = 64  # NEZHA's farthest distance
 BUCKETS, FAR = 32, 128  # T5's
+SPREAD = 0.02  # of embeddings when training begins, as in BERT and GPT-2
 
 
 def sinusoids(places: Tensor, d: int) -> Tensor:
@@ -73,11 +74,13 @@ class NoPositions(nn.Module):
 
 
 class Sinusoidal(NoPositions):
-    """Waves of the place. (√d brings the embeddings to their size, Vaswani et al. 2017, §3.4.)"""
+    """Waves of the place, as small as embeddings are at the beginning. (The paper makes these as large as the waves, by
+    √d, §3.4; then the small first results of the layers hardly show beside them.)
+    """
 
     def embed(self, x: Tensor) -> Tensor:
-        """X · √d + waves."""
-        return x * self.d**0.5 + sinusoids(torch.arange(x.shape[1], device=x.device), self.d)
+        """X + waves."""
+        return x + SPREAD * sinusoids(torch.arange(x.shape[1], device=x.device), self.d)
 
 
 class Learned(NoPositions):
@@ -112,6 +115,5 @@ class Bucketed(NoPositions):
         return self.table(t5_buckets(distances(tokens, device), self.both)).permute(2, 0, 1)
 
 
-POSITIONS = {"none": NoPositions, "sinusoidal": Sinusoidal, "learned": Learned} | {
-    "relative": Relative, "bucketed": Bucketed
-}  # fmt: skip
+KINDS = (Sinusoidal, Learned, Relative, Bucketed)
+POSITIONS: dict[str, type[NoPositions]] = {"none": NoPositions} | {kind.__name__.lower(): kind for kind in KINDS}

@@ -6,7 +6,7 @@ what stands before it (`Decoder`, as GPT), or that and the whole of another text
 Transformer, Vaswani et al. 2017). `Settings` has the dials by which BERT, GPT-2 and T5 differ besides.
 
 Two tricks of the paper need no part of a model: label smoothing (§5.4) is `F.cross_entropy(…, label_smoothing=0.1)`,
-and the average of the last checkpoints (§6.1) is the mean of their state dicts.
+and the average of the last checkpoints (§6.1) is the mean of their state dicts. Dropout is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from labkit.config import COUNT, SOME, check
 from labkit.errors import UsageError, unknown
 from labkit.foundations.transformer.attention import ALL, MultiHead, Sight, causal_mask, padding_mask
-from labkit.foundations.transformer.positions import POSITIONS
+from labkit.foundations.transformer.positions import POSITIONS, SPREAD
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}  # RMSNorm does not subtract the mean, and has no bias
 Count = Annotated[int, COUNT]
@@ -53,7 +53,6 @@ class Settings:
     bias: bool = True
     scaled: bool = True
     scaled_head: bool = False
-    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check(self)
@@ -74,7 +73,7 @@ class Layer(nn.Module):
     def __init__(self, settings: Settings, crossed: bool = False) -> None:
         super().__init__()
         s, ffn = settings, settings.ffn or 4 * settings.d
-        self.norm_first, self.dropout = s.norm_first, nn.Dropout(s.dropout)
+        self.norm_first = s.norm_first
         for name in ("attend", "cross") if crossed else ("attend",):
             self.add_module(name, MultiHead(s.d, s.heads, s.bias, s.scaled))
             self.add_module(f"norm_{name}", s.make_norm())
@@ -90,9 +89,7 @@ class Layer(nn.Module):
 
     def _add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
         """The residual connection: what a part finds is added to what was there."""
-        if self.norm_first:
-            return x + self.dropout(part(norm(x)))
-        return norm(x + self.dropout(part(x)))
+        return x + part(norm(x)) if self.norm_first else norm(x + part(x))
 
 
 class Stack(nn.Module):
@@ -128,7 +125,7 @@ class _Model(nn.Module):
         self.head: nn.Module | None = None  # from states to logits, in place of the embeddings
         for part in self.modules():
             if isinstance(part, nn.Linear | nn.Embedding):
-                nn.init.normal_(part.weight, std=0.02)
+                nn.init.normal_(part.weight, std=SPREAD)
             if isinstance(part, nn.Linear) and part.bias is not None:
                 nn.init.zeros_(part.bias)
 

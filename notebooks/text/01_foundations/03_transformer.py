@@ -26,7 +26,7 @@ lab = labkit.setup(lesson="01/03")
 # %%
 MODEL = "mini-bert-en"  # @param {type:"string"}
 TEXT = "{} dubois discovered meadow carditis . was meadow carditis discovered by [MASK] dubois ? yes ."  # @param {type:"string"}
-STEPS = 200  # @param {type:"integer"}
+STEPS = 300  # @param {type:"integer"}
 
 # %% [markdown]
 # ## 1 · A blank that needs a word from elsewhere
@@ -198,7 +198,7 @@ def spell(word, merges):
     return list(pieces)
 
 
-merges = learn(small, 7)
+merges = learn(small, 5)
 print("joined, in this order:", *("+".join(pair) for pair in merges))
 print("lowest:", *spell("lowest", merges))
 
@@ -207,7 +207,7 @@ print("lowest:", *spell("lowest", merges))
 # learns about *low* and about *newest* is of use for it. Now the world's text, and the words that were unknown:
 
 # %%
-merges = learn({("▁", *word): number for word, number in words.items()}, 400)
+merges = learn({("▁", *word): number for word, number in words.items()}, 300)
 for word in unknown[:6]:
     print(f"{word:<14}", *spell(word, merges))
 
@@ -313,7 +313,7 @@ attention = check.attention(attention)
 # What do heads learn to look for? These are the weights of the model from section 1. Rows are queries, columns keys.
 #
 # 1. One head of the first two layers looks at **the word before**, another at **the word after**. Which?
-# 2. Which head of layer 3 or 4 lets **[MASK]** look at **karen** in the first sentence?
+# 2. Two heads of layer 4 let **[MASK]** look at **karen** at the beginning of the text. Which?
 
 # %%
 from labkit.widgets import attention_heads
@@ -337,9 +337,32 @@ for name, seen in (("every word seen", everything), ("causal mask", causal)):
     print(f"{name}: dog receives the same: {torch.allclose(one[0], other[2])}")
 
 # %% [markdown]
-# Attention takes a mean over a *set*. Without positions an encoder cannot tell who bites whom. The causal mask brings
-# in some order, because the first word sees less than the last. All networks in use say more than that: with a
-# [positional encoding](../glossary.ipynb#positional-encoding).
+# Attention takes a mean over a *set*, so an encoder without positions cannot tell who bites whom. (The causal mask brings
+# in some order, because the first word sees less than the last.) BERT therefore adds to each embedding a learnt vector of its
+# place. Below is the model of section 1 once more, in labkit's own parts: a network like the one that you build. First it
+# computes the same as the original. Then all places get the same vector:
+
+# %% tags=["nbval-check-output"]
+from labkit.foundations.transformer.copying import from_bert
+
+
+def fill(network, text):
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        shares = network(ids)[0, int((ids[0] == tokenizer.mask_token_id).nonzero())].softmax(-1)
+    return f"{tokenizer.decode(int(shares.argmax()))}, {shares.max():.0%}"
+
+
+ours, shuffled = from_bert(model), "by yes . dubois discovered discovered meadow [MASK] ? meadow carditis carditis karen was . dubois"
+with torch.no_grad():
+    print("the same logits to 1e-4:", bool((ours(batch["input_ids"]) - model(**batch).logits).abs().max() < 1e-4))
+    print("with positions:   ", fill(ours, TEXT.format("karen")))
+    ours.stack.positions.table.weight[:] = ours.stack.positions.table.weight.mean(0)
+    print("without, in order:", fill(ours, TEXT.format("karen")), "· shuffled:", fill(ours, shuffled))
+
+# %% [markdown]
+# Without positions the answer is wrong, and it is the same for a text that nobody could read. What tells a token its place is
+# called a [positional encoding](../glossary.ipynb#positional-encoding).
 #
 # The first Transformer adds a vector of waves to each embedding. At place $p$, in the columns $2i$ and $2i + 1$:
 #
@@ -410,8 +433,8 @@ right.legend()
 Plot(figure, "Left: sinusoids of 60 places, fast waves above, slow below. Right: the products of all places with places 10, 30 and 50 lie on one curve over the distance, highest at 0.")
 
 # %% [markdown]
-# The three curves are one. There are other ways. BERT and GPT-2 *learn* a vector per place, and have none for places beyond
-# their table. T5 adds to the scores a learnt number per distance; NEZHA adds the waves of the *distance* $j - i$ to keys and
+# The three curves are one. There are other ways. BERT and GPT-2 *learn* their vectors, and have none for places beyond the
+# longest text of their training. T5 adds to the scores a learnt number per distance; NEZHA adds the waves of the *distance* $j - i$ to keys and
 # values. The same small decoder was trained with each, on texts of 32 pieces, and then read longer ones ([how it was
 # measured](../../docs/results.md#ways-to-tell-a-decoder-where-a-token-stands)). Lower is better:
 
@@ -481,8 +504,8 @@ decoder_layer = check.decoder_layer(decoder_layer)
 # ```
 # </details>
 #
-# Now everything together: your pieces, your waves, your layers, which use your attention. The output layer is the table of
-# embeddings once more.
+# Now everything together: your pieces, your waves, your layers, which use your attention. The embeddings begin with a spread
+# of 0.02, so the waves are made as small. The output layer is the table of embeddings once more.
 
 # %% tags=["idea"]
 from labkit.foundations.transformer.transformer import Layer, Settings
@@ -497,11 +520,20 @@ class Writer(torch.nn.Module):
         self.norm = torch.nn.LayerNorm(d)
 
     def forward(self, ids):  # (batch, n) to logits (batch, n, vocabulary)
-        d = self.words.embedding_dim
-        x = self.words(ids) * d**0.5 + sinusoids(ids.shape[1], d)
+        x = self.words(ids) + 0.02 * sinusoids(ids.shape[1], self.words.embedding_dim)
         for part in self.layers:
             x = decoder_layer(x, part)
         return self.norm(x) @ self.words.weight.T
+
+    def go_on(self, ids, count=16):  # always with the likeliest piece
+        for _ in range(count):
+            ids = [*ids, int(self(torch.tensor([ids[-32:]]))[0, -1].argmax())]
+        return ids
+
+
+def next_piece(writer, batch):
+    logits = writer(batch["ids"][:, :-1])
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["ids"][:, 1:].flatten())
 
 
 # %% [markdown]
@@ -520,63 +552,38 @@ piece_of = list(number)
 
 def blocks(stream):
     ids = torch.tensor([number.get(piece, 0) for piece in stream])
-    return [{"ids": ids[at : at + 33]} for at in range(0, len(ids) - 33, 32)]
+    return [ids[at : at + 33] for at in range(0, len(ids) - 33, 32)]
 
 
 rows, held_out = blocks(streams["corpus"]), blocks(streams["new"])
-print(len(number), "pieces,", len(rows), "blocks:", "".join(piece_of[i] for i in rows[0]["ids"].tolist()).replace("▁", " "))
+print(len(number), "pieces,", len(rows), "blocks, the first:", *(piece_of[i] for i in rows[0].tolist()))
+
 
 # %%
 from labkit.training import Batches
 
-
-def collate(rows, rng=None):
-    return {"ids": torch.stack([row["ids"] for row in rows])}
-
-
-def next_piece(writer, batch):
-    logits = writer(batch["ids"][:, :-1])
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["ids"][:, 1:].flatten())
-
-
-def goes_on(writer, text, count=16):
-    ids = [number[piece] for word in text.split() for piece in cut(word)]
-    for _ in range(count):
-        ids.append(int(writer(torch.tensor([ids[-32:]]))[0, -1].argmax()))
-    return "".join(piece_of[i] for i in ids).replace("▁", " ")
-
-
-# %%
 torch.manual_seed(0)
-writer, test = Writer(len(number)), collate(held_out)
-report = {}
+writer, test = Writer(len(number)), {"ids": torch.stack(held_out)}
+start = [number[piece] for word in "on monday kevin and i".split() for piece in cut(word)]
+batches = Batches(rows, lambda some, rng: {"ids": torch.stack(some)}, 32, seed=0)
+losses = {}
 for moment in ("untrained", "trained"):
     if moment == "trained":
-        labkit.fit(writer, next_piece, Batches(rows, collate, 32, seed=0), steps=STEPS, lr=3e-3, seed=0, progress=lab.progress)
+        labkit.fit(writer, next_piece, batches, steps=STEPS, lr=3e-3, seed=0, progress=lab.progress)
     with torch.no_grad():
-        report[moment] = float(next_piece(writer.eval(), test))
-        print(f"{moment}: loss on new text {report[moment]:.2f}; {goes_on(writer, 'on monday kevin and i')}")
+        losses[moment] = float(next_piece(writer.eval(), test))
+        text = "".join(piece_of[i] for i in writer.go_on(start)).replace("▁", " ")
+        print(f"{moment}: loss on new text {losses[moment]:.2f};{text}")
 
 # %% tags=["nbval-check-output"]
 import math
 
-print(f"untrained, the loss is that of guessing, ln {len(number)}:", abs(report["untrained"] - math.log(len(number))) < 0.5)
-print("trained, more than 2 below it:", report["trained"] < report["untrained"] - 2)
+print(f"untrained, the loss is that of guessing, ln {len(number)}:", abs(losses["untrained"] - math.log(len(number))) < 0.5)
+print("trained, more than 2 below it:", losses["trained"] < losses["untrained"] - 2)
 
 # %% [markdown]
 # TODO reading. (Two tricks of the paper are left out: *label smoothing* trains towards 90 % for the right piece instead of
 # 100 %, and the mean of the last checkpoints' weights is often better than the last alone.)
-#
-# Are these really the parts of BERT? labkit's [`transformer.py`](../../labkit/foundations/transformer/transformer.py) has the
-# layer that you wrote, with a switch for the norm's place. Here it computes with the weights of the model of section 1:
-
-# %% tags=["nbval-check-output"]
-from labkit.foundations.transformer.copying import from_bert
-
-ours = from_bert(model)
-with torch.no_grad():
-    apart = (ours(batch["input_ids"]) - model(**batch).logits).abs().max()
-print(type(model).__name__, "and ours give the same logits to 1e-4:", bool(apart < 1e-4))
 
 # %% [markdown]
 # ## 6 · What it costs

@@ -302,8 +302,8 @@ RIGHT = {
 WRONG = {
     "best_pair": [
         (lambda w: top(Counter({p: sum(c for word, c in w.items() if p in set(pairwise(word))) for p in counted(w)})), "stands twice in a word"),
-        (lambda w: top(Counter(pair for word in w for pair in pairwise(word))), "you counted the words that have the pair|most frequent pair is"),
-        (lambda w: top(counted({word[:2]: c for word, c in w.items()})), "stands twice in a word counts twice|only the first pair"),
+        (lambda w: top(Counter(pair for word in w for pair in pairwise(word))), "you counted the words that have the pair"),
+        (lambda w: top(counted({word[:2]: c for word, c in w.items()})), "only the first pair"),
         (lambda w: max(counted(w), key=counted(w).get), "several pairs are equally frequent"),
         (lambda w: min(counted(w), key=lambda p: (-counted(w)[p], p[0])), "the second piece decides"),
         (by_text, "count pairs, not joined texts"),
