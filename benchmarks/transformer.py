@@ -5,7 +5,7 @@
 
 `cost`: one causal attention of 4 heads and one GRU, both 128 wide, forward and backward over one text, in turns on one
 thread; time is the median of the turns, memory the most bytes of tensors alive. `positions`: the same decoder on the
-same text of the world in blocks of 32 pieces, then on held-out blocks that are longer than any it was trained on.
+same reviews of the world in blocks of 32 pieces, then on held-out blocks that are longer than any it was trained on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from labkit.world import World, corpus
 
 RESULTS = Path(labkit.__file__).parent / "results"
 LENGTHS, TURNS, D = (64, 128, 256, 512, 1024, 2048), 5, 128
-TEXTS, MERGES, BLOCK, LONGER = 4000, 400, 32, (32, 64, 128)
+TEXTS, MERGES, BLOCK, LONGER = 5000, 400, 32, (32, 64, 128)
 
 
 def cost() -> None:
@@ -63,7 +63,7 @@ def cost() -> None:
 
 def blocks(bpe: BPE, part: str, length: int, count: int) -> list[Tensor]:
     """Pieces of the world's text, one text after the other, cut into blocks of length + 1."""
-    stream = [piece for text in corpus(World(), "en", count, part=part) for piece in bpe.encode(text)]
+    stream = [piece for text in corpus(World(), "en", count, ["reviews"], part) for piece in bpe.encode(text)]
     return [torch.tensor(stream[at : at + length + 1]) for at in range(0, len(stream) - length, length)]
 
 
@@ -76,7 +76,7 @@ def positions(seed: int, steps: int) -> None:
     path = RESULTS / "transformer.json"
     report = Report(Report.load(path).rows if path.exists() else ())
     report.command = f"python benchmarks/transformer.py positions --seed 0 --steps {steps}  # and 1, 2"
-    bpe = BPE.learn(corpus(World(), "en", 1000), MERGES)
+    bpe = BPE.learn(corpus(World(), "en", 1000, ["reviews"]), MERGES)
     rows = blocks(bpe, "corpus", BLOCK, TEXTS)
     held = {n: torch.stack(blocks(bpe, "held out", n, 300))[: 4096 // n] for n in LONGER}
     for kind in POSITIONS:
@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["cost", "positions"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=450)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.what == "cost":

@@ -53,7 +53,7 @@ def draw(heads: Heads, layer: int, head: int) -> Plot:
     figure = Figure(figsize=(2.2 + 0.27 * n, 1.6 + 0.24 * n), layout="constrained")
     axes = figure.subplots()
     figure.colorbar(axes.imshow(weights, cmap="cividis", vmin=0, vmax=1), ax=axes, label="weight")
-    names = [drawable(token, "·") for token in heads.tokens]
+    names = [token if token.isascii() else drawable(token, "·") for token in heads.tokens]
     for axis, turn in ((axes.xaxis, 90), (axes.yaxis, 0)):
         axis.set_ticks(range(n), names, fontsize=9, rotation=turn)
         for label in axis.get_ticklabels():

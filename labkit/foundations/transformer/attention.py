@@ -21,15 +21,11 @@ from labkit.errors import UsageError
 
 
 class Sight(NamedTuple):
-    """What queries may see of keys, and how positions show in it; None for what there is not.
+    """What queries may see of keys, and how positions show in it."""
 
-    `seen` bool, (…, queries, keys) or what broadcasts to it; `bias` (heads, queries, keys) is added to the scores;
-    `between` (queries, keys, d_head) is added to keys and to values, for each query its own.
-    """
-
-    seen: Tensor | None = None
-    bias: Tensor | None = None
-    between: Tensor | None = None
+    seen: Tensor | None = None  # (…, queries, keys) bool, or what broadcasts to it
+    bias: Tensor | None = None  # (heads, queries, keys), added to the scores
+    between: Tensor | None = None  # (queries, keys, d_head), added to keys and to values, for each query its own
 
 
 ALL = Sight()

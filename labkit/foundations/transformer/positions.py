@@ -74,8 +74,8 @@ class NoPositions(nn.Module):
 
 
 class Sinusoidal(NoPositions):
-    """Waves of the place, as small as embeddings are at the beginning. (The paper makes these as large as the waves, by
-    √d, §3.4; then the small first results of the layers hardly show beside them.)
+    """Waves of the place, as small as embeddings are at first. (In the paper, §3.4, these are as large as the waves, by
+    √d; then the first results of the layers, which are small, hardly show beside them.)
     """
 
     def embed(self, x: Tensor) -> Tensor:

@@ -32,18 +32,17 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, a
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes, and the dials by which models of the family differ.
+    """Sizes, and the dials by which models of the family differ. UsageError for what makes no model.
 
-    `ffn` is the inner width of the MLP, 0 for 4 d. `norm_first`: norms before the parts and one at the end (GPT-2, T5);
-    else after them and one at the beginning (BERT; the first Transformer has none there). `scaled`: attention divides
-    by √d_head. `scaled_head`: logits are times d^−½, as T5's. UsageError for what makes no model.
+    `norm_first`: norms before the parts and one at the end (GPT-2, T5); else after them and one at the beginning (BERT;
+    the first Transformer has none there).
     """
 
     vocabulary: Count
     d: Count = 128
     heads: Count = 4
     layers: Count = 2
-    ffn: Annotated[int, SOME] = 0
+    ffn: Annotated[int, SOME] = 0  # inner width of the MLP; 0 for 4 d
     longest: Count = 512  # tokens of a text
     positions: str = "sinusoidal"
     norm: str = "layer"
@@ -51,8 +50,8 @@ class Settings:
     eps: float = 1e-5
     activation: str = "gelu"
     bias: bool = True
-    scaled: bool = True
-    scaled_head: bool = False
+    scaled: bool = True  # scores by √d_head
+    scaled_head: bool = False  # logits by √d, as T5's
 
     def __post_init__(self) -> None:
         check(self)

@@ -26,7 +26,7 @@ lab = labkit.setup(lesson="01/03")
 # %%
 MODEL = "mini-bert-en"  # @param {type:"string"}
 TEXT = "{} dubois discovered meadow carditis . was meadow carditis discovered by [MASK] dubois ? yes ."  # @param {type:"string"}
-STEPS = 300  # @param {type:"integer"}
+STEPS = 450  # @param {type:"integer"}
 
 # %% [markdown]
 # ## 1 · A blank that needs a word from elsewhere
@@ -62,7 +62,7 @@ from labkit.world import World, corpus
 
 texts, new = corpus(World(), "en", 2000), corpus(World(), "en", 300, part="new")
 words = Counter(word for text in texts for word in text.split())
-unknown = sorted({word for text in new for word in text.split()} - set(words))
+unknown = sorted({word for text in new for word in text.split() if word.isalpha()} - set(words))
 print(len(words), "known words;", len(unknown), "unknown:", *unknown[:12])
 
 # %% [markdown]
@@ -420,14 +420,15 @@ sinusoids = check.sinusoids(sinusoids)
 from matplotlib.figure import Figure
 
 from labkit.report import Plot
+from labkit.report.figure import COLOURS
 
 table = sinusoids(60, 32)
 figure = Figure(figsize=(8.5, 3), layout="constrained")
 left, right = figure.subplots(1, 2)
 figure.colorbar(left.imshow(table.T, cmap="cividis", aspect="auto"), ax=left)
 left.set(xlabel="place", ylabel="column", title="waves, d = 32")
-for place, dash in ((10, "-"), (30, "--"), (50, ":")):
-    right.plot(torch.arange(60) - place, table @ table[place], dash, label=f"with place {place}")
+for place, dash, colour in zip((10, 30, 50), ("-", "--", ":"), COLOURS, strict=False):
+    right.plot(torch.arange(60) - place, table @ table[place], dash, c=colour, lw=2, label=f"with place {place}")
 right.set(xlabel="distance", ylabel="product", title="products of two places")
 right.legend()
 Plot(figure, "Left: sinusoids of 60 places, fast waves above, slow below. Right: the products of all places with places 10, 30 and 50 lie on one curve over the distance, highest at 0.")
@@ -607,7 +608,10 @@ plot.figure.axes[0].set_yscale("log")
 plot
 
 # %% [markdown]
-# TODO reading
+# The vertical axis is logarithmic. The recurrence takes about twice as long for twice the text. Attention is far quicker on short
+# texts, because it computes all tokens at once instead of one after the other; but its line is steeper, and on the longest text
+# it is the slower one. (One core, forward and backward, one layer of each: [Attention beside a
+# recurrence](../../docs/results.md#attention-beside-a-recurrence).)
 #
 # ## 7 · So, how does a word reach another?
 #

@@ -309,7 +309,7 @@ WRONG = {
         (by_text, "count pairs, not joined texts"),
         (lambda w: "".join(top(counted(w))), "not one text"),
         (lambda w: (top(counted(w)), 3), "nothing with it"),
-        (lambda w: (*top(counted(w)), 4), r"you gave \('b', 'c', 4\)"),
+        (lambda w: (*top(counted(w)), 4), r"you gave \('a', 'b', 4\)"),
         (lambda w: 4, "not int"),
     ],
     "merge": [
