@@ -6,6 +6,7 @@
 `cost`: one causal attention of 4 heads and one GRU, both 128 wide, forward and backward over one text, in turns on one
 thread; time is the median of the turns, memory the most bytes of tensors alive. `positions`: the same decoder on the
 same reviews of the world in blocks of 32 pieces, then on held-out blocks that are longer than any it was trained on.
+NEZHA's waves also at a tenth of their size: `--only tenth` runs that alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 import labkit
 from labkit.foundations.transformer.attention import MultiHead, Sight, causal_mask
-from labkit.foundations.transformer.positions import POSITIONS
+from labkit.foundations.transformer.positions import POSITIONS, Relative
 from labkit.foundations.transformer.tokenization import BPE
 from labkit.foundations.transformer.transformer import Decoder, Settings
 from labkit.lab import seeded
@@ -34,6 +35,7 @@ from labkit.world import World, corpus
 
 RESULTS = Path(labkit.__file__).parent / "results"
 LENGTHS, TURNS, D = (64, 128, 256, 512, 1024, 2048), 5, 128
+TENTH = "relative (a tenth)"
 TEXTS, MERGES, BLOCK, LONGER = 5000, 400, 32, (32, 64, 128)
 
 
@@ -72,16 +74,31 @@ def next_piece(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
 
 
-def positions(seed: int, steps: int) -> None:
+class Tenth(Relative):
+    """NEZHA's waves, a tenth as large."""
+
+    def between(self, tokens: int, device: torch.device) -> Tensor:
+        return super().between(tokens, device) / 10
+
+
+def decoder(kind: str, size: int) -> Decoder:
+    settings = Settings(size, d=96, longest=max(LONGER), positions="relative" if kind == TENTH else kind)
+    model = Decoder(settings)
+    if kind == TENTH:
+        model.stack.positions = Tenth(settings.d, settings.heads, settings.longest, both=False)
+    return model
+
+
+def positions(seed: int, steps: int, only: str) -> None:
     path = RESULTS / "transformer.json"
     report = Report(Report.load(path).rows if path.exists() else ())
     report.command = f"python benchmarks/transformer.py positions --seed 0 --steps {steps}  # and 1, 2"
     bpe = BPE.learn(corpus(World(), "en", 1000, ["reviews"]), MERGES)
     rows = blocks(bpe, "corpus", BLOCK, TEXTS)
     held = {n: torch.stack(blocks(bpe, "held out", n, 300))[: 4096 // n] for n in LONGER}
-    for kind in POSITIONS:
+    for kind in [kind for kind in (*POSITIONS, TENTH) if only in kind]:
         with seeded(seed):
-            model = Decoder(Settings(len(bpe.vocabulary), d=96, longest=max(LONGER), positions=kind))
+            model = decoder(kind, len(bpe.vocabulary))
         batches = Batches(rows, lambda some, rng: {"input_ids": torch.stack(some)}, 32, seed=seed)
         labkit.fit(model, next_piece, batches, steps=steps, lr=3e-3, seed=seed, progress=False)
         for n, ids in held.items():
@@ -96,13 +113,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["cost", "positions"])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="a part of the way's name")
     parser.add_argument("--steps", type=int, default=450)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.what == "cost":
         cost()
     else:
-        positions(options.seed, options.steps)
+        positions(options.seed, options.steps, options.only)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ PAGES = (
     Page("fewclue_real", "The same on real files",
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
     Page("transformer", "Ways to tell a decoder where a token stands",
-         "Trained on 32 pieces of text, loss on held-out texts that are as long, and longer (lesson 01/03)."),
+         "Trained on 32 pieces of text; loss on held-out texts that are as long, and longer. NEZHA's waves also at a "
+         "tenth of their size (lesson 01/03)."),
     Page("transformer_cost", "Attention beside a recurrence",
          "One layer of each, forward and backward over one text, in turns on one thread (lesson 01/03)."),
     Page("pretraining", "Pre-training objectives",

@@ -182,6 +182,7 @@ merge = check.merge(merge)
 #
 # Your two functions are the whole of learning. To *read* a new word, the same pairs are joined in the same order:
 
+
 # %% tags=["nbval-check-output"]
 def learn(words, count):
     merges = []
@@ -221,12 +222,12 @@ for word in unknown[:6]:
 # ## 3 · Attention
 #
 # Each piece is a vector now, and they have to exchange something. In *attention* every word has three vectors: a
-# **query** (what do I look for?), a **key** (what am I to be found by?) and a **value** (what do I pass on?). Three words,
-# two dimensions; "blank" looks for a name, and "karen" is one:
+# **query** (what it looks for), a **key** (what it is found by) and a **value** (what it passes on). Take three words and two
+# dimensions; "blank" looks for a name, and "karen" is one:
 
 # %% tags=["nbval-check-output"]
 names = ("karen", "found", "blank")
-keys = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]])  # first number: am I a name? second: am I a verb?
+keys = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]])  # first number: is it a name? second: is it a verb?
 values = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
 query = torch.tensor([2.0, 0.0])  # of "blank"
 scores = keys @ query / 2**0.5
@@ -251,8 +252,8 @@ for d in (4, 64, 1024):
     print(f"d = {d:4}: spread {products.std():5.1f}, divided by √d {products.std() / d**0.5:.2f}")
 
 # %% [markdown]
-# Without it, in wide networks, one score would be far above the others, its weight would be 1, and a softmax that says 1
-# has a gradient of nearly 0: nothing could be learnt.
+# The spread of the products grows as $\sqrt d$. Undivided, in a wide network, one score would be far above the others and its
+# weight nearly 1. There the softmax is flat: its gradient is nearly 0, and the network would hardly learn.
 #
 # A **mask** says which keys a query may see. A hidden key gets the score $-\infty$, hence the weight $e^{-\infty} = 0$, and
 # the rest still sums to 1. Padding is hidden so. And a network that writes from left to right hides what comes later, with
@@ -353,15 +354,16 @@ def fill(network, text):
     return f"{tokenizer.decode(int(shares.argmax()))}, {shares.max():.0%}"
 
 
-ours, shuffled = from_bert(model), "by yes . dubois discovered discovered meadow [MASK] ? meadow carditis carditis karen was . dubois"
+ours, text = from_bert(model), TEXT.format("karen")
 with torch.no_grad():
     print("the same logits to 1e-4:", bool((ours(batch["input_ids"]) - model(**batch).logits).abs().max() < 1e-4))
-    print("with positions:   ", fill(ours, TEXT.format("karen")))
+    print("with positions:", fill(ours, text))
     ours.stack.positions.table.weight[:] = ours.stack.positions.table.weight.mean(0)
-    print("without, in order:", fill(ours, TEXT.format("karen")), "· shuffled:", fill(ours, shuffled))
+    print("without:", fill(ours, text))
+print("without, words in alphabetical order:", fill(ours, " ".join(sorted(text.split()))))
 
 # %% [markdown]
-# Without positions the answer is wrong, and it is the same for a text that nobody could read. What tells a token its place is
+# Without positions the answer is wrong, and it is the same when the words are sorted by the alphabet. What tells a token its place is
 # called a [positional encoding](../glossary.ipynb#positional-encoding).
 #
 # The first Transformer adds a vector of waves to each embedding. At place $p$, in the columns $2i$ and $2i + 1$:
@@ -431,7 +433,7 @@ for place, dash, colour in zip((10, 30, 50), ("-", "--", ":"), COLOURS, strict=F
     right.plot(torch.arange(60) - place, table @ table[place], dash, c=colour, lw=2, label=f"with place {place}")
 right.set(xlabel="distance", ylabel="product", title="products of two places")
 right.legend()
-Plot(figure, "Left: sinusoids of 60 places, fast waves above, slow below. Right: the products of all places with places 10, 30 and 50 lie on one curve over the distance, highest at 0.")
+Plot(figure, "Left: 60 places as waves, fast ones above. Right: products with places 10, 30 and 50 lie on one curve.")
 
 # %% [markdown]
 # The three curves are one. There are other ways. BERT and GPT-2 *learn* their vectors, and have none for places beyond the
@@ -445,7 +447,12 @@ from labkit.report.pages import page
 page("transformer").report.lines("tokens", label="pieces of the text (trained on 32)")
 
 # %% [markdown]
-# TODO reading.
+# Look at the left end first. Most ways that say where a token stands beat the decoder that is told nothing (*none*), which has
+# only the order of its mask. Now follow the lines to the right. The *learned* vectors get worse fastest, because no text of
+# the training had a place beyond 32. T5's numbers (*bucketed*) are the lowest line throughout: most distances of a long text
+# occur in short ones, too. NEZHA's waves (*relative*) are behind even without any training on places, which is not what
+# its paper reports of a BERT that was trained for far longer. The reason here is their size: they are added to values that
+# are small at first. At a tenth of it the line falls close to that of *none*, so they do no harm, and little good.
 #
 # ## 5 · A decoder
 #
@@ -546,7 +553,7 @@ from functools import cache
 
 cut = cache(lambda word: spell(word, merges))
 reviews = {part: corpus(World(), "en", count, ["reviews"], part) for part, count in (("corpus", 3000), ("new", 150))}
-streams = {part: [piece for text in some for word in text.split() for piece in cut(word)] for part, some in reviews.items()}
+streams = {part: [piece for word in " ".join(some).split() for piece in cut(word)] for part, some in reviews.items()}
 number = {piece: i for i, piece in enumerate(dict.fromkeys(["[UNK]", *streams["corpus"]]))}
 piece_of = list(number)
 
@@ -579,8 +586,9 @@ for moment in ("untrained", "trained"):
 # %% tags=["nbval-check-output"]
 import math
 
-print(f"untrained, the loss is that of guessing, ln {len(number)}:", abs(losses["untrained"] - math.log(len(number))) < 0.5)
-print("trained, more than 2 below it:", losses["trained"] < losses["untrained"] - 2)
+guessing = math.log(len(number))
+print(f"untrained, within 0.5 of guessing, ln {len(number)}:", abs(losses["untrained"] - guessing) < 0.5)
+print("trained, more than 2 below it:", losses["trained"] < guessing - 2)
 
 # %% [markdown]
 # TODO reading. (Two tricks of the paper are left out: *label smoothing* trains towards 90 % for the right piece instead of
