@@ -147,6 +147,11 @@ PAGES = (
          "Speed of training on one core, and how many of a word's five nearest words have its type (lesson 01/01)."),
     Page("sequences", "Readers of sequences", "Classification, next words, Shakespeare's characters (lesson 01/02)."),
     Page("sequences_reach", "How far back a gradient reaches", "Untrained layers, and first words recalled (01/02)."),
+    Page("transformer", "Ways to tell a decoder where a token stands",
+         "Trained on 32 pieces of text; loss on held-out texts that are as long, and longer. NEZHA's waves also at a "
+         "tenth of their size (lesson 01/03)."),
+    Page("transformer_cost", "Attention beside a recurrence",
+         "One layer of each, forward and backward over one text, in turns on one thread (lesson 01/03)."),
     Page("pretraining", "Pre-training objectives",
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __all__ = [
     "Shown",
     "access_pattern",
+    "attention_heads",
     "collectives",
     "course_map",
     "delta_tree",
@@ -36,6 +37,7 @@ __all__ = [
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.access_pattern import access_pattern
+    from labkit.widgets.attention_heads import attention_heads
     from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
     from labkit.widgets.delta_tree import delta_tree

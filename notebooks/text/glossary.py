@@ -130,7 +130,7 @@ print(report.compare("A", "B"))
 # <a id="attention"></a>**attention** (注意力): The part of a Transformer in which each token takes a weighted mean over
 # what other tokens offer (their *values*); the weights say how well its *query* fits their *keys*. A layer does this
 # several times side by side, in attention heads: BERT-base has 12 per layer. Lessons
-# [03/03](03_fewshot/03_soft_prompts.ipynb), 01/03 (not written yet).
+# [03/03](03_fewshot/03_soft_prompts.ipynb), [01/03](01_foundations/03_transformer.ipynb).
 
 # %% [markdown]
 # ## B
@@ -173,6 +173,10 @@ print(report.compare("A", "B"))
 # share its [shared memory](#shared-memory), and can wait for one another. A block of 256 threads is eight warps. Lesson
 # [06/02](06_parallel/02_kernels.ipynb).
 #
+# <a id="bpe"></a>**BPE** (字节对编码): *Byte-pair encoding*: a vocabulary of pieces of words that begins with single characters
+# and joins the most frequent pair of neighbours, again and again. A word that was never seen falls apart into known
+# pieces: "lowest" into "low" and "est". Lesson [01/03](01_foundations/03_transformer.ipynb).
+#
 # <a id="bucket"></a>**bucket** (梯度桶): Gradients of several weights that are sent together, because a few large messages
 # are faster than many small ones. As soon as a bucket is full its all-reduce starts, while the backward pass goes on.
 # Lesson [06/03](06_parallel/03_data_parallel.ipynb).
@@ -187,6 +191,10 @@ print(report.compare("A", "B"))
 # <a id="causal-language-model"></a>**causal language model** (因果语言模型): A language model that reads from left to right
 # and predicts the next token, as GPT does. A text of 12 tokens gives it 11 questions to learn from. Lesson
 # [01/04](01_foundations/04_pretraining.ipynb).
+#
+# <a id="causal-mask"></a>**causal mask** (因果掩码): What keeps a token from looking at the tokens after it: the scores of
+# attention above the diagonal are −∞ before the softmax. So one pass over a text of 50 tokens answers 49 questions for
+# the next token. Lesson [01/03](01_foundations/03_transformer.ipynb).
 #
 # <a id="ceiling"></a>**ceiling** (上限): The best score that any reader could reach on a task. This course knows it,
 # because its texts are generated: if one label in ten of a two-way task is flipped at random, nobody can be right in
@@ -563,6 +571,10 @@ print(report.compare("A", "B"))
 # hands its results on to the next, as in a production line. The batch is cut into micro-batches, so that several stages
 # work at once. Lesson [06/04](06_parallel/04_model_parallel.ipynb).
 #
+# <a id="positional-encoding"></a>**positional encoding** (位置编码): What tells attention where a token stands: a vector added
+# to its embedding, or a number or vector that depends on the distance of two tokens. An encoder without one cannot tell
+# "dog bites man" from "man bites dog". Lesson [01/03](01_foundations/03_transformer.ipynb).
+#
 # <a id="pre-training"></a>**pre-training** (预训练): Training a language model on a large amount of raw text, once, before
 # any task. What it learns there is what a prompt asks for later. Lesson [01/04](01_foundations/04_pretraining.ipynb).
 #
@@ -621,6 +633,10 @@ print(report.compare("A", "B"))
 # <a id="register"></a>**register** (寄存器): The fastest memory of a GPU: at most 255 numbers of 32 bits that belong to
 # one thread. What stays in registers between two steps need not go through memory. Lesson
 # [06/02](06_parallel/02_kernels.ipynb).
+#
+# <a id="residual-connection"></a>**residual connection** (残差连接): What a part of a network finds is *added* to what went
+# in, x + f(x), so a layer changes a state rather than replaces it, and gradients reach the first layers of a deep
+# network undiminished. Lesson [01/03](01_foundations/03_transformer.ipynb).
 #
 # <a id="ring-all-reduce"></a>**ring all-reduce** (环形全归约): An all-reduce in which each rank talks only to its neighbours
 # in a ring and passes on one part at a time. Each sends 2 (N − 1) / N times the tensor: less than twice its size for
@@ -724,7 +740,7 @@ print(report.compare("A", "B"))
 #
 # <a id="transformer"></a>**Transformer**: A network of equal layers, each of attention and a small network that works
 # on every token by itself. A layer of width d has about 12 d² weights: 7 million for the 768 of BERT-base. Lessons
-# [01/04](01_foundations/04_pretraining.ipynb), 01/03 (not written yet).
+# [01/03](01_foundations/03_transformer.ipynb), [01/04](01_foundations/04_pretraining.ipynb).
 #
 # <a id="trigger-token"></a>**trigger token** (触发词): In AutoPrompt, a word of the prompt that a search exchanges for
 # better ones along the gradient, the same in every row. The result need not read like language. Lesson
@@ -772,6 +788,10 @@ print(report.compare("A", "B"))
 # <a id="winners-curse"></a>**winner's curse** (赢家诅咒): The score by which the best of several was chosen is too high. If
 # 30 prompts are all right in 70 % and are tried on 32 rows, the best of them scores 86 % on average. Lesson
 # [03/05](03_fewshot/05_auto_prompts.ipynb).
+#
+# <a id="wordpiece"></a>**WordPiece**: BERT's pieces of words: the longest piece that fits is taken first, and a piece that
+# goes on with a word begins with ##. With the pieces "un", "##film" and "##able", the word "unfilmable" has three
+# tokens. Lesson [01/03](01_foundations/03_transformer.ipynb).
 #
 # <a id="world"></a>**world**: The generator that writes this course's texts and tasks, in English and Chinese. Because
 # it makes the labels, it knows each task's ceiling, and nothing has to be downloaded. Lesson
