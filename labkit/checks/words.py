@@ -52,11 +52,8 @@ def nearest(function: Callable[[Tensor, int, int], Sequence[int]]) -> None:
     vectors = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)) * lengths[:, None]
     form = "wanted is a list of row numbers, as [4, 0, 7]"
     found = [whole(one, "a row's number") for one in items(asked(function, vectors=vectors, row=5, count=3), form)]
-    cosines, products, far = (
-        F.normalize(vectors, dim=1) @ F.normalize(vectors[5], dim=0),
-        vectors @ vectors[5],
-        (vectors - vectors[5]).norm(dim=1),
-    )
+    cosines = F.normalize(vectors, dim=1) @ F.normalize(vectors[5], dim=0)
+    products, far = vectors @ vectors[5], (vectors - vectors[5]).norm(dim=1)
 
     def others(values: Tensor) -> list[int]:
         return [one for one in values.argsort(descending=True).tolist() if one != 5][:3]

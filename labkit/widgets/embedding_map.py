@@ -16,7 +16,7 @@ from ipywidgets import Dropdown, IntSlider, Text
 from labkit.errors import UsageError
 from labkit.foundations.words import WordVectors, nearest
 from labkit.report import Plot
-from labkit.report.figure import COLOURS, MARKS
+from labkit.report.figure import COLOURS, MARKS, _label, _Point
 from labkit.report.fonts import drawable, family
 from labkit.widgets.shown import Explorer, Shown, bounded, look
 
@@ -66,8 +66,6 @@ def draw(view: View, name: str) -> Plot:
             chart.scatter(*points.T, s=50, color=COLOURS[number], marker=MARKS[number], label=label)
     names = [drawable(word, f"word {row}") for row, word in enumerate(view.words)]
     fonts: dict[str, Any] = {"fontfamily": family("".join(names)), "parse_math": False}
-    for said, point in zip(names, view.points, strict=True):
-        chart.annotate(said, point, (5, 4), textcoords="offset points", fontsize=9, **fonts)
     chart.set(xlabel="first component", ylabel="second component", title=f"{100 * view.kept:.0f} % of the variance")
     chart.margins(x=0.18, y=0.1)
     bars.barh(range(len(names) - 1), view.cosines[1:], color=[COLOURS[one] for one in group[1:]])
@@ -77,6 +75,11 @@ def draw(view: View, name: str) -> Plot:
     for axes in (chart, bars):
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*chart.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    _label(
+        figure,
+        chart,
+        [_Point(said, said, "", "", (y,), x, None) for said, (x, y) in zip(names, view.points.tolist(), strict=True)],
+    )
     told = zip(view.words[1:], view.cosines[1:], view.kinds[1:], strict=True)
     said = ", ".join(f"{word} {cosine:.2f}{f' ({kind})' if kind else ''}" for word, cosine, kind in told)
     return Plot(figure, f"Map and bars of the words nearest to {view.words[0]!r} by cosine, {name}: {said}.")

@@ -8,7 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from labkit.errors import DataError, LabkitError, TrainingError, UsageError
-from labkit.foundations.words import Word2VecSettings, negative_sampling_loss, noise_distribution, train_word2vec
+from labkit.foundations.words import (
+    Word2VecSettings,
+    huffman_codes,
+    negative_sampling_loss,
+    noise_distribution,
+    train_word2vec,
+)
 from labkit.foundations.words.outputs import FullSoftmax, HierarchicalSoftmax, NegativeSampling
 from labkit.foundations.words.word2vec import Word2Vec, batches
 
@@ -171,7 +177,8 @@ def test_your_own_functions_are_the_ones_that_run():
     [
         ([], {}, DataError, "0 words occur 5 times"),
         (["one " * 9], {}, DataError, "1 words occur"),
-        (["a b"] * 9, {"threshold": 1e-12}, DataError, "words are left to read.*raise threshold"),
+        (["a b"] * 9, {"threshold": 1e-12}, DataError, "no two words stand side by side.*raise threshold"),
+        (["a", "b"] * 9, {"threshold": 0}, DataError, "no two words stand side by side"),
         (TEXTS, {"window": 0}, UsageError, "setting 'window' must be at least 1"),
         (TEXTS, {"negatives": 0}, UsageError, "'negatives'"),
         (TEXTS, {"method": "skipgram"}, UsageError, "did you mean 'skip-gram'"),
@@ -182,6 +189,22 @@ def test_what_cannot_be_trained_is_refused(texts, settings, error, message):
     with pytest.raises(error, match=message) as caught:
         train_word2vec(texts, Word2VecSettings(**settings))
     assert isinstance(caught.value, LabkitError)
+
+
+def test_texts_of_one_word_among_others_are_no_pairs():
+    lonely = train_word2vec([*TEXTS, *["cat"] * 3000], Word2VecSettings(dimension=4, epochs=1, threshold=0))
+    assert lonely.vectors.isfinite().all()
+
+
+def test_huffmans_code_is_as_long_as_gensims():
+    gensim = pytest.importorskip("gensim.models", reason="gensim is not installed")
+    counts = {str(i): int(c) for i, c in enumerate(np.random.default_rng(0).zipf(1.3, 300).clip(max=10**6))}
+    other = gensim.Word2Vec(hs=1, negative=0, min_count=1)
+    other.build_vocab_from_freq(counts)
+    lengths = [len(other.wv.get_vecattr(word, "code")) for word in counts]
+    mine = [len(code) for code in huffman_codes(list(counts.values()))]
+    total = [sum(n * length for n, length in zip(counts.values(), some, strict=True)) for some in (mine, lengths)]
+    assert total[0] == total[1]
 
 
 def test_a_loss_that_is_no_number_stops_the_training():

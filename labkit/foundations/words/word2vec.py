@@ -18,17 +18,9 @@ from torch.nn import functional as F
 
 from labkit.config import AMOUNT, COUNT, RATE, SEED, check
 from labkit.errors import DataError, TrainingError, unknown
-from labkit.foundations.words import text
+from labkit.foundations.words import outputs, text
 from labkit.foundations.words.huffman import huffman_codes
 from labkit.foundations.words.neighbours import WordVectors
-from labkit.foundations.words.outputs import (
-    FullSoftmax,
-    HierarchicalSoftmax,
-    Loss,
-    NegativeSampling,
-    Output,
-    negative_sampling_loss,
-)
 from labkit.lab import Bar, generator
 
 # A step adds up what all pairs ask of a row, as if they came one after another; where many share a row, as the root of
@@ -66,7 +58,7 @@ def train_word2vec(
     texts: Sequence[str],
     settings: Word2VecSettings = Word2VecSettings(),  # noqa: B008  frozen
     *,
-    loss: Loss = negative_sampling_loss,
+    loss: outputs.Loss = outputs.negative_sampling_loss,
     keep: Callable[[np.ndarray, float], np.ndarray] = text.keep_probability,
     noise: Callable[[np.ndarray], np.ndarray] = text.noise_distribution,
     codes: Callable[[np.ndarray], list[str]] = huffman_codes,
@@ -79,12 +71,12 @@ def train_word2vec(
     """
     vocabulary, draws = text.Vocabulary.of(texts, settings.min_count), generator(settings.seed)
     counts, size = vocabulary.counts, len(vocabulary.words)
-    outputs: dict[str, Callable[[], Output]] = {
-        "negative": lambda: NegativeSampling(np.asarray(noise(counts)), settings.negatives, draws, loss),
-        "hierarchical": lambda: HierarchicalSoftmax(counts, codes),
-        "full": lambda: FullSoftmax(size),
+    layers: dict[str, Callable[[], outputs.Output]] = {
+        "negative": lambda: outputs.NegativeSampling(np.asarray(noise(counts)), settings.negatives, draws, loss),
+        "hierarchical": lambda: outputs.HierarchicalSoftmax(counts, codes),
+        "full": lambda: outputs.FullSoftmax(size),
     }
-    model = Word2Vec(size, settings.dimension, outputs[settings.output](), settings.method, draws)
+    model = Word2Vec(size, settings.dimension, layers[settings.output](), settings.method, draws)
     kept = np.asarray(keep(counts, settings.threshold)) if settings.threshold else np.ones(size)
     (ids, places), rng = vocabulary.encode(texts), np.random.default_rng(settings.seed)
     with Bar(int(settings.epochs * kept @ counts), progress, unit="word", unit_scale=True) as bar:
@@ -102,17 +94,18 @@ def train_word2vec(
 def batches(
     ids: np.ndarray, places: np.ndarray, settings: Word2VecSettings, rng: np.random.Generator, none: int
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Each word once, with its window: `words (n,), around (n, 2·reach), share of the epoch done`.
+    """Each word that has another beside it, once, with its window: `words (n,), around (n, 2·reach), share done`.
 
     A window's reach is drawn from 1 to `settings.window`, so that near words count more. Words of one reach share a
-    batch, which leaves little to mask; the batches come in random order.
+    batch, which leaves little to mask; the batches come in random order. DataError where no two words are left.
     """
-    if len(ids) < 2:
-        raise DataError(f"{len(ids)} words are left to read: give more text, or raise threshold (0 reads every word)")
+    beside = places[1:] == places[:-1]
+    order = rng.permutation(np.flatnonzero(np.append(beside, False) | np.append(False, beside)))
+    if not len(order):
+        raise DataError("no two words stand side by side: give more text, or raise threshold (0 reads every word)")
     reach = rng.integers(1, settings.window + 1, len(ids))
-    order = rng.permutation(len(ids))
     order = order[np.argsort(reach[order], kind="stable")]
-    starts = np.arange(0, len(ids), settings.batch)
+    starts = np.arange(0, len(order), settings.batch)
     for number, start in enumerate(rng.permutation(starts)):
         at = order[start : start + settings.batch]
         around = text.windows(ids, places, at, reach[at], none)
@@ -125,7 +118,9 @@ class Word2Vec:
     The last input row stands for the words that a window lacks, and stays 0.
     """
 
-    def __init__(self, words: int, dimension: int, output: Output, method: Method, draws: torch.Generator) -> None:
+    def __init__(
+        self, words: int, dimension: int, output: outputs.Output, method: Method, draws: torch.Generator
+    ) -> None:
         self.output, self.method, self.none = output, method, words
         self.inputs = (torch.rand(words + 1, dimension, generator=draws) - 0.5) / dimension  # (words + 1, d)
         self.inputs[words] = 0
@@ -139,8 +134,7 @@ class Word2Vec:
         """
         there = around != self.none
         if self.method == "cbow":
-            many = there.sum(1, keepdim=True).clamp(min=1)
-            inputs = (F.embedding_bag(around, self.inputs, mode="sum") / many)[:, None]  # (n, 1, d)
+            inputs = F.embedding_bag(around, self.inputs, mode="mean", padding_idx=self.none)[:, None]  # (n, 1, d)
             there = there.any(1, keepdim=True)
         else:
             inputs = take(self.inputs, around)  # (n, c, d)

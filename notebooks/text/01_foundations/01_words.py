@@ -54,7 +54,7 @@ for word in (WORD, "asthma", "monday"):
 #
 # In four short texts, which words stand directly beside which?
 
-# %%
+# %% tags=["nbval-check-output"]
 import torch
 
 from labkit.foundations.words import Vocabulary, cooccurrence
@@ -62,24 +62,18 @@ from labkit.foundations.words import Vocabulary, cooccurrence
 small = ["the cat drinks milk", "the dog drinks water", "the cat eats fish", "the dog eats meat"]
 few = Vocabulary.of(small)
 table = cooccurrence(small, few, window=1)  # (words, words)
-print(" " * 8, *(f"{word:>7}" for word in few.words))
+print(" " * 8, *(f"{word:>7}" for word in few.words), "  cosine to cat")
 for word in ("cat", "dog", "milk"):
-    print(f"{word:<8}", *(f"{int(count):>7}" for count in table[few.number(word)]))
+    row = table[few.number(word)]
+    cosine = torch.cosine_similarity(row, table[few.number("cat")], dim=0)
+    print(f"{word:<8}", *(f"{int(count):>7}" for count in row), f"{cosine:10.2f}")
 
 # %% [markdown]
 # "cat" and "dog" have the same row, because the same words stand beside them. "milk" has another one. Nobody said that cats and
 # dogs are alike: **the words beside them say so**. How alike two rows are is measured by their
-# [cosine similarity](../glossary.ipynb#cosine-similarity), the product of the rows after each is scaled to length 1:
-
-# %% tags=["nbval-check-output"]
-def cosine(a, b):
-    return float(torch.cosine_similarity(table[few.number(a)], table[few.number(b)], dim=0))
-
-
-for a, b in (("cat", "dog"), ("cat", "milk"), ("milk", "water")):
-    print(f"{a} and {b}: {cosine(a, b):.2f}")
-
-# %% [markdown]
+# [cosine similarity](../glossary.ipynb#cosine-similarity), the product of the rows after each is scaled to length 1; it stands in
+# the last column.
+#
 # ### Exercise 1: the nearest words
 #
 # *●○○ · 6 minutes*
@@ -204,26 +198,27 @@ ppmi = check.ppmi(ppmi)
 #     return torch.where(table > 0, (table / chance).log(), 0.0).clamp(min=0)
 # ```
 # </details>
+#
+# A row is long, one number for each word, and most of them are 0. The [singular value
+# decomposition](../glossary.ipynb#svd) finds the 50 directions that keep most of the table, and writes each row by its 50
+# coordinates there. First the company and the neighbours by PPMI, then the neighbours by the short vectors:
 
 # %%
+from labkit.foundations.words import truncated_svd
+
 weights = ppmi(counts)
 company = weights[vocabulary.number(WORD)].topk(6)
 print("beside", WORD, {vocabulary.words[i]: round(float(n), 1) for i, n in zip(company.indices, company.values)}, "\n")
 show(weights, WORD, "asthma", "anna")
 
-# %% [markdown]
-# Now the company of the word is made of words that belong to it. A row is long, though, one number for each word, and nearly all of
-# them are 0. The [singular value decomposition](../glossary.ipynb#svd) finds the 50 directions that keep most of the table, and
-# writes each row by its 50 coordinates there:
-
-# %%
-from labkit.foundations.words import truncated_svd
-
 short = truncated_svd(weights, 50)
-print(f"{weights.shape[1]} numbers per word, of which {(weights == 0).float().mean():.0%} are 0; now {short.shape[1]}\n")
+print(f"\n{weights.shape[1]} numbers per word, of which {(weights == 0).float().mean():.0%} are 0; now {short.shape[1]}")
 show(short, WORD, "asthma", "anna")
 
 # %% [markdown]
+# Now the company of the word is made of words that belong to it. Look at "anna": by counts, some of her neighbours were no names
+# of persons, and by PPMI all are. The short vectors find neighbours as good as the long ones.
+#
 # ## 3 · Predict instead of counting
 #
 # The table grows with the square of the vocabulary, so for a million words nobody builds it. *word2vec* (Mikolov et al. 2013)
@@ -313,7 +308,7 @@ for place, (word, pair) in enumerate((("drinks", 1), ("meat", 0), ("the", 0))):
 #
 # ## 4 · Which pairs?
 #
-# Three decisions remain, and each of them weighs common against rare words.
+# Three decisions remain.
 #
 # **Which words are drawn?** In proportion to $\text{count}^{0.75}$: a word that is 10 000 times as frequent as another is drawn
 # only 1 000 times as often. **How wide is the window?** For each word a new width is drawn, from 1 to `window`, so near words count
@@ -364,15 +359,7 @@ keep_probability = check.keep_probability(keep_probability)
 #     return np.minimum(1.0, np.sqrt(threshold / (counts / counts.sum())))
 # ```
 # </details>
-
-# %%
-kept = np.asarray(keep_probability(vocabulary.counts, 1e-3))
-noise = vocabulary.counts**0.75 / (vocabulary.counts**0.75).sum()
-for row in (0, 1, 100, 1000):
-    share = vocabulary.counts[row] / vocabulary.counts.sum()
-    print(f"{vocabulary.words[row]:<10} {share:7.3%} of the text, read with {kept[row]:4.2f}, drawn with {noise[row]:7.3%}")
-
-# %% [markdown]
+#
 # ## 5 · Why a step is cheap
 #
 # To say the next word exactly, a model compares it with *all* words, by a [softmax](../glossary.ipynb#softmax), and every step
@@ -405,7 +392,8 @@ names, times = ["the", "cat", "eats", "fish", "today"], [16, 6, 4, 3, 1]
 codes = huffman_codes(times)
 for word, count, code in zip(names, times, codes):
     print(f"{word:<6}{count:3} times, code {code}")
-print("digits per word, on average:", sum(n * len(code) for n, code in zip(times, codes)) / sum(times))
+mean = sum(n * len(code) for n, code in zip(times, codes)) / sum(times)
+print(f"digits per word of the text: {mean:.2f}; with codes of one length they would be 3")
 
 # %% [markdown]
 # Read a code from the root: 0 is left, 1 is right. A word's probability is the product of the decisions on its way. With the
@@ -565,7 +553,7 @@ for name in ("SVD of PPMI", "skip-gram, yours"):
 # A wider window changes what "alike" means. Choose a method and a word below.
 #
 # 1. Which window puts "noodles" beside other dishes, and which beside what goes into a dish?
-# 2. Try "asthma" and "phone". Is it the same there?
+# 2. Choose "phone". Which window puts it beside other devices, and which beside those who made or own it?
 
 # %%
 from dataclasses import replace
@@ -579,7 +567,7 @@ embedding_map(maps, types, WORD)
 
 # %% [markdown]
 # With a narrow window, words are alike that can *stand in each other's place*. With a wide window, words that *appear in the same
-# texts* come near as well.
+# texts* come near as well. Which of the two is wanted depends on the use: a dictionary wants the first, a search engine the second.
 #
 # ## 7 · One vector, two senses
 #
@@ -595,8 +583,8 @@ for other in ("superb", "west"):
     print(f"cosine to {other}: {torch.cosine_similarity(yours['great'], yours[other], dim=0):.2f}")
 
 # %% [markdown]
-# The nearest words belong to one of the two senses, and the vector is at some distance from both. In the two texts above, which
-# a reader never confuses, it is the same. So, how can a machine know that two words are alike? **By the words beside them**,
+# All of the nearest words have to do with places, and the vector is nearer to "west" than to "superb". A reader never confuses the
+# two texts above, but in both of them "great" has this same vector. So, how can a machine know that two words are alike? **By the words beside them**,
 # counted in a table or learned pair by pair. What the vector cannot do is change with the sentence. For that a model
 # has to read the other words *before* it decides what a word means here, which is what the next lesson is about.
 #
@@ -611,4 +599,4 @@ for other in ("superb", "west"):
 #   was never seen has a vector too.
 # - [`words/`](../../labkit/foundations/words/): `word2vec.py` has the step, `outputs.py` the three ways to score a word, also for
 #   CBOW: `Word2VecSettings(method="cbow")`.
-# - Next, [01/02](02_sequences.ipynb): a network that reads one word after another.
+# - Next, 01/02: a network that reads one word after another.
