@@ -29,7 +29,7 @@ TASK = "world/mr"  # @param {type:"string"}
 # %% [markdown]
 # ## 1 · The same words in another order
 #
-# Two classifiers learn from the same 2 000 film reviews. The *bag* takes the mean of the word vectors. The other one is an
+# Two classifiers learn from the same film reviews. The *bag* takes the mean of the word vectors. The other one is an
 # *LSTM*, which you will write below. (Of the model in `MODEL` only the [tokenizer](../glossary.ipynb#tokenizer) is used.)
 
 # %%
@@ -614,7 +614,7 @@ looks = ", ".join(f"{t}: {shown['source'][j]!r}" for t, j in zip(shown["target"]
 Plot(figure, f"Attention weights from {shown['source']} to {shown['target']}. Written and most looked at: {looks}.")
 
 # %% [markdown]
-# For the year it looks at the year, for the month at the month's name, although nobody told it which letter belongs to which. (The state
+# For the year it mostly looks at the year, for the month at the month's name, although nobody told it which letter belongs to which. (The state
 # beside a letter has read that letter too, so it may look there as well.) From a written letter to a read one there is now one step, however
 # far back it is, so this gradient does not pass through a chain of steps.
 #
@@ -640,7 +640,7 @@ readers.table(task="next word, world")
 # %% [markdown]
 # In classification, look at the intervals: no reader is ahead of the bag [beyond noise](../glossary.ipynb#beyond-noise), and the BiLSTM is a
 # little behind it, although the bag cannot tell the pairs of section 1 apart. A likely reason is that most opinions in these reviews stand in one
-# word, and that 2 000 rows are few to learn a state from. So try a bag first. In the table (less is better, one run each) it is the other way
+# word, and that so few rows teach little about a state. So try a bag first. In the table (less is better, one run each) it is the other way
 # round: all three networks are far ahead of the counts of word pairs (*bigram*), which know only one word of what stands before.
 #
 # **The answer.** A network of fixed size reads texts of any length by taking the same step at every word, and handing on a state. It
