@@ -175,8 +175,7 @@ def write(function: Callable[..., list[int]]) -> None:
         model = SimpleNamespace(embed=nn.Embedding(9, 3), out=nn.Linear(4, 9), **_weights(4))
 
     def tried(start: int, end: int, most: int) -> list[int]:
-        message = "wanted: the list of the words' numbers"
-        return [whole(word, "each word") for word in items(function(model, start, _second, end, most), message)]
+        return [whole(word, "each word") for word in items(function(model, start, _second, end, most), "wanted: the list of the words' numbers")]  # fmt: skip
 
     path = _write(model, 0, _second, -1, 12)
     end = path[7]  # which comes for the first time
