@@ -26,7 +26,7 @@ lab = labkit.setup(lesson="01/03")
 # %%
 MODEL = "mini-bert-en"  # @param {type:"string"}
 TEXT = "{} dubois discovered meadow carditis . was meadow carditis discovered by [MASK] dubois ? yes ."  # @param {type:"string"}
-STEPS = 400  # @param {type:"integer"}
+STEPS = 450  # @param {type:"integer"}
 
 # %% [markdown]
 # ## 1 · A blank that needs a word from elsewhere
