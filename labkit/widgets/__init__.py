@@ -15,6 +15,7 @@ __all__ = [
     "access_pattern",
     "collectives",
     "course_map",
+    "decoding_steps",
     "delta_tree",
     "feature_space",
     "label_words",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.access_pattern import access_pattern
     from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
+    from labkit.widgets.decoding_steps import decoding_steps
     from labkit.widgets.delta_tree import delta_tree
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.label_words import label_words

@@ -62,7 +62,7 @@ class Steps:
         config, self.past, self.encoded = self.model.config, None, None
         _check(self.model, input_ids, attention_mask)
         ids, device = input_ids.to(self.model.device), self.model.device
-        self.mask = None if attention_mask is None or attention_mask.all() else attention_mask.to(device)
+        self.mask = torch.ones_like(ids) if attention_mask is None else attention_mask.to(device)
         self.places = "position_ids" in inspect.signature(self.model.forward).parameters
         if config.is_encoder_decoder:
             encoder, batch = self.model.get_encoder(), {"input_ids": ids, "attention_mask": self.mask}
@@ -82,7 +82,7 @@ class Steps:
             given |= {"encoder_outputs": BaseModelOutput(self.encoded), "decoder_input_ids": ids}
         else:
             given["input_ids"] = ids
-            if self.mask is not None and self.places:  # places count real tokens, not padding
+            if self.places:  # they count real tokens, not padding
                 given["position_ids"] = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with torch.no_grad():
             found = self.model(**given)
@@ -93,15 +93,14 @@ class Steps:
 
     def advance(self, tokens: Tensor) -> None:
         """These tokens (rows,) were chosen: go on after them."""
-        if self.mask is not None and self.encoded is None:
+        if self.encoded is None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
         self._read(tokens[:, None])
 
     def keep(self, rows: Tensor) -> None:
         """Row i goes on from what was row rows[i]; there may be more rows than before, or fewer."""
-        self.logits, self.mask, self.encoded = (
-            None if one is None else one[rows] for one in (self.logits, self.mask, self.encoded)
-        )
+        self.logits, self.mask = self.logits[rows], self.mask[rows]
+        self.encoded = None if self.encoded is None else self.encoded[rows]
         self.past.reorder_cache(rows)
 
 
