@@ -169,6 +169,10 @@ print(report.compare("A", "B"))
 # end of the text in one that reads left to right. A label word that the tokenizer cuts into two pieces takes two
 # blanks. Lesson [03/01](03_fewshot/01_prompts.ipynb).
 #
+# <a id="bleu"></a>**BLEU**: A score for a text beside texts that people wrote for the same purpose: which share of its
+# words, pairs, triples and fours stand in them, and less if it is too short. A copy has 1; translations by machines have
+# about 0.3 to 0.5. Lesson [01/06](01_foundations/06_generation.ipynb).
+#
 # <a id="block-of-threads"></a>**block (of threads)** (线程块): Threads of a kernel that run on the same part of a GPU,
 # share its [shared memory](#shared-memory), and can wait for one another. A block of 256 threads is eight warps. Lesson
 # [06/02](06_parallel/02_kernels.ipynb).
@@ -502,6 +506,10 @@ print(report.compare("A", "B"))
 # <a id="nearest-neighbour"></a>**nearest neighbour** (最近邻): The labelled text whose vector is most similar to that of
 # the text in question; its label is the answer. It needs neither label words nor a trained head. Lesson
 # [03/04](03_fewshot/04_cp_tuning.ipynb).
+#
+# <a id="nucleus"></a>**nucleus, top-p** (核采样): The fewest of the likeliest next tokens that have the probability *p*
+# together; only these may be drawn. With p = 0.9 it is one token where the model is sure and a hundred where it is not.
+# Lesson [01/06](01_foundations/06_generation.ipynb).
 
 # %% [markdown]
 # ## O
@@ -558,6 +566,9 @@ print(report.compare("A", "B"))
 # <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a perplexity
 # of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
 # [01/02](01_foundations/02_sequences.ipynb).
+# <a id="perplexity"></a>**perplexity** (困惑度): How surprised a language model is by a text: e to the power of its mean
+# loss per token, 1 at least. A perplexity of 5 is the surprise of drawing one of five equally likely tokens, each time.
+# Lesson [01/06](01_foundations/06_generation.ipynb).
 #
 # <a id="pet"></a>**PET**: *Pattern-exploiting training* (Schick & Schütze 2021): a task is written as a cloze, and the
 # pre-trained head that fills blanks is trained on the few examples. No weight starts at random. Lesson
