@@ -565,10 +565,7 @@ print(report.compare("A", "B"))
 #
 # <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a perplexity
 # of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
-# [01/02](01_foundations/02_sequences.ipynb).
-# <a id="perplexity"></a>**perplexity** (困惑度): How surprised a language model is by a text: e to the power of its mean
-# loss per token, 1 at least. A perplexity of 5 is the surprise of drawing one of five equally likely tokens, each time.
-# Lesson [01/06](01_foundations/06_generation.ipynb).
+# [01/02](01_foundations/02_sequences.ipynb), [01/06](01_foundations/06_generation.ipynb).
 #
 # <a id="pet"></a>**PET**: *Pattern-exploiting training* (Schick & Schütze 2021): a task is written as a cloze, and the
 # pre-trained head that fills blanks is trained on the few examples. No weight starts at random. Lesson

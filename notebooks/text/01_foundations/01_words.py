@@ -136,7 +136,7 @@ def show(vectors, *words):
 
 
 company = counts[vocabulary.number(WORD)].topk(6)
-print("beside", WORD, {vocabulary.words[i]: int(n) for i, n in zip(company.indices, company.values)}, "\n")
+print("beside", WORD, {vocabulary.words[i]: int(n) for i, n in zip(company.indices, company.values, strict=True)}, "\n")
 show(counts, WORD, "asthma", "anna")
 
 # %% [markdown]
@@ -208,7 +208,7 @@ from labkit.foundations.words import truncated_svd
 
 weights = ppmi(counts)
 company = weights[vocabulary.number(WORD)].topk(6)
-print("beside", WORD, {vocabulary.words[i]: round(float(n), 1) for i, n in zip(company.indices, company.values)}, "\n")
+print("beside", WORD, {vocabulary.words[i]: round(float(n), 1) for i, n in zip(company.indices, company.values, strict=True)}, "\n")
 show(weights, WORD, "asthma", "anna")
 
 short = truncated_svd(weights, 50)
@@ -390,9 +390,9 @@ from labkit.foundations.words import huffman_codes
 
 names, times = ["the", "cat", "eats", "fish", "today"], [16, 6, 4, 3, 1]
 codes = huffman_codes(times)
-for word, count, code in zip(names, times, codes):
+for word, count, code in zip(names, times, codes, strict=True):
     print(f"{word:<6}{count:3} times, code {code}")
-mean = sum(n * len(code) for n, code in zip(times, codes)) / sum(times)
+mean = sum(n * len(code) for n, code in zip(times, codes, strict=True)) / sum(times)
 print(f"digits per word of the text: {mean:.2f}; with codes of one length they would be 3")
 
 # %% [markdown]
@@ -451,7 +451,7 @@ from labkit.foundations.words.huffman import paths
 node_scores = torch.randn(len(names) - 1, generator=torch.Generator().manual_seed(1))  # one per inner node
 nodes, _ = paths(codes)  # (words, longest): the nodes that each word passes
 chances = [float(path_probability(node_scores[nodes[i][: len(code)]], code)) for i, code in enumerate(codes)]
-print({word: round(chance, 3) for word, chance in zip(names, chances)}, f"sum {sum(chances):.3f}")
+print({word: round(chance, 3) for word, chance in zip(names, chances, strict=True)}, f"sum {sum(chances):.3f}")
 
 lengths = np.array([len(code) for code in huffman_codes(vocabulary.counts)])
 mean = (lengths * vocabulary.counts).sum() / vocabulary.counts.sum()
