@@ -171,7 +171,7 @@ print(report.compare("A", "B"))
 #
 # <a id="bleu"></a>**BLEU**: A score for a text beside texts that people wrote for the same purpose: which share of its
 # words, pairs, triples and fours stand in them, and less if it is too short. A copy has 1; translations by machines have
-# about 0.3 to 0.5. Lesson [01/06](01_foundations/06_generation.ipynb).
+# about 0.3 to 0.5. Lesson 01/06 (not written yet).
 #
 # <a id="block-of-threads"></a>**block (of threads)** (线程块): Threads of a kernel that run on the same part of a GPU,
 # share its [shared memory](#shared-memory), and can wait for one another. A block of 256 threads is eight warps. Lesson
@@ -509,7 +509,7 @@ print(report.compare("A", "B"))
 #
 # <a id="nucleus"></a>**nucleus, top-p** (核采样): The fewest of the likeliest next tokens that have the probability *p*
 # together; only these may be drawn. With p = 0.9 it is one token where the model is sure and a hundred where it is not.
-# Lesson [01/06](01_foundations/06_generation.ipynb).
+# Lesson 01/06 (not written yet).
 
 # %% [markdown]
 # ## O
@@ -565,7 +565,7 @@ print(report.compare("A", "B"))
 #
 # <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a perplexity
 # of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
-# [01/02](01_foundations/02_sequences.ipynb), [01/06](01_foundations/06_generation.ipynb).
+# [01/02](01_foundations/02_sequences.ipynb), 01/06 (not written yet).
 #
 # <a id="pet"></a>**PET**: *Pattern-exploiting training* (Schick & Schütze 2021): a task is written as a cloze, and the
 # pre-trained head that fills blanks is trained on the few examples. No weight starts at random. Lesson

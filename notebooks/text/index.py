@@ -16,7 +16,7 @@
 # library in which every system is one short file: what a lesson shows, you can read.
 #
 # **Run all cells** (*Run ▸ Run All Cells*), then choose a lesson below. Which one first? Whoever is new to the field
-# begins with 01/01 and goes on in order; whoever knows Transformers begins with
+# begins with [words as vectors](01_foundations/01_words.ipynb) and goes on in order; whoever knows Transformers begins with
 # [pre-training](01_foundations/04_pretraining.ipynb) and [PET](03_fewshot/02_pet.ipynb). A word that you do not know is in
 # the [glossary](glossary.ipynb); for what does not work there is [help](help.ipynb).
 

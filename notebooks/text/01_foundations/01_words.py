@@ -599,4 +599,4 @@ for other in ("superb", "west"):
 #   was never seen has a vector too.
 # - [`words/`](../../labkit/foundations/words/): `word2vec.py` has the step, `outputs.py` the three ways to score a word, also for
 #   CBOW: `Word2VecSettings(method="cbow")`.
-# - Next, 01/02: a network that reads one word after another.
+# - Next, [01/02](02_sequences.ipynb): a network that reads one word after another.

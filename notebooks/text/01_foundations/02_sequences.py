@@ -16,7 +16,7 @@
 # [gradient](../glossary.ipynb#backward-pass) reaches, and say what the LSTM's gates change; read a padded batch; train a
 # language model with your own step and let it write; say what a convolution cannot see, and what attention adds.
 #
-# **45 minutes.** Before it: 01/01, words as vectors. You need Python and a little PyTorch.
+# **45 minutes.** Before it: [words as vectors](01_words.ipynb). You need Python and a little PyTorch.
 
 # %%
 import labkit
@@ -651,4 +651,4 @@ readers.table(task="next word, world")
 #
 # - Papers: linked above. Cho et al. 2014, [*Learning phrase representations using RNN encoder–decoder*](https://arxiv.org/abs/1406.1078), has the GRU.
 # - On real text: bits per character on Shakespeare's plays, in [Readers of sequences](../../docs/results.md#readers-of-sequences).
-# - Next, 01/03: if attention needs no chain, do we need the chain at all? The Transformer reads without one.
+# - Next, [01/03](03_transformer.ipynb): if attention needs no chain, do we need the chain at all? The Transformer reads without one.

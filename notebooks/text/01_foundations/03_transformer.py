@@ -16,7 +16,7 @@
 # **After this lesson you can** learn a vocabulary of pieces from text; compute attention with a pencil and in four lines
 # of code; say what masks and positions are for; build a decoder, train it, and say what it costs for long texts.
 #
-# **60 minutes.** Before it: 01/02, networks that read one word after another.
+# **60 minutes.** Before it: [networks that read one word after another](02_sequences.ipynb).
 
 # %%
 import labkit
@@ -633,5 +633,5 @@ plot
 #   Raffel et al. 2020, [*T5*](https://arxiv.org/abs/1910.10683), §2.1.
 # - [`labkit/foundations/transformer/`](../../labkit/foundations/transformer/): one short file per piece, with the encoder–decoder
 #   and T5's weights, which this lesson leaves out.
-# - Next, [01/04](04_pretraining.ipynb): what a Transformer is asked when it learns from raw text. It takes up the decoder and
-#   the encoder of this lesson.
+# - Next, [01/04](04_pretraining.ipynb): what a Transformer is asked when it learns from raw text. GPT is a decoder as
+#   in this lesson, BERT an encoder.
