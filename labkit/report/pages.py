@@ -114,10 +114,10 @@ PAGES = (
          {"fine-tune [CLS]": 69.51, "PET": 78.01, "LM-BFF (T)": 78.42, "LM-BFF (L)": 78.61, "LM-BFF (T+L)": 77.06,
           "P-tuning": 78.43, "WARP": 59.89, "CP-Tuning": 81.24}, CP_TUNING),
     Page("fewshot_albert", "Few-shot methods on eight tasks, layers shared",
-         "The same with an ALBERT, one layer that is run four times: three of the methods, three draws. After 4 000 steps "
-         "its 0.46 M weights predict hidden words far worse than mini-bert-en (a loss of 2.19 on unseen text against "
-         "0.71), and its untrained cloze guesses. So there is nothing in it that a prompt could ask for: on reviews and "
-         "mrpc no method is far from 50, and on the mean of the tasks the head is not behind."),
+         "The same with an ALBERT, one layer that is run four times: three of the methods, three draws. After 4 000 "
+         "steps its 0.46 M weights predict hidden words far worse than mini-bert-en (a loss of 2.19 on unseen text "
+         "against 0.71), and its untrained cloze guesses. So there is nothing in it that a prompt could ask for: on "
+         "reviews and mrpc no method is far from 50, and on the mean of the tasks the head is not behind."),
     Page("fewshot_words", "The quality of label words",
          "Clozes with natural, rare and arbitrary words; CP-Tuning, which has none (lesson 03/04)."),
     Page("cp_tuning", "Parts of CP-Tuning", "One part left out at a time (lesson 03/04)."),
