@@ -369,12 +369,12 @@ print(report.compare("A", "B"))
 # <a id="hook"></a>**hook** (钩子): A function of yours that PyTorch calls at a certain moment, for instance when a layer
 # has run or a gradient is complete. With hooks one can measure or change a model without editing its code. Lesson
 # [06/03](06_parallel/03_data_parallel.ipynb).
+#
+# <a id="huffmans-code"></a>**Huffman's code** (霍夫曼编码): Codes of 0 and 1 for words, short for frequent ones, of which none
+# begins another: the least digits that a text can need, if each word has a code. Lesson [01/01](01_foundations/01_words.ipynb).
 
 # %% [markdown]
 # ## I
-#
-# <a id="huffman-code"></a>**Huffman's code** (霍夫曼编码): Codes of 0 and 1 for words, short for frequent ones, of which none
-# begins another: the least digits that a text can need, if each word has a code. Lesson [01/01](01_foundations/01_words.ipynb).
 #
 # <a id="in-context-learning"></a>**in-context learning** (上下文学习): Doing a task after reading a few
 # [demonstrations](#demonstration) in the prompt, with no weight changed. GPT-3, with 175 billion weights, was the first
@@ -507,9 +507,9 @@ print(report.compare("A", "B"))
 # the text in question; its label is the answer. It needs neither label words nor a trained head. Lesson
 # [03/04](03_fewshot/04_cp_tuning.ipynb).
 #
-# <a id="nucleus"></a>**nucleus, top-p** (核采样): The fewest of the likeliest next tokens that have the probability *p*
-# together; only these may be drawn. With p = 0.9 it is one token where the model is sure and a hundred where it is not.
-# Lesson 01/06 (not written yet).
+# <a id="nucleus"></a><a id="top-p"></a>**nucleus, top-p** (核采样): The fewest of the likeliest next tokens that have the
+# probability *p* together; only these may be drawn. With p = 0.9 it is one token where the model is sure and a hundred
+# where it is not. Lesson 01/06 (not written yet).
 
 # %% [markdown]
 # ## O
@@ -518,7 +518,7 @@ print(report.compare("A", "B"))
 # host's or the disk's. In training it is first the optimizer state, 12 of the 16 bytes per weight. Lesson
 # [06/06](06_parallel/06_offload.ipynb).
 #
-# <a id="one-hot"></a>**one-hot vector** (独热向量): A vector with a 1 in one place and 0 elsewhere, which says only *which*
+# <a id="one-hot"></a>**one-hot** (独热向量): A vector with a 1 in one place and 0 elsewhere, which says only *which*
 # word it is. Two different ones have the product 0. Lesson [01/01](01_foundations/01_words.ipynb).
 #
 # <a id="online-softmax"></a>**online softmax** (在线 softmax): A softmax whose maximum and sum are found in one pass over
@@ -563,8 +563,8 @@ print(report.compare("A", "B"))
 # place for the text and a blank: `{text} it was {mask} .` "Pattern" is PET's word for it, "template" that of most
 # others. Lesson [03/01](03_fewshot/01_prompts.ipynb).
 #
-# <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a perplexity
-# of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
+# <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a
+# perplexity of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
 # [01/02](01_foundations/02_sequences.ipynb), 01/06 (not written yet).
 #
 # <a id="pet"></a>**PET**: *Pattern-exploiting training* (Schick & Schütze 2021): a task is written as a cloze, and the
@@ -630,10 +630,6 @@ print(report.compare("A", "B"))
 # of a 768 × 8 and an 8 × 768 matrix has a rank of at most 8, which is what [LoRA](#lora) makes use of. Lesson
 # [03/06](03_fewshot/06_delta_tuning.ipynb).
 #
-# <a id="rnn"></a>**recurrent network** (RNN, 循环神经网络): A network that reads one word after another. At each word the same
-# weights make a new [state](#hidden-state) of the word and the old state, so texts may have any length. Lesson
-# [01/02](01_foundations/02_sequences.ipynb).
-#
 # <a id="reduce-scatter"></a>**reduce-scatter** (归约散射): A [collective](#collective) after which each rank has one part
 # of the sum of all tensors. It is the first half of an all-reduce; ZeRO puts the optimizer's step between the two
 # halves. Lesson [06/03](06_parallel/03_data_parallel.ipynb).
@@ -649,6 +645,10 @@ print(report.compare("A", "B"))
 # <a id="ring-all-reduce"></a>**ring all-reduce** (环形全归约): An all-reduce in which each rank talks only to its neighbours
 # in a ring and passes on one part at a time. Each sends 2 (N − 1) / N times the tensor: less than twice its size for
 # any number of ranks. Lesson [06/03](06_parallel/03_data_parallel.ipynb).
+#
+# <a id="rnn"></a><a id="recurrent-network"></a>**RNN, recurrent network** (循环神经网络): A network that reads one word after
+# another. At each word the same weights make a new [state](#hidden-state) of the word and the old state, so texts may
+# have any length. Lesson [01/02](01_foundations/02_sequences.ipynb).
 #
 # <a id="roofline"></a>**roofline** (屋顶线模型): The highest speed that a kernel can have: the chip's operations per second,
 # or its bytes per second times the kernel's operations per byte, whichever is less. Adding two 16-bit tensors is one
@@ -692,9 +692,6 @@ print(report.compare("A", "B"))
 # <a id="sigmoid"></a>**sigmoid** (S 型函数): σ(s) = 1 / (1 + e^−s), which turns any score into a probability: 0 becomes 0.5,
 # 2 becomes 0.88, −2 becomes 0.12. Lesson [01/01](01_foundations/01_words.ipynb).
 #
-# <a id="svd"></a>**singular value decomposition (SVD)** (奇异值分解): It writes a table as a sum of simple ones, each a column times
-# a row, the most important first. The first 50 of 2 800 give each word 50 numbers. Lesson [01/01](01_foundations/01_words.ipynb).
-#
 # <a id="soft-label"></a>**soft label** (软标签): A label that is a distribution: 0.8 positive, 0.2 negative. It also tells
 # a student which wrong answer was nearly right. Lesson [03/02](03_fewshot/02_pet.ipynb).
 #
@@ -715,6 +712,10 @@ print(report.compare("A", "B"))
 # <a id="standard-error"></a>**standard error** (标准误): How far a mean typically lies from its true value: the standard
 # deviation divided by the square root of the count. An accuracy p on m rows has one of √(p (1 − p) / m): 1.7 points for
 # 87 % on 400 rows. Lesson [03/02](03_fewshot/02_pet.ipynb).
+#
+# <a id="svd"></a><a id="singular-value-decomposition"></a>**SVD, singular value decomposition** (奇异值分解): It writes a
+# table as a sum of simple ones, each a column times a row, the most important first. The first 50 of 2 800 give each word
+# 50 numbers. Lesson [01/01](01_foundations/01_words.ipynb).
 
 # %% [markdown]
 # ## T

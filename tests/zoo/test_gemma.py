@@ -169,7 +169,7 @@ def test_what_comes_out_is_a_plain_folder_of_half_size_that_computes_in_full_pre
 def test_heads(tiny):
     assert isinstance(load("tiny-gemma").model, Gemma3ForCausalLM) and load("tiny-gemma", head="lm").fresh == ()
     assert not hasattr(load("tiny-gemma", head=None).model, "lm_head")
-    with pytest.raises(UsageError, match="next token, not masked ones: load it with head='lm'"):
+    with pytest.raises(UsageError, match="does not fill in masked tokens: load it with head='lm'"):
         load("tiny-gemma", head="mlm")
     model, tokenizer = load("tiny-gemma", head="classify", labels=3)
     assert model.pooling == "last"

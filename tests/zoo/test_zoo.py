@@ -277,7 +277,10 @@ def test_shipped_weights_are_the_recipes(name):
     assert sum(file.stat().st_size for file in folder.iterdir()) < size
     facts = store.record(folder)
     assert facts["threads"] == 1 and facts["seconds"] <= seconds
-    assert facts["zero_shot"][building.PROBED[RECIPES[name].language][0]] > 0.7
+    if isinstance(RECIPES[name], WriterRecipe):
+        assert facts["held_out_loss"] < 1.0
+    else:
+        assert facts["zero_shot"][building.PROBED[RECIPES[name].language][0]] > 0.7
 
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="takes minutes: CI does it, as does `labkit zoo verify`")

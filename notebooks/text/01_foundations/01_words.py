@@ -382,7 +382,7 @@ for name, output in (("negative sampling", NegativeSampling(even, 4, draws)), ("
 # %% [markdown]
 # Five rows of 10 000. Is there a way that is cheap and still gives a probability to every word? *Hierarchical softmax* puts the
 # words at the leaves of a tree. At each inner node there is a vector, and the score $s$ of the input with it decides: left
-# with $\sigma(s)$, right with $\sigma(-s)$. [Huffman's code](../glossary.ipynb#huffman-code) builds the tree by merging, again and
+# with $\sigma(s)$, right with $\sigma(-s)$. [Huffman's code](../glossary.ipynb#huffmans-code) builds the tree by merging, again and
 # again, the two rarest groups, so frequent words have short paths:
 
 # %% tags=["nbval-check-output"]
@@ -597,6 +597,6 @@ for other in ("superb", "west"):
 # - Two relatives: GloVe ([Pennington et al. 2014](https://aclanthology.org/D14-1162/)) fits vectors to the logarithms of the counts,
 #   and fastText ([Bojanowski et al. 2017](https://arxiv.org/abs/1607.04606)) adds up vectors of pieces of a word, so a word that
 #   was never seen has a vector too.
-# - [`words/`](../../labkit/foundations/words/): `word2vec.py` has the step, `outputs.py` the three ways to score a word, also for
+# - [`word2vec.py`](../../labkit/foundations/words/word2vec.py) has the step, `outputs.py` the three ways to score a word, also for
 #   CBOW: `Word2VecSettings(method="cbow")`.
 # - Next, [01/02](02_sequences.ipynb): a network that reads one word after another.

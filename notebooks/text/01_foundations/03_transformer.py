@@ -631,7 +631,7 @@ plot
 #
 # - Vaswani et al. 2017 and Sennrich et al. 2016, linked above; Wei et al. 2019, [*NEZHA*](https://arxiv.org/abs/1909.00204), §2.2;
 #   Raffel et al. 2020, [*T5*](https://arxiv.org/abs/1910.10683), §2.1.
-# - [`labkit/foundations/transformer/`](../../labkit/foundations/transformer/): one short file per piece, with the encoder–decoder
+# - [`transformer.py`](../../labkit/foundations/transformer/transformer.py) and its neighbours: one short file per piece, with the encoder–decoder
 #   and T5's weights, which this lesson leaves out.
 # - Next, [01/04](04_pretraining.ipynb): what a Transformer is asked when it learns from raw text. GPT is a decoder as
 #   in this lesson, BERT an encoder.
