@@ -136,7 +136,7 @@ def show(vectors, *words):
 
 
 company = counts[vocabulary.number(WORD)].topk(6)
-print("beside", WORD, {vocabulary.words[i]: int(n) for i, n in zip(company.indices, company.values)}, "\n")
+print("beside", WORD, {vocabulary.words[i]: int(n) for i, n in zip(company.indices, company.values, strict=True)}, "\n")
 show(counts, WORD, "asthma", "anna")
 
 # %% [markdown]
@@ -208,11 +208,17 @@ from labkit.foundations.words import truncated_svd
 
 weights = ppmi(counts)
 company = weights[vocabulary.number(WORD)].topk(6)
-print("beside", WORD, {vocabulary.words[i]: round(float(n), 1) for i, n in zip(company.indices, company.values)}, "\n")
+print(
+    "beside",
+    WORD,
+    {vocabulary.words[i]: round(float(n), 1) for i, n in zip(company.indices, company.values, strict=True)},
+    "\n",
+)
 show(weights, WORD, "asthma", "anna")
 
 short = truncated_svd(weights, 50)
-print(f"\n{weights.shape[1]} numbers per word, of which {(weights == 0).float().mean():.0%} are 0; now {short.shape[1]}")
+zeros = (weights == 0).float().mean()
+print(f"\n{weights.shape[1]} numbers per word, of which {zeros:.0%} are 0; now {short.shape[1]}")
 show(short, WORD, "asthma", "anna")
 
 # %% [markdown]
@@ -229,17 +235,18 @@ show(short, WORD, "asthma", "anna")
 
 # %% tags=["nbval-check-output"]
 v = torch.tensor([1.0, 0.0])  # cat, the input
-u = {"drinks": torch.tensor([1.0, 1.0]), "meat": torch.tensor([-0.5, 2.0]), "the": torch.tensor([2.0, 0.0])}
+u = {"drinks": torch.tensor([1.0, 1.0]), "meat": torch.tensor([-0.5, 2.0]), "today": torch.tensor([2.0, 0.0])}
 total = 0.0
-for word, pair in (("drinks", 1), ("meat", 0), ("the", 0)):
+for word, pair in (("drinks", 1), ("meat", 0), ("today", 0)):
     score = v @ u[word]
     wanted = score.sigmoid() if pair else (-score).sigmoid()  # 1 − σ(s) = σ(−s)
     total -= wanted.log()
-    print(f"{word:<7}{'beside it' if pair else 'drawn':<10} score {score:4.1f}, σ {score.sigmoid():.2f}, −log {-wanted.log():.2f}")
+    kind = "beside it" if pair else "drawn"
+    print(f"{word:<7}{kind:<10} score {score:4.1f}, σ {score.sigmoid():.2f}, −log {-wanted.log():.2f}")
 print(f"loss: {total:.2f}")
 
 # %% [markdown]
-# "the" costs most: it was drawn, but the vectors say that it belongs to "cat". With $k$ drawn words $c_1, \dots, c_k$ for a pair
+# "today" costs most: it was drawn, but the vectors say that it belongs to "cat". With $k$ drawn words $c_1, \dots, c_k$ for a pair
 # $(w, c)$, this is *negative sampling*:
 #
 # $$L = -\log \sigma(v_w \cdot u_c) \; - \; \sum_{i=1}^{k} \log \sigma(-\,v_w \cdot u_{c_i}) .$$
@@ -290,6 +297,7 @@ negative_sampling_loss = check.negative_sampling_loss(negative_sampling_loss)
 # What does a step do to the three words? The derivative by a score is $\sigma(s) - 1$ for the right word and $\sigma(s)$ for a drawn
 # one. Compare it with what your loss says when a score is moved by a little:
 
+
 # %% tags=["nbval-check-output"]
 def loss_at(scores):
     scores = torch.tensor(scores, dtype=torch.float64)
@@ -297,14 +305,14 @@ def loss_at(scores):
 
 
 scores, small_step = [1.0, -0.5, 2.0], 1e-5
-for place, (word, pair) in enumerate((("drinks", 1), ("meat", 0), ("the", 0))):
+for place, (word, pair) in enumerate((("drinks", 1), ("meat", 0), ("today", 0))):
     up, down = (loss_at([s + d * (i == place) for i, s in enumerate(scores)]) for d in (small_step, -small_step))
     slope = torch.tensor(scores[place]).sigmoid() - pair
     print(f"{word:<7} σ(s) − {pair} = {slope:5.2f}, by moving {(up - down) / (2 * small_step):5.2f}")
 
 # %% [markdown]
 # The step adds $-\text{rate} \cdot (\sigma(s) - 1) \cdot v$ to the right word's output vector, so "drinks" moves towards "cat";
-# drawn words move away, "the" most. Words with the same company are pulled to the same places, so they end up side by side.
+# drawn words move away, "today" most. Words with the same company are pulled to the same places, so they end up side by side.
 #
 # ## 4 · Which pairs?
 #
@@ -390,9 +398,9 @@ from labkit.foundations.words import huffman_codes
 
 names, times = ["the", "cat", "eats", "fish", "today"], [16, 6, 4, 3, 1]
 codes = huffman_codes(times)
-for word, count, code in zip(names, times, codes):
+for word, count, code in zip(names, times, codes, strict=True):
     print(f"{word:<6}{count:3} times, code {code}")
-mean = sum(n * len(code) for n, code in zip(times, codes)) / sum(times)
+mean = sum(n * len(code) for n, code in zip(times, codes, strict=True)) / sum(times)
 print(f"digits per word of the text: {mean:.2f}; with codes of one length they would be 3")
 
 # %% [markdown]
@@ -451,7 +459,7 @@ from labkit.foundations.words.huffman import paths
 node_scores = torch.randn(len(names) - 1, generator=torch.Generator().manual_seed(1))  # one per inner node
 nodes, _ = paths(codes)  # (words, longest): the nodes that each word passes
 chances = [float(path_probability(node_scores[nodes[i][: len(code)]], code)) for i, code in enumerate(codes)]
-print({word: round(chance, 3) for word, chance in zip(names, chances)}, f"sum {sum(chances):.3f}")
+print({word: round(chance, 3) for word, chance in zip(names, chances, strict=True)}, f"sum {sum(chances):.3f}")
 
 lengths = np.array([len(code) for code in huffman_codes(vocabulary.counts)])
 mean = (lengths * vocabulary.counts).sum() / vocabulary.counts.sum()
@@ -544,7 +552,8 @@ show(yours.vectors, WORD, "asthma", "anna")
 asked = sum(kind is not None for kind in kinds)
 error = (0.25 / asked) ** 0.5  # the largest standard error that a share of so many words can have
 for name in ("SVD of PPMI", "skip-gram, yours"):
-    print(f"{name}: beyond two standard errors above random vectors: {shares[name] - shares['random vectors'] > 4 * error}")
+    above = shares[name] - shares["random vectors"]
+    print(f"{name}: beyond two standard errors above random vectors: {above > 4 * error}")
 
 # %% [markdown]
 # Prediction comes close to counting. That is no accident: if words are drawn in proportion to their counts and the vectors have
@@ -562,7 +571,11 @@ from labkit.foundations.words import WordVectors
 from labkit.widgets import embedding_map
 
 wide = train_word2vec(texts, replace(settings, window=8, epochs=1), progress=lab.progress)
-maps = {"skip-gram, window 2": yours, "skip-gram, window 8": wide, "SVD of PPMI, window 2": WordVectors(vocabulary, short)}
+maps = {
+    "skip-gram, window 2": yours,
+    "skip-gram, window 8": wide,
+    "SVD of PPMI, window 2": WordVectors(vocabulary, short),
+}
 embedding_map(maps, types, WORD)
 
 # %% [markdown]
