@@ -479,7 +479,7 @@ for name in dict.fromkeys(row.method for row in speeds):
     print(f"{name:<40}{np.mean([row.value for row in speeds if row.method == name]):9,.0f} words per second")
 
 # %% [markdown]
-# Both shortcuts are far ahead of the full softmax. gensim is faster still, by less than a factor of four.
+# Both shortcuts are far ahead of the full softmax, and gensim is faster still.
 #
 # ## 6 · Your word2vec
 #
