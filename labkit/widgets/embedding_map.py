@@ -75,11 +75,8 @@ def draw(view: View, name: str) -> Plot:
     for axes in (chart, bars):
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*chart.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    _label(
-        figure,
-        chart,
-        [_Point(said, said, "", "", (y,), x, None) for said, (x, y) in zip(names, view.points.tolist(), strict=True)],
-    )
+    places = zip(names, view.points.tolist(), strict=True)
+    _label(figure, chart, [_Point(said, said, "", "", (y,), x, None) for said, (x, y) in places])
     told = zip(view.words[1:], view.cosines[1:], view.kinds[1:], strict=True)
     said = ", ".join(f"{word} {cosine:.2f}{f' ({kind})' if kind else ''}" for word, cosine, kind in told)
     return Plot(figure, f"Map and bars of the words nearest to {view.words[0]!r} by cosine, {name}: {said}.")

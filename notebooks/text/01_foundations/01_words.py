@@ -212,7 +212,8 @@ print("beside", WORD, {vocabulary.words[i]: round(float(n), 1) for i, n in zip(c
 show(weights, WORD, "asthma", "anna")
 
 short = truncated_svd(weights, 50)
-print(f"\n{weights.shape[1]} numbers per word, of which {(weights == 0).float().mean():.0%} are 0; now {short.shape[1]}")
+zeros = (weights == 0).float().mean()
+print(f"\n{weights.shape[1]} numbers per word, of which {zeros:.0%} are 0; now {short.shape[1]}")
 show(short, WORD, "asthma", "anna")
 
 # %% [markdown]
@@ -229,17 +230,18 @@ show(short, WORD, "asthma", "anna")
 
 # %% tags=["nbval-check-output"]
 v = torch.tensor([1.0, 0.0])  # cat, the input
-u = {"drinks": torch.tensor([1.0, 1.0]), "meat": torch.tensor([-0.5, 2.0]), "the": torch.tensor([2.0, 0.0])}
+u = {"drinks": torch.tensor([1.0, 1.0]), "meat": torch.tensor([-0.5, 2.0]), "today": torch.tensor([2.0, 0.0])}
 total = 0.0
-for word, pair in (("drinks", 1), ("meat", 0), ("the", 0)):
+for word, pair in (("drinks", 1), ("meat", 0), ("today", 0)):
     score = v @ u[word]
     wanted = score.sigmoid() if pair else (-score).sigmoid()  # 1 − σ(s) = σ(−s)
     total -= wanted.log()
-    print(f"{word:<7}{'beside it' if pair else 'drawn':<10} score {score:4.1f}, σ {score.sigmoid():.2f}, −log {-wanted.log():.2f}")
+    kind = "beside it" if pair else "drawn"
+    print(f"{word:<7}{kind:<10} score {score:4.1f}, σ {score.sigmoid():.2f}, −log {-wanted.log():.2f}")
 print(f"loss: {total:.2f}")
 
 # %% [markdown]
-# "the" costs most: it was drawn, but the vectors say that it belongs to "cat". With $k$ drawn words $c_1, \dots, c_k$ for a pair
+# "today" costs most: it was drawn, but the vectors say that it belongs to "cat". With $k$ drawn words $c_1, \dots, c_k$ for a pair
 # $(w, c)$, this is *negative sampling*:
 #
 # $$L = -\log \sigma(v_w \cdot u_c) \; - \; \sum_{i=1}^{k} \log \sigma(-\,v_w \cdot u_{c_i}) .$$
@@ -290,6 +292,7 @@ negative_sampling_loss = check.negative_sampling_loss(negative_sampling_loss)
 # What does a step do to the three words? The derivative by a score is $\sigma(s) - 1$ for the right word and $\sigma(s)$ for a drawn
 # one. Compare it with what your loss says when a score is moved by a little:
 
+
 # %% tags=["nbval-check-output"]
 def loss_at(scores):
     scores = torch.tensor(scores, dtype=torch.float64)
@@ -297,14 +300,14 @@ def loss_at(scores):
 
 
 scores, small_step = [1.0, -0.5, 2.0], 1e-5
-for place, (word, pair) in enumerate((("drinks", 1), ("meat", 0), ("the", 0))):
+for place, (word, pair) in enumerate((("drinks", 1), ("meat", 0), ("today", 0))):
     up, down = (loss_at([s + d * (i == place) for i, s in enumerate(scores)]) for d in (small_step, -small_step))
     slope = torch.tensor(scores[place]).sigmoid() - pair
     print(f"{word:<7} σ(s) − {pair} = {slope:5.2f}, by moving {(up - down) / (2 * small_step):5.2f}")
 
 # %% [markdown]
 # The step adds $-\text{rate} \cdot (\sigma(s) - 1) \cdot v$ to the right word's output vector, so "drinks" moves towards "cat";
-# drawn words move away, "the" most. Words with the same company are pulled to the same places, so they end up side by side.
+# drawn words move away, "today" most. Words with the same company are pulled to the same places, so they end up side by side.
 #
 # ## 4 · Which pairs?
 #
@@ -458,9 +461,9 @@ mean = (lengths * vocabulary.counts).sum() / vocabulary.counts.sum()
 print(f"{len(vocabulary.words)} words: {mean:.1f} decisions per word of the text, the longest path has {lengths.max()}")
 
 # %% [markdown]
-# The probabilities sum to 1 whatever the scores are, because at each node left and right share what arrives there. How fast are
-# the three, per second of training on one core, and how fast is [gensim](https://radimrehurek.com/gensim/), which is written
-# in C? ([All measurements](../../docs/results.md#word-vectors).)
+# The probabilities sum to 1 whatever the scores are, because at each node left and right share what arrives there. How many words
+# per second do the three ways train on one core, and how many does [gensim](https://radimrehurek.com/gensim/), whose loops are
+# compiled? ([All measurements](../../docs/results.md#word-vectors).)
 
 # %%
 from labkit.report import results
@@ -468,9 +471,11 @@ from labkit.report import results
 measured = results("word2vec").rows
 speeds = [row for row in measured if row.metric == "words per second"]
 for name in dict.fromkeys(row.method for row in speeds):
-    print(f"{name:<34}{np.mean([row.value for row in speeds if row.method == name]):9,.0f} words per second")
+    print(f"{name:<40}{np.mean([row.value for row in speeds if row.method == name]):9,.0f} words per second")
 
 # %% [markdown]
+# Both shortcuts are far ahead of the full softmax, and gensim is faster still.
+#
 # ## 6 · Your word2vec
 #
 # Now train with your loss and your reading probability. And we want one number that says how good the vectors are. This world
@@ -544,7 +549,8 @@ show(yours.vectors, WORD, "asthma", "anna")
 asked = sum(kind is not None for kind in kinds)
 error = (0.25 / asked) ** 0.5  # the largest standard error that a share of so many words can have
 for name in ("SVD of PPMI", "skip-gram, yours"):
-    print(f"{name}: beyond two standard errors above random vectors: {shares[name] - shares['random vectors'] > 4 * error}")
+    above = shares[name] - shares["random vectors"]
+    print(f"{name}: beyond two standard errors above random vectors: {above > 4 * error}")
 
 # %% [markdown]
 # Prediction comes close to counting. That is no accident: if words are drawn in proportion to their counts and the vectors have
@@ -562,12 +568,16 @@ from labkit.foundations.words import WordVectors
 from labkit.widgets import embedding_map
 
 wide = train_word2vec(texts, replace(settings, window=8, epochs=1), progress=lab.progress)
-maps = {"skip-gram, window 2": yours, "skip-gram, window 8": wide, "SVD of PPMI, window 2": WordVectors(vocabulary, short)}
+maps = {
+    "skip-gram, window 2": yours,
+    "skip-gram, window 8": wide,
+    "SVD of PPMI, window 2": WordVectors(vocabulary, short),
+}
 embedding_map(maps, types, WORD)
 
 # %% [markdown]
 # With a narrow window, words are alike that can *stand in each other's place*. With a wide window, words that *appear in the same
-# texts* come near as well. Which of the two is wanted depends on the use: a dictionary wants the first, a search engine the second.
+# texts* come near as well.
 #
 # ## 7 · One vector, two senses
 #
@@ -583,10 +593,12 @@ for other in ("superb", "west"):
     print(f"cosine to {other}: {torch.cosine_similarity(yours['great'], yours[other], dim=0):.2f}")
 
 # %% [markdown]
-# All of the nearest words have to do with places, and the vector is nearer to "west" than to "superb". A reader never confuses the
-# two texts above, but in both of them "great" has this same vector. So, how can a machine know that two words are alike? **By the words beside them**,
-# counted in a table or learned pair by pair. What the vector cannot do is change with the sentence. For that a model
-# has to read the other words *before* it decides what a word means here, which is what the next lesson is about.
+# The nearest words come from names of places, and the vector is nearer to "west" than to "superb". A reader never confuses the two
+# texts above, but in both of them "great" has this same vector.
+#
+# So, how can a machine know that two words are alike? **By the words beside them**, counted in a table or learned pair by pair.
+# What the vector cannot do is change with the sentence. For that a model has to read the other words *before* it decides what a
+# word means here, which is what the next lesson is about.
 #
 # ## Read on
 #
