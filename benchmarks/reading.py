@@ -2,6 +2,7 @@
 
     python benchmarks/reading.py            every row that is missing  -> labkit/results/finetuning.json
     python benchmarks/reading.py --seconds 160    no new training after so long; run again to go on
+    python benchmarks/reading.py --tune     how the rates of features and fine-tuning were chosen
 
 Readers: BiDAF (Seo et al. 2017) on mini-bert-en's embeddings, a span head on mini-bert-en, the same with marks at the
 words that the question has too (Chen et al. 2017), and an encoder-decoder that starts from mini-bert-en twice and is
@@ -10,8 +11,8 @@ sentences of the world's reading task, the answer's own and others. "a name of t
 among the names that the question may mean; "the likelier answer" is the majority of yes and no.
 
 Features against fine-tuning: a linear head on the frozen body's last states ("last layer"), on a learned mix of all
-layers ("mix of layers", ELMo), and with the body trained too; TASKS of three kinds, SIZES of training rows. All rates
-were chosen on the dev split, with the seed 10, among 1e-3, 3e-3, 1e-2 for a head alone and 3e-4, 1e-3, 2e-3 for a body.
+layers ("mix of layers", ELMo), and with the body trained too, for three kinds of answer and SIZES of training rows.
+Their rates were chosen on the dev split with another seed, at 1000 rows.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ from labkit.foundations.heads import HeadClassifier, add_head
 from labkit.foundations.native import native_head
 from labkit.foundations.reading import Reader, answer_f1, exact_match
 from labkit.foundations.tagging import Tagger
-from labkit.measure import parameters
-from labkit.report import Report
+from labkit.measure import parameters, trainable
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import load
@@ -48,6 +48,8 @@ RESULTS = Path("labkit/results/finetuning.json")
 MODEL, SEEDS, SENTENCES, TEST = "mini-bert-en", 3, 3, 300
 MIXED = ("span", "choice", "yes or no")
 SIZES, STEPS = (16, 1000), {"class": 60, "tags": 60, "span": 100}
+WAYS = {"last layer": 3e-2, "mix of layers": 3e-2, "fine-tuned": 2e-3}  # learning rates, by `tune`
+RATES = ((3e-3, 1e-2, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3))  # of a head alone, with the body
 
 
 class Bench:
@@ -67,9 +69,8 @@ class Bench:
 
     def add(self, method: str, task: Task, seed: int, scores: dict[str, float], model: Any = None, **more: Any) -> None:
         """A row for each score, written at once."""
-        cost = parameters(model) if model is not None else None
+        costs = {} if model is None else {"trainable": trainable(model), "parameters": parameters(model)}
         for metric, value in scores.items():
-            costs = {"trainable": cost.trainable, "parameters": cost.total} if cost else {}
             self.report.add(method, replace(task, metric="accuracy"), value, seed=seed, metric=metric, **costs, **more)
         self.report.save(RESULTS)
         print(
@@ -104,7 +105,12 @@ def _cut(task: Task) -> Task:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    bench = Bench(parser.parse_args().seconds)
+    parser.add_argument("--tune", action="store_true")
+    options = parser.parse_args()
+    bench = Bench(options.seconds)
+    if options.tune:
+        tune(bench)
+        return
     guesses(bench)
     for seed in range(SEEDS):
         readers(bench, seed)
@@ -171,8 +177,10 @@ def text_to_text(bench: Bench, seed: int) -> None:
             scores = {"exact_match": np.mean([exact_match(*one) for one in pairs]),
                       "f1": np.mean([answer_f1(*one) for one in pairs])}  # fmt: skip
         else:
-            right = [row.get("options", FORMS[form][1])[nearest(one, row.get("options", FORMS[form][1]))] == row["label"]
-                     for row, one in zip(rows, said, strict=True)]  # fmt: skip
+            options = [row.get("options", FORMS[form][1]) for row in rows]
+            right = [
+                some[nearest(one, some)] == row["label"] for row, some, one in zip(rows, options, said, strict=True)
+            ]
             scores = {"accuracy": np.mean(right)}
         bench.add(
             name, bench.tasks[form], seed, {key: float(one) for key, one in scores.items()}, model, seconds=seconds
@@ -181,25 +189,40 @@ def text_to_text(bench: Bench, seed: int) -> None:
 
 def features(bench: Bench, seed: int) -> None:
     """Three kinds of head on a frozen body and on one that learns, from few rows and from many."""
-    tokenizer = bench.tokenizer
-    span = Reader(tokenizer, max_length=128, unanswerable=False, max_answer_length=8)
-    heads: dict[str, tuple[Callable[[], Any], Any]] = {
-        "class": (lambda: add_head(bench.body, bench.tasks["class"].labels, "mean", seed=seed),
-                  HeadClassifier(tokenizer, ("question",))),
-        "tags": (lambda: native_head(bench.body, "token", bench.tasks["tags"].labels, seed=seed),
-                 Tagger(tokenizer, bench.tasks["tags"].labels)),
-        "span": (lambda: native_head(bench.body, "span", seed=seed), Marked(span)),
-    }  # fmt: skip
-    for form, (head, own) in heads.items():
+    for form in STEPS:
+        task = bench.tasks[form]
+        order = np.random.default_rng(seed).permutation(len(task.splits["train"]))
         for size in SIZES:
-            task = bench.tasks[form]
-            rng = np.random.default_rng(seed)
-            rows = [task.splits["train"][at] for at in rng.permutation(len(task.splits["train"]))[:size]]
+            rows = [task.splits["train"][at] for at in order[:size]]
             some = replace(task, name=f"{task.name}, {size} rows", splits={**task.splits, "train": rows})
-            for name, how, lr in (("last layer", Features(-1), 1e-2), ("mix of layers", Features(None), 1e-2),
-                                  ("fine-tuned", None, 1e-3)):  # fmt: skip
-                bench.run(name, some, seed, lambda how=how: (how.apply(head()) if how else head(), own),
+            for way, lr in WAYS.items():
+                bench.run(way, some, seed, lambda way=way, form=form: headed(bench, form, way, seed),
                           steps=STEPS[form], lr=lr)  # fmt: skip
+
+
+def headed(bench: Bench, form: str, way: str, seed: int) -> tuple[Any, Any]:
+    """A head for that form on a body that is used that way, and the method."""
+    tokenizer, labels = bench.tokenizer, bench.tasks[form].labels
+    if form == "class":
+        model, own = add_head(bench.body, labels, "mean", seed=seed), HeadClassifier(tokenizer, ("question",))
+    elif form == "tags":
+        model, own = native_head(bench.body, "token", labels, seed=seed), Tagger(tokenizer, labels)
+    else:
+        reader = Reader(tokenizer, max_length=128, unanswerable=False, max_answer_length=8)
+        model, own = native_head(bench.body, "span", seed=seed), Marked(reader)
+    layer = {"last layer": -1, "mix of layers": None}
+    return (Features(layer[way]).apply(model) if way in layer else model), own
+
+
+def tune(bench: Bench) -> None:
+    """Scores on the dev split after all rows, seed 10, at every rate that was tried."""
+    for form in STEPS:
+        task = bench.tasks[form]
+        task = replace(task, splits={**task.splits, "test": task.splits["dev"][:200]})
+        for way, lr in [(one, lr) for one in WAYS for lr in RATES[one == "fine-tuned"]]:
+            model, own = headed(bench, form, way, 10)
+            trained(model, own, task.splits["train"], 10, steps=STEPS[form], lr=lr)
+            print(form, way, lr, evaluate(model, own, task, progress=False), flush=True)
 
 
 if __name__ == "__main__":

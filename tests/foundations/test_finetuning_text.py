@@ -76,7 +76,7 @@ def test_the_nearest_option_is_chosen():
 def test_one_model_answers_two_kinds_of_question():
     model, own = encoder(), tokenizer()
     rows = [to_text({"text": "the film was bad", "question": "it", "label": {"text": "film", "start": 4}}),
-            to_text({"text": "the film was bad", "question": "good", "label": 1}, ("yes", "no"))]  # fmt: skip
+            to_text({"text": "the film was bad", "question": "good", "label": 1}, ("good", "bad"))]  # fmt: skip
     whole = BertForMaskedLM(model.config)
     whole.bert.load_state_dict(model.state_dict(), strict=False)
     made = encoder_decoder(whole, own, seed=0)
@@ -84,4 +84,4 @@ def test_one_model_answers_two_kinds_of_question():
     fit(made, how.loss, Batches(rows, how.collate, 2, seed=0), steps=150, lr=3e-3, seed=0, progress=False)
     made.eval()
     found = how.answers(made, how.collate([{"text": row["text"]} for row in rows]), rows)
-    assert [answer[0].replace(" ", "") for answer in found] == ["film", "no"]
+    assert [answer[0].replace(" ", "") for answer in found] == ["film", "bad"]
