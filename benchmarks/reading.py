@@ -47,7 +47,7 @@ from labkit.zoo import load
 RESULTS = Path("labkit/results/finetuning.json")
 MODEL, SEEDS, SENTENCES, TEST = "mini-bert-en", 3, 3, 300
 MIXED = ("span", "choice", "yes or no")
-SIZES, STEPS = (16, 1000), {"class": 60, "tags": 60, "span": 100}
+SIZES, STEPS = (16, 128, 1000), {"class": 60, "tags": 60, "span": 100}
 WAYS = {"last layer": 3e-2, "mix of layers": 3e-2, "fine-tuned": 2e-3}  # learning rates, by `tune`
 RATES = ((3e-3, 1e-2, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3))  # of a head alone, with the body
 
@@ -79,8 +79,11 @@ class Bench:
             flush=True,
         )
 
-    def run(self, method: str, task: Task, seed: int, made: Callable[[], tuple[Any, Any]], **training: Any) -> None:
-        """Train what `made` makes, (model, method), and score it on the task."""
+    def run(
+        self, method: str, task: Task, seed: int, made: Callable[[], tuple[Any, Any]],
+        more: dict[str, Any] | None = None, **training: Any,
+    ) -> None:  # fmt: skip
+        """Train what `made` makes, (model, method), and score it on the task; `more` are further columns."""
         if not self.missing(method, task, seed):
             return
         model, own = made()
@@ -88,7 +91,7 @@ class Bench:
         scores = evaluate(model, own, task, progress=False)
         kept = {name: scores[name] for name in ("exact_match", "f1", "accuracy") if name in scores}
         kept.pop("accuracy", None) if task.answer == "tags" else None
-        self.add(method, task, seed, kept, model, seconds=seconds)
+        self.add(method, task, seed, kept, model, seconds=seconds, **(more or {}))
 
 
 def trained(model: Any, own: Any, rows: Any, seed: int, *, steps: int, lr: float, batch: int = 16) -> float:
@@ -197,7 +200,7 @@ def features(bench: Bench, seed: int) -> None:
             some = replace(task, name=f"{task.name}, {size} rows", splits={**task.splits, "train": rows})
             for way, lr in WAYS.items():
                 bench.run(way, some, seed, lambda way=way, form=form: headed(bench, form, way, seed),
-                          steps=STEPS[form], lr=lr)  # fmt: skip
+                          {"form": form, "rows": size}, steps=STEPS[form], lr=lr)  # fmt: skip
 
 
 def headed(bench: Bench, form: str, way: str, seed: int) -> tuple[Any, Any]:

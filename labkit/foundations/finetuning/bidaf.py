@@ -49,9 +49,7 @@ class Recurrent(nn.Module):
         return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])[0]
 
 
-def attention_flow(
-    text: Tensor, question: Tensor, weight: Tensor, text_mask: Tensor, question_mask: Tensor
-) -> Tensor:  # fmt: skip
+def attention_flow(text: Tensor, question: Tensor, weight: Tensor, text_mask: Tensor, question_mask: Tensor) -> Tensor:
     """Attention both ways, eq. 1 and 2: text h (batch, t, n), question u (batch, j, n), both masks true for tokens.
 
     S = w · [h; u; h ⊙ u], with `weight` w (3 n,), (batch, t, j). From text to question, each h has its own mean ũ of
@@ -99,7 +97,7 @@ class BiDAF(PreTrainedModel):
         if token_type_ids is None:
             raise UsageError("BiDAF reads two texts and must know which is which: use a tokenizer with token types")
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        is_text = attention_mask.bool() & token_type_ids.bool()
+        is_text = (attention_mask & token_type_ids).bool()
         asked, told = attention_mask.sum(1) - is_text.sum(1), is_text.sum(1)  # how many tokens, (batch,)
         places = (asked[:, None] + torch.arange(int(told.max()), device=told.device)).clamp(max=input_ids.shape[1] - 1)
         question, text = input_ids[:, : int(asked.max())], input_ids.gather(1, places)
@@ -137,10 +135,8 @@ def _mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def bidaf(vocab_size: int, *, embeddings: Tensor | None = None, seed: int | None = None, **sizes: int) -> BiDAF:
-    """A BiDAF with random weights, drawn from `seed` or torch's own state.
-
-    `embeddings` (vocabulary, width), as of a pre-trained model, are taken over and stay fixed, as GloVe's did in the
-    paper.
+    """A BiDAF with weights drawn from `seed` or torch's own state; `embeddings` (vocabulary, width), as of a pre-trained
+    model, stay fixed, as GloVe's did in the paper.
     """
     if embeddings is not None:
         sizes["embedding_size"] = embeddings.shape[1]

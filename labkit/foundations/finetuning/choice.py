@@ -61,16 +61,13 @@ class Choice(HeadClassifier):
     def _check(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """DataError for options that are no texts, none or too many, and for a label that is none of them."""
         for number, row in enumerate(rows, start=1):
-            some, label = row.get("options"), row.get("label")
+            some, label, here = row.get("options"), row.get("label"), f"row {number} of the batch:"
             if not isinstance(some, list | tuple) or not some or not all(isinstance(one, str) for one in some):
-                raise DataError(f"row {number} of the batch: 'options' must be a list of texts, not {some!r:.60}")
+                raise DataError(f"{here} 'options' must be a list of texts, not {some!r:.60}")
             if len(some) > self.options:
-                mend = f"{self.options} are read; set options={len(some)}"
-                raise DataError(f"row {number} of the batch: {len(some)} options: {mend}")
+                raise DataError(f"{here} {len(some)} options: {self.options} are read; set options={len(some)}")
             if label is not None and not 0 <= label < len(some):
-                raise DataError(
-                    f"row {number} of the batch: label {label} is the place of none of its {len(some)} options"
-                )
+                raise DataError(f"{here} label {label} is the place of none of its {len(some)} options")
 
     def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(batch, options), −∞ where there is no option. UsageError for a model that gives more than one score."""
@@ -80,8 +77,7 @@ class Choice(HeadClassifier):
         if scores is None or scores.shape != (int(there.sum()), 1):
             name = type(unwrapped(model)).__name__
             raise UsageError(f"{name} gives no single score a text: use native_head(model, 'sequence', num_labels=1)")
-        found = scores.new_full(there.shape, -torch.inf)
-        return found.masked_scatter(there, scores)
+        return scores.new_full(there.shape, -torch.inf).masked_scatter(there, scores)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """−log of the right option's share among its question's options, a mean over questions, in nats."""

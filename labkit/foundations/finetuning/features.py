@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from labkit.errors import UsageError
 from labkit.foundations.encoder import backbone
@@ -36,30 +35,28 @@ class LayerMix(nn.Module):
 class Features:
     """A transformation: the body under a head learns nothing more, and the head reads `layer` of it.
 
-    0 are the embeddings, 1 the first layer, …; −1 the last; None a learned mix of all, `shares(model)`. A pooler is
-    part of the body, so choose a head without one.
+    0 are the embeddings, 1 the first layer, …; −1 the last; None a learned mix of all, see `shares`. A pooler is part
+    of the body, so choose a head without one.
     """
 
     def __init__(self, layer: int | None = -1) -> None:
-        self.layer = layer
-        self._handles: list[RemovableHandle] = []
-        self._learned: list[nn.Parameter] = []
+        self.layer, self._handles, self._learned = layer, [], []
 
     def apply(self, model: nn.Module) -> nn.Module:
         """The model itself, changed. UsageError where its body has no such layer, or it was applied before."""
         body = backbone(model)
-        layers = getattr(getattr(body, "config", None), "num_hidden_layers", 0) + 1
-        if self._handles or self._learned:
+        layers = body.config.num_hidden_layers + 1
+        if self._learned:
             raise UsageError("these features are in use: undo them, or make new ones, Features(layer)")
         if self.layer is not None and not -layers <= self.layer < layers:
             raise UsageError(f"layer={self.layer}: the body has its embeddings, 0, and layers up to {layers - 1}")
         self._learned = [one for one in body.parameters() if one.requires_grad]
         body.requires_grad_(False)
         if self.layer is None:
-            model.add_module(NAME, LayerMix(layers).to(next(body.parameters()).device))
+            model.add_module(NAME, LayerMix(layers).to(body.device))
         if self.layer != -1:
-            self._handles = [body.register_forward_pre_hook(_ask, with_kwargs=True)]
-            self._handles.append(body.register_forward_hook(lambda _, args, out: self._chosen(model, out)))
+            ask = body.register_forward_pre_hook(_all_states, with_kwargs=True)
+            self._handles = [ask, body.register_forward_hook(lambda _, args, out: self._chosen(model, out))]
         return model
 
     def _chosen(self, model: nn.Module, out: Any) -> Any:
@@ -79,13 +76,12 @@ class Features:
         return model
 
 
-def _ask(body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _all_states(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return args, {**kwargs, "output_hidden_states": True}
 
 
 def shares(model: nn.Module) -> list[float]:
     """How much of each layer the learned mix takes, the embeddings first; they sum to 1."""
-    mix = getattr(model, NAME, None)
-    if mix is None:
+    if not hasattr(model, NAME):
         raise UsageError("the model has no learned mix: apply Features(None)")
-    return mix.weights.softmax(0).tolist()
+    return getattr(model, NAME).weights.softmax(0).tolist()
