@@ -135,7 +135,7 @@ def _mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def bidaf(vocab_size: int, *, embeddings: Tensor | None = None, seed: int | None = None, **sizes: int) -> BiDAF:
-    """A BiDAF with weights drawn from `seed` or torch's own state; `embeddings` (vocabulary, width), as of a pre-trained
+    """A BiDAF with weights drawn from `seed` or torch's own state; `embeddings` (vocabulary, width), as of another
     model, stay fixed, as GloVe's did in the paper.
     """
     if embeddings is not None:

@@ -85,7 +85,7 @@ show(row)
 #
 # ## 2 · A class: many vectors become one
 #
-# A class belongs to the whole text, but the body gives a vector per token. So the vectors are *pooled*: BERT takes the one
+# A class belongs to the whole text, but the body gives a vector per token. So the vectors are [pooled](../glossary.ipynb#pooling): BERT takes the one
 # of its first token, [CLS]; here we take the mean. Watch the [padding](../glossary.ipynb#padding): texts of one batch have
 # different lengths, and the shorter ones are filled up. Two texts, the second with only two real tokens, $d = 2$:
 
@@ -193,11 +193,11 @@ for piece, label in zip(pieces, batch["labels"][0].tolist(), strict=True):
 #
 # ## 4 · A span: where does the answer begin, where does it end?
 #
-# The third head gives each token two numbers: how well the answer could *begin* here, and how well it could *end* here. The
+# The third head points at a [span](../glossary.ipynb#span). It gives each token two numbers: how well the answer could *begin* here, and how well it could *end* here. The
 # model reads question and passage together, "[CLS] question [SEP] passage [SEP]". Four tokens with their two numbers:
 
 # %%
-start, end = torch.tensor([1.0, 4.0, 2.0, 0.0]), torch.tensor([6.0, 1.0, 3.0, 2.0])
+start, end = torch.tensor([1.0, 4.0, 2.0, 0.0]), torch.tensor([5.0, 1.0, 3.0, 2.0])
 print("best beginning: token", int(start.argmax()), "· best end: token", int(end.argmax()))
 for first, last in ((1, 0), (1, 1), (1, 2), (0, 0), (2, 2)):
     print(f"from {first} to {last}: {start[first]:.0f} + {end[last]:.0f} = {start[first] + end[last]:.0f}")
@@ -208,7 +208,7 @@ for first, last in ((1, 0), (1, 1), (1, 2), (0, 0), (2, 2)):
 #
 # $$(\hat a, \hat b) = \arg\max_{a \,\le\, b \,<\, a + \ell} \; s_a + e_b .$$
 #
-# Here the winner is the pair from 0 to 0 with or 1 to 2, both with 7. Among equals any is right. (Devlin et al. 2019, §4.2.)
+# Here it is the pair from 1 to 2. Among pairs with the same sum, any is right. (Devlin et al. 2019, §4.2.)
 #
 # ### Exercise 2: the best span
 #
@@ -277,7 +277,7 @@ print(f"tokens {first} to {last}, score {score:.1f}:", row["text"][characters[0,
 # ### When is an answer right?
 #
 # "the wolf recorder" or "wolf recorder"? SQuAD first cleans both answers (small letters, no punctuation, no articles) and
-# then gives two scores: *exact match*, 1 if the words are the same in the same order, else 0; and
+# then gives two scores: [exact match](../glossary.ipynb#exact-match), 1 if the words are the same in the same order, else 0; and
 # [F1](../glossary.ipynb#f1) of the words. "north cedar" is right, "in north cedar city" is given:
 #
 # | | |
@@ -533,7 +533,7 @@ measured.plot(task=three, metric="exact_match", title="Reading, passages of thre
 #
 # ## 7 · Must the body learn too?
 #
-# If the body stays frozen, its vectors are *features*: they are computed once and serve many tasks, and only the head is
+# If the body stays frozen, its vectors are [features](../glossary.ipynb#feature): they are computed once and serve many tasks, and only the head is
 # trained. Which layer should the head read? ELMo lets each task decide, by a learned mix of all layers:
 #
 # $$\tilde h_t = \gamma \sum_{l} s_l\, h_{t,l}, \qquad s = \mathrm{softmax}(w) .$$

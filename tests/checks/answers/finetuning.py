@@ -137,7 +137,7 @@ RIGHT = {
 # Wrong
 
 
-def spans(keep, key=None):
+def spans(keep):
     """The best of the spans (first, last, longest) that are kept."""
 
     def found(start, end, longest):
@@ -146,12 +146,6 @@ def spans(keep, key=None):
         return first, last, float(start[first] + end[last])
 
     return found
-
-
-def start_then_end(start, end, longest):
-    first = int(start.argmax())
-    last = first + int(end[first : first + longest].argmax())
-    return first, last, float(start[first] + end[last])
 
 
 def from_zero(start, end, longest):
@@ -221,11 +215,11 @@ WRONG = {
         (spans(lambda a, b, n: a <= b <= a + n), "it has 4 tokens, and 3 are the most"),
         (spans(lambda a, b, n: a <= b < a + max(n - 1, 1)), "only shorter answers were tried"),
         (from_zero, "where all scores are below 0"),
-        (spans(lambda a, b, n: a < b < a + n or (n == 1 and a == b - 1)), "start .1, 4, 2, 0."),
+        (spans(lambda a, b, n: a < b < a + n or (n == 1 and a == b - 1)), "an answer of one token may be the best"),
         (lambda s, e, n: _best_span(s, e, n)[:2], "3 results are wanted"),
         (lambda s, e, n: (*_best_span(s, e, n)[:2], 0.0), "the score of this answer is"),
         (lambda s, e, n: (*_best_span(s, e, n)[:2], _best_span(s, e, n)[2] / 2), "not 3.5"),
-        (lambda s, e, n: _best_span(s, e, 3), "with longest = 1|below 0: .* are wanted|longest 2"),
+        (lambda s, e, n: _best_span(s, e, 3), "with longest = 2: "),
         (changed, "your function changed `start`"),
         (
             lambda s, e, n: (*_best_span(s, e, n)[1::-1], 7.0) if len(s) > 3 else _best_span(s, e, n),
@@ -245,7 +239,7 @@ WRONG = {
             lambda t, g: (_answer_scores(t, g)[0], 0.0 if not t or not g else _answer_scores(t, g)[1]),
             "F1 should be 1, not 0",
         ),
-        (lambda t, g: (_answer_scores(t, g)[1], _answer_scores(t, g)[0]), "F1 should be 0.667, not 0:"),
+        (lambda t, g: (_answer_scores(t, g)[1], _answer_scores(t, g)[0]), "F1 should be 0.667, not 0$"),
         (lambda t, g: _answer_scores(t, g)[1], "2 results are wanted"),
         (lambda t, g: (_answer_scores(t, g)[0], float("nan")), "F1 is NaN"),
     ],
@@ -284,7 +278,7 @@ WRONG = {
         (read(words=str.split), "words are not cleaned"),
         (read(cut=-1), "lacks its last character"),
         (lambda *given: _read_and_score(*given)[::-1], "exchanged"),
-        (lambda *given: _read_and_score(*given[:5], 4), "hand `longest` on"),
+        (lambda *given: _read_and_score(*given[:5], 3), "hand `longest` on"),
         (
             read(span=lambda s, e, n: (int(s.argmax()), max(int(s.argmax()), int(e.argmax())), 0)),
             "wanted: for each text the best span",
