@@ -443,8 +443,9 @@ print(f"right, of four options (of 200 questions with two sentences): {share:.0%
 # and clean both answers by `plain_answer(answer, "en")`.
 #
 # ```python
-# # two texts; in the first the best span is the right answer, in the second it has one word of two, and no other
-# read_and_score(start, end, characters, texts, told, longest=8)  # (0.5, 0.833), F1 of the second is 0.667
+# start, end = torch.tensor([[0.0, 5.0, 1.0]]), torch.tensor([[0.0, 1.0, 4.0]])
+# characters = torch.tensor([[[-1, -1], [0, 3], [4, 8]]])
+# read_and_score(start, end, characters, ["ben paid"], ["Ben."], 8)  # (0, 0.667): it read "ben paid"
 # ```
 
 
@@ -579,9 +580,13 @@ for form in ("choice", "yes or no"):
 #
 # - The papers linked above; Peters et al. 2019, [*To tune or not to tune?*](https://arxiv.org/abs/1903.05987), compares
 #   features and fine-tuning on real tasks.
-# - [`labkit/foundations/finetuning/`](../../labkit/foundations/finetuning): choices, BiDAF, the one text format, features,
-#   marks, one short file each; [`reading.py`](../../labkit/foundations/reading.py) also reads long texts in windows, and
-#   knows questions without an answer.
+# - In `labkit/foundations/finetuning/`, one short file each: [`choice.py`](../../labkit/foundations/finetuning/choice.py),
+#   [`bidaf.py`](../../labkit/foundations/finetuning/bidaf.py),
+#   [`features.py`](../../labkit/foundations/finetuning/features.py),
+#   [`marked.py`](../../labkit/foundations/finetuning/marked.py),
+#   [`text_to_text.py`](../../labkit/foundations/finetuning/text_to_text.py).
+#   [`reading.py`](../../labkit/foundations/reading.py) also reads long texts in windows, and knows questions without an
+#   answer.
 # - Coreference ("whom does *she* mean?") asks for two spans, intent and slots for a class and tags at once, a conversation for
 #   a span with the earlier turns before the question: the same heads.
 # - Next: [03/06](../03_fewshot/06_delta_tuning.ipynb) trains a little of the body and keeps the rest.
