@@ -131,6 +131,7 @@ def quality(report: Report, model: Any, tokenizer: Any, texts: Sequence[str], op
         for metric, value in (("perplexity", perplexity(model, tokenizer, found)), ("distinct-2", distinct(words)),
                               ("repetition", repetition(words))):  # fmt: skip
             report.add(name, options.model, value, metric=metric, seed=0, texts=len(texts))
+        report.save(RESULTS["quality"])
         print(f"{name:<16} perplexity {perplexity(model, tokenizer, found):.2f}", flush=True)
 
     add("the text itself", [" ".join(text.split()[:40]) for text in texts])
