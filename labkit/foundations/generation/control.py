@@ -1,5 +1,5 @@
 """Steering what is written by two more models: an expert of wanted text, an anti-expert of unwanted text (DExperts, Liu
-et al. 2021, §2). Where they agree nothing changes; where they differ the base is moved, z + α (z⁺ − z⁻); none is trained.
+et al. 2021, §2). Where they agree nothing changes; where they differ the base is moved, z + α (z⁺ − z⁻).
 """
 
 from __future__ import annotations

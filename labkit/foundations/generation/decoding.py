@@ -98,6 +98,8 @@ class Steps:
 def _check(model: Any, ids: Tensor, mask: Tensor | None) -> None:
     if model.training:
         raise UsageError("the model is in training mode, in which dropout makes its answers random: model.eval() first")
+    if model.config.is_encoder_decoder and model.config.decoder_start_token_id is None:
+        raise UsageError("the configuration names no decoder_start_token_id, with which a text begins: set it")
     if ids.ndim != 2 or not ids.numel() or (mask is not None and not mask.any(1).all()):
         mend = "each row needs a token to go on from, at least the one that begins a text ([CLS], bos)"
         raise UsageError(f"prompts of shape {tuple(ids.shape)}, one of them empty: {mend}")

@@ -478,7 +478,9 @@ for alpha in (0, 1):
 # `most` tokens with your temperature and your nucleus; return them as (rows, most). Ends are cut off later.
 #
 # ```python
-# steered_text((base, expert, anti), 0.0, 1.0, 1.0, 5, draw)  # with alpha 0: five tokens per row of the base model
+# # at every step: base.logits [[0, 1, 0]], expert.logits [[0, 0, 2]], anti.logits [[0, 0, 0]]; draw: the likeliest token
+# steered_text((base, expert, anti), 0.0, 1.0, 0.9, 3, draw)  # [[1, 1, 1]]
+# steered_text((base, expert, anti), 1.0, 1.0, 0.9, 3, draw)  # [[2, 2, 2]], because 0 + 1 · (2 − 0) is above 1
 # ```
 
 
@@ -541,8 +543,8 @@ def trained_on(label):
 anti, expert = trained_on(0), trained_on(1)
 
 # %% [markdown]
-# Who decides whether a text is positive? Not the writers: the [cloze](../glossary.ipynb#cloze) of lesson
-# [03/01](../03_fewshot/01_prompts.ipynb), another model that has seen none of this.
+# Who decides whether a text is positive? Not a writer: the untrained [cloze](../glossary.ipynb#cloze) of lesson
+# [03/01](../03_fewshot/01_prompts.ipynb), with another model.
 
 # %%
 from labkit.fewshot.pet import PET
@@ -593,7 +595,8 @@ print("alpha 3 costs more than three times the perplexity:", upward[-1][0][0] > 
 # %% [markdown]
 # Follow the upper line from its left end. Up to $\alpha = 1$ more texts become positive at nearly the same perplexity. After that
 # the perplexity rises and fewer are: with large weights the sum favours words that no single model would write, and the text
-# falls apart. So control must be measured beside fluency.
+# falls apart. On the lower line the texts fall apart too, and yet more and more are read as negative: the reader cannot be
+# trusted with text of a kind that it has never seen. So control must be measured beside fluency.
 #
 # Look at the other two points as well. The prefix needs no training and already does much. The expert *alone* is as good as the best
 # steering here, because it is as large as the model that it steers. DExperts is for the other case: a large model that you cannot
