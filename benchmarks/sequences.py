@@ -14,7 +14,8 @@ classify: two tasks of the world, all their training rows, 400 steps of 64 rows;
 looks, one every 50 steps, whose dev accuracy is best. words: perplexity on 300 texts of the world that nobody was
 trained on, of models that read 9 600 others three times (900 steps of 32 texts); the counts of the unigram and the
 bigram are of the same 9 600; one seed. shakespeare: bits per character on the last 50 000 characters, an LSTM of 256
-units after 1 200 steps of 32 passages of 64 characters; counts of the same 1 000 000 characters; one seed.
+units after 1 200 steps of 32 passages of 64 characters, which then reads 500 at a time, and a GPT of mini-gpt-en's size
+after as many of 16 passages of 128, the most that it can read; counts of the same 1 000 000 characters; one seed.
 
 A bigram is smoothed by its unigram, p(b|a) = (n(ab) + k p(b)) / (n(a) + k), the unigram by one more of each; k is the
 best of a few on the last tenth of the training text.
@@ -37,6 +38,7 @@ from torch.nn import functional as F
 from labkit.evaluation import answers, evaluate
 from labkit.foundations.heads import HeadClassifier
 from labkit.foundations.language import LanguageModel
+from labkit.foundations.pretraining import micro_model
 from labkit.foundations.sequences.classifier import classifier
 from labkit.foundations.sequences.language_model import character_tokenizer, language_model, passages
 from labkit.foundations.sequences.recurrent import Recurrent
@@ -45,6 +47,7 @@ from labkit.report import Report
 from labkit.tasks import load_task
 from labkit.training import Batches, fit
 from labkit.world import World, corpus
+from labkit.zoo.recipes import recipe
 from labkit.zoo.tokenizer import build_tokenizer
 
 RESULTS = Path("labkit/results")
@@ -207,16 +210,24 @@ def shakespeare(add: Callable[..., None], seed: int, folder: Path) -> None:
     numbers = [[tokenizer(some)["input_ids"]] for some in (train, test)]
     for order, name in ((1, "unigram"), (2, "bigram")) if seed == 0 else ():
         add((name, task, 0), lambda order=order: bits(counted(*numbers, order, len(tokenizer))))
-    add(("LSTM", task, seed), lambda: bits(recited(train, test, tokenizer, seed)))
+    add(("LSTM", task, seed), lambda: bits(recited("LSTM", train, test, tokenizer, seed)))
+    add(("GPT", task, seed), lambda: bits(recited("GPT", train, test, tokenizer, seed)))
 
 
-def recited(train: str, test: str, tokenizer: Any, seed: int) -> dict[str, Any]:
+def recited(name: str, train: str, test: str, tokenizer: Any, seed: int) -> dict[str, Any]:
     """Perplexity of a character."""
-    model = language_model(len(tokenizer), "lstm", size=256, seed=seed)
-    how = LanguageModel(tokenizer, causal=True, max_length=512)
-    batches = Batches(passages(train, 64), how.collate, 32, seed=seed)
-    history = fit(model, how.loss, batches, steps=1200, lr=5e-3, seed=seed, progress=False)
-    rows = passages(test, 500)
+    if name == "GPT":
+        mini = recipe("mini-gpt-en")
+        sizes = {"layers": mini.layers, "d": mini.hidden, "heads": mini.heads, "ffn": mini.ffn, "positions": 129}
+        model, read, told = micro_model("gpt", tokenizer, seed=seed, **sizes), 128, 128
+        options: dict[str, Any] = {"lr": mini.lr, "warmup": mini.warmup, "schedule": "onecycle"}
+    else:
+        model, read, told = language_model(len(tokenizer), "lstm", size=256, seed=seed), 64, 500
+        options = {"lr": 5e-3}
+    how = LanguageModel(tokenizer, causal=True, max_length=told + 1)
+    batches = Batches(passages(train, read), how.collate, 2048 // read, seed=seed)
+    history = fit(model, how.loss, batches, steps=1200, seed=seed, progress=False, **options)
+    rows = passages(test, told)
     value = how.score(rows, answers(model, how, rows))["perplexity"]
     return {"metric": "perplexity", "value": value, "parameters": parameters(model), "seconds": history.seconds}
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import answers
 from labkit.foundations.language import LanguageModel
+from labkit.foundations.pretraining import micro_model
 from labkit.foundations.sequences.attention import SCORES, Rewriting, Seq2Seq
 from labkit.foundations.sequences.language_model import character_tokenizer, language_model, passages, write
 from labkit.foundations.sequences.recurrent import KINDS
@@ -114,13 +115,18 @@ def bigram_bits(train, test, known):
 
 
 @pytest.mark.real
-def test_an_lstm_beats_a_bigram_on_shakespeare(real_data):
+@pytest.mark.parametrize(("kind", "read", "lr"), [("lstm", 50, 1e-2), ("gpt", 64, 3e-3)])
+def test_a_language_model_beats_a_bigram_on_shakespeare(real_data, kind, read, lr):
     text = (real_data / "tinyshakespeare" / "input.txt").read_text(encoding="utf-8")
     train, test, tokenizer = text[:200_000], text[-20_000:], character_tokenizer(text)
-    method, model = LanguageModel(tokenizer, causal=True), language_model(len(tokenizer), "lstm", size=128)
-    rows = passages(train, 50)
-    history = fit(model, method.loss, Batches(rows, method.collate, 32), steps=300, lr=1e-2, progress=False)
-    bits = math.log2(perplexity(model, tokenizer, passages(test, 100)))
+    if kind == "lstm":
+        model = language_model(len(tokenizer), "lstm", size=128)
+    else:
+        model = micro_model("gpt", tokenizer, positions=read + 1)
+    method = LanguageModel(tokenizer, causal=True, max_length=101)
+    batches = Batches(passages(train, read), method.collate, 32)
+    history = fit(model, method.loss, batches, steps=400, lr=lr, progress=False)
+    bits = math.log2(perplexity(model, tokenizer, passages(test, 2 * read if kind == "lstm" else read)))
     assert history.losses[-1] < 0.7 * history.losses[0]
     assert bits < bigram_bits(train, test, len(tokenizer)) - 0.1
 
