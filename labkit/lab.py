@@ -67,6 +67,16 @@ def best_precision(device: torch.device) -> str:
     return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
 
 
+def without_imitation(precision: str, device: torch.device) -> str:
+    """`precision`, but for bf16 on a device that only imitates it, twenty times slower: what suits it instead."""
+    if precision != "bf16":
+        return precision
+    if device.type == "cpu":
+        able = getattr(torch.cpu, "get_capabilities", dict)()
+        return "bf16" if any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")) else "fp32"
+    return best_precision(device)
+
+
 def wants_progress(progress: bool | None) -> bool:
     """`progress` where it is given; else whether standard error is a terminal."""
     if progress is not None:

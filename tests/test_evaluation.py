@@ -16,7 +16,7 @@ from torch import nn
 import labkit
 from labkit.errors import DataError, TrainingError, UsageError, say
 from labkit.evaluation import answers, evaluate, predict
-from labkit.lab import Bar, best_precision, generator, seeded, setup, wants_progress
+from labkit.lab import Bar, best_precision, generator, seeded, setup, wants_progress, without_imitation
 from labkit.pipeline import Pipeline
 from labkit.tasks import Task
 
@@ -230,6 +230,18 @@ def test_precision_is_what_the_device_computes_in(monkeypatch, capability, preci
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert best_precision(torch.device("cuda")) == precision
     assert best_precision(torch.device("cpu")) == "fp32"
+
+
+def test_bf16_only_where_the_device_multiplies_in_it(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for able, wanted in (({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able, raising=False)
+        assert without_imitation("bf16", cpu) == wanted
+        assert without_imitation("auto", cpu) == "auto" and without_imitation("fp32", cpu) == "fp32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert without_imitation("bf16", cpu) == "fp32"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert without_imitation("bf16", gpu) == "fp16"
 
 
 class Letters(Counting):

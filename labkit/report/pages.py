@@ -149,8 +149,8 @@ PAGES = (
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
     Page("word2vec", "Word vectors",
          "Speed of training on one core, and how many of a word's five nearest words have its type (lesson 01/01)."),
-    Page("sequences", "Readers of sequences", "Classification, next words, Shakespeare's characters (lesson 01/02). The GPT "
-         "has three times the LSTM's weights; after as few characters it is behind it."),
+    Page("sequences", "Readers of sequences", "Classification, next words, Shakespeare's characters (lesson 01/02). "
+         "The GPT has three times the LSTM's weights; after as few characters it is behind it."),
     Page("sequences_reach", "How far back a gradient reaches", "Untrained layers, and first words recalled (01/02)."),
     Page("transformer", "Ways to tell a decoder where a token stands",
          "Trained on 32 pieces of text; loss on held-out texts that are as long, and longer. NEZHA's waves also at a "

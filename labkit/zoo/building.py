@@ -38,7 +38,7 @@ from labkit.foundations.pretraining import (
     with_sentinels,
 )
 from labkit.foundations.pretraining.rows import TokenRows
-from labkit.lab import best_device, quietly
+from labkit.lab import best_device, quietly, without_imitation
 from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, Curriculum, History, fit
@@ -99,10 +99,11 @@ def pretrain(
     batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
     if item.drill != (0, 0):
         batches = _with_drill(item, tokenizer, batches)
-    with _attention_for(model, item.precision):
+    precision = without_imitation(item.precision, best_device())
+    with _attention_for(model, precision):
         history = fit(
             model, objective.loss, batches, folder=folder, resume=resume, progress=progress, steps=item.steps,
-            lr=item.lr, warmup=item.warmup, schedule="onecycle", seed=item.seed, precision=item.precision,
+            lr=item.lr, warmup=item.warmup, schedule="onecycle", seed=item.seed, precision=precision,
             save_every=max(item.steps // 5, 1) if folder else 0,
         )  # fmt: skip
     return model, tokenizer, history

@@ -37,7 +37,7 @@ class Recipe:
     mask_mean: float = 0.2  # average share of tokens masked, rare tokens more often
     drill: tuple[int, int] = (0, 0)  # between these steps the text is `labkit.world.drill`
     selective: float = 0.0  # share of texts that are asked for their judging words and little else
-    precision: str = "auto"  # as `fit` has it; "bf16" halves the time where a CPU multiplies in it
+    precision: str = "auto"  # as `fit` has it; "bf16" halves the time, and is "fp32" on a CPU that would imitate it
     seed: int = 0
     world: World = field(default_factory=World)
 
