@@ -94,7 +94,7 @@ def _span_of(
     mistakes: Sequence[tuple[tuple[int, int], str]] = (),
 ) -> None:  # fmt: skip
     """Mistake unless the answer is one of the best; of `mistakes`, each an answer and what is said of it."""
-    begins, ends = torch.tensor(start), torch.tensor(end)
+    begins, ends = torch.tensor(start, dtype=torch.float), torch.tensor(end, dtype=torch.float)
     names = ("first", "last", "score")
     first, last, score = parts(asked(function, start=begins, end=ends, longest=longest), names)
     first, last, score = whole(first, "first"), whole(last, "last"), number(score, "score")

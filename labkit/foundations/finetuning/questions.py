@@ -69,6 +69,7 @@ def _asked(row: Row, form: str, rng: random.Random) -> Row:
     if form == "choice":
         options = [right, *others[: OPTIONS - 1]]
         rng.shuffle(options)
+        row["alike"] = min(row["alike"], OPTIONS)
         return {**row, "options": options, "label": options.index(right)}
     if form == "yes or no":
         said = right if rng.random() < 0.5 or not others else others[0]
