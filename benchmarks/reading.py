@@ -8,12 +8,12 @@ Readers: BiDAF (Seo et al. 2017) on mini-bert-en's embeddings, a span head on mi
 words that the question has too (Chen et al. 2017), and an encoder-decoder that starts from mini-bert-en twice and is
 trained on spans, choices and yes-or-no questions at once, in UnifiedQA's format. Every passage is cut to SENTENCES
 sentences of the world's reading task, the answer's own and others. "knows the kind alone" is who picks at random among
-the names that the question may mean, and says yes where the name is of the kind that is asked for. With seed 0 each is
-also trained five times as long.
+the names that the question may mean, and says yes where the name is of the kind that is asked for. With seed 0 the
+readers and the encoder-decoder are also trained five times as long.
 
 Features against fine-tuning: a linear head on the frozen body's last states ("last layer"), on a learned mix of all
 layers ("mix of layers", ELMo), and with the body trained too, for three kinds of answer and SIZES of training rows.
-Their rates were chosen on the dev split with another seed, at 1000 rows.
+Their rates, and BiDAF's, were chosen on the dev split with another seed, at 1000 rows.
 
 With --real-data, ATIS (Hemphill et al. 1990): a class for the intent and a tag per word for the slots, 4478 rows of
 training, scored on its 893 of test; "each word's most frequent tag" and "the most frequent class" are of training.
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from few_shot_runs import known, opened
+from few_shot_runs import opened
 from seqeval.metrics import f1_score
 
 from labkit.evaluation import answers, evaluate
@@ -54,9 +54,11 @@ RESULTS = Path("labkit/results/finetuning.json")
 MODEL, SEEDS, SENTENCES, TEST = "mini-bert-en", 3, 3, 300
 LONGER = 5  # times as many steps
 MIXED = ("span", "choice", "yes or no")
+SCORES = {"span": ("exact_match", "f1"), "tags": ("f1",), "class": ("accuracy",)}  # of a kind of answer
 SIZES, STEPS = (16, 128, 1000), {"class": 60, "tags": 60, "span": 100}
-WAYS = {"last layer": 3e-2, "mix of layers": 3e-2, "fine-tuned": 2e-3}  # learning rates, by `tune`
-RATES = ((3e-3, 1e-2, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3))  # of a head alone, with the body
+READERS = {"BiDAF": (300, 4e-3), "BERT, span head": (200, 2e-3), "BERT, span head, words marked": (200, 2e-3)}
+WAYS = {"last layer": (0.1, 0.03, 0.03), "mix of layers": (0.1, 0.03, 0.03), "fine-tuned": (2e-3, 2e-3, 2e-3)}
+RATES = ((3e-3, 1e-2, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3))  # of a head alone, of a body: the best are used
 
 
 class Bench:
@@ -71,8 +73,8 @@ class Bench:
 
     def missing(self, method: str, task: Task, seed: int) -> bool:
         """Whether this row is to be measured now."""
-        metric = {"span": "exact_match", "tags": "f1", "class": "accuracy"}[task.answer]
-        return time.monotonic() < self.end and not known(self.report, method, replace(task, metric=metric), seed)
+        key = (method, task.name, SCORES[task.answer][0], seed)
+        return time.monotonic() < self.end and key not in {row.key for row in self.report.rows}
 
     def add(self, method: str, task: Task, seed: int, scores: dict[str, float], model: Any = None, **more: Any) -> None:
         """A row for each score, written at once."""
@@ -96,8 +98,7 @@ class Bench:
         model, own = made()
         seconds = trained(model, own, task.splits["train"], seed, **training)
         scores = evaluate(model, own, task, progress=False)
-        names = {"span": ("exact_match", "f1"), "tags": ("f1",), "class": ("accuracy",)}[task.answer]
-        kept = {name: scores[name] for name in names}
+        kept = {name: scores[name] for name in SCORES[task.answer]}
         self.add(method, task, seed, kept, model, seconds=seconds, **(more or {}))
 
 
@@ -129,13 +130,14 @@ def main() -> None:
         return
     guesses(bench)
     for seed in range(SEEDS):
-        for longer in (1, LONGER)[: 2 - bool(seed)]:
-            readers(bench, seed, longer)
-            choices(bench, seed, longer)
-            text_to_text(bench, seed, longer)
+        readers(bench, seed)
+        choices(bench, seed)
+        text_to_text(bench, seed)
         features(bench, seed)
     if options.real_data:
         atis(bench, options.real_data / "atis")
+    readers(bench, 0, LONGER)
+    text_to_text(bench, 0, LONGER)
 
 
 def guesses(bench: Bench) -> None:
@@ -153,33 +155,34 @@ def guesses(bench: Bench) -> None:
         bench.add(name, task, 0, {"accuracy": float(np.mean(right))})
 
 
-def readers(bench: Bench, seed: int, longer: int) -> None:
+def readers(bench: Bench, seed: int, longer: int = 1) -> None:
     """Three models that point at an answer."""
-    own = Reader(bench.tokenizer, max_length=128, unanswerable=False, max_answer_length=8)
-    table = bench.body.get_input_embeddings().weight
-    for name, how, make, steps, lr in (
-        ("BiDAF", own, lambda: bidaf(len(bench.tokenizer), embeddings=table, seed=seed), 300, 3e-3),
-        ("BERT, span head", own, lambda: native_head(bench.body, "span", seed=seed), 200, 1e-3),
-        ("BERT, span head, words marked", Marked(own), lambda: native_head(bench.body, "span", seed=seed), 200, 1e-3),
-    ):
-        bench.run(called(name, longer), bench.tasks["span"], seed, lambda make=make, how=how: (make(), how),
+    for name, (steps, lr) in READERS.items():
+        bench.run(called(name, longer), bench.tasks["span"], seed, lambda name=name: reader(bench, name, seed),
                   steps=longer * steps, lr=lr)  # fmt: skip
 
 
-def choices(bench: Bench, seed: int, longer: int) -> None:
+def reader(bench: Bench, name: str, seed: int) -> tuple[Any, Any]:
+    """The model of that name, and its method."""
+    own = Reader(bench.tokenizer, max_length=128, unanswerable=False, max_answer_length=8)
+    if name == "BiDAF":
+        return bidaf(len(bench.tokenizer), embeddings=bench.body.get_input_embeddings().weight, seed=seed), own
+    return native_head(bench.body, "span", seed=seed), Marked(own) if "marked" in name else own
+
+
+def choices(bench: Bench, seed: int) -> None:
     """One score an option, and a class of text and question."""
     tokenizer, task = bench.tokenizer, bench.tasks["choice"]
     for name, how in (("BERT, a score an option", Choice(tokenizer)),
                       ("BERT, a score an option, words marked", Marked(Choice(tokenizer)))):  # fmt: skip
-        bench.run(called(name, longer), task, seed,
-                  lambda how=how: (native_head(bench.body, "sequence", num_labels=1, seed=seed), how),
-                  steps=120 * longer, lr=1e-3, batch=8)  # fmt: skip
+        bench.run(name, task, seed, lambda how=how: (native_head(bench.body, "sequence", num_labels=1, seed=seed), how),
+                  steps=120, lr=1e-3, batch=8)  # fmt: skip
     own, task = Marked(HeadClassifier(tokenizer, ("text", "question"))), bench.tasks["yes or no"]
-    bench.run(called("BERT, two classes, words marked", longer), task, seed,
-              lambda: (add_head(bench.body, 2, "mean", seed=seed), own), steps=120 * longer, lr=1e-3)  # fmt: skip
+    bench.run("BERT, two classes, words marked", task, seed,
+              lambda: (add_head(bench.body, 2, "mean", seed=seed), own), steps=120, lr=1e-3)  # fmt: skip
 
 
-def text_to_text(bench: Bench, seed: int, longer: int) -> None:
+def text_to_text(bench: Bench, seed: int, longer: int = 1) -> None:
     """One model that writes the answers to all three kinds of question."""
     name = called("text to text, one model for all", longer)
     if not bench.missing(name, bench.tasks["yes or no"], seed):
@@ -216,7 +219,8 @@ def features(bench: Bench, seed: int) -> None:
         for size in SIZES:
             rows = [task.splits["train"][at] for at in order[:size]]
             some = replace(task, name=f"{task.name}, {size} rows", splits={**task.splits, "train": rows})
-            for way, lr in WAYS.items():
+            for way, rates in WAYS.items():
+                lr = rates[list(STEPS).index(form)]
                 bench.run(way, some, seed, lambda way=way, task=task: headed(bench, task, way, seed),
                           {"form": form, "rows": size}, steps=STEPS[form], lr=lr)  # fmt: skip
 
@@ -229,8 +233,7 @@ def headed(bench: Bench, task: Task, way: str, seed: int) -> tuple[Any, Any]:
     elif task.answer == "tags":
         model, own = native_head(bench.body, "token", labels, seed=seed), Tagger(tokenizer, labels)
     else:
-        reader = Reader(tokenizer, max_length=128, unanswerable=False, max_answer_length=8)
-        model, own = native_head(bench.body, "span", seed=seed), Marked(reader)
+        model, own = reader(bench, "BERT, span head, words marked", seed)
     layer = {"last layer": -1, "mix of layers": None}
     return (Features(layer[way]).apply(model) if way in layer else model), own
 
@@ -240,10 +243,14 @@ def tune(bench: Bench) -> None:
     for form in STEPS:
         task = bench.tasks[form]
         task = replace(task, splits={**task.splits, "test": task.splits["dev"][:200]})
-        for way, lr in [(one, lr) for one in WAYS for lr in RATES[one == "fine-tuned"]]:
-            model, own = headed(bench, task, way, 10)
-            trained(model, own, task.splits["train"], 10, steps=STEPS[form], lr=lr)
-            print(form, way, lr, evaluate(model, own, task, progress=False), flush=True)
+        tried = dict.fromkeys(WAYS, STEPS[form])
+        if form == "span":
+            tried["BiDAF"] = READERS["BiDAF"][0]
+        for way, steps in tried.items():
+            for lr in RATES[way not in ("last layer", "mix of layers")]:
+                model, own = reader(bench, way, 10) if way == "BiDAF" else headed(bench, task, way, 10)
+                trained(model, own, task.splits["train"], 10, steps=steps, lr=lr)
+                print(form, way, lr, evaluate(model, own, task, progress=False), flush=True)
 
 
 def atis(bench: Bench, folder: Path) -> None:
@@ -253,7 +260,8 @@ def atis(bench: Bench, folder: Path) -> None:
                                   (frequent_class, frequent_tags), strict=True):  # fmt: skip
         if bench.missing(name, task, 0):
             bench.add(name, task, 0, scored(task))
-        for way, lr in WAYS.items():
+        for way, rates in WAYS.items():
+            lr = rates[task.answer == "tags"]
             bench.run(way, task, 0, lambda way=way, task=task: headed(bench, task, way, 0), steps=300, lr=lr)
 
 

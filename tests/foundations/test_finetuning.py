@@ -12,7 +12,8 @@ from transformers import AutoModelForMultipleChoice
 
 import labkit
 from labkit.errors import DataError, UsageError
-from labkit.evaluation import evaluate, predict
+from labkit.evaluation import answers, evaluate, predict
+from labkit.foundations.finetuning.bidaf import bidaf
 from labkit.foundations.finetuning.choice import Choice
 from labkit.foundations.finetuning.features import Features, LayerMix, shares
 from labkit.foundations.finetuning.marked import Marked, marks
@@ -226,6 +227,39 @@ def test_tasks_that_are_no_reading_are_named(reading):
     odd = replace(reading, splits={"train": [{**reading.splits["train"][0], "answer": "nobody"}]})
     with pytest.raises(DataError, match="'nobody' is no name of the world"):
         as_form(odd, "span")
+
+
+# Bad input
+
+ODD = {
+    "long": "the film was good . " * 400,
+    "empty": "",
+    "blank": "  \t ",
+    "unknown": "🙂 ☃ \x00 \u200b",
+    "mixed scripts": "the 店 фильм was גשם 好",
+    "one long word": "a" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_odd_texts_get_an_answer_out_of_themselves(text):
+    rows = [{"text": text, "question": "was it good"}, {"text": "the film", "question": text}]
+    read, made = Reader(tokenizer(), max_length=64), native_head(encoder(), "span", seed=0)
+    for model, own in ((made, read), (made, Marked(read)), (bidaf(len(tokenizer()), seed=0, hidden_size=6), read)):
+        for row, found in zip(rows, answers(model, own, rows, progress=False), strict=True):
+            begins = max(found["start"], 0)
+            assert row["text"][begins : begins + len(found["text"])] == found["text"]
+    assert Reader.score(read, [{"label": {"text": text}}], [{"text": text}])["f1"] == 1
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_odd_options_get_a_share_each_and_long_texts_leave_them_room(text):
+    own = Choice(tokenizer(), max_length=32)
+    parts = ((text, "who", ["good", "bad"]), ("film", text, ["it"]), ("film", "who", ["good", text]))
+    rows = [dict(zip(("text", "question", "options"), part, strict=True)) for part in parts]
+    found = predict(scorer(), own, rows, progress=False)
+    assert np.allclose(found.sum(1), 1) and found[0, 0] != found[0, 1]
+    assert own.collate(rows)["input_ids"].shape[-1] <= 32
 
 
 # Real data

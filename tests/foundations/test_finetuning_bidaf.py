@@ -90,6 +90,13 @@ def test_without_token_types_it_does_not_know_the_question():
         model()(torch.ones(1, 4, dtype=torch.long))
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+def test_one_text_alone_is_named(kind):
+    ids = torch.ones(1, 4, dtype=torch.long)
+    with pytest.raises(UsageError, match="compares two texts"):
+        model()(ids, token_type_ids=torch.full_like(ids, kind))
+
+
 def test_it_learns_to_read_one_sentence():
     task = as_form(labkit.load_task("world/reading"), "span", sentences=1)
     body, own_tokenizer = labkit.load_model("micro-bert-en")

@@ -39,6 +39,8 @@ def test_what_is_written_is_read_again_or_refused(question, text, options):
         (("who", "a", ["b \\n c", "d"]), "option 1 of"),
         (("who", "", ["a", "b (b) c"]), "its parts of"),
         (("who", "(a) film"), "its parts of"),
+        (("", "film"), "the empty question of 'film'"),
+        (("who", "", list("abcdefghijk")), "its parts of .* 10 options at most"),
     ],
 )
 def test_what_cannot_be_told_apart_is_named(parts, message):
@@ -65,6 +67,20 @@ def test_every_form_of_the_world_is_text():
             assert made["label"] in ("no", "yes") if form == "yes or no" else made["label"] == row["answer"]
     none = {"text": "a .", "question": "who ?", "label": {"text": "", "start": -1}}
     assert to_text(none)["label"] == "no answer" and to_text({**none, "label": None})["label"] is None
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a ."}, "field 'question' must be a text, not None"),
+        ({"text": 5, "question": "who"}, "field 'text' must be a text, not 5"),
+        ({"text": "a .", "question": "who", "label": 2}, "label 2 of 'who' is the place of none of 2 answers"),
+        ({"text": "a .", "question": "who", "label": -1}, "label -1 of 'who'"),
+    ],
+)
+def test_rows_that_cannot_be_written_are_named(row, message):
+    with pytest.raises(DataError, match=message):
+        to_text(row, ("no", "yes"))
 
 
 def test_the_nearest_option_is_chosen():

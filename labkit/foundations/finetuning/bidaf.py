@@ -92,13 +92,16 @@ class BiDAF(PreTrainedModel):
     ) -> QuestionAnsweringModelOutput:
         """`start_logits` and `end_logits` (batch, tokens), −∞ where no answer can be; [CLS] stands for none.
 
-        `token_type_ids` are 0 for the question and 1 for the text behind it; UsageError without them.
+        `token_type_ids` are 0 for the question and 1 for the text behind it; UsageError without them, and for a
+        row that has one of the two alone.
         """
         if token_type_ids is None:
             raise UsageError("BiDAF reads two texts and must know which is which: use a tokenizer with token types")
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         is_text = (attention_mask & token_type_ids).bool()
         asked, told = attention_mask.sum(1) - is_text.sum(1), is_text.sum(1)  # how many tokens, (batch,)
+        if not (asked.all() and told.all()):
+            raise UsageError("BiDAF compares two texts: each row needs a token of either, such as [CLS] and [SEP]")
         places = (asked[:, None] + torch.arange(int(told.max()), device=told.device)).clamp(max=input_ids.shape[1] - 1)
         question, text = input_ids[:, : int(asked.max())], input_ids.gather(1, places)
         begins, ends = self._read(text, question, told, asked)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labkit.errors import DataError
+from labkit.foundations.encoder import texts_of
 from labkit.foundations.reading import answer_f1, exact_match
 
 BREAK = " \\n "
@@ -25,7 +26,8 @@ OPTION = re.compile(rf"(?:^| )\(([{LETTERS}])\) ")
 
 
 def source(question: str, text: str = "", options: Sequence[str] = ()) -> str:
-    """The question, its options and its text in one. DataError naming the part that could not be told apart again.
+    """The question, its options, ten at most, and its text in one. DataError naming the part that could not be told
+    apart again.
 
     >>> print(source("who is it ?", "anna is it .", ["ben", "anna"]))
     who is it ? \\n (a) ben (b) anna \\n anna is it .
@@ -34,9 +36,11 @@ def source(question: str, text: str = "", options: Sequence[str] = ()) -> str:
     made = BREAK.join(part for part in (question, listed, text) if part)
     if parsed(made) != (question, text, list(options)):
         given = {"question": question, "text": text} | {f"option {at}": one for at, one in enumerate(options, start=1)}
-        odd = next((name for name, one in given.items() if one != one.strip() or BREAK.strip() in one), "its parts")
+        odd = [name for name, one in given.items() if one != one.strip() or BREAK.strip() in one]
+        what = next(iter(odd), "its parts") if question else "the empty question"
         raise DataError(
-            f"{odd} of {question!r:.40} cannot be told apart in one text: leave out \\n, (a) and outer blanks"
+            f"{what} of {question or text!r:.40} cannot be told apart in one text: leave out \\n, (a) and outer "
+            f"blanks, and ask something with {len(LETTERS)} options at most"
         )
     return made
 
@@ -59,13 +63,18 @@ def to_text(row: Mapping[str, Any], labels: Sequence[str] = ()) -> dict[str, Any
     """A row of any form as {"text": the source, "label": the answer in words}; other keys ride along.
 
     Its label may be a span, {"text", "start"}, an index into its "options", or one into `labels`; None stays None.
+    DataError for a label that is none of them, and for a question or a text that is no text.
     """
+    question, text = (texts_of([row], field)[0] for field in ("question", "text"))
     label, options = row.get("label"), row.get("options", ())
     if isinstance(label, Mapping):
         label = label["text"] or NO_ANSWER
     elif label is not None:
-        label = (options or labels)[label]
-    return {**row, "text": source(row["question"], row["text"], options), "label": label}
+        some = options or labels
+        if not 0 <= label < len(some):
+            raise DataError(f"label {label} of {question!r:.40} is the place of none of {len(some)} answers")
+        label = some[label]
+    return {**row, "text": source(question, text, options), "label": label}
 
 
 def nearest(answer: str, options: Sequence[str]) -> int:
