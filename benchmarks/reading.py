@@ -8,8 +8,8 @@ Readers: BiDAF (Seo et al. 2017) on mini-bert-en's embeddings, a span head on mi
 words that the question has too (Chen et al. 2017), and an encoder-decoder that starts from mini-bert-en twice and is
 trained on spans, choices and yes-or-no questions at once, in UnifiedQA's format. Every passage is cut to SENTENCES
 sentences of the world's reading task, the answer's own and others. "knows the kind alone" is who picks at random among
-the names that the question may mean, and says yes where the name is of the kind that is asked for. With seed 0 the
-readers and the encoder-decoder are also trained five times as long.
+the names that the question may mean, and says yes where the name is of the kind that is asked for. With seed 0 all
+of these are also trained five times as long.
 
 Features against fine-tuning: a linear head on the frozen body's last states ("last layer"), on a learned mix of all
 layers ("mix of layers", ELMo), and with the body trained too, for three kinds of answer and SIZES of training rows.
@@ -137,6 +137,7 @@ def main() -> None:
     if options.real_data:
         atis(bench, options.real_data / "atis")
     readers(bench, 0, LONGER)
+    choices(bench, 0, LONGER)
     text_to_text(bench, 0, LONGER)
 
 
@@ -170,16 +171,17 @@ def reader(bench: Bench, name: str, seed: int) -> tuple[Any, Any]:
     return native_head(bench.body, "span", seed=seed), Marked(own) if "marked" in name else own
 
 
-def choices(bench: Bench, seed: int) -> None:
+def choices(bench: Bench, seed: int, longer: int = 1) -> None:
     """One score an option, and a class of text and question."""
     tokenizer, task = bench.tokenizer, bench.tasks["choice"]
     for name, how in (("BERT, a score an option", Choice(tokenizer)),
                       ("BERT, a score an option, words marked", Marked(Choice(tokenizer)))):  # fmt: skip
-        bench.run(name, task, seed, lambda how=how: (native_head(bench.body, "sequence", num_labels=1, seed=seed), how),
-                  steps=120, lr=1e-3, batch=8)  # fmt: skip
+        bench.run(called(name, longer), task, seed,
+                  lambda how=how: (native_head(bench.body, "sequence", num_labels=1, seed=seed), how),
+                  steps=longer * 120, lr=1e-3, batch=8)  # fmt: skip
     own, task = Marked(HeadClassifier(tokenizer, ("text", "question"))), bench.tasks["yes or no"]
-    bench.run("BERT, two classes, words marked", task, seed,
-              lambda: (add_head(bench.body, 2, "mean", seed=seed), own), steps=120, lr=1e-3)  # fmt: skip
+    bench.run(called("BERT, two classes, words marked", longer), task, seed,
+              lambda: (add_head(bench.body, 2, "mean", seed=seed), own), steps=longer * 120, lr=1e-3)  # fmt: skip
 
 
 def text_to_text(bench: Bench, seed: int, longer: int = 1) -> None:

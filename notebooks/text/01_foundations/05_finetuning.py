@@ -104,7 +104,9 @@ print("mean over real tokens:", ((states * real).sum(1) / real.sum(1)).tolist())
 #
 # $$\bar h = \frac{\sum_t m_t h_t}{\sum_t m_t}, \qquad z_c = w_c \cdot \bar h + b_c .$$
 #
-# Only $w$ and $b$ are new. (Devlin et al. 2019, [*BERT*](https://arxiv.org/abs/1810.04805), §4.1.)
+# Only $w$ and $b$ are new. (Devlin et al. 2019, [*BERT*](https://arxiv.org/abs/1810.04805), §4.1.) **Matching** ("do these
+# two texts say the same?") is the same head: the body reads "[CLS] first text [SEP] second text [SEP]" at once, so that each
+# token can look at both; pairs of texts are among the tasks of [03/08](../03_fewshot/08_fewclue.ipynb).
 #
 # ### Exercise 1: the logits of classes
 #
@@ -352,17 +354,10 @@ for told, given in (("the Wolf recorder", "wolf recorder."), ("karen dubois", "k
 #
 # In multiple choice the options change with every question, so there cannot be a weight per class. Instead the body reads the
 # question once *with each option*, a head with **one** output gives each reading a score, and a
-# [softmax](../glossary.ipynb#softmax) runs over the options of one question. Two questions, the second with only two
-# options:
-
-# %%
-scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 5.0]])
-there = torch.tensor([[True, True, True], [True, True, False]])  # the third option of question 2 is padding
-shares = scores.masked_fill(~there, -torch.inf).softmax(1)
-print(shares)
-
-# %% [markdown]
-# Padding must get the score −∞, not 0: 0 is a score like any other. If the first option is right both times, the loss is
+# [softmax](../glossary.ipynb#softmax) runs over the options of one question. Two questions: the first has the scores
+# $(2, 1, 0)$, so its options have the shares $(0.665, 0.245, 0.090)$. The second has only two options with the scores
+# $(0, 1)$; the batch needs a third number, which is padding and gets the score $-\infty$. (0 would be a score like any
+# other.) Its shares are $(0.269, 0.731, 0)$. If the first option is right both times, the loss is
 # $-\tfrac12 (\ln 0.665 + \ln 0.269) = 0.861$. In symbols, with the score $s_o$ of option $o$ and the right one $r$:
 #
 # $$L = -\log \frac{e^{s_r}}{\sum_{o \,\text{real}} e^{s_o}}, \quad \text{a mean over the questions.}$$
@@ -375,7 +370,9 @@ print(shares)
 # mean loss, one number, out.
 #
 # ```python
-# choice_loss(scores, there, torch.tensor([0, 0]))  # 0.861
+# scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 5.0]])
+# real = torch.tensor([[True, True, True], [True, True, False]])  # the 5 is padding
+# choice_loss(scores, real, torch.tensor([0, 0]))  # 0.861
 # ```
 
 
@@ -474,6 +471,9 @@ read_and_score = check.read_and_score(read_and_score)
 # <details><summary>Solution</summary>
 #
 # ```python
+# from labkit.foundations.reading import plain_answer
+#
+#
 # def read_and_score(start, end, characters, texts, told, longest):
 #     exact = f1 = 0.0
 #     for i, text in enumerate(texts):
@@ -532,10 +532,17 @@ from labkit.report.pages import page
 
 measured, picture = page("finetuning").report, labkit.Report()
 for one in measured.rows:
-    if one["rows"] and one.method != "last layer" and one.metric == {"tags": "f1", "span": "exact_match"}.get(one["form"], "accuracy"):
+    if one["rows"] and one.method != "last layer" and (one.metric == "f1") == (one["form"] == "tags"):
         name = f"{one['form']}: {one.method}"
-        picture.add(name, "three heads", one.value, seed=one.seed, metric="accuracy", rows=one["rows"])
-picture.lines("rows", label="labelled rows", title="Frozen body with a mix of layers, and fine-tuned")
+        picture.add(name, f"{one['rows']} rows", one.value, seed=one.seed, metric="score", rows=one["rows"])
+picture.lines("rows", label="labelled rows", title="A frozen body with a mix of layers, and a body that learns")
+
+# %% tags=["nbval-check-output"]
+for form in ("class", "tags", "span"):
+    for size in (16, 128, 1000):
+        found = picture.compare(f"{form}: fine-tuned", f"{form}: mix of layers", task=f"{size} rows")
+        side = "ahead" if found.low > 0 else "behind" if found.high < 0 else "no difference beyond noise"
+        print(f"{form:<6} {size:>4} rows: a body that learns is {100 * found.difference:+5.1f} points off, {side}")
 
 # %% [markdown]
 # PLACEHOLDER7
@@ -562,11 +569,9 @@ for form in ("span", "choice", "yes or no"):
 # %%
 measured.plot(task="world/reading, span, 3 sentences", metric="exact_match", title="Reading: exact match", ranked=True)
 
-# %%
+# %% tags=["nbval-check-output"]
 for form in ("choice", "yes or no"):
-    some = [one for one in measured.rows if one.task == f"world/reading, {form}, 3 sentences"]
-    for method in dict.fromkeys(one.method for one in some):
-        values = [100 * one.value for one in some if one.method == method]
+    for method, values in by_seed(measured._chosen()).items():
         print(f"{form:<10} {method:<42} {sum(values) / len(values):5.1f} %")
 
 # %% [markdown]
