@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -62,8 +61,8 @@ def as_form(task: Task, form: str, *, sentences: int | None = None, seed: int = 
 
 def _asked(row: Row, form: str, rng: random.Random) -> Row:
     """The row with its label in that form."""
-    right, kinds = row["answer"], names_in(row["text"])
-    others = [name for name in kinds if name not in names_in(row["question"]) and name != right]
+    right, kinds, asked = row["answer"], names_in(row["text"]), names_in(row["question"])
+    others = [name for name in kinds if name not in asked and name != right]
     others.sort(key=lambda name: kinds[name] != kinds[right])
     row["alike"] = 1 + sum(kinds[name] == kinds[right] for name in others)
     if form == "choice":
@@ -90,18 +89,23 @@ def shortened(row: Mapping[str, Any], sentences: int, rng: random.Random) -> Row
 
 
 @functools.cache
-def _names() -> tuple[dict[str, str], re.Pattern[str]]:
-    """The world's English names with their types, and what finds them in a text, the longest first."""
-    kinds = {entity.name["en"]: entity.type for entity in build_graph(World()).entities}
-    found = "|".join(map(re.escape, sorted(kinds, key=len, reverse=True)))
-    return kinds, re.compile(rf"(?<!\w)(?:{found})(?!\w)")
+def _names() -> dict[str, str]:
+    """The world's English names, of one word or two, with their types."""
+    return {entity.name["en"]: entity.type for entity in build_graph(World()).entities}
 
 
 def names_in(text: str) -> dict[str, str]:
-    """The names that stand in an English text, in their order, each with its type.
+    """The names that stand in an English text of the world, in their order, each with its type; of two words first.
 
     >>> names_in("karen dubois is the designer of the wolf recorder .")
     {'karen dubois': 'person', 'wolf recorder': 'device'}
     """
-    kinds, pattern = _names()
-    return {name: kinds[name] for name in pattern.findall(text)}
+    kinds, words, at = _names(), text.split(" "), 0
+    found: dict[str, str] = {}
+    while at < len(words):
+        both, one = " ".join(words[at : at + 2]), words[at]
+        name = both if both in kinds else one if one in kinds else None
+        if name is not None:
+            found[name] = kinds[name]
+        at += 2 if name == both and both != one else 1
+    return found
