@@ -56,7 +56,7 @@ LONGER = 5  # times as many steps
 MIXED = ("span", "choice", "yes or no")
 SCORES = {"span": ("exact_match", "f1"), "tags": ("f1",), "class": ("accuracy",)}  # of a kind of answer
 SIZES, STEPS = (16, 128, 1000), {"class": 60, "tags": 60, "span": 100}
-READERS = {"BiDAF": (300, 4e-3), "BERT, span head": (200, 2e-3), "BERT, span head, words marked": (200, 2e-3)}
+READERS = {"BERT, span head": (200, 2e-3), "BERT, span head, words marked": (200, 2e-3), "BiDAF": (300, 4e-3)}
 WAYS = {"last layer": (0.1, 0.03, 0.03), "mix of layers": (0.1, 0.03, 0.03), "fine-tuned": (2e-3, 2e-3, 2e-3)}
 RATES = ((3e-3, 1e-2, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3))  # of a head alone, of a body: the best are used
 
