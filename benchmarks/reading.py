@@ -9,7 +9,8 @@ words that the question has too (Chen et al. 2017), and an encoder-decoder that 
 trained on spans, choices and yes-or-no questions at once, in UnifiedQA's format. Every passage is cut to SENTENCES
 sentences of the world's reading task, the answer's own and others. "knows the kind alone" is who picks at random among
 the names that the question may mean, and says yes where the name is of the kind that is asked for. With seed 0 the
-readers are also trained five times as long. "in_passage" is the share of written answers that stand in the passage.
+span head without marks is also trained five times as long. "in_passage" is the share of written answers that stand in
+the passage; the runs of seeds 0 and 1 were before it was counted.
 
 Features against fine-tuning: a linear head on the frozen body's last states ("last layer"), on a learned mix of all
 layers ("mix of layers", ELMo), and with the body trained too, for three kinds of answer and SIZES of training rows.
@@ -131,7 +132,9 @@ def main() -> None:
         features(bench, seed)
     if options.real_data:
         atis(bench, options.real_data / "atis")
-    readers(bench, 0, LONGER)
+    steps, lr = READERS["BERT, span head"]
+    bench.run(f"BERT, span head, {LONGER} times as long", bench.tasks["span"], 0,
+              lambda: reader(bench, "BERT, span head", 0), steps=LONGER * steps, lr=lr)  # fmt: skip
 
 
 def guesses(bench: Bench) -> None:
@@ -149,12 +152,10 @@ def guesses(bench: Bench) -> None:
         bench.add(name, task, 0, {"accuracy": float(np.mean(right))})
 
 
-def readers(bench: Bench, seed: int, longer: int = 1) -> None:
+def readers(bench: Bench, seed: int) -> None:
     """Three models that point at an answer."""
     for name, (steps, lr) in READERS.items():
-        called = f"{name}, {longer} times as long" if longer > 1 else name
-        bench.run(called, bench.tasks["span"], seed, lambda name=name: reader(bench, name, seed),
-                  steps=longer * steps, lr=lr)  # fmt: skip
+        bench.run(name, bench.tasks["span"], seed, lambda name=name: reader(bench, name, seed), steps=steps, lr=lr)
 
 
 def reader(bench: Bench, name: str, seed: int) -> tuple[Any, Any]:
