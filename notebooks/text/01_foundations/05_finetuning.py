@@ -519,9 +519,8 @@ print(f"words marked: exact {float(exact_marked):.1%}, F1 {float(f1_marked):.1%}
 print("marks help, beyond two standard errors:", float(exact_marked) - float(exact) > apart)
 
 # %% [markdown]
-# Same body, same questions, same number of steps: with the marks it finds the right name more often. BERT's authors needed
-# no marks, because their body had learned to compare words by attention. This one has a hundred steps to learn it, and they
-# are not enough. Section 8 shows a longer training.
+# Same body, same questions, same number of steps: with the marks it finds the right name more often. A far larger
+# BERT needs none: it compares the words by its attention. This one does not; section 8 asks whether a longer training helps.
 #
 # ## 7 · Must the body learn too?
 #
@@ -565,8 +564,8 @@ for task in ("atis, intents", "atis, slots"):
 #
 # Peters et al. 2019 ([*To tune or not to tune?*](https://arxiv.org/abs/1903.05987)) found the same on real tasks: features do
 # as well where the task is like the pre-training, and worse where it is not. The last two lines are 893 real
-# questions about flights (ATIS): one seed, 4 478 rows to learn from. Most of their words are not those of the course's world,
-# so the vectors hold less, and the body has to learn too.
+# questions about flights (ATIS; one seed, 4 478 rows to learn from), far from what the body has read. All three ways beat the
+# guess from counts, and the body that learns is ahead both times.
 #
 # ## 8 · Other readers
 #
@@ -605,19 +604,19 @@ print(f"names that text to text writes and that stand in the passage: {standing:
 #
 # - **BiDAF** compares by construction, and still knows the kind alone. A model that is built to compare must also learn what
 #   to compare, and 1 000 questions are few: SQuAD has about 88 000.
-# - **BERT without marks** is a little above the kind. Five times as many steps (one seed) add
-#   nothing beyond noise, so more patience is not enough.
+# - **BERT without marks** is above the kind by less than the noise. Five times as many steps (one seed) add nothing, so it is
+#   not a matter of patience.
 # - **Text to text** is below: it has to *write* the name, piece by piece, and many names that it writes do not stand in the
 #   passage (the last line). A span head cannot make this mistake. UnifiedQA starts from T5, up to thousands of times as large.
 #
-# The options and the yes or no had the marks too, and hardly gain: one label per question says less about where to look than
-# a span does, and they were trained for 120 steps only.
+# The options with marks are above the kind by hardly more than the noise, and "yes or no" stays at a coin's throw: one label
+# per question says less about where to look than a span does, and both had 120 steps only.
 #
 # ## 9 · So, what is in the body?
 #
 # One vector per token, and a linear layer is enough to turn it into any kind of answer: pool it for a class, take it as it
 # is for a tag, give two numbers for a span, one number for an option. How much must learn anew depends on the question. For
-# what pre-training has asked already, the head is enough. For the rest, the body must learn too. And a low exact match does
+# what the vectors hold already, the head is nearly enough. For the rest, the body must learn too. And a low exact match does
 # not say what is missing. To find out, compare with who knows the kind alone, and give the model the missing piece.
 #
 # ## Read on
