@@ -82,7 +82,7 @@ def numbers_only(
     Raises TrainingError naming the first row that has none, and a weight of the model that is no number. Taken as they
     are, such answers would all be the first class, and score its share.
     """
-    good = (answers < np.inf).reshape(len(answers), -1).all(1)
+    good = (answers < np.inf).all(axis=tuple(range(1, answers.ndim)))
     if good.all():
         return answers
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())

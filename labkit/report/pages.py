@@ -161,6 +161,9 @@ PAGES = (
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},
          "Clark et al. 2020, Table 1: GLUE, small models"),
+    Page("finetuning", "One body, many heads",
+         "Readers, choices, one text format for all kinds of questions, on passages of three sentences; a frozen body, "
+         "and one that learns, from 16, 128 and 1000 rows (lesson 01/05)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

@@ -309,6 +309,10 @@ print(report.compare("A", "B"))
 # <a id="entropy"></a>**entropy** (熵): How undecided a distribution is: 0 if one answer is certain, ln 2 = 0.69 if two
 # are equally likely. A loss may reward entropy, so that a model does not become too sure of easy cues. Lesson
 # [03/07](03_fewshot/07_instruction.ipynb).
+#
+# <a id="exact-match"></a>**exact match** (完全匹配): The share of answers whose words are exactly the right ones, after small
+# letters, no punctuation and no articles. "The wolf recorder" matches "wolf recorder", "a recorder" does not. Lesson
+# [01/05](01_foundations/05_finetuning.ipynb).
 
 # %% [markdown]
 # ## F
@@ -317,6 +321,10 @@ print(report.compare("A", "B"))
 # recall (which share of the flights was found); *macro F1* is its mean over the classes. If three questions of four are
 # about flights, always answering "flight" has an accuracy of 75 % but a low macro F1, because the F1 of every other
 # class is 0. Lesson [03/08](03_fewshot/08_fewclue.ipynb).
+#
+# <a id="feature"></a>**feature** (特征): A number, or a vector, that a classifier is given. A [frozen](#frozen) pre-trained
+# model gives its hidden states as features: they are computed once per text, and only a [head](#head) learns. Lesson
+# [01/05](01_foundations/05_finetuning.ipynb).
 #
 # <a id="few-shot-learning"></a>**few-shot learning** (小样本学习): Learning a task from a handful of labelled examples, in
 # this course mostly 16 per class. With two classes these are 32 rows, where the full training sets have some thousands.
@@ -579,6 +587,9 @@ print(report.compare("A", "B"))
 # hands its results on to the next, as in a production line. The batch is cut into micro-batches, so that several stages
 # work at once. Lesson [06/04](06_parallel/04_model_parallel.ipynb).
 #
+# <a id="pooling"></a>**pooling** (池化): Making one vector of a text from the vectors of its tokens: the first token's, or the
+# mean of all. [Padding](#padding) must not count. Lesson [01/05](01_foundations/05_finetuning.ipynb).
+#
 # <a id="positional-encoding"></a>**positional encoding** (位置编码): What tells attention where a token stands: a vector added
 # to its embedding, or a number or vector that depends on the distance of two tokens. An encoder without one cannot tell
 # "dog bites man" from "man bites dog". Lesson [01/03](01_foundations/03_transformer.ipynb).
@@ -700,6 +711,9 @@ print(report.compare("A", "B"))
 #
 # <a id="softmax"></a>**softmax**: It turns scores into probabilities: the exponential of each, divided by the sum of
 # all. Scores of 2 and 0 become 0.88 and 0.12. Lesson [03/02](03_fewshot/02_pet.ipynb).
+#
+# <a id="span"></a>**span** (片段): Tokens that stand side by side, given by the first and the last of them. The answer to a
+# question may be a span of the passage, a name in a text is one. Lesson [01/05](01_foundations/05_finetuning.ipynb).
 #
 # <a id="split"></a>**split** (数据划分): A part of a task's rows with one use: *train* to learn from, *dev* to choose
 # settings by, *test* to score once at the end. A score on rows that were used to choose is too high. Lesson
