@@ -284,7 +284,7 @@ def test_the_contrast_is_its_formula():
 
 def test_cap_adds_its_parts_and_trains_one_model_only():
     model, general, tuned = prune(prepare(bert()), 0.5), bert(1), bert(2)
-    plain = float(Method().loss(model, LABELLED))
+    plain = Method().loss(model, LABELLED).item()
     assert float(CAP(Method(), None, None)(model, LABELLED)) == pytest.approx(plain)
     cap = CAP(Method(), general, tuned)
     cap.snapshot(model)

@@ -72,13 +72,13 @@ def remove_heads(model: nn.Module, heads: Mapping[int, Sequence[int]]) -> nn.Mod
         kept = torch.tensor([head for head in range(count) if head not in set(gone)])
         places = (kept[:, None] * size + torch.arange(size)).flatten()
         for linear in (attention.self.query, attention.self.key, attention.self.value):
-            _cut(linear, places, 0)
-        _cut(attention.output.dense, places, 1)
+            cut(linear, places, 0)
+        cut(attention.output.dense, places, 1)
         attention.self.num_attention_heads, attention.self.all_head_size = len(kept), len(places)
     return model
 
 
-def _cut(linear: nn.Linear, places: Tensor, dim: int) -> None:
+def cut(linear: nn.Linear, places: Tensor, dim: int) -> None:
     """Keep these rows (0: and their biases) or columns (1)."""
     places = places.to(linear.weight.device)
     linear.weight = nn.Parameter(linear.weight.data.index_select(dim, places), linear.weight.requires_grad)
