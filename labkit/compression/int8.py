@@ -14,25 +14,18 @@ bits and saturate in silence. Where it is not, the same integers are multiplied 
 from __future__ import annotations
 
 import functools
-import json
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from labkit.checkpoints import load_tensors, reading, save_tensors
-from labkit.compression import addressed
-from labkit.errors import CheckpointError, UsageError
-from labkit.foundations.quantised import keeps_float
-from labkit.measure import saved_tensors
+from labkit.compression import stored
+from labkit.compression.stored import Form, Stored, StoredEmbedding
 
 LEVELS = 127  # symmetric: −128 is never used, so that −q is as exact as q
 TINY = torch.finfo(torch.float32).tiny  # smaller divisors are subnormal and would push quotients past 127
-_METADATA = "labkit.int8"
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,43 +93,7 @@ class _Int8Product(torch.autograd.Function):
         return grads[0] @ (weight.float() * scale).to(grads[0].dtype), None, None
 
 
-class _Int8Weight(nn.Module):
-    """A matrix (rows, columns) as `integers` with one float32 `scale` a row.
-
-    The layer itself becomes one, and back: its name, hooks, children and whoever holds it know no difference. `dtype`
-    is the type of the weights, which `model.to(dtype)` changes; the scales stay float32, because half precision would
-    round them, and with them every weight of their row, or take them for 0.
-    """
-
-    integers: Tensor
-    scale: Tensor
-    FLOAT: ClassVar[type[nn.Module]]
-
-    def _hold(self, integers: Tensor, scale: Tensor, weight: nn.Parameter) -> None:
-        self.register_buffer("integers", integers)
-        self.register_buffer("scale", scale)
-        self.dtype, self.trains = weight.dtype, weight.requires_grad
-
-    @property
-    def weight(self) -> Tensor:
-        """What the integers stand for, (rows, columns) in `dtype`: made anew each time, so not to be written to."""
-        return (self.integers.float() * self.scale).to(self.dtype)
-
-    @property
-    def stands_for(self) -> dict[str, int]:
-        """How many weights each buffer holds, for `labkit.measure.parameters`."""
-        return {"integers": self.integers.numel()}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        scale = self.scale
-        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=scale.device)).dtype
-        super()._apply(fn, recurse)
-        if self.scale.dtype != torch.float32:
-            self.scale = scale.to(self.scale.device)
-        return self
-
-
-class Int8Linear(_Int8Weight):
+class Int8Linear(Stored):
     """nn.Linear with int8 weights (out, in) and activations rounded per token; bias stays as it was.
 
     Gradients reach the input and the bias (straight-through), so that a delta may be trained on an int8 backbone.
@@ -155,115 +112,29 @@ class Int8Linear(_Int8Weight):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class Int8Embedding(_Int8Weight):
-    """nn.Embedding with int8 rows: three quarters of a micro model are embeddings."""
+class Int8Embedding(StoredEmbedding):
+    """nn.Embedding with int8 rows."""
 
-    FLOAT = nn.Embedding
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids (…) to (…, d), in `dtype`."""
-        return (F.embedding(ids, self.integers).float() * F.embedding(ids, self.scale)).to(self.dtype)
+def encode(weight: Tensor, rows: bool = True) -> dict[str, Tensor]:
+    """The buffers of a matrix (rows, columns); every row has its own scale, whether asked for or not."""
+    return dict(zip(("integers", "scale"), quantise(weight), strict=True))
+
+
+INT8 = Form("int8", Int8Linear, Int8Embedding, encode)
+undo = stored.undo
 
 
 def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
-    """Turn `model`'s linear layers and tables of embeddings into int8 ones, in place; returns `model`.
-
-    Keys in `skip` (suffix, or `re:`) stay as they are, and so does what a delta, a prompt or the head beside it is to
-    learn. A weight shared by two modules (an MLM decoder tied to the word embeddings) stays shared, in int8 if both are
-    turned; if one of them is not, neither is: two copies cost more than one. Raises UsageError for a key that matches
-    nothing and for weights that are NaN or infinite; nothing is changed then.
-    """
-    plain = {name: module for name, module in _named(model) if _is_plain(module)}
-    skipped, added = {name for key in skip for name in addressed(plain, key)}, set(_added(model))
-    turned = {name: module for name, module in plain.items() if module not in added and name not in skipped}
-    others = (module for name, module in _named(model) if name not in turned)
-    left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
-    found: dict[Any, tuple[Tensor, Tensor]] = {}
-    for name, module in turned.items():
-        if (place := _place(module.weight)) not in found and place not in left:
-            found[place] = quantise(module.weight.detach())
-            if not torch.isfinite(found[place][1]).all():
-                raise UsageError(f"{name}: NaN or infinite weights, which int8 cannot hold; load an earlier checkpoint")
-    for module in dict.fromkeys(turned.values()):
-        if (place := _place(module.weight)) in found:
-            weight = module._parameters.pop("weight")
-            module.__class__ = Int8Linear if isinstance(module, nn.Linear) else Int8Embedding
-            module._hold(*found[place], weight)
-    return model
-
-
-def undo(model: nn.Module) -> nn.Module:
-    """Make the weights numbers again, in place: what the integers stand for.
-
-    Ties stay tied, and what trained before `apply`, or before a delta that came since, trains again.
-    """
-    weights: dict[Any, nn.Parameter] = {}
-    for module in [module for module in model.modules() if isinstance(module, _Int8Weight)]:
-        place = _place(module.integers)
-        if place not in weights:
-            weights[place] = nn.Parameter(module.weight, requires_grad=module.trains)
-        for name in ("integers", "scale", "dtype", "trains"):
-            delattr(module, name)
-        others = dict(module._parameters)
-        module._parameters.clear()
-        module._parameters |= {"weight": weights[place], **others}  # first, as it was
-        module.__class__ = module.FLOAT
-    return model
+    """Turn `model`'s linear layers and tables of embeddings into int8 ones, in place, as `stored.apply` says."""
+    return stored.apply(model, INT8, skip)
 
 
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the int8 model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
-    names = [name for name, module in _named(model) if isinstance(module, _Int8Weight)]
-    save_tensors(path, saved_tensors(model), **{_METADATA: json.dumps(names)})
+    stored.save(model, path, INT8)
 
 
 def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Fill the float32 skeleton `model` from what `save` wrote: `apply`, then the file's tensors, in place.
-
-    CheckpointError where the file is absent, altered, not one of `save`'s, or of another architecture.
-    """
-    tensors, notes = load_tensors(path, "save the model again")
-    with reading(path):
-        names = json.loads(notes.get(_METADATA, "null"))
-    if not isinstance(names, list):
-        raise CheckpointError(f"{path}: not written by labkit.compression.int8.save; use the model's own loader")
-    for old in [f"{name}.weight" for name in names if f"{name}.integers" not in tensors]:  # as files once called them
-        tensors |= {old.removesuffix("weight") + "integers": tensors.pop(old)} if old in tensors else {}
-    left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
-    apply(model, skip=[f"re:^{re.escape(name)}$" for name in left])
-    try:
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: the shapes are another model's ({said:.300})") from error
-    state = model.state_dict(keep_vars=True)
-    filled = {state[key].data_ptr() for key in tensors if key in state}
-    lost = [key for key in missing if state[key].data_ptr() not in filled]  # a tied tensor is stored under one name
-    if lost or unexpected:
-        raise CheckpointError(f"{path}: another architecture; missing {lost[:3]}, unexpected {unexpected[:3]}")
-    return model
-
-
-def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every path to every module: a layer that is used in two places appears twice."""
-    return model.named_modules(remove_duplicate=False)
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Linear and embedding layers themselves; a subclass computes something else and is left alone."""
-    known = type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None)
-    return known and isinstance(module._parameters.get("weight"), nn.Parameter)
-
-
-def _added(model: nn.Module) -> Iterator[nn.Module]:
-    """What is not the model's own: what is marked so, and what `peft` says that it has added."""
-    for module in model.modules():
-        if keeps_float(module):
-            yield module
-        for name in getattr(module, "adapter_layer_names", ()):
-            yield from module._modules[name].modules() if name in module._modules else ()
-
-
-def _place(tensor: Tensor) -> tuple[Any, ...]:
-    """Where a tensor lies: equal for tensors that are shared."""
-    return (tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride())
+    """Fill the float32 skeleton `model` from what `save` wrote, in place. CheckpointError as in `stored.load`."""
+    return stored.load(model, path, INT8)

@@ -100,10 +100,18 @@ class Features:
     queries: dict[int, Tensor] = field(default_factory=dict)
     keys: dict[int, Tensor] = field(default_factory=dict)
 
+    @property
+    def last(self) -> Tensor:
+        """The last layer's output."""
+        return self.states[max(self.states)]
+
     def scores(self, layer: int) -> Tensor:
         """q·kᵀ/√d_head of layer 1, 2, …, before mask and softmax: (batch, heads, tokens, tokens)."""
         q, k = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.queries[layer], self.keys[layer]))
         return q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+
+
+Read = tuple[Tensor, Features]  # logits (batch, classes), and what led to them
 
 
 @contextlib.contextmanager
@@ -187,12 +195,20 @@ class TinyBert:
 
     def losses(self, student: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses whose weight is not 0, by name: (batch,) each, unweighted; summed over layers as in the paper."""
+        return self._losses(*self._read(student, batch), batch)
+
+    def _read(self, student: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Read, Read]:
+        """What student and teacher say of the batch, and how they get to it."""
         if self.projection is None:
             raise UsageError("the projection is not attached: train inside `with tiny.attached(student):`")
         with capture(student) as mine:
             logits = self._run(student, batch)
         with torch.no_grad(), capture(self.teacher.to(batch["input_ids"].device)) as theirs:
             target = self._run(self.teacher, batch)
+        return (logits, mine), (target, theirs)
+
+    def _losses(self, student: Read, teacher: Read, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        (logits, mine), (target, theirs) = student, teacher
         mask = batch["attention_mask"].to(mine.states[0].dtype)
         pairs = list(enumerate(uniform_map(len(mine.queries), len(theirs.queries)), start=1))
 
