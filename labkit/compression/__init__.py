@@ -1,4 +1,13 @@
-"""Making models small: distillation, pruning, quantisation, elastic networks, cheap features.
+"""Making models small: distillation, pruning, quantisation, elastic networks.
+
+| file | what |
+|---|---|
+| `distill.py`, `tinybert.py`, `meta_kd.py` | a small model learns a large one's answers, layers, domains |
+| `shrink.py` | the small model to begin with |
+| `pruning/` | weights, heads and layers that are left out |
+| `aware.py`, `ternary.py`, `binary.py` | training with weights of two bits, and of one |
+| `stored.py`, `int8.py`, `packed.py` | weights that are stored as codes, and layers that compute with them |
+| `elastic.py`, `searching.py` | one network of many sizes, and the best size for a limit of time |
 
 Every transformation here is `apply(model, …) -> model` and finds the modules it changes by *key*: the end of a module's
 dotted name (`"attention.self.query"`), or a regular expression behind `re:` (`"re:layer\\.\\d+\\.output"`). No
