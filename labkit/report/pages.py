@@ -109,6 +109,10 @@ PAGES = (
          {"fine-tune [last]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
     Page("sst2_minilm", "The pipeline with a sentence encoder",
          "MiniLM has no masked-LM head of its own: a prompt gains nothing over a head."),
+    Page("decoding", "Decoding", "Texts that go on from the first words of unseen texts, by how each token is chosen "
+         "(lesson 01/06). The nearer to the text itself, the better."),
+    Page("decoding_speed", "Speed of decoding", "Tokens per second of labkit's decoder over those of transformers' "
+         "`generate`, the same work in turns (lesson 01/06)."),
     Page("fewshot_bert", "Few-shot methods on eight tasks",
          "Sixteen examples a class, each method at its own learning rate (lesson 03/04).",
          {"fine-tune [CLS]": 69.51, "PET": 78.01, "LM-BFF (T)": 78.42, "LM-BFF (L)": 78.61, "LM-BFF (T+L)": 77.06,

@@ -127,6 +127,13 @@ def test_what_cannot_be_decoded_is_said(wrong, said):
         wrong(writer("gpt2"))
 
 
+def test_a_decoder_must_know_how_a_text_begins():
+    model = writer("t5")
+    model.config.decoder_start_token_id = None
+    with pytest.raises(UsageError, match="names no decoder_start_token_id"):
+        Steps(model, IDS)
+
+
 def test_the_room_is_used_to_its_end():
     assert decode(Steps(writer("gpt2"), IDS), greedy, 45).shape == (3, 45)
 
