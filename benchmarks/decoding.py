@@ -1,17 +1,9 @@
-"""Decoding: tokens per second beside `transformers.generate`, and how text changes with temperature, k and p.
-
-    python benchmarks/decoding.py speed                                             -> decoding_speed.json
-    python benchmarks/decoding.py quality                                           -> decoding.json, in labkit/results/
-    python benchmarks/decoding.py quality --model gemma-270m --data DIR    with DIR/sst2's text
-
-Speed: both write the same tokens from the same prompts and take turns; a row is the ratio of one turn, labkit over
-transformers (above 1 labkit is faster), with the tokens per second of both. Quality: each text goes on from a text's
-first words; "the text itself" is how that text went on.
-"""
+"""Decoding, measured, for `foundations.py`: speed beside `transformers.generate`, quality by temperature, k and p."""
 
 from __future__ import annotations
 
-import argparse
+import re
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,30 +27,59 @@ from labkit.report import Report
 from labkit.world import World, corpus
 from labkit.zoo import load
 
-RESULTS = {part: Path(f"labkit/results/{name}.json") for part, name in
-           (("quality", "decoding"), ("speed", "decoding_speed"))}  # fmt: skip
-SETTINGS = {
-    **{f"T = {value}": {"temperature": value} for value in (0.3, 0.5, 0.7, 1.0, 1.3, 1.5)},
+FOLDER = Path("labkit/results")
+SPEED_METRIC = "speed over transformers"
+ROUNDS, TURNS, TOKENS = 3, 5, 40
+START, BATCH = 5, 25  # words of a beginning; texts written at once
+RULES = {
+    **{f"T = {value}": {"temperature": value} for value in (0.5, 0.7, 1.0, 1.3)},
     **{f"k = {value}": {"k": value} for value in (2, 10, 50)},
-    **{f"p = {value}": {"p": value} for value in (0.3, 0.5, 0.8, 0.9, 0.95)},
+    **{f"p = {value}": {"p": value} for value in (0.5, 0.8, 0.9, 0.95)},
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["speed", "quality"])
-    parser.add_argument("--model", default="mini-gpt-en")
-    parser.add_argument("--data", type=Path, help="folder of real data sets")
-    parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--texts", type=int, default=100)
-    parser.add_argument("--tokens", type=int, default=40)
-    options = parser.parse_args()
-    model, tokenizer = load(options.model)
-    report = opened(RESULTS[options.part], f"python benchmarks/decoding.py {options.part}")
-    texts = list(real(options.data) if options.data else invented())[: options.texts]
-    (speed if options.part == "speed" else quality)(report, model, tokenizer, texts, options)
-    report.save(RESULTS[options.part])
+def speed(name: str = "mini-gpt-en") -> None:
+    """The same tokens from the same prompts, in turns: the median over the turns of a round is a row."""
+    torch.set_num_threads(1)
+    model, tokenizer = load(name)
+    report = Report(command="python benchmarks/foundations.py decoding", title="Decoding, one thread")
+    texts = [" ".join(text.split()[:8]) for text in invented()]
+    for rows in (1, 8):
+        given = prompted(tokenizer, texts[:rows])
+        for how, pair in ways(model, given).items():
+            for way in pair:
+                way()
+            for number in range(ROUNDS):
+                seconds = [[timed(way) for way in pair] for _ in range(TURNS)]
+                ratio = statistics.median(theirs / ours for ours, theirs in seconds)
+                ours, theirs = (rows * TOKENS / statistics.median(each) for each in zip(*seconds, strict=True))
+                task = f"{rows} text{'s' * (rows > 1)}"
+                report.add(how, task, ratio, metric=SPEED_METRIC, seed=number, labkit=ours, transformers=theirs)
+                print(f"{how:<9} {task:<8} {ours:6,.0f} tokens/s, {theirs:6,.0f} by generate: {ratio:.2f}", flush=True)
+    report.save(FOLDER / "decoding_speed.json")
     print(report.table())
+
+
+def ways(model: Any, given: dict[str, torch.Tensor]) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """Ours and theirs, with no end token, so that both write TOKENS tokens."""
+    fixed = {"max_new_tokens": TOKENS, "eos_token_id": None, "pad_token_id": 0, "use_cache": True}
+
+    def theirs(**how: Any) -> Callable[[], Any]:
+        return lambda: model.generate(**given, **fixed, **how)
+
+    return {
+        "greedy": (lambda: decode(Steps(model, **given), greedy, TOKENS), theirs(do_sample=False)),
+        "sampling": (lambda: decode(Steps(model, **given), Sampler(k=50, p=0.9), TOKENS),
+                     theirs(do_sample=True, top_k=50, top_p=0.9)),
+        "beam of 4": (lambda: beam_search(Steps(model, **given), TOKENS, 4), theirs(do_sample=False, num_beams=4)),
+    }  # fmt: skip
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def invented() -> Iterator[str]:
@@ -68,78 +89,61 @@ def invented() -> Iterator[str]:
 
 
 def real(folder: Path) -> Iterator[str]:
-    """Sentences of 20 to 40 words of SST-2's test split."""
+    """Sentences of 20 to 40 words of SST-2's test split, with no blanks before their marks."""
     (path,) = (folder / "sst2").glob("*test*")
     lines = (line.split(" ", 1)[1].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return (line for line in lines if 20 <= len(line.split()) <= 40)
+    return (re.sub(r" (?=[,.;:!?]|'|n't)", "", line) for line in lines if 20 <= len(line.split()) <= 40)
 
 
-def speed(report: Report, model: Any, tokenizer: Any, texts: Sequence[str], options: argparse.Namespace) -> None:
-    most = options.tokens
-    for rows in (1, 8):
-        given = prompted(tokenizer, [" ".join(text.split()[:8]) for text in texts[:rows]])
-        for name, (ours, theirs) in ways(model, given, most).items():
-            ours(), theirs()
-            for turn in range(options.turns):
-                ways_now = ((ours, theirs), (theirs, ours))[turn % 2]
-                seconds = {way: timed(way) for way in ways_now}
-                rates = {who: rows * most / seconds[way] for who, way in (("labkit", ours), ("transformers", theirs))}
-                ratio = rates["labkit"] / rates["transformers"]
-                task = f"{options.model}, {rows} text{'s' * (rows > 1)}"
-                report.add(name, task, ratio, metric="speed over transformers", seed=turn, **rates)
-                print(f"{task} {name:<10} {ratio:.2f} {rates}", flush=True)
+def quality(name: str, folder: Path | None, count: int) -> None:
+    """Perplexity under the model itself, distinct pairs and repeated fours of tokens, of texts that go on from a text's
+    beginning; and of that text, TOKENS long at most. What a rule writes is cut to the length of that text.
+    """
+    path, (model, tokenizer) = FOLDER / "decoding.json", load(name)
+    report = opened(path, "python benchmarks/foundations.py quality")
+    texts = [shortened(tokenizer, text, TOKENS) for text in list(real(folder) if folder else invented())[:count]]
+    for rule, write in rules(tokenizer.eos_token_id).items():
+        if any((row.method, row.task) == (rule, name) for row in report.rows):
+            continue
+        began = time.perf_counter()
+        found = texts if write is None else written(model, tokenizer, texts, write)
+        tokens = [tokenizer.tokenize(text) for text in found]
+        scores = {"perplexity": perplexity(model, tokenizer, found), "distinct-2": distinct(tokens),
+                  "repeated fours": repetition(tokens)}  # fmt: skip
+        for metric, value in scores.items():
+            report.add(rule, name, value, metric=metric, texts=len(texts), seconds=time.perf_counter() - began)
+        report.save(path)
+        print(f"{rule:<16}", *(f"{metric} {value:.3f}" for metric, value in scores.items()), found[0], flush=True)
+    print(report.table(task=name))
 
 
-def ways(model: Any, given: dict[str, torch.Tensor], most: int) -> dict[str, tuple[Callable[[], Any], ...]]:
-    """Ours and theirs, with no end token, so that both write `most` tokens."""
-    fixed = {"max_new_tokens": most, "eos_token_id": None, "pad_token_id": 0, "use_cache": True}
+def shortened(tokenizer: Any, text: str, most: int) -> str:
+    """Its first tokens, at most so many."""
+    return tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"][:most])
 
-    def theirs(**how: Any) -> Callable[[], Any]:
-        return lambda: model.generate(**given, **fixed, **how)
+
+def rules(eos: int) -> dict[str, Callable[[Steps], torch.Tensor] | None]:
+    """By name; None is the text itself."""
+
+    def drawn(rule: dict[str, Any]) -> Callable[[Steps], torch.Tensor]:
+        return lambda steps: decode(steps, Sampler(**rule), TOKENS, eos=eos)
 
     return {
-        "greedy": (lambda: decode(Steps(model, **given), greedy, most), theirs(do_sample=False)),
-        "sampling": (lambda: decode(Steps(model, **given), Sampler(k=50, p=0.9), most),
-                     theirs(do_sample=True, top_k=50, top_p=0.9)),
-        "beam 4": (lambda: beam_search(Steps(model, **given), most, 4), theirs(do_sample=False, num_beams=4)),
-    }  # fmt: skip
+        "the text itself": None,
+        "greedy": lambda steps: decode(steps, greedy, TOKENS, eos=eos),
+        **{name: drawn(rule) for name, rule in RULES.items()},
+        "beam of 4": lambda steps: beam_search(steps, TOKENS, 4, eos=eos),
+    }
 
 
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def quality(report: Report, model: Any, tokenizer: Any, texts: Sequence[str], options: argparse.Namespace) -> None:
-    beginnings, most = [" ".join(text.split()[:5]) for text in texts], options.tokens
-    end = next(one for one in (tokenizer.eos_token_id, tokenizer.sep_token_id) if one is not None)
-
-    def written(write: Callable[[Steps], torch.Tensor]) -> list[str]:
-        found = []
-        for start in range(0, len(texts), 20):
-            some = beginnings[start : start + 20]
-            ids = write(Steps(model, **prompted(tokenizer, some)))
-            found += [
-                f"{a} {b}" for a, b in zip(some, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True)
-            ]
-        return found
-
-    def add(name: str, found: Sequence[str]) -> None:
-        words = [text.split() for text in found]
-        for metric, value in (("perplexity", perplexity(model, tokenizer, found)), ("distinct-2", distinct(words)),
-                              ("repetition", repetition(words))):  # fmt: skip
-            report.add(name, options.model, value, metric=metric, seed=0, texts=len(texts))
-        report.save(RESULTS["quality"])
-        print(f"{name:<16} perplexity {perplexity(model, tokenizer, found):.2f}", flush=True)
-
-    add("the text itself", [" ".join(text.split()[:40]) for text in texts])
-    add("greedy", written(lambda steps: decode(steps, greedy, most, eos=end)))
-    add("beam 4", written(lambda steps: beam_search(steps, most, 4, eos=end)))
-    for name, rule in SETTINGS.items():
-        add(name, written(lambda steps, rule=rule: decode(steps, Sampler(**rule), most, eos=end)))
-
-
-if __name__ == "__main__":
-    main()
+def written(model: Any, tokenizer: Any, texts: Sequence[str], write: Callable[[Steps], torch.Tensor]) -> list[str]:
+    """What `write` makes of each text's beginning, of at most as many tokens."""
+    found = []
+    for start in range(0, len(texts), BATCH):
+        some = texts[start : start + BATCH]
+        beginnings = [" ".join(text.split()[:START]) for text in some]
+        ids = write(Steps(model, **prompted(tokenizer, beginnings)))
+        rests = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        for text, first, rest in zip(some, beginnings, rests, strict=True):
+            found.append(shortened(tokenizer, f"{first} {rest}", len(tokenizer.tokenize(text))))
+    return found

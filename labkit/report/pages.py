@@ -109,10 +109,6 @@ PAGES = (
          {"fine-tune [last]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
     Page("sst2_minilm", "The pipeline with a sentence encoder",
          "MiniLM has no masked-LM head of its own: a prompt gains nothing over a head."),
-    Page("decoding", "Decoding", "Texts that go on from the first words of unseen texts, by how each token is chosen "
-         "(lesson 01/06). The nearer to the text itself, the better."),
-    Page("decoding_speed", "Speed of decoding", "Tokens per second of labkit's decoder over those of transformers' "
-         "`generate`, the same work in turns (lesson 01/06)."),
     Page("fewshot_bert", "Few-shot methods on eight tasks",
          "Sixteen examples a class, each method at its own learning rate (lesson 03/04).",
          {"fine-tune [CLS]": 69.51, "PET": 78.01, "LM-BFF (T)": 78.42, "LM-BFF (L)": 78.61, "LM-BFF (T+L)": 77.06,
@@ -164,6 +160,10 @@ PAGES = (
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},
          "Clark et al. 2020, Table 1: GLUE, small models"),
+    Page("decoding", "Decoding", "Texts that go on from the first words of unseen texts, by how each token is chosen "
+         "(lesson 01/06). The nearer to the text itself, the better."),
+    Page("decoding_speed", "Speed of decoding", "Tokens per second of labkit's decoder over those of transformers' "
+         "`generate`, the same work in turns (lesson 01/06)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

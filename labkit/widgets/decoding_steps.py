@@ -15,7 +15,7 @@ from labkit.widgets.shown import Explorer, Picture, Shown, as_written, look
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MOST, SHOWN = 24, 10  # tokens that are written, tokens of a distribution that are drawn
+MOST, SHOWN = 24, 8  # tokens that are written, tokens of a distribution that are drawn
 
 
 def compute(

@@ -11,7 +11,7 @@ from labkit.foundations.generation import Sampler, Steps, decode, prompted
 from labkit.widgets import decoding_steps
 from labkit.widgets.decoding_steps import MOST, compute, draw
 
-SETTINGS = {"temperature": 1.0, "k": 0, "p": 0.9, "seed": 3}
+SETTINGS = {"temperature": 1.0, "k": 0, "p": 0.9, "seed": 7}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def parts(tiny_parts):
 def test_the_choices_are_the_samplers(parts):
     model, tokenizer = parts
     choices = compute(model, tokenizer, "the film", **SETTINGS)
-    sampler = Sampler(temperature=1.0, p=0.9, seed=3)
+    sampler = Sampler(temperature=1.0, p=0.9, seed=7)
     wanted = decode(Steps(model, **prompted(tokenizer, ["the film"])), sampler, MOST, eos=tokenizer.eos_token_id)
     assert [one.chosen for one in choices] == wanted[0].tolist()
 

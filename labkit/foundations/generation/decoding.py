@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,20 @@ from labkit.foundations.encoder import lm_logits, model_inputs, padding, unwrapp
 
 Choose = Callable[[Tensor], Tensor]  # logits (rows, vocabulary) -> tokens (rows,)
 Extend = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]  # see `extended`
-Stepping: TypeAlias = Any  # what has `Steps`' logits, room, advance and keep
 NEVER = -1e9  # the score of what is not to go on
+
+
+class Stepping(Protocol):
+    """What a decoder asks of a model: `logits` (rows, vocabulary) of the next token, `room` (how many tokens may be
+    written after the prompt), and the two verbs of `Steps`.
+    """
+
+    @property
+    def logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def room(self) -> float: ...  # noqa: D102
+    def advance(self, tokens: Tensor) -> None: ...  # noqa: D102
+    def keep(self, rows: Tensor) -> None: ...  # noqa: D102
 
 
 def prompted(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Tensor]:

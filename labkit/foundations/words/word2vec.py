@@ -141,11 +141,15 @@ class Word2Vec:
         rows = self.output.rows(words)
         inputs = inputs.view(len(rows), -1, inputs.shape[-1])  # (1, n · c, d), where all words need the same rows
         read = take(self.outputs, rows)  # (n, m, d)
-        loss, error = self._error(inputs @ read.mT, words, rows, there)
-        change = (error @ read).view(*there.shape, -1)  # the error times what it met, and the other way round
+        single = inputs.shape[1] == 1  # CBOW: products of many matrices are slow where one of each pair is a vector
+        scores = (inputs * read).sum(2)[:, None] if single else inputs @ read.mT  # (n, c, m)
+        loss, error = self._error(scores, words, rows, there)
+        # the error times what it met, and the other way round
+        change = ((error.mT * read).sum(1) if single else error @ read).view(*there.shape, -1)
         weight = error.abs()
         rate = rates(around, weight.sum(2).view(there.shape).expand_as(around), lr)  # (n, c)
-        add_rows(self.outputs, rows, (error * -rates(rows, weight.sum(1), lr)[:, None]).mT @ inputs)
+        error = (error * -rates(rows, weight.sum(1), lr)[:, None]).mT
+        add_rows(self.outputs, rows, error * inputs if single else error @ inputs)  # (n, m, d)
         add_rows(self.inputs, around, change * -rate[..., None])
         self.inputs[self.none] = 0
         return loss

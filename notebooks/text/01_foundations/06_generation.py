@@ -60,14 +60,8 @@ for name, choose in ways.items():
 #
 # ## 2 · Temperature
 #
-# Logits of four words, divided by a temperature $T$ before the [softmax](../glossary.ipynb#softmax):
-
-# %% tags=["nbval-check-output"]
-z = torch.tensor([2.0, 1.0, 0.0, -1.0])
-for T in (0.5, 1.0, 2.0):
-    print(f"T = {T}:", " ".join(f"{share:.3f}" for share in (z / T).softmax(0)))
-
-# %% [markdown]
+# The logits $z$ are divided by a temperature $T$ before the [softmax](../glossary.ipynb#softmax):
+#
 # $$q_i = \frac{e^{z_i / T}}{\sum_j e^{z_j / T}}$$
 #
 # $T < 1$ makes the likely words likelier, and near 0 only the likeliest is left. $T > 1$ makes all words more alike.
@@ -79,6 +73,7 @@ for T in (0.5, 1.0, 2.0):
 # Logits (rows, vocabulary) and a temperature in; probabilities (rows, vocabulary) out.
 #
 # ```python
+# next_shares(torch.tensor([[2.0, 1.0]]), 1.0)  # [[0.731, 0.269]], because e² / (e² + e) = 0.731
 # next_shares(torch.tensor([[2.0, 1.0]]), 0.5)  # [[0.881, 0.119]], because e⁴ / (e⁴ + e²) = 0.881
 # ```
 
@@ -194,7 +189,7 @@ decoding_steps(model, tokenizer, [PROMPT, "we watched the film on monday .", "th
 # ## 4 · The likeliest text is not the best
 #
 # How good is a text? Without a reference we can ask two things. How surprised is the model, token by token
-# ([perplexity](../glossary.ipynb#perplexity))? And how much does a text repeat: which share of its runs of four words stood
+# ([perplexity](../glossary.ipynb#perplexity))? And how much does a text repeat: which share of its runs of four tokens stood
 # in it before? The measure of both is text that nobody decoded: reviews of this world that the model has never seen.
 #
 # **Predict** before you run the next cell: is the model more surprised by the world's own reviews, or by its greedy text?
@@ -208,54 +203,35 @@ beginnings = [" ".join(text.split()[:4]) for text in reviews]
 
 
 def measured(texts):
-    return perplexity(model, tokenizer, texts), 100 * repetition([text.split() for text in texts])
+    return perplexity(model, tokenizer, texts), 100 * repetition([tokenizer.tokenize(text) for text in texts])
 
 
-def drawn(temperature, p, seed=0):
-    random = torch.Generator().manual_seed(seed)
+def drawn(temperature, p):
+    random = torch.Generator().manual_seed(0)
     return lambda z: torch.multinomial(nucleus(next_shares(z, temperature), p), 1, generator=random)[:, 0]
 
 
-curves = {
-    "the world's text": [measured([" ".join(text.split()[:44]) for text in reviews])],
-    "greedy": [measured(go_on(greedy, beginnings))],
-    "nucleus, p = .2 .5 .8 1": [measured(go_on(drawn(1, p), beginnings)) for p in (0.2, 0.5, 0.8, 1)],
-    "T = .2 .5 1 1.5": [measured(go_on(drawn(T, 1), beginnings)) for T in (0.2, 0.5, 1, 1.5)],
-}  # fmt: skip
-
-
 # %%
-def picture(curves, across, along):
-    """Points of (perplexity, another measure), a line per way of writing."""
-    from matplotlib.figure import Figure
+from labkit.report import against
 
-    from labkit.report import Plot
-    from labkit.report.figure import COLOURS, MARKS
-
-    axes = Figure(figsize=(7, 3.6), layout="constrained").subplots()
-    for number, (name, points) in enumerate(curves.items()):
-        look = {"color": COLOURS[number], "marker": MARKS[number], "label": name}
-        axes.plot(*zip(*points, strict=True), **look, **({"ms": 12, "mfc": "none", "ls": ""} if len(points) == 1 else {}))
-    axes.set(xlabel=across, ylabel=along, xscale="log")
-    axes.set_xticks(ticks := [3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 50], ticks, minor=False)
-    axes.xaxis.set_minor_formatter("")
-    axes.legend(frameon=False, fontsize=9)
-    points = "; ".join(f"{name}: {[f'{x:.3g}, {y:.3g}' for x, y in points]}" for name, points in curves.items())
-    return Plot(axes.figure, f"{along} against {across}. {points}.")
-
-
-picture(curves, "perplexity under the model", "repeated runs of four words (%)")
+curves = {
+    "the world's text": {"": measured([" ".join(text.split()[:44]) for text in reviews])},
+    "greedy": {"": measured(go_on(greedy, beginnings))},
+    "nucleus": {f"p = {p}": measured(go_on(drawn(1, p), beginnings)) for p in (0.2, 0.5, 0.95)},
+    "temperature": {f"T = {T}": measured(go_on(drawn(T, 1), beginnings)) for T in (0.2, 0.5, 1, 1.5)},
+}
+against(curves, "perplexity under the model", "repeated runs of four tokens (%)")
 
 # %% tags=["nbval-check-output"]
-world_text, likeliest = curves["the world's text"][0], curves["greedy"][0]
+world_text, likeliest = curves["the world's text"][""], curves["greedy"][""]
 print("greedy text surprises the model less than the world's own:", likeliest[0] < world_text[0])
 print("and repeats more than ten times as much:", likeliest[1] > 10 * world_text[1])
 
 # %% [markdown]
 # Real text is *not* what a model finds likeliest: a text without surprise has nothing to say. Look for the point that lies
-# nearest to the world's text. Here it is plain drawing, $T = 1$ and $p = 1$, because this small model knows its small world
-# well. A model of the web's text is wrong more often in its tail, and there a nucleus of 0.9 to 0.95 is the usual choice;
-# Holtzman et al. found GPT-2's text at $p = 0.95$ nearest to people's. The numbers for a real model are in [the
+# nearest to the world's text. Here it is plain drawing, $T = 1$, or a nucleus of nearly everything, because this small model knows
+# its small world well. A model of the web's text is wrong more often in its tail, and there a nucleus of 0.9 to 0.95 is the usual
+# choice; Holtzman et al. found GPT-2's text at $p = 0.95$ nearest to people's. The numbers for a real model are in [the
 # results](../../docs/results.md#decoding).
 #
 # ## 5 · Beam search
@@ -276,14 +252,9 @@ print(f"greedy: ax, {texts['ax']:.2f}; the likeliest: {best}, {texts[best]:.2f}"
 # $$s(\text{beginning} + w) = s(\text{beginning}) + \log p(w \mid \text{beginning}) .$$
 #
 # Each further word makes $s$ smaller, so short texts win unfairly. Therefore finished texts are compared by
-# $s / \text{length}^{\lambda}$, where $\lambda$ is the *length penalty*: with $\lambda = 0$ the shorter of these two wins, with 1 the longer.
-
-# %% tags=["nbval-check-output"]
-for penalty in (0.0, 1.0):
-    short, long = -2.0 / 3**penalty, -3.0 / 6**penalty
-    print(f"λ = {penalty}: 3 words {short:.2f}, 6 words {long:.2f}, the better: {'short' if short > long else 'long'}")
-
-# %% [markdown]
+# $s / \text{length}^{\lambda}$, where $\lambda$ is the *length penalty*. Three words with $s = -2$ and six with $s = -3$: with
+# $\lambda = 0$ the short text is better, with $\lambda = 1$ the long one ($-3/6$ is above $-2/3$).
+#
 # ### Exercise 3: a step of the beam
 #
 # *●●○ · 10 minutes*
@@ -347,7 +318,7 @@ def with_beams(steps, beams, most, eos):
 beamed = {beams: go_on(beams, beginnings[:30], write=with_beams) for beams in (1, 4, 16)}
 for beams, texts in beamed.items():
     surprise, repeated = measured(texts)
-    print(f"{beams:>2} beams: perplexity {surprise:.2f}, repeated {repeated:.1f} %: {texts[0][:110]}")
+    print(f"a beam of {beams:>2}: perplexity {surprise:.2f}, repeated {repeated:.1f} %: {texts[0][:110]}")
 
 # %% [markdown]
 # Follow the perplexity down the lines: wider beams find texts that the model likes more. Then compare the repetition with that
@@ -356,18 +327,9 @@ for beams, texts in beamed.items():
 # ## 6 · Beside a reference
 #
 # A translation has references, texts by people. BLEU asks which share of the candidate's words, pairs, triples and fours (its
-# *n-grams*) stand in the reference. Why not simply count?
-
-# %% tags=["nbval-check-output"]
-from labkit.foundations.generation import bleu
-
-candidate, reference = "the the the the".split(), "the film opened in the city".split()
-print("words that stand in the reference:", sum(word in reference for word in candidate), "of", len(candidate))
-print("clipped: 2 of 4, because the reference has “the” twice")
-
-# %% [markdown]
-# So a count is *clipped* to how often the reference has the n-gram. With these precisions $P_n$, $c$ words of the candidate and
-# $r$ of the reference,
+# [n-grams](../glossary.ipynb#n-gram)) stand in the reference. Simply counting would be cheated: all four words of "the the the the"
+# stand in "the film opened in the city". So a count is *clipped* to how often the reference has the n-gram, here to 2 of 4. With
+# these precisions $P_n$, $c$ words of the candidate and $r$ of the reference,
 #
 # $$\text{BLEU} = \min\big(1, e^{1 - r/c}\big) \cdot \big(P_1 P_2 P_3 P_4\big)^{1/4} .$$
 #
@@ -422,28 +384,25 @@ clipped_matches = check.clipped_matches(clipped_matches)
 # BLEU with your counts, beside the library's, and what three other metrics say of the same candidates:
 
 # %% tags=["nbval-check-output"]
-from labkit.foundations.generation import meteor, nist
+from labkit.foundations.generation import bleu, meteor, nist
 from labkit.report import Table
 from labkit.tasks.rouge import rouge_l
 
-REFERENCE = "the film opened in oslo and the crowd loved it".split()
+reference = "the film opened in oslo and the crowd loved it".split()
 
 
-def my_bleu(candidate):
-    counts = [clipped_matches(candidate, REFERENCE, n) for n in (1, 2, 3, 4)]
-    product = torch.tensor([float(match / total) for match, total in counts]).prod()
-    return float(product**0.25) * min(1.0, float(torch.tensor(1 - len(REFERENCE) / len(candidate)).exp()))
+def my_bleu(words):
+    shares = torch.tensor([m / total for m, total in (clipped_matches(words, reference, n) for n in (1, 2, 3, 4))])
+    return float(shares.prod() ** 0.25) * min(1.0, torch.e ** (1 - len(reference) / len(words)))
 
 
-lines = []
+rows = []
 for text in ("the film opened in oslo and the crowd", "in oslo the crowd loved it and the film opened",
              "the film opens in oslo and crowds love it", "the movie started in oslo and people enjoyed it"):  # fmt: skip
     words = text.split()
-    scores = my_bleu(words), rouge_l(REFERENCE, words), nist([words], [[REFERENCE]]), meteor([words], [[REFERENCE]])
-    assert abs(scores[0] - bleu([words], [[REFERENCE]])) < 1e-5
-    lines.append((text, *(f"{score:.2f}" for score in scores)))
-print(f"reference: {' '.join(REFERENCE)}")
-Table(("candidate", "BLEU", "ROUGE-L", "NIST", "METEOR"), tuple(lines))
+    scores = my_bleu(words), *(f([words], [[reference]]) for f in (bleu, nist, meteor)), rouge_l(reference, words)
+    rows.append((text, *(f"{score:.2f}" for score in scores)))
+Table(("candidate", "your BLEU", "BLEU", "NIST", "METEOR", "ROUGE-L"), tuple(rows))
 
 # %% [markdown]
 # Compare each line with the first. In the second the halves are exchanged: BLEU and ROUGE-L (the longest common sequence) fall,
@@ -521,15 +480,20 @@ steered_text = check.steered_text(steered_text)
 # ```
 # </details>
 #
-# Expert and anti-expert are copies of the model, each trained for 40 steps on reviews with one label:
+# Expert and anti-expert are copies of the model, each trained for 40 steps on reviews with one label. And who decides whether a
+# text is positive? Not a writer: the untrained [cloze](../glossary.ipynb#cloze) of lesson
+# [03/01](../03_fewshot/01_prompts.ipynb), with another model, the *reader*.
 
 # %%
 import copy
 
+from labkit.fewshot.pet import PET
 from labkit.foundations.pretraining import CausalLM
 from labkit.training import Batches
 
 task, objective = labkit.load_task("world/reviews"), CausalLM(tokenizer, max_length=64)
+reader, reader_words = labkit.load_model("mini-bert-en", head="mlm")
+cloze = PET.for_task(task, reader_words)
 
 
 def trained_on(label):
@@ -540,67 +504,54 @@ def trained_on(label):
     return one.eval()
 
 
-anti, expert = trained_on(0), trained_on(1)
-
-# %% [markdown]
-# Who decides whether a text is positive? Not a writer: the untrained [cloze](../glossary.ipynb#cloze) of lesson
-# [03/01](../03_fewshot/01_prompts.ipynb), with another model.
-
 # %%
-from labkit.fewshot.pet import PET
-
-reader, reader_words = labkit.load_model("mini-bert-en", head="mlm")
-cloze = PET.for_task(task, reader_words)
-STARTS = ("we watched the film on monday .", "i bought the camera in oslo on friday .", "on sunday we stayed at the hotel .",
-          "nick and i had dinner at the restaurant .", "the parcel came on tuesday .")  # fmt: skip
-starts = [start for start in STARTS for _ in range(16)]
+anti, expert = trained_on(0), trained_on(1)
+starts = ["we watched the film on monday .", "i bought the camera in oslo on friday .", "the parcel came on tuesday ."] * 27
 
 
-def steered(alpha, models=(model, expert, anti), prefix="", p=0.9):
+def steered(alpha, models=(model, expert, anti), prefix=""):
     """(perplexity, % read as positive) of texts after `starts`, and the texts."""
     steps = [Steps(one, **prompted(tokenizer, [prefix + start for start in starts])) for one in models]
     random = torch.Generator().manual_seed(0)
-    tokens = steered_text(steps, alpha, 1.0, p, 30, lambda q: torch.multinomial(q, 1, generator=random)[:, 0])
-    ended = (tokens == tokenizer.eos_token_id).cumsum(1) > 0
-    written = tokenizer.batch_decode(tokens.masked_fill(ended, tokenizer.pad_token_id), skip_special_tokens=True)
-    texts = [f"{start} {text}" for start, text in zip(starts, written, strict=True)]
+    tokens = steered_text(steps, alpha, 1.0, 0.9, 30, lambda q: torch.multinomial(q, 1, generator=random)[:, 0])
+    tokens = tokens.masked_fill((tokens == tokenizer.eos_token_id).cumsum(1) > 0, tokenizer.pad_token_id)
+    texts = [f"{start} {text}" for start, text in zip(starts, tokenizer.batch_decode(tokens, skip_special_tokens=True))]
     answers = labkit.predict(reader, cloze, [{"text": text} for text in texts])
     return (perplexity(model, tokenizer, texts), 100 * answers.argmax(1).mean()), texts
 
 
-ALPHAS = (0, 0.5, 1, 2, 3)
-upward, downward = ([steered(sign * alpha) for alpha in ALPHAS] for sign in (1, -1))
-for name, (_, texts) in (("not steered", upward[0]), ("positive", upward[2]), ("negative", downward[2])):
-    print(f"{name}: {texts[0]}")
+for name, alpha in (("not steered", 0), ("positive", 1), ("negative", -1)):
+    print(f"{name}: {steered(alpha)[1][0]}")
 
 # %% [markdown]
 # **Predict**: what happens with an $\alpha$ of 3, three times as much as in the last two lines?
 
 # %%
-prefixed = steered(0, prefix="i loved it . it was great . ")[0]
+up, down = ({f"{alpha}": steered(alpha)[0] for alpha in some} for some in ((0, 0.5, 1, 2, 3), (0, -0.5, -1, -2, -3)))
 curves = {
-    f"alpha = {' '.join(str(alpha) for alpha in ALPHAS)}": [point for point, _ in upward],
-    "the same, negative alpha": [point for point, _ in downward],
-    "a prefix": [prefixed],
-    "the expert alone": [steered(0, models=(expert, expert, anti))[0]],
-}  # fmt: skip
-picture(curves, "perplexity under the model that is steered", "read as positive (%)")
+    "alpha above 0": up,
+    "alpha below 0": down,
+    "a prefix": {"": steered(0, prefix="i loved it . it was great . ")[0]},
+    "the expert alone": {"": steered(0, models=(expert, expert, anti))[0]},
+}
+against(curves, "perplexity under the model that is steered", "read as positive (%)")
 
 # %% tags=["nbval-check-output"]
-(_, free), (_, wanted), (_, unwanted) = upward[0][0], upward[2][0], downward[2][0]
 noise = 100 * (2 * 0.25 / len(starts)) ** 0.5  # the standard error of a difference, at most
+(fluent, free), (_, wanted), (_, unwanted), (broken, _) = up["0"], up["1"], down["-1"], up["3"]
 print("alpha 1 is beyond two standard errors of alpha 0:", wanted - free > 2 * noise, free - unwanted > 2 * noise)
-print("alpha 3 costs more than three times the perplexity:", upward[-1][0][0] > 3 * upward[0][0][0])
+print("the prefix is beyond two standard errors of alpha 1:", curves["a prefix"][""][1] - wanted > 2 * noise)
+print("alpha 3 costs more than three times the perplexity:", broken > 3 * fluent)
 
 # %% [markdown]
 # Follow the upper line from its left end. Up to $\alpha = 1$ more texts become positive at nearly the same perplexity. After that
 # the perplexity rises and fewer are: with large weights the sum favours words that no single model would write, and the text
-# falls apart. On the lower line the texts fall apart too, and yet more and more are read as negative: the reader cannot be
+# falls apart. On the lower line the texts fall apart too, and yet nearly all of them are still read as negative: a reader cannot be
 # trusted with text of a kind that it has never seen. So control must be measured beside fluency.
 #
-# Look at the other two points as well. The prefix needs no training and already does much. The expert *alone* is as good as the best
-# steering here, because it is as large as the model that it steers. DExperts is for the other case: a large model that you cannot
-# train, moved by two small ones.
+# Look at the other two points as well. The prefix needs no training, and here it does more than any $\alpha$. The expert *alone* is as
+# good as the best steering, because it is as large as the model that it steers. DExperts is for the other case: a large model that
+# you cannot train, moved by two small ones.
 #
 # ## 8 · All words at once
 #
