@@ -38,7 +38,7 @@ def test_equal_logits_keep_exactly_k():
     assert (filtered(torch.zeros(2, 9), k=3) > -math.inf).sum(1).tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("p", [0.3, 0.9, 0.999999, 1.0])
+@pytest.mark.parametrize("p", [0.3, 0.9, 0.9999])
 def test_a_nucleus_of_a_large_vocabulary_is_that_of_transformers(p):
     """Rows of which one is sure, and one needs more tokens than are looked at first."""
     values = torch.randn(3, 5000, generator=torch.Generator().manual_seed(0)) * torch.tensor([[9.0], [2.0], [0.1]])

@@ -26,6 +26,9 @@ from labkit.lab import Bar, generator
 # A step adds up what all pairs ask of a row, as if they came one after another; where many share a row, as the root of
 # the tree, it would move too far. So it moves at most by so many times the longest vector that it met.
 AT_ONCE = 1.0
+# Numbers that are asked for once and given back unused. The C library then keeps what steps free, up to twice as much,
+# for the next step; else it returns the pages to the system and gets them anew each time, which costs half the speed.
+KEPT = 7_500_000  # 30 MB: above 32, glibc learns nothing from it
 Method, Layer = Literal["skip-gram", "cbow"], Literal["negative", "hierarchical", "full"]
 
 
@@ -77,6 +80,7 @@ def train_word2vec(
         "full": lambda: outputs.FullSoftmax(size),
     }
     model = Word2Vec(size, settings.dimension, layers[settings.output](), settings.method, draws)
+    torch.empty(KEPT)
     kept = np.asarray(keep(counts, settings.threshold)) if settings.threshold else np.ones(size)
     (ids, places), rng = vocabulary.encode(texts), np.random.default_rng(settings.seed)
     with Bar(int(settings.epochs * kept @ counts), progress, unit="word", unit_scale=True) as bar:
@@ -141,15 +145,11 @@ class Word2Vec:
         rows = self.output.rows(words)
         inputs = inputs.view(len(rows), -1, inputs.shape[-1])  # (1, n · c, d), where all words need the same rows
         read = take(self.outputs, rows)  # (n, m, d)
-        single = inputs.shape[1] == 1  # CBOW: products of many matrices are slow where one of each pair is a vector
-        scores = (inputs * read).sum(2)[:, None] if single else inputs @ read.mT  # (n, c, m)
-        loss, error = self._error(scores, words, rows, there)
-        # the error times what it met, and the other way round
-        change = ((error.mT * read).sum(1) if single else error @ read).view(*there.shape, -1)
+        loss, error = self._error(inputs @ read.mT, words, rows, there)
+        change = (error @ read).view(*there.shape, -1)  # the error times what it met, and the other way round
         weight = error.abs()
         rate = rates(around, weight.sum(2).view(there.shape).expand_as(around), lr)  # (n, c)
-        error = (error * -rates(rows, weight.sum(1), lr)[:, None]).mT
-        add_rows(self.outputs, rows, error * inputs if single else error @ inputs)  # (n, m, d)
+        add_rows(self.outputs, rows, (error * -rates(rows, weight.sum(1), lr)[:, None]).mT @ inputs)
         add_rows(self.inputs, around, change * -rate[..., None])
         self.inputs[self.none] = 0
         return loss

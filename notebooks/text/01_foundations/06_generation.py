@@ -198,7 +198,7 @@ decoding_steps(model, tokenizer, [PROMPT, "we watched the film on monday .", "th
 from labkit.foundations.generation import perplexity, repetition
 from labkit.world import World, corpus
 
-reviews = [text for text in corpus(World(), "en", 400, ["reviews"], "held out") if 30 < len(text.split()) < 60][:60]
+reviews = [text for text in corpus(World(), "en", 400, ["reviews"], "held out") if 30 < len(text.split()) < 60][:40]
 beginnings = [" ".join(text.split()[:4]) for text in reviews]
 
 
@@ -315,7 +315,7 @@ def with_beams(steps, beams, most, eos):
     return beam_search(steps, most, beams, eos=eos, extend=my_step)
 
 
-beamed = {beams: go_on(beams, beginnings[:30], write=with_beams) for beams in (1, 4, 16)}
+beamed = {beams: go_on(beams, beginnings[:12], write=with_beams) for beams in (1, 4, 16)}
 for beams, texts in beamed.items():
     surprise, repeated = measured(texts)
     print(f"a beam of {beams:>2}: perplexity {surprise:.2f}, repeated {repeated:.1f} %: {texts[0][:110]}")
@@ -520,17 +520,17 @@ def steered(alpha, models=(model, expert, anti), prefix=""):
     return (perplexity(model, tokenizer, texts), 100 * answers.argmax(1).mean()), texts
 
 
+runs = {alpha: steered(alpha) for alpha in (-3, -2, -1, 0, 1, 2, 3)}
 for name, alpha in (("not steered", 0), ("positive", 1), ("negative", -1)):
-    print(f"{name}: {steered(alpha)[1][0]}")
+    print(f"{name}: {runs[alpha][1][0]}")
 
 # %% [markdown]
 # **Predict**: what happens with an $\alpha$ of 3, three times as much as in the last two lines?
 
 # %%
-up, down = ({f"{alpha}": steered(alpha)[0] for alpha in some} for some in ((0, 0.5, 1, 2, 3), (0, -0.5, -1, -2, -3)))
 curves = {
-    "alpha above 0": up,
-    "alpha below 0": down,
+    "alpha above 0": {f"{alpha}": runs[alpha][0] for alpha in (0, 1, 2, 3)},
+    "alpha below 0": {f"{alpha}": runs[alpha][0] for alpha in (0, -1, -2, -3)},
     "a prefix": {"": steered(0, prefix="i loved it . it was great . ")[0]},
     "the expert alone": {"": steered(0, models=(expert, expert, anti))[0]},
 }
@@ -538,10 +538,10 @@ against(curves, "perplexity under the model that is steered", "read as positive 
 
 # %% tags=["nbval-check-output"]
 noise = 100 * (2 * 0.25 / len(starts)) ** 0.5  # the standard error of a difference, at most
-(fluent, free), (_, wanted), (_, unwanted), (broken, _) = up["0"], up["1"], down["-1"], up["3"]
-print("alpha 1 is beyond two standard errors of alpha 0:", wanted - free > 2 * noise, free - unwanted > 2 * noise)
-print("the prefix is beyond two standard errors of alpha 1:", curves["a prefix"][""][1] - wanted > 2 * noise)
-print("alpha 3 costs more than three times the perplexity:", broken > 3 * fluent)
+unwanted, free, wanted = (runs[alpha][0][1] for alpha in (-1, 0, 1))
+print("alpha 1 and −1 are beyond two standard errors of alpha 0:", min(wanted - free, free - unwanted) > 2 * noise)
+print("the prefix does no less than alpha 1:", curves["a prefix"][""][1] >= wanted)
+print("alpha 3 costs more than three times the perplexity:", runs[3][0][0] > 3 * runs[0][0][0])
 
 # %% [markdown]
 # Follow the upper line from its left end. Up to $\alpha = 1$ more texts become positive at nearly the same perplexity. After that
@@ -549,7 +549,7 @@ print("alpha 3 costs more than three times the perplexity:", broken > 3 * fluent
 # falls apart. On the lower line the texts fall apart too, and yet nearly all of them are still read as negative: a reader cannot be
 # trusted with text of a kind that it has never seen. So control must be measured beside fluency.
 #
-# Look at the other two points as well. The prefix needs no training, and here it does more than any $\alpha$. The expert *alone* is as
+# Look at the other two points as well. The prefix needs no training, and here it does no less than any $\alpha$. The expert *alone* is about as
 # good as the best steering, because it is as large as the model that it steers. DExperts is for the other case: a large model that
 # you cannot train, moved by two small ones.
 #
