@@ -1,22 +1,31 @@
-"""The foundations, measured: one sub-command a lesson.
+"""The foundations, measured, on one core.
 
-    python benchmarks/foundations.py word2vec    -> labkit/results/word2vec.json
+    python benchmarks/foundations.py             both of:
+    python benchmarks/foundations.py word2vec    -> word2vec.json in labkit/results/
+    python benchmarks/foundations.py decoding    -> decoding_speed.json
+    python benchmarks/foundations.py quality     -> decoding.json
+    python benchmarks/foundations.py quality --model gemma-270m --data DIR    with DIR/sst2's text
 
-word2vec: on one core, side by side in one run and in turns, the speed of training with each output layer, here and in
-gensim (skip-gram and CBOW; same text, dimension, window, negatives, threshold, a thread each). Words are those that
+word2vec: side by side in one run and in turns, the speed of training with each output layer, here and in gensim
+(skip-gram and CBOW; same text, dimension, window, negatives, threshold, a thread each). Words are those that
 sub-sampling leaves, whose share differs a little: gensim has the authors' program's formula, labkit the paper's. And
 of how many of the nearest words have the word's own type, for counts and for predictions, on three worlds.
+
+decoding: tokens per second beside `transformers.generate`, the same tokens from the same prompts in turns. quality: how
+text changes with temperature, k and p; each text goes on from a real text's first words.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import decoding
 import numpy as np
 import torch
+from decoding import timed
 
 from labkit.foundations.words import (
     Vocabulary,
@@ -42,9 +51,17 @@ SPEED_METRIC, QUALITY_METRIC = "words per second", "same type"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {"word2vec": word2vec}
-    parser.add_argument("part", choices=list(commands))
-    commands[parser.parse_args().part]()
+    parser.add_argument("part", nargs="?", choices=["word2vec", "decoding", "quality"])
+    parser.add_argument("--model", default="mini-gpt-en", help="of quality")
+    parser.add_argument("--data", type=Path, help="folder of real data sets, for quality on real text")
+    parser.add_argument("--texts", type=int, default=100, help="of quality")
+    options = parser.parse_args()
+    if options.part == "quality":
+        decoding.quality(options.model, options.data, options.texts)
+    if options.part in (None, "word2vec"):
+        word2vec()
+    if options.part in (None, "decoding"):
+        decoding.speed()
 
 
 def word2vec() -> None:
@@ -83,12 +100,6 @@ def speeds(report: Report, turn: int) -> None:
 def add(report: Report, method: str, speed: float, turn: int) -> None:
     report.add(method, "speed", speed, seed=turn, metric=SPEED_METRIC)
     print(f"{method:<46} {speed:12,.0f} {SPEED_METRIC}", flush=True)
-
-
-def timed(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 def gensim(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from labkit import Report
 from labkit.errors import UsageError
-from labkit.report import accuracy_of_the_surest, coverage, results
+from labkit.report import accuracy_of_the_surest, against, coverage, results
 
 
 def test_lines_say_every_mean_in_words():
@@ -24,6 +24,14 @@ def test_lines_say_every_mean_in_words():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "16"] and axes.get_xlabel() == "examples"
     with pytest.raises(UsageError, match="no row has the column 'depth'"):
         report.lines("depth")
+
+
+def test_a_picture_of_two_measures_has_each_point_with_its_setting():
+    plot = against({"steered": {"α = 0": (3, 50), "α = 1": (30, 90)}, "free": {"": (4.04, 70)}}, "perplexity", "good")
+    assert plot.alt == "good against perplexity. steered: α = 0 3 and 50, α = 1 30 and 90; free: 4.04 and 70."
+    (axes,) = plot.figure.axes
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[3, 50], [30, 90]], [[4.04, 70]]]
+    assert [text.get_text() for text in axes.texts] == ["α = 0", "α = 1", ""] and axes.get_xscale() == "log"
 
 
 @settings(deadline=None, max_examples=50)

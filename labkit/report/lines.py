@@ -74,6 +74,34 @@ def _alt(series: Series, ends: Mapping[str, float], axis: str, label: str, title
     return "".join(text) + ", ".join(f"{end} {value:.3g}" for end, value in ends.items())
 
 
+def against(curves: Mapping[str, Mapping[str, tuple[float, float]]], x: str, y: str) -> Plot:
+    """Two measures against each other, for what gains in one and loses in the other: a line for each method through its
+    points (x, y), in their order, each with its setting's name beside it; `x` on a logarithmic axis.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator
+
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, points) in enumerate(curves.items()):
+        look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)], "ms": 7}
+        axes.plot(*zip(*points.values(), strict=True), label=name, **look)
+        for setting, place in points.items():
+            aside = (5, -12 if number % 2 else 5)  # below, so that names of neighbouring lines do not meet
+            axes.annotate(setting, place, aside, textcoords="offset points", fontsize=8, color=look["color"])
+    axes.set(xlabel=x, ylabel=y, xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_locator(LogLocator(subs=()))
+    _tidy(axes, "both")
+    axes.legend(frameon=False, fontsize=9)
+    text = [
+        f"{name}: " + ", ".join(f"{setting} {a:.3g} and {b:.3g}".strip() for setting, (a, b) in points.items())
+        for name, points in curves.items()
+    ]
+    return Plot(figure, f"{y} against {x}. " + "; ".join(text) + ".")
+
+
 def accuracy_of_the_surest(probabilities: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """Entry k: the accuracy in [0, 1] of the k + 1 rows with the highest probability; (n,).
 

@@ -164,6 +164,13 @@ PAGES = (
     Page("finetuning", "One body, many heads",
          "Readers, choices, one text format for all kinds of questions, on passages of three sentences; a frozen body, "
          "and one that learns, from 16, 128 and 1000 rows (lesson 01/05)."),
+    Page("decoding", "Decoding",
+         "Texts that go on from the first five words of a text that the model has not seen, by how each token is "
+         "chosen. Perplexity is under the same model; pairs and fours are of its tokens. The nearer to the text "
+         "itself, the better (lesson 01/06)."),
+    Page("decoding_speed", "Speed of decoding",
+         "How many times as fast as transformers' `generate` mini-gpt-en writes the same 40 tokens, in turns on one "
+         "thread; a row is the median of five turns. Beside it the mean tokens per second (lesson 01/06)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

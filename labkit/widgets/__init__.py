@@ -16,6 +16,7 @@ __all__ = [
     "attention_heads",
     "collectives",
     "course_map",
+    "decoding_steps",
     "delta_tree",
     "embedding_map",
     "feature_space",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.attention_heads import attention_heads
     from labkit.widgets.collectives import collectives
     from labkit.widgets.course_map import course_map
+    from labkit.widgets.decoding_steps import decoding_steps
     from labkit.widgets.delta_tree import delta_tree
     from labkit.widgets.embedding_map import embedding_map
     from labkit.widgets.feature_space import feature_space

@@ -148,7 +148,7 @@ print(report.compare("A", "B"))
 #
 # <a id="beam-search"></a>**beam search** (束搜索): A search that extends several beginnings of a text word by word, and
 # keeps only the best few, the *beam*, after each word. With a beam of 6 and a vocabulary of 1,000 words it rates 6,000
-# continuations at a time and keeps 6. Lesson [03/05](03_fewshot/05_auto_prompts.ipynb).
+# continuations at a time and keeps 6. Lessons [01/06](01_foundations/06_generation.ipynb), [03/05](03_fewshot/05_auto_prompts.ipynb).
 #
 # <a id="bert"></a>**BERT**: An encoder that has been pre-trained to fill hidden words, looking at both sides of the gap
 # (Devlin et al. 2019). BERT-base has 110 million weights; `mini-bert-en`, the model of most lessons in module 03, is
@@ -171,7 +171,7 @@ print(report.compare("A", "B"))
 #
 # <a id="bleu"></a>**BLEU**: A score for a text beside texts that people wrote for the same purpose: which share of its
 # words, pairs, triples and fours stand in them, and less if it is too short. A copy has 1; translations by machines have
-# about 0.3 to 0.5. Lesson 01/06 (not written yet).
+# about 0.3 to 0.5. Lesson [01/06](01_foundations/06_generation.ipynb).
 #
 # <a id="block-of-threads"></a>**block (of threads)** (线程块): Threads of a kernel that run on the same part of a GPU,
 # share its [shared memory](#shared-memory), and can wait for one another. A block of 256 threads is eight warps. Lesson
@@ -511,13 +511,16 @@ print(report.compare("A", "B"))
 # %% [markdown]
 # ## N
 #
+# <a id="n-gram"></a>**n-gram** (n 元组): *n* words that stand side by side in a text. "we saw the film" has four of one word,
+# three of two, two of three, and one of four. Lesson [01/06](01_foundations/06_generation.ipynb).
+#
 # <a id="nearest-neighbour"></a>**nearest neighbour** (最近邻): The labelled text whose vector is most similar to that of
 # the text in question; its label is the answer. It needs neither label words nor a trained head. Lesson
 # [03/04](03_fewshot/04_cp_tuning.ipynb).
 #
 # <a id="nucleus"></a><a id="top-p"></a>**nucleus, top-p** (核采样): The fewest of the likeliest next tokens that have the
 # probability *p* together; only these may be drawn. With p = 0.9 it is one token where the model is sure and a hundred
-# where it is not. Lesson 01/06 (not written yet).
+# where it is not. Lesson [01/06](01_foundations/06_generation.ipynb).
 
 # %% [markdown]
 # ## O
@@ -573,7 +576,7 @@ print(report.compare("A", "B"))
 #
 # <a id="perplexity"></a>**perplexity** (困惑度): e to the mean [cross-entropy](#cross-entropy) per token. A model with a
 # perplexity of 20 is as unsure about the next token as one that guesses evenly among 20. Lesson
-# [01/02](01_foundations/02_sequences.ipynb), 01/06 (not written yet).
+# [01/02](01_foundations/02_sequences.ipynb), [01/06](01_foundations/06_generation.ipynb).
 #
 # <a id="pet"></a>**PET**: *Pattern-exploiting training* (Schick & Schütze 2021): a task is written as a cloze, and the
 # pre-trained head that fills blanks is trained on the few examples. No weight starts at random. Lesson
@@ -739,8 +742,8 @@ print(report.compare("A", "B"))
 # called *exposure bias*. Lesson [01/02](01_foundations/02_sequences.ipynb).
 #
 # <a id="temperature"></a>**temperature** (温度): A number by which logits are divided before the softmax. Logits of 2 and
-# 0 give 0.88 and 0.12 at temperature 1, and 0.73 and 0.27 at 2: the answer is less sure. Lesson
-# [03/02](03_fewshot/02_pet.ipynb).
+# 0 give 0.88 and 0.12 at temperature 1, and 0.73 and 0.27 at 2: the answer is less sure. Lessons
+# [01/06](01_foundations/06_generation.ipynb), [03/02](03_fewshot/02_pet.ipynb).
 #
 # <a id="tensor-parallelism"></a>**tensor parallelism** (张量并行): Cutting the matrices of each layer over several devices,
 # which compute parts of the same product and add them up. It sends much, in every layer, so the devices should be in

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from labkit.errors import UsageError
-from labkit.foundations.generation import Sampler, Steered, Steps, beam_search, decode, greedy, mask_predict, tagged
+from labkit.foundations.generation import Sampler, Steered, Steps, beam_search, decode, greedy, mask_predict
 from tests.foundations.generation_models import EOS, IDS, MASK, PAD, writer
 
 END = {"eos": EOS, "pad": PAD}
@@ -51,11 +51,6 @@ def test_models_that_do_not_fit_together_are_refused():
         Steered(base, Steps(writer("gpt2"), IDS[1:2]), base, 1.0)
     with pytest.raises(UsageError, match="alpha=nan"):
         Steered(base, base, base, float("nan"))
-
-
-def test_a_tag_stands_before_the_text():
-    rows = [{"text": "it was dull .", "label": 0}, {"text": "it was fine .", "label": 1}]
-    assert tagged(rows, ("bad", "good")) == [{"text": "bad : it was dull ."}, {"text": "good : it was fine ."}]
 
 
 # Mask-predict

@@ -102,6 +102,18 @@ def test_prompts_begin_with_the_first_token_and_do_not_end(tiny_parts):
     assert found["attention_mask"].tolist() == [[1, 1, 1], [0, 1, 1], [0, 0, 1]]
 
 
+def test_any_text_can_be_gone_on_from(tiny_parts):
+    """Nothing, unknown characters, scripts mixed: each writes what it would alone."""
+    tokenizer, model = tiny_parts()[1], writer("gpt2")
+    prompts = ["", "電影 ☃ film\u200b é \x00", "the film was good", "[SEP]"]
+    found = decode(Steps(model, **prompted(tokenizer, prompts)), greedy, 6)
+    for row, prompt in zip(found, prompts, strict=True):
+        assert decode(Steps(model, **prompted(tokenizer, [prompt])), greedy, 6)[0].tolist() == row.tolist()
+    for wrong, said in ([], "one of them empty"), (["the film " * 30], "a prompt of 61 tokens: .* at most 48"):
+        with pytest.raises(UsageError, match=said):
+            Steps(model, **prompted(tokenizer, wrong))
+
+
 def test_a_finished_row_says_nothing_more():
     model = writer("gpt2", 3)
     found = decode(ours("gpt2", model), lambda logits: torch.tensor([EOS, 5, 6]), 4, **END)
@@ -125,6 +137,13 @@ def test_a_finished_row_says_nothing_more():
 def test_what_cannot_be_decoded_is_said(wrong, said):
     with pytest.raises(UsageError, match=said):
         wrong(writer("gpt2"))
+
+
+def test_a_decoder_must_know_how_a_text_begins():
+    model = writer("t5")
+    model.config.decoder_start_token_id = None
+    with pytest.raises(UsageError, match="names no decoder_start_token_id"):
+        Steps(model, IDS)
 
 
 def test_the_room_is_used_to_its_end():

@@ -86,6 +86,11 @@ def test_perplexity_is_that_of_the_model(tiny_parts):
 
 
 @pytest.mark.parametrize("metric", [bleu, nist, meteor])
+def test_a_text_without_a_word_has_nothing_right(metric):
+    assert metric([[]], [[["a"]]]) == 0 == metric([["a"]], [[[]]])
+
+
+@pytest.mark.parametrize("metric", [bleu, nist, meteor])
 @pytest.mark.parametrize("wrong", [([], []), ([["a"]], []), ([["a"]], [[]])])
 def test_each_candidate_needs_a_reference(metric, wrong):
     with pytest.raises(UsageError, match="each needs one at least"):

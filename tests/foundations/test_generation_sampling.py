@@ -38,6 +38,15 @@ def test_equal_logits_keep_exactly_k():
     assert (filtered(torch.zeros(2, 9), k=3) > -math.inf).sum(1).tolist() == [3, 3]
 
 
+@pytest.mark.parametrize("p", [0.3, 0.9, 0.9999])
+def test_a_nucleus_of_a_large_vocabulary_is_that_of_transformers(p):
+    """Rows of which one is sure, and one needs more tokens than are looked at first."""
+    values = torch.randn(3, 5000, generator=torch.Generator().manual_seed(0)) * torch.tensor([[9.0], [2.0], [0.1]])
+    found, theirs = filtered(values, p=p), TopPLogitsWarper(p)(None, values)
+    assert ((found > -math.inf).sum(1) - (theirs > -math.inf).sum(1)).abs().max() <= 1  # sums of float32 end nearby
+    torch.testing.assert_close(found.softmax(-1), theirs.softmax(-1), atol=1e-5, rtol=1e-3)
+
+
 def test_a_nucleus_that_is_reached_exactly_takes_no_more():
     shares = torch.tensor([[0.5, 0.25, 0.125, 0.125]])
     assert (filtered(shares.log(), p=0.75) > -math.inf).tolist() == [[True, True, False, False]]

@@ -1,25 +1,15 @@
-"""Steering what is written: a tag before the text, or two more models beside the first.
-
-A *tag* (CTRL, Keskar et al. 2019, §3) is a word that begins every training text of a kind, and as a prompt asks for
-that kind. *Expert and anti-expert* (DExperts, Liu et al. 2021, §2) are models of wanted and of unwanted text: where
-they agree nothing changes, where they differ the base model is moved, z + α (z⁺ − z⁻). The base is not trained.
+"""Steering what is written by two more models: an expert of wanted text, an anti-expert of unwanted text (DExperts, Liu
+et al. 2021, §2). Where they agree nothing changes; where they differ the base is moved, z + α (z⁺ − z⁻).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from labkit.errors import UsageError
 from labkit.foundations.generation.decoding import Stepping
-
-
-def tagged(rows: Sequence[Mapping[str, Any]], tags: Sequence[str], field: str = "text") -> list[dict[str, str]]:
-    """Rows for `CausalLM` whose text begins with the tag of its label: "good : the film was …"."""
-    return [{"text": f"{tags[row['label']]} : {row[field]}"} for row in rows]
 
 
 class Steered:

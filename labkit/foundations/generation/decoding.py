@@ -3,7 +3,8 @@
 A model is used through `Steps`: the logits of the next token, and two verbs, `advance` (a token was chosen in each
 row) and `keep` (these rows go on). What it computed for earlier tokens stays in its cache, so a step costs one token,
 whatever the text's length. Greedy choice, sampling and beam search know nothing else of a model, so whatever has the
-two verbs can be decoded, for instance three models as one (`control.py`).
+two verbs can be decoded, for instance three models as one (`control.py`). Mask-predict, at the end, writes all tokens
+at once instead, and the doubtful ones again.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
 from labkit.errors import UsageError
-from labkit.evaluation import numbers_only
-from labkit.foundations.encoder import model_inputs, padding, unwrapped
+from labkit.evaluation import evaluating, numbers_only
+from labkit.foundations.encoder import lm_logits, model_inputs, padding, unwrapped
 
 Choose = Callable[[Tensor], Tensor]  # logits (rows, vocabulary) -> tokens (rows,)
 Extend = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]  # see `extended`
@@ -31,9 +32,10 @@ class Stepping(Protocol):
     written after the prompt), and the two verbs of `Steps`.
     """
 
-    logits: Tensor
-    room: float
-
+    @property
+    def logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def room(self) -> float: ...  # noqa: D102
     def advance(self, tokens: Tensor) -> None: ...  # noqa: D102
     def keep(self, rows: Tensor) -> None: ...  # noqa: D102
 
@@ -66,7 +68,7 @@ class Steps:
         self.places = "position_ids" in inspect.signature(self.model.forward).parameters
         if config.is_encoder_decoder:
             encoder, batch = self.model.get_encoder(), {"input_ids": ids, "attention_mask": self.mask}
-            with torch.no_grad():
+            with torch.inference_mode():
                 self.encoded = encoder(**model_inputs(encoder, batch))[0]  # (rows, tokens, d)
             ids = torch.full((len(ids), 1), config.decoder_start_token_id, device=device)
         limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", float("inf"))
@@ -84,9 +86,10 @@ class Steps:
             given["input_ids"] = ids
             if self.places:  # they count real tokens, not padding
                 given["position_ids"] = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with torch.no_grad():
+        with torch.inference_mode():
             found = self.model(**given)
-        self.past, self.logits = found.past_key_values, found.logits[:, -1].float()
+        self.past = found.past_key_values
+        self.logits = found.logits[:, -1].to(torch.float32, copy=True)  # an ordinary tensor, that may be changed
         peaks = self.logits.amax(1)  # NaN where one logit is
         if not peaks.isfinite().all():
             numbers_only(peaks.nan_to_num(torch.inf, torch.inf, torch.inf).cpu().numpy(), self.model, range(len(ids)))
@@ -107,6 +110,8 @@ class Steps:
 def _check(model: Any, ids: Tensor, mask: Tensor | None) -> None:
     if model.training:
         raise UsageError("the model is in training mode, in which dropout makes its answers random: model.eval() first")
+    if model.config.is_encoder_decoder and model.config.decoder_start_token_id is None:
+        raise UsageError("the configuration names no decoder_start_token_id, with which a text begins: set it")
     if ids.ndim != 2 or not ids.numel() or (mask is not None and not mask.any(1).all()):
         mend = "each row needs a token to go on from, at least the one that begins a text ([CLS], bos)"
         raise UsageError(f"prompts of shape {tuple(ids.shape)}, one of them empty: {mend}")
@@ -216,3 +221,31 @@ def extended(logits: Tensor, score: Tensor, count: int) -> tuple[Tensor, Tensor,
     longer = score[..., None] + logits.log_softmax(-1).unflatten(0, score.shape)  # (rows, beams, vocabulary)
     score, place = longer.flatten(1).topk(count)
     return score, place // logits.shape[-1], place % logits.shape[-1]
+
+
+def mask_predict(
+    model: nn.Module, input_ids: Tensor, mask_id: int, passes: int, attention_mask: Tensor | None = None
+) -> Tensor:
+    """`input_ids` (rows, tokens) with every `mask_id` filled in by a masked language model, in `passes` passes instead
+    of one per token. (Ghazvininejad et al. 2019, §3)
+
+    Pass t of T fills all blanks at once, each as if it knew nothing of what is put into the others. Of a row's N blanks
+    the ⌊N (T − t) / T⌋ tokens with the lowest probability are then hidden again, and filled beside the rest. UsageError
+    for less than one pass, or a row without a blank.
+    """
+    blanks = input_ids == mask_id  # (rows, tokens)
+    if passes < 1 or not blanks.any(1).all():
+        raise UsageError(f"passes={passes}: at least 1 is needed, and in every row a blank to fill (token {mask_id})")
+    ids, hidden, batch = input_ids.clone(), blanks, {"attention_mask": attention_mask}
+    sure = torch.full(ids.shape, torch.inf, device=ids.device)  # what was given is never hidden
+    for left in range(passes - 1, -1, -1):
+        rows, columns = hidden.nonzero(as_tuple=True)
+        with evaluating(model):
+            logits = lm_logits(model, batch | {"input_ids": ids.masked_fill(hidden, mask_id)}, rows, columns)
+        shares = logits.float().index_fill(1, torch.tensor(mask_id, device=ids.device), -torch.inf).softmax(-1)
+        sure[rows, columns], ids[rows, columns] = shares.max(-1)
+        again = blanks.sum(1) * left // passes  # (rows,)
+        hidden = sure.argsort(1).argsort(1) < again[:, None]  # a token's rank from the most doubtful
+        if not hidden.any():
+            break
+    return ids

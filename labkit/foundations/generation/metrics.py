@@ -67,8 +67,10 @@ def nist(candidates: Sequence[Words], references: Sequence[Sequence[Words]], n: 
     from nltk.translate.nist_score import corpus_nist
 
     _paired(candidates, references)
+    if not any(candidates) or not any(map(any, references)):
+        return 0.0  # where no text has a word
     n = min(n, max(map(len, candidates)))
-    return float(corpus_nist([list(refs) for refs in references], list(candidates), n)) if n else 0.0
+    return float(corpus_nist([list(refs) for refs in references], list(candidates), n))
 
 
 def meteor(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> float:

@@ -26,6 +26,9 @@ from labkit.lab import Bar, generator
 # A step adds up what all pairs ask of a row, as if they came one after another; where many share a row, as the root of
 # the tree, it would move too far. So it moves at most by so many times the longest vector that it met.
 AT_ONCE = 1.0
+# Numbers that are asked for once and given back unused. The C library then keeps what steps free, up to twice as much,
+# for the next step; else it returns the pages to the system and gets them anew each time, which costs half the speed.
+KEPT = 7_500_000  # 30 MB: above 32, glibc learns nothing from it
 Method, Layer = Literal["skip-gram", "cbow"], Literal["negative", "hierarchical", "full"]
 
 
@@ -77,6 +80,7 @@ def train_word2vec(
         "full": lambda: outputs.FullSoftmax(size),
     }
     model = Word2Vec(size, settings.dimension, layers[settings.output](), settings.method, draws)
+    torch.empty(KEPT)
     kept = np.asarray(keep(counts, settings.threshold)) if settings.threshold else np.ones(size)
     (ids, places), rng = vocabulary.encode(texts), np.random.default_rng(settings.seed)
     with Bar(int(settings.epochs * kept @ counts), progress, unit="word", unit_scale=True) as bar:
