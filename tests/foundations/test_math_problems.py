@@ -176,9 +176,27 @@ def test_an_answer_is_the_beam_in_the_rankers_order(parts):
     assert [sorted(one) for one in found] == [sorted(one) for one in beams]
     batch = method.collate(ROWS[:1])
     states = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
-    scores = [float(method.scores(model, states, batch["attention_mask"], method._candidates([text])))
+    scores = [float(method.scores(model, states, batch["attention_mask"], method._candidates([text]))[0])
               for text in found[0]]  # fmt: skip
     assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+
+
+def test_the_log_probability_is_that_of_writing_and_orders_with_it(parts):
+    model, method = parts
+    row = ROWS[0]
+    batch = method.collate([row])
+    states = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+    texts = [row["label"], "NUM0 + NUM1 + NUM1", "NUM0"]
+    _, found = method.scores(model, states, batch["attention_mask"], method._candidates(texts))
+    plain = Generation.of(model, method.tokenizer, ("text",))
+    each = [plain.collate([{**row, "label": text}]) for text in texts]
+    wanted = [-float(plain.loss(model, one)) * int(one["count"]) for one in each]
+    torch.testing.assert_close(found[0], torch.tensor(wanted))
+    both = GenerateAndRank.of(model, method.tokenizer, ("text",), num_beams=4, num_return_sequences=4)
+    both.likelihood = 1e4
+    (first,), (beam,) = answers(model, both, [row]), answers(model, plain, [row])
+    _, nats = method.scores(model, states, batch["attention_mask"], method._candidates(first))
+    assert nats[0].tolist() == sorted(nats[0].tolist(), reverse=True) and beam[0] in first
 
 
 def test_the_score_counts_first_answers_and_whole_beams(parts):
@@ -204,7 +222,7 @@ def test_a_ranker_learns_what_is_right():
         with torch.no_grad():
             states = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
             candidates = method._candidates([row["label"], *row["candidates"][1]])
-            first, *others = method.scores(model, states, batch["attention_mask"], candidates)[0].tolist()
+            first, *others = method.scores(model, states, batch["attention_mask"], candidates)[0][0].tolist()
         right += [first > other for other in others]
     print(sum(right) / len(right))
     assert sum(right) / len(right) > 0.65

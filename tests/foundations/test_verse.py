@@ -99,7 +99,8 @@ def test_poems_and_couplets_make_rows(tmp_path):
     assert [one["title"] for one in poems] == ["靜夜思", "old"]
     rows = verse_rows(poems)
     assert [row["form"] for row in rows] == ["五言絕句", "五言對聯", "五言對聯", OTHER]
-    assert rows[0]["text"] == f"五言絕句：靜夜思：{QUATRAIN}{END}"
+    assert rows[0]["text"] == f"五言絕句：靜夜思　　　　　：{QUATRAIN}{END}"
+    assert len(asked("五言絕句", "a long title")) == len(asked(OTHER, ""))
     assert rows[2]["poem"] == QUATRAIN[12:]
     path.write_text('[{"title": "x"}]', encoding="utf-8")
     with pytest.raises(DataError, match="entry 1: a title and paragraphs are needed"):

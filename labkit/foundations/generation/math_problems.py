@@ -32,6 +32,7 @@ from labkit.evaluation import answers
 from labkit.foundations.encoder import unwrapped
 from labkit.foundations.generation.expressions import ORDER, Tree, changed, evaluate, nodes, parse, show
 from labkit.foundations.generation.seq2seq import Generation
+from labkit.foundations.pretraining.shapes import IGNORE
 from labkit.lab import seeded
 from labkit.training.batches import weight_of
 
@@ -130,8 +131,10 @@ class GenerateAndRank(Generation):
     """`Generation` of expressions whose answer is a beam sorted by the ranker, the best first.
 
     Rows with `candidates`, as `with_bank` makes them, are also ranked in training: `compared` of each problem, one of
-    them right, the others drawn from the wrong ones.
+    them right, the others drawn from the wrong ones. With `likelihood` 1 the order is by p(right) · p(written).
     """
+
+    likelihood = 0.0
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, start: int, fields: Sequence[str] = ("text",), *, compared: int = 4,
@@ -166,33 +169,38 @@ class GenerateAndRank(Generation):
         loss = super().loss(model, {**batch, "encoder_outputs": BaseModelOutput(states)})
         if "candidates" not in batch:
             return loss
-        scores = self.scores(bare, states, batch["attention_mask"], batch["candidates"].flatten(0, 1))
+        scores, _ = self.scores(bare, states, batch["attention_mask"], batch["candidates"].flatten(0, 1))
         right = torch.zeros_like(scores)
         right[:, 0] = 1
         return loss + weight_of(batch, "ranked") * F.binary_cross_entropy_with_logits(scores, right)
 
     __call__ = loss
 
-    def scores(self, model: PreTrainedModel, states: Tensor, mask: Tensor, candidates: Tensor) -> Tensor:
-        """How well each expression (problems · n, tokens) solves its problem, of states (problems, tokens, d): logits
-        (problems, n). The state after the expression's last token is asked.
+    def scores(
+        self, model: PreTrainedModel, states: Tensor, mask: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Of each expression (problems · n, tokens) beside its problem's states (problems, tokens, d): whether it is
+        right, a logit from the state after its last token, and its log-probability; both (problems, n).
         """
-        each = len(candidates) // len(states)
-        decoded = model.get_decoder()(
-            input_ids=candidates, encoder_hidden_states=states.repeat_interleave(each, 0),
-            encoder_attention_mask=mask.repeat_interleave(each, 0), use_cache=False,
-        )[0]  # fmt: skip
+        each, pad = len(candidates) // len(states), self.tokenizer.pad_token_id
+        found = model(
+            encoder_outputs=BaseModelOutput(states.repeat_interleave(each, 0)), output_hidden_states=True,
+            attention_mask=mask.repeat_interleave(each, 0), decoder_input_ids=candidates, use_cache=False,
+        )  # fmt: skip
         last = (candidates == self.tokenizer.sep_token_id).int().argmax(1)  # (problems · n,)
-        return model.ranker(decoded[torch.arange(len(last)), last])[:, 0].unflatten(0, (len(states), each)).float()
+        right = model.ranker(found.decoder_hidden_states[-1][torch.arange(len(last)), last])[:, 0].float()
+        words = candidates[:, 1:].masked_fill(candidates[:, 1:] == pad, IGNORE)
+        nats = F.cross_entropy(found.logits[:, :-1].mT.float(), words, reduction="none", ignore_index=IGNORE).sum(1)
+        return right.unflatten(0, (-1, each)), -nats.unflatten(0, (-1, each))
 
     def answers(self, model: nn.Module, batch: Mapping[str, Tensor], rows: Sequence[Any]) -> list[list[str]]:
-        """The beam's expressions of each row, the one that the ranker prefers first."""
+        """The beam's expressions of each row, the best first."""
         found, bare = super().answers(model, batch, rows), unwrapped(model)
         states = bare.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0]
-        candidates = self._candidates([text for texts in found for text in texts])
-        scores = self.scores(bare, states, batch["attention_mask"], candidates.to(states.device)).tolist()
-        return [[text for _, text in sorted(zip(own, texts, strict=True), key=lambda pair: -pair[0])]
-                for own, texts in zip(scores, found, strict=True)]  # fmt: skip
+        candidates = self._candidates([text for texts in found for text in texts]).to(states.device)
+        right, written = self.scores(bare, states, batch["attention_mask"], candidates)
+        orders = (F.logsigmoid(right) + self.likelihood * written).argsort(1, descending=True)
+        return [[texts[place] for place in order] for order, texts in zip(orders.tolist(), found, strict=True)]
 
     def score(self, rows: Sequence[Row], answers: Sequence[Sequence[str]]) -> dict[str, float]:
         """`accuracy`: how often the first expression has the right value; `beam`: how often any has."""

@@ -98,7 +98,8 @@ FORMS = {  # quatrains and eight-line poems, of five and seven characters; two l
     "五言律詩": Form.parse("5，5。" * 4), "七言律詩": Form.parse("7，7。" * 4),
     "五言對聯": Form.parse("5，5。"), "七言對聯": Form.parse("7，7。"),
 }  # fmt: skip
-OTHER = "古詩"  # the name of any other form
+OTHER = "古代詩歌"  # the name of any other form
+THEME = 8  # characters
 NAMES = {form: name for name, form in FORMS.items()}
 
 
@@ -120,8 +121,10 @@ def read_poems(path: Path) -> list[dict[str, str]]:
 
 
 def asked(name: str, theme: str) -> str:
-    """What stands before a poem: a prompt for one."""
-    return f"{name}：{theme}："
+    """What stands before a poem: a prompt for one. The theme is cut or filled to 8 characters, so that a poem always
+    begins at the same place, and a model that counts places from the start of its text knows where it is.
+    """
+    return f"{name}：{theme[:THEME]:　<{THEME}}："
 
 
 def verse_rows(poems: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
