@@ -171,6 +171,15 @@ PAGES = (
     Page("decoding_speed", "Speed of decoding",
          "How many times as fast as transformers' `generate` mini-gpt-en writes the same 40 tokens, in turns on one "
          "thread; a row is the median of five turns. Beside it the mean tokens per second (lesson 01/06)."),
+    Page("math_problems", "Word problems by Generate & Rank",
+         "Small encoder-decoders from nothing, each with as many steps; accuracy on unseen problems (lesson 01/06).",
+         {"writing alone, beam 10": 80.8, "Generate & Rank": 85.4}, "Shen et al. 2021, Table 2: Math23K, mBART"),
+    Page("verse", "Tang verse under a form",
+         "A GPT of 0.7 M weights by character, from 1 200 poems: what is right in form when it is asked for by name, "
+         "and when the writer is held to it; 100 poems a form, 200 second lines to unseen first ones (lesson 01/06)."),
+    Page("data_to_text", "Sentences from facts",
+         "WebNLG's development set, of which no set of facts is new in kind; lower case, several references "
+         "(lesson 01/06)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),
