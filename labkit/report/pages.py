@@ -160,6 +160,9 @@ PAGES = (
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},
          "Clark et al. 2020, Table 1: GLUE, small models"),
+    Page("translation", "Translation between the world's two languages",
+         "One T5 for both directions on sentences that it has not read, beside the training sentence with the most "
+         "words in common, translated. BLEU by words of English, by characters of Chinese; exact: the whole text."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),
