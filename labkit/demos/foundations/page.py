@@ -101,7 +101,9 @@ def build_demo(model: str = "mini-gpt-en") -> gradio.Blocks:
     Models answer one question at a time; the queue holds MAX_WAITING.
     """
     gr, models = import_gradio(), Models(model)
-    if model != REAL:
+    if model == REAL and not writing.here(REAL):
+        raise UsageError(f"{REAL} is not installed: {PACKAGED[REAL].remedy}")
+    if model != REAL:  # which takes its time to load, so it does so when it is first asked
         first = models.get(model)
         if not hasattr(first.model, "generate") or first.model.config.is_encoder_decoder or first.tokenizer.mask_token:
             raise UsageError(f"model {model!r} does not go on with a text: choose one like mini-gpt-en or {REAL}")
