@@ -63,7 +63,8 @@ def test_the_rules_lead_to_words():
         for rule in some:
             slots = [set(SLOT.findall(side)) for side in rule]
             assert {one.rstrip("2") for side in slots for one in side} <= words | set(rules), (name, rule)
-            assert slots[0] - slots[1] <= {"things", "more", "most"} and slots[1] - slots[0] <= {"unit", "adj", "thing"}, (name, rule)
+            assert slots[0] - slots[1] <= {"things", "more", "most"}, (name, rule)
+            assert slots[1] - slots[0] <= {"unit", "adj", "thing"}, (name, rule)
 
 
 @pytest.mark.parametrize("kind", ["say", *dict.fromkeys(ASKED)])
