@@ -29,8 +29,14 @@ def written(found: Written, tokenizer: PreTrainedTokenizerBase, read: str, befor
     note = unfamiliar_words(read, tokenizer) if tokenizer.unk_token == UNKNOWN else ""
     text = f"{safe(before)} <b>{safe(found.text)}</b>" if before else safe(found.text)
     small = "".join(f'<p class="small">{one}</p>' for one in (f"{about}.", note) if one)
-    more = beams(found, tokenizer) if found.beams else ""
-    return box(f'<p class="sum">{text}</p>{small}') + choices(found.choices, tokenizer) + more
+    more = [beams(found, tokenizer)] if found.beams else []
+    return boxes(f'<p class="sum">{text}</p>{small}', choices(found.choices, tokenizer), *more)
+
+
+def boxes(*inner: str) -> str:
+    """Framed parts of the page, one below the other."""
+    framed = "".join(f'<div class="box">{one}</div>' for one in inner)
+    return f'<div class="lab">{framed}</div>'
 
 
 def choices(steps: Sequence[Choice], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -44,7 +50,7 @@ def choices(steps: Sequence[Choice], tokenizer: PreTrainedTokenizerBase) -> str:
     head = "<tr><th>step</th><th style='text-align:left'>chosen</th><th>probability</th><th>kept</th>"
     head += "<th style='text-align:left'>likeliest tokens</th></tr>"
     note = "Kept: how many tokens could be drawn, after top-k and nucleus. ▲ marks a choice that is not the likeliest."
-    return box(f'<h3>Each choice</h3><div class="wrap"><table>{head}{rows}</table></div><p class="small">{note}</p>')
+    return f'<h3>Each choice</h3><div class="wrap"><table>{head}{rows}</table></div><p class="small">{note}</p>'
 
 
 def _others(one: Choice, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -75,7 +81,7 @@ def beams(found: Written, tokenizer: PreTrainedTokenizerBase) -> str:
     ranks = range(1, 1 + min(RANKS, max(map(len, found.beams))))
     head = "<tr><th>step</th>" + "".join(f"<th style='text-align:left'>{rank}.</th>" for rank in ranks) + "</tr>"
     note = "The end of each beginning, with its log-probability. What has ended waits; the best of it is the text."
-    return box(f'<h3>The beam</h3><div class="wrap"><table>{head}{rows}</table></div><p class="small">{note}</p>')
+    return f'<h3>The beam</h3><div class="wrap"><table>{head}{rows}</table></div><p class="small">{note}</p>'
 
 
 def filled(found: Filled, parts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -84,7 +90,7 @@ def filled(found: Filled, parts: Sequence[str], tokenizer: PreTrainedTokenizerBa
     head = f'<p class="sum">{_joined(parts, found.passes[-1], (), tokenizer)}</p>'
     if note:
         head += f'<p class="small">{note}</p>'
-    shown = box(head)
+    shown = [head]
     if len(found.passes) > 1:
         lines, before = "", found.passes[0]
         for number, ids in enumerate(found.passes, start=1):
@@ -92,9 +98,9 @@ def filled(found: Filled, parts: Sequence[str], tokenizer: PreTrainedTokenizerBa
             lines += f"<p><b>{number}</b>&ensp;{_joined(parts, ids, changed, tokenizer)}</p>"
             before = ids
         about = "In 1, 2, … passes, each from the beginning. ▲: another word than in the line above."
-        shown += box(f'<h3>By the number of passes</h3>{lines}<p class="small">{about}</p>')
+        shown.append(f'<h3>By the number of passes</h3>{lines}<p class="small">{about}</p>')
     cells = "".join(_blank(number, some, tokenizer) for number, some in enumerate(found.likeliest, start=1))
-    return shown + box(f'<h3>Each blank in the first pass</h3><div class="grid">{cells}</div>')
+    return boxes(*shown, f'<h3>Each blank in the first pass</h3><div class="grid">{cells}</div>')
 
 
 def _joined(
