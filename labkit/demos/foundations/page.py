@@ -185,7 +185,7 @@ def _controls(gr: Any, how: Decoding) -> list[Any]:
 def _fill(gr: Any, models: Models) -> None:
     with gr.Row():
         with gr.Column(scale=5, min_width=300):
-            text = _text(gr, TO_FILL[0][0], "A text with blanks", "[MASK], or three underscores, where a word is missing")
+            text = _text(gr, TO_FILL[0][0], "A text with blanks", "[MASK] or three underscores where a word is missing")
             passes = _slider(gr, PASSES, 1)
             button = gr.Button("Fill", variant="primary", size="lg")
             gr.Examples(TO_FILL, [text, passes], cache_examples=False)
