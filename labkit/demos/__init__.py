@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # name -> what it lets a person do; the demo is the module or package of that name beside this file
 DEMOS = {
+    "foundations": "module 01: complete a text, fill its blanks, translate it, and see each choice",
     "fewshot": "module 03: learn from three examples a class, by PET, CP-Tuning and a new head",
     "parallel": "module 06: plan a training run: what each GPU holds and sends, what fits, what would mend it",
 }

@@ -180,6 +180,9 @@ PAGES = (
     Page("data_to_text", "Sentences from facts",
          "WebNLG's development set, of which no set of facts is new in kind; lower case, several references "
          "(lesson 01/06)."),
+    Page("translation", "Translation between the world's two languages",
+         "One T5 for both directions on sentences that it has not read, beside the training sentence with the most "
+         "words in common, translated. BLEU by words of English, by characters of Chinese; exact: the whole text."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

@@ -43,8 +43,9 @@ from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, Curriculum, History, fit
 from labkit.world import corpus, drill, judging_words
+from labkit.zoo import translating
 from labkit.zoo.folders import write_record
-from labkit.zoo.recipes import AlbertRecipe, Recipe, WriterRecipe, recipe_hash
+from labkit.zoo.recipes import AlbertRecipe, Recipe, TranslatorRecipe, WriterRecipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, going_on
 
 PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
@@ -91,12 +92,10 @@ def pretrain(
     resume: bool = False, progress: bool | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, History]:  # fmt: skip
     """Train the recipe's model; `folder` receives checkpoints from which `resume` goes on."""
-    texts = corpus(item.world, item.language, item.documents)
-    tokenizer = parent[1] if parent else _tokenizer(item, texts)
-    rows = _rows(item, texts, tokenizer)
-    model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
-    objective = _objective(item, tokenizer, rows)
-    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    if isinstance(item, TranslatorRecipe):
+        model, tokenizer, objective, batches = translating.prepared(item)
+    else:
+        model, tokenizer, objective, batches = _prepared(item, parent)
     if item.drill != (0, 0):
         batches = _with_drill(item, tokenizer, batches)
     precision = without_imitation(item.precision, best_device())
@@ -107,6 +106,17 @@ def pretrain(
             save_every=max(item.steps // 5, 1) if folder else 0,
         )  # fmt: skip
     return model, tokenizer, history
+
+
+def _prepared(item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None) -> tuple[Any, Any, Any, Batches]:
+    """Model, tokenizer, objective and batches of a recipe for text in one language."""
+    texts = corpus(item.world, item.language, item.documents)
+    tokenizer = parent[1] if parent else _tokenizer(item, texts)
+    rows = _rows(item, texts, tokenizer)
+    model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
+    objective = _objective(item, tokenizer, rows)
+    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    return model, tokenizer, objective, batches
 
 
 def _tokenizer(item: Recipe, texts: Sequence[str]) -> PreTrainedTokenizerBase:
@@ -173,6 +183,10 @@ def figures(item: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     documents, and of a masked model "zero_shot", the cloze's accuracy on some tasks, in [0, 1]: has it learned
     polarity, and to compare?
     """
+    if isinstance(item, TranslatorRecipe):
+        rows = translating.rows(translating.unseen(item, UNSEEN))
+        loss = mean_loss(model, translating.method(item, model, tokenizer), rows)
+        return {"held_out_loss": round(loss, 4), "zero_shot": {}}
     texts = corpus(item.world, item.language, UNSEEN, part="held out")
     held_out_loss = mean_loss(model, _measured(item, tokenizer), _rows(item, texts, tokenizer))
     zero_shot = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from labkit.config import fingerprint
 from labkit.errors import unknown
 from labkit.world import VERSION, World, corpus
+from labkit.world.parallel import pairs
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,15 @@ class WriterRecipe(Recipe):
     kind: str = "gpt"
 
 
+@dataclass(frozen=True)
+class TranslatorRecipe(WriterRecipe):
+    """The same for a T5 that translates, both ways: `documents` pairs of `labkit.world.parallel`, each read in English
+    and in Chinese; words before a text say into which language (Raffel et al. 2020, §2.4).
+    """
+
+    kind: str = "t5"
+
+
 MINI = {
     "layers": 4, "hidden": 160, "heads": 5, "ffn": 448, "documents": 300_000, "steps": 8_000, "lr": 2e-3,
     "warmup": 0.1, "precision": "bf16", "selective": 0.5, "drill": (2_400, 4_000),
@@ -80,6 +90,9 @@ RECIPES: dict[str, Recipe] = {
                      **MINI | {"steps": 5_000, "drill": (0, 0), "selective": 0.0}),
         WriterRecipe("mini-t5-en", "en", "English T5, 3 + 3 layers, 160 wide: writes a text from a text", kind="t5",
                      **MINI | {"layers": 3, "steps": 6_000, "drill": (0, 0), "selective": 0.0}),
+        TranslatorRecipe("mini-t5-en-zh", "en, zh", "T5 that translates, English to Chinese and back, 128 wide",
+                         layers=2, heads=4, ffn=384, documents=100_000, max_length=80, steps=4_000, batch_size=64,
+                         lr=2e-3, warmup=0.1),
         Recipe("micro-bert-en", "en", "2-layer English BERT, 128 wide, from nothing in minutes", **MICRO),
         Recipe("micro-bert-zh", "zh", "2-layer Chinese BERT by character", max_length=96, steps=1800, **MICRO),
         Recipe("micro-bert-en-large", "en", "4-layer English teacher, grown from micro-bert-en", parent="micro-bert-en",
@@ -98,7 +111,8 @@ def recipe(name: str) -> Recipe:
 def recipe_hash(item: Recipe) -> str:
     """What the weights depend on, as 16 hexadecimal digits: the recipe, the world's text, the parent."""
     parent = recipe_hash(recipe(item.parent)) if item.parent else None
-    return fingerprint(item, VERSION, _sample(item.world, item.language), parent)
+    sample = pairs(item.world, 300) if isinstance(item, TranslatorRecipe) else _sample(item.world, item.language)
+    return fingerprint(item, VERSION, sample, parent)
 
 
 @functools.cache

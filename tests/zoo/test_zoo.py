@@ -25,9 +25,10 @@ from labkit.foundations.encoder import goes_on, lm_logits
 from labkit.foundations.heads import POOLINGS, add_head
 from labkit.measure import parameters
 from labkit.world import World
-from labkit.zoo import RECIPES, AlbertRecipe, Recipe, building, load, store
+from labkit.world.parallel import pairs
+from labkit.zoo import RECIPES, AlbertRecipe, Recipe, building, load, store, translating
 from labkit.zoo.building import new_model, pretrain, stack
-from labkit.zoo.recipes import WriterRecipe, recipe_hash
+from labkit.zoo.recipes import TranslatorRecipe, WriterRecipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, going_on, words
 
 SIZES = {"hidden": 32, "ffn": 32, "documents": 1500, "steps": 4, "batch_size": 8}
@@ -246,6 +247,41 @@ def test_who_goes_on_with_a_text_reads_a_begin_and_no_end(tmp_path):
     assert again("a world")["input_ids"] == tokenizer("a world")["input_ids"]
     assert (again.eos_token, again.bos_token, again.padding_side) == ("[SEP]", "[CLS]", "left")
     assert again.decode(ids, skip_special_tokens=True) == "a small 好 world"
+
+
+def test_a_translator_is_built_both_ways_and_read_by_plain_transformers(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    item = TranslatorRecipe("tiny", "en, zh", "for tests", **SIZES | {"documents": 400})
+    monkeypatch.setitem(RECIPES, "tiny", item)
+    folder = store.path("tiny", progress=False)
+    plain, facts = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not facts["missing_keys"] and not facts["unexpected_keys"]
+    model, tokenizer = load("tiny")
+    how = translating.method(item, model, tokenizer, num_beams=1, max_decoder_length=6)
+    rows = translating.rows(translating.unseen(item, 3))
+    batch = how.collate(rows)
+    assert [row["text"].split()[:5] for row in rows[:2]] == [
+        "translate english to chinese :".split(),
+        "translate chinese to english :".split(),
+    ]
+    assert rows[0]["label"] in rows[1]["text"] and rows[1]["label"] in rows[0]["text"]
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    settings = how.settings()
+    assert torch.equal(model.generate(**inputs, **settings), plain.eval().generate(**inputs, **settings))
+    assert tokenizer.unk_token_id not in batch["input_ids"][0] and batch["labels"][0, 0] != tokenizer.cls_token_id
+    assert store.verify("tiny", metrics=True, progress=False)["name"] == "tiny"
+    assert not set(translating.unseen(item, 3)) & set(pairs(item.world, item.documents))
+
+
+def test_a_translators_fingerprint_covers_its_pairs_and_no_others(monkeypatch):
+    item = TranslatorRecipe("tiny", "en, zh", "for tests", **SIZES)
+    assert recipe_hash(item) != recipe_hash(replace(item, world=World(seed=1)))
+    before = recipe_hash(TINY)
+    changed = {}
+    for name in ("tiny", "other"):
+        monkeypatch.setattr("labkit.zoo.recipes.pairs", lambda world, count, name=name: [(name, name)])
+        changed[name] = recipe_hash(item)
+    assert changed["tiny"] != changed["other"] and recipe_hash(TINY) == before
 
 
 def test_the_end_of_a_text_is_asked_for():

@@ -635,3 +635,4 @@ plot
 #   and T5's weights, which this lesson leaves out.
 # - Next, [01/04](04_pretraining.ipynb): what a Transformer is asked when it learns from raw text. GPT is a decoder as
 #   in this lesson, BERT an encoder.
+# - In class: the assignment `assignments/source/01_foundations`; to show others: `labkit demo foundations`.
