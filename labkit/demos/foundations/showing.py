@@ -44,7 +44,7 @@ def choices(steps: Sequence[Choice], tokenizer: PreTrainedTokenizerBase) -> str:
     rows = "".join(
         f"<tr><td>{number}</td><td style='text-align:left'><b>{_name(one.chosen, tokenizer)}</b></td>"
         f"<td>{_percent(one.probability)}</td><td>{one.kept:,}</td>"
-        f"<td style='text-align:left'>{_others(one, tokenizer)}</td></tr>"
+        f"<td style='text-align:left;white-space:normal;min-width:12em'>{_others(one, tokenizer)}</td></tr>"
         for number, one in enumerate(steps, start=1)
     )
     head = "<tr><th>step</th><th style='text-align:left'>chosen</th><th>probability</th><th>kept</th>"
