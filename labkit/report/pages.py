@@ -172,14 +172,19 @@ PAGES = (
          "How many times as fast as transformers' `generate` mini-gpt-en writes the same 40 tokens, in turns on one "
          "thread; a row is the median of five turns. Beside it the mean tokens per second (lesson 01/06)."),
     Page("math_problems", "Word problems by Generate & Rank",
-         "Small encoder-decoders from nothing, each with as many steps; accuracy on unseen problems (lesson 01/06).",
+         "Encoder-decoders of 1 M weights from nothing, 2 200 steps each, one seed; accuracy on 941 unseen problems "
+         "(lesson 01/06). The writer that was trained with the ranker is 2.3 points above the other, which is within "
+         "the noise of one seed. The ranker itself chooses worse than the beam: 600 steps are too few for it to learn "
+         "much from nothing, where the paper has a pre-trained model. The right expression is in the beam two times of "
+         "three, so there is much to gain.",
          {"writing alone, beam 10": 80.8, "Generate & Rank": 85.4}, "Shen et al. 2021, Table 2: Math23K, mBART"),
     Page("verse", "Tang verse under a form",
-         "A GPT of 0.7 M weights by character, from 1 200 poems: what is right in form when it is asked for by name, "
-         "and when the writer is held to it; 100 poems a form, 200 second lines to unseen first ones (lesson 01/06)."),
+         "A GPT by character that has read 1 200 poems, one seed: asked for a form by its name, and held to it by a "
+         "mask; 100 poems a form, 200 second lines to unseen first ones. Of a character of unseen poems the counts of "
+         "pairs still know a little more than this model (lesson 01/06)."),
     Page("data_to_text", "Sentences from facts",
-         "WebNLG's development set, of which no set of facts is new in kind; lower case, several references "
-         "(lesson 01/06)."),
+         "WebNLG's development set, lower case, one seed (lesson 01/06). Names as they are do better than ENTk: in "
+         "98 of 100 of these sets every name stands in the training set, so there is none that cannot be learned."),
     Page("translation", "Translation between the world's two languages",
          "One T5 for both directions on sentences that it has not read, beside the training sentence with the most "
          "words in common, translated. BLEU by words of English, by characters of Chinese; exact: the whole text."),
