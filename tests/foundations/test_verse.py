@@ -192,7 +192,7 @@ def test_a_small_model_reads_tang_verse_better_than_its_counts(real_data):
     for row in rows:
         row["text"] = asked("五言對聯", "") + row["poem"] + END
     torch.manual_seed(0)
-    sizes = {"n_embd": 96, "n_layer": 2, "n_head": 4, "n_inner": 192, "n_positions": 24}
+    sizes = {"n_embd": 96, "n_layer": 2, "n_head": 4, "n_inner": 192, "n_positions": 32}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **sizes))
     method = CausalLM(tokenizer)
     history = fit(model, method.loss, Batches(train, method.collate, 32), steps=150, lr=3e-3, progress=False)
