@@ -45,7 +45,8 @@ def prompted(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[s
     begins a text ([CLS], bos), without the one that ends it.
     """
     ends = (tokenizer.sep_token_id, tokenizer.eos_token_id)
-    rows = [ids[:-1] if ids and ids[-1] in ends else ids for ids in tokenizer(list(texts))["input_ids"]]
+    read = tokenizer(list(texts))["input_ids"] if texts else []
+    rows = [ids[:-1] if ids and ids[-1] in ends else ids for ids in read]
     longest = max(map(len, rows), default=0)
     ids = torch.tensor([[padding(tokenizer)] * (longest - len(row)) + row for row in rows])
     return {"input_ids": ids, "attention_mask": torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows])}
