@@ -582,10 +582,10 @@ for passes in (1, 2, 8):
 
 # %%
 import random
-from dataclasses import replace
 
 from labkit.foundations.generation.verse import END, Form, Held
 from labkit.foundations.sequences.language_model import character_tokenizer
+from labkit.report.pages import page
 
 glosses = dict(zip("山水月花雲風", "hill water moon flower cloud wind".split(), strict=True))
 form, characters = Form.parse("5，5。5，5。"), character_tokenizer("".join(glosses) + "，。" + END)
@@ -600,10 +600,11 @@ class Fixed:
 for name, writer in (("free", Fixed()), ("held", Held(Fixed(), characters, [form]))):
     poem = characters.decode(decode(writer, Sampler(seed=3), len(form.places))[0], skip_special_tokens=True).replace(END, "")
     print(f"{name}: {poem}   faults: {len(form.faults(poem))}   {[glosses.get(one, one) for one in poem[:6]]}")
+print(*(f"{r.method}, {r.task}: {r.value:.0%}" for r in page("verse").report.rows if r.task == "五言絕句"), sep="\n")
 
 # %% [markdown]
 # Held to the form, a writer cannot break it. Asked for it by name (as *YueFu* does, Liao et al. 2019,
-# [arXiv 1907.00151](https://arxiv.org/abs/1907.00151)), a small GPT of Tang verse often miscounts: the next cell prints how often.
+# [arXiv 1907.00151](https://arxiv.org/abs/1907.00151)), a small GPT of Tang verse often miscounts: the last two lines are its shares of right poems.
 #
 # Of a word problem only the *value* of the expression counts, and a beam often holds a right expression that is not the likeliest.
 # *Generate & Rank* (Shen et al. 2021, [arXiv 2109.03034](https://arxiv.org/abs/2109.03034)) teaches the model to rank as well. Its
@@ -616,18 +617,18 @@ for name, writer in (("free", Fixed()), ("held", Held(Fixed(), characters, [form
 from labkit.errors import UsageError
 from labkit.foundations.generation.expressions import evaluate
 from labkit.foundations.generation.math_problems import with_bank
-from labkit.report.pages import page
 
-row = {"text": "NUM0 pens cost NUM1 crowns . what do NUM2 pens cost ?", "label": "NUM1 / NUM0 * NUM2"}
-right, wrong = with_bank(None, None, [row], random.Random(1), edits=8)[0]["candidates"]
+pens = {"text": "NUM0 pens cost NUM1 crowns . what do NUM2 pens cost ?", "label": "NUM1 / NUM0 * NUM2"}
+right, wrong = with_bank(None, None, [pens], random.Random(1), edits=8)[0]["candidates"]
 print(f"right: {right}\nwrong: {wrong}\nvalue: {evaluate(right[0], [4, 20, 7])}")
 try:
     evaluate("9 ** 9 ** 9")
 except UsageError as error:
     print(error)
-print(*(f"{r.method}, {r.task}: {r.value:.0%}" for r in page("verse").report.rows if r.task == "五言絕句"), sep="\n")
+value = {(one.method, one.task): f"{one.value:.1%}" for one in page("math_problems").report.rows}
 kept = ("Math23K", "Math23K, 1 operator", "Math23K, 4 or more operators")
-labkit.Report([replace(r, extra={}) for r in page("math_problems").report.rows if r.task in kept]).table()
+lines = tuple((method, *(value[method, task] for task in kept)) for method in dict.fromkeys(method for method, _ in value))
+Table(("Math23K", "all", "1 operator", "4 or more"), lines)
 
 # %% [markdown]
 # ## 10 · The answer
