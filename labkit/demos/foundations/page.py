@@ -107,7 +107,7 @@ def build_demo(model: str = "mini-gpt-en") -> gradio.Blocks:
         first = models.get(model)
         if not hasattr(first.model, "generate") or first.model.config.is_encoder_decoder or first.tokenizer.mask_token:
             raise UsageError(f"model {model!r} does not go on with a text: choose one like mini-gpt-en or {REAL}")
-    with page(gr, "Write word by word", INTRO, ("01/03", "01/04")) as demo:
+    with page(gr, "Write word by word", INTRO, ("01/04", "01/06")) as demo:
         with gr.Tabs():
             with gr.Tab("Complete"):
                 _complete(gr, models)
