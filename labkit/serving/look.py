@@ -104,6 +104,14 @@ def page(gr: Any, title: str, sentence: str, lessons: Sequence[str] = ()) -> Ite
         yield demo
 
 
+def examples(gr: Any, samples: Sequence[Sequence[Any]], fields: Sequence[Any]) -> None:
+    """Rows to press, each with a value for every field. (gr.Examples asks outside the queue, where the guard is.)"""
+    shown = gr.Dataset(components=list(fields), samples=[list(row) for row in samples], label="Examples", type="values")
+    one = len(fields) == 1
+    shown.click(lambda row: row[0] if one else row, shown, list(fields), api_visibility="private",
+                show_progress="hidden")  # fmt: skip
+
+
 def _to_lessons(keys: Sequence[str]) -> str:
     """Links to the lessons where the project has an address; elsewhere how to open them."""
     if not keys:

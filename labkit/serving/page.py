@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from labkit.apps import App
 from labkit.apps.catalogue import application
 from labkit.errors import UsageError
+from labkit.serving import look
 from labkit.serving.launching import MAX_WAITING, import_gradio, telling
 from labkit.serving.look import page
 
@@ -111,5 +112,5 @@ def build_demo(app: App, ask: Callable[[list[Row]], Sequence[Any]] | None = None
         asked = [button.click, *(box.submit for box in boxes)]
         gr.on(asked, answer, boxes, shown, api_name="predict", concurrency_limit=8)
         if examples:
-            gr.Examples(examples, boxes, cache_examples=False)
+            look.examples(gr, examples, boxes)
     return demo.queue(max_size=MAX_WAITING)

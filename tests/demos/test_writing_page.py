@@ -91,6 +91,8 @@ def page(tmp_path):
 
 def test_a_person_writes_fills_and_translates(port, page):
     url = f"http://127.0.0.1:{port}/"
+    from playwright.sync_api import expect
+
     watch = Watch(page, url)
     page.goto(url)
     page.get_by_role("button", name="Complete", exact=True).wait_for(timeout=60_000)
@@ -106,6 +108,8 @@ def test_a_person_writes_fills_and_translates(port, page):
     page.get_by_role("tab", name="Fill").click()
     page.get_by_role("button", name="Fill", exact=True).click()
     page.get_by_role("heading", name="Each blank in the first pass").wait_for(timeout=30_000)
+    page.get_by_text("anna reed was [MASK]").click()  # an example
+    expect(page.get_by_label("A text with blanks")).to_have_value("anna reed was [MASK] [MASK] north cedar .")
     page.get_by_label("A text with blanks").fill("no blank here")
     page.get_by_role("button", name="Fill", exact=True).click()
     page.get_by_text(re.compile("0 blanks: write")).wait_for(timeout=30_000)

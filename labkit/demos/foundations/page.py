@@ -24,7 +24,7 @@ from labkit.demos.foundations.form import (
 from labkit.demos.foundations.writing import FILLING, REAL, TRANSLATING, Models
 from labkit.errors import UsageError
 from labkit.serving import MAX_WAITING, import_gradio, telling
-from labkit.serving.look import page
+from labkit.serving.look import examples, page
 from labkit.zoo import PACKAGED
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _complete(gr: Any, models: Models) -> None:
                         f"<code>{html.escape(PACKAGED[REAL].remedy)}</code></p>")  # fmt: skip
             parts = _controls(gr, Decoding())
             button = gr.Button("Complete", variant="primary", size="lg")
-            gr.Examples([[one] for one in TO_COMPLETE], [text], cache_examples=False)
+            examples(gr, [[one] for one in TO_COMPLETE], [text])
         with gr.Column(scale=7, min_width=300):
             shown = gr.HTML(showing.WAITING)
 
@@ -188,7 +188,7 @@ def _fill(gr: Any, models: Models) -> None:
             text = _text(gr, TO_FILL[0][0], "A text with blanks", "[MASK] or three underscores where a word is missing")
             passes = _slider(gr, PASSES, 1)
             button = gr.Button("Fill", variant="primary", size="lg")
-            gr.Examples(TO_FILL, [text, passes], cache_examples=False)
+            examples(gr, TO_FILL, [text, passes])
         with gr.Column(scale=7, min_width=300):
             shown = gr.HTML(showing.WAITING)
 
@@ -205,7 +205,7 @@ def _translate(gr: Any, models: Models) -> None:
             text = _text(gr, TO_TRANSLATE[0][0], "A text to translate")
             parts = _controls(gr, Decoding("beam", length=60))
             button = gr.Button("Translate", variant="primary", size="lg")
-            gr.Examples(TO_TRANSLATE, [text, side], cache_examples=False)
+            examples(gr, TO_TRANSLATE, [text, side])
         with gr.Column(scale=7, min_width=300):
             shown = gr.HTML(showing.WAITING)
 
