@@ -100,7 +100,7 @@ def quality(name: str, folder: Path | None, count: int) -> None:
     beginning; and of that text, TOKENS long at most. What a rule writes is cut to the length of that text.
     """
     path, (model, tokenizer) = FOLDER / "decoding.json", load(name)
-    report = opened(path, "python benchmarks/foundations.py quality")
+    report = opened(path, "python benchmarks/foundations.py quality, and --model gemma-270m --data DIR --texts 24")
     texts = [shortened(tokenizer, text, TOKENS) for text in list(real(folder) if folder else invented())[:count]]
     for rule, write in rules(tokenizer.eos_token_id).items():
         if any((row.method, row.task) == (rule, name) for row in report.rows):

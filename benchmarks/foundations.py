@@ -4,7 +4,7 @@
     python benchmarks/foundations.py word2vec    -> word2vec.json in labkit/results/
     python benchmarks/foundations.py decoding    -> decoding_speed.json
     python benchmarks/foundations.py quality     -> decoding.json
-    python benchmarks/foundations.py quality --model gemma-270m --data DIR    with DIR/sst2's text
+    python benchmarks/foundations.py quality --model gemma-270m --data DIR --texts 24    on the text of DIR/sst2
 
 word2vec: side by side in one run and in turns, the speed of training with each output layer, here and in gensim
 (skip-gram and CBOW; same text, dimension, window, negatives, threshold, a thread each). Words are those that

@@ -34,13 +34,13 @@ from labkit.evaluation import answers
 from labkit.foundations.generation import Sampler, Steps, bleu, decode, distinct, prompted, verse
 from labkit.foundations.generation import data_to_text as facts
 from labkit.foundations.generation import math_problems as sums
-from labkit.foundations.generation.expressions import ORDER
 from labkit.foundations.generation.seq2seq import Generation
 from labkit.foundations.pretraining.causal import CausalLM
 from labkit.foundations.sequences.language_model import character_tokenizer
 from labkit.lab import seeded
 from labkit.report import Report
 from labkit.training import Batches, fit
+from labkit.world.expressions import ORDER
 
 RESULTS = Path("labkit/results")
 Add = Callable[..., None]

@@ -119,22 +119,12 @@ def encode(weight: Tensor, rows: bool) -> dict[str, Tensor]:
 
 
 BINARY = Form("binary", BinaryLinear, BinaryEmbedding, encode)
-undo = stored.undo
-
-
-def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
-    """Store `model`'s matrices in one bit per weight, in place, as `stored.apply` says; a `Split` has two of them."""
-    return stored.apply(model, BINARY, skip)
-
-
-def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write the binary model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
-    stored.save(model, path, BINARY)
+apply, save, undo = BINARY.apply, BINARY.save, stored.undo
 
 
 def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Fill the float32 skeleton `model`, whose layers are split as the file's are. CheckpointError as `stored.load`."""
+    """Fill the float32 skeleton `model`, whose layers are split as the file's are. CheckpointError as `Form.load`."""
     names = {name.removesuffix(".packed") for name in load_tensors(path, "save the model again")[0]}
     for name in [name.removesuffix(".second") for name in names if name.endswith(".second")]:
         _doubled(model, name)
-    return stored.load(model, path, BINARY)
+    return BINARY.load(model, path)

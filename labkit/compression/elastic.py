@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labkit.compression.pruning.structure import cut, drop_layers, head_importance, heads_of, remove_heads
+from labkit.compression.pruning.structure import (
+    cut,
+    drop_layers,
+    heads_of,
+    masked_heads,
+    remove_heads,
+    summed_gradients,
+)
 from labkit.compression.tinybert import bert_encoder, capture, hidden_loss, soft_cross_entropy
 from labkit.errors import UsageError
 from labkit.foundations.quantised import refuse_quantised
@@ -63,16 +70,14 @@ def importance(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Per layer, of heads (heads,) and of neurons (neurons,): Σ |∂L/∂m| over the batches (§3.1)."""
     layers = bert_encoder(model).encoder.layer
-    masks = [torch.ones(one.intermediate.dense.out_features, requires_grad=True) for one in layers]
-    total = [torch.zeros_like(mask) for mask in masks]
-    with contextlib.ExitStack() as stack:
-        for layer, mask in zip(layers, masks, strict=True):
+    heads = [torch.ones(heads_of(one), requires_grad=True) for one in layers]
+    neurons = [torch.ones(one.intermediate.dense.out_features, requires_grad=True) for one in layers]
+    with masked_heads(model, heads), contextlib.ExitStack() as stack:
+        for layer, mask in zip(layers, neurons, strict=True):
             hook = layer.intermediate.register_forward_hook(lambda _, __, output, mask=mask: output * mask)
             stack.callback(hook.remove)
-        for batch in batches:
-            for sum_, found in zip(total, torch.autograd.grad(loss(model, batch), masks), strict=True):
-                sum_ += found.abs()
-    return head_importance(model, loss, batches), total
+        found = summed_gradients(model, loss, batches, [*heads, *neurons])
+    return found[: len(heads)], found[len(heads) :]
 
 
 @torch.no_grad()

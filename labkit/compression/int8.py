@@ -14,8 +14,6 @@ bits and saturate in silence. Where it is not, the same integers are multiplied 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -122,19 +120,4 @@ def encode(weight: Tensor, rows: bool = True) -> dict[str, Tensor]:
 
 
 INT8 = Form("int8", Int8Linear, Int8Embedding, encode)
-undo = stored.undo
-
-
-def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
-    """Turn `model`'s linear layers and tables of embeddings into int8 ones, in place, as `stored.apply` says."""
-    return stored.apply(model, INT8, skip)
-
-
-def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write the int8 model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
-    stored.save(model, path, INT8)
-
-
-def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Fill the float32 skeleton `model` from what `save` wrote, in place. CheckpointError as in `stored.load`."""
-    return stored.load(model, path, INT8)
+apply, save, load, undo = INT8.apply, INT8.save, INT8.load, stored.undo

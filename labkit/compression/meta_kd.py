@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from labkit.compression.tinybert import Read, TinyBert, bert_encoder, capture
 from labkit.errors import UsageError
 from labkit.evaluation import evaluating
-from labkit.foundations.encoder import labels_of
+from labkit.foundations.encoder import labels_of, mean_state
 from labkit.foundations.quantised import keep_float
 from labkit.lab import seeded
 from labkit.training.batches import to_device, uncounted
@@ -65,7 +65,7 @@ class DomainReader(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
         """states (batch, tokens, d), mask (batch, tokens), domains (batch,): (batch, d) and (batch, domains)."""
-        feature = torch.tanh(self.dense(_mean(states, mask) + self.domains(domains)))
+        feature = torch.tanh(self.dense(mean_state(states, mask) + self.domains(domains)))
         return feature, self.out(feature)
 
 
@@ -86,17 +86,13 @@ def described(
             batch = to_device(uncounted(method.collate(rows[start : start + batch_size], None)), device)
             with capture(model) as read:
                 method.logits(model, batch)
-            features.append(_mean(read.last, batch["attention_mask"]).float().cpu())
+            features.append(mean_state(read.last, batch["attention_mask"]).float().cpu())
     domains = [row[field] for row in rows]
     numbers = {domain: number for number, domain in enumerate(sorted(set(domains)))}
     scores = prototype_scores(torch.cat(features), domains, [row["label"] for row in rows]).tolist()
     return [
         {**row, TYPICAL: score, DOMAIN: numbers[row[field]]} for row, score in zip(rows, scores, strict=True)
     ]  # fmt: skip
-
-
-def _mean(states: Tensor, mask: Tensor) -> Tensor:
-    return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 class MetaRows:

@@ -97,34 +97,67 @@ class Form:
         """Whether the module has been turned into this form."""
         return type(module) in (self.linear, self.embedding)
 
+    def apply(self, model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
+        """Turn `model`'s linear layers and tables of embeddings into this form, in place; returns `model`.
 
-def apply(model: nn.Module, form: Form, skip: Sequence[str] = ()) -> nn.Module:
-    """Turn `model`'s linear layers and tables of embeddings into `form`, in place; returns `model`.
+        Keys in `skip` (suffix, or `re:`) stay as they are, and so does what a delta, a prompt or the head beside it is
+        to learn. A weight shared by two modules (an MLM decoder tied to the word embeddings) stays shared, if both are
+        turned; if one of them is not, neither is: two copies cost more than one. Raises UsageError for a key that
+        matches nothing and for weights that are NaN or infinite; nothing is changed then.
+        """
+        plain = {name: module for name, module in _named(model) if _is_plain(module)}
+        skipped, added = {name for key in skip for name in addressed(plain, key)}, set(_added(model))
+        turned = {name: module for name, module in plain.items() if module not in added and name not in skipped}
+        others = (module for name, module in _named(model) if name not in turned)
+        left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
+        tables = {_place(module.weight) for module in turned.values() if isinstance(module, nn.Embedding)}
+        found: dict[Any, dict[str, Tensor]] = {}
+        for name, module in turned.items():
+            if (place := _place(module.weight)) not in found and place not in left:
+                if not torch.isfinite(module.weight).all():
+                    what = f"NaN or infinite weights, which {self.name} cannot hold"
+                    raise UsageError(f"{name}: {what}; load an earlier checkpoint")
+                found[place] = self.encode(module.weight.detach().float(), place in tables)
+        for module in dict.fromkeys(turned.values()):
+            if (place := _place(module.weight)) in found:
+                weight = module._parameters.pop("weight")
+                module.__class__ = self.linear if isinstance(module, nn.Linear) else self.embedding
+                module._hold(found[place], weight)
+        return model
 
-    Keys in `skip` (suffix, or `re:`) stay as they are, and so does what a delta, a prompt or the head beside it is to
-    learn. A weight shared by two modules (an MLM decoder tied to the word embeddings) stays shared, if both are turned;
-    if one of them is not, neither is: two copies cost more than one. Raises UsageError for a key that matches nothing
-    and for weights that are NaN or infinite; nothing is changed then.
-    """
-    plain = {name: module for name, module in _named(model) if _is_plain(module)}
-    skipped, added = {name for key in skip for name in addressed(plain, key)}, set(_added(model))
-    turned = {name: module for name, module in plain.items() if module not in added and name not in skipped}
-    others = (module for name, module in _named(model) if name not in turned)
-    left = {_place(weight) for module in others for weight in module._parameters.values() if weight is not None}
-    tables = {_place(module.weight) for module in turned.values() if isinstance(module, nn.Embedding)}
-    found: dict[Any, dict[str, Tensor]] = {}
-    for name, module in turned.items():
-        if (place := _place(module.weight)) not in found and place not in left:
-            if not torch.isfinite(module.weight).all():
-                what = f"NaN or infinite weights, which {form.name} cannot hold"
-                raise UsageError(f"{name}: {what}; load an earlier checkpoint")
-            found[place] = form.encode(module.weight.detach().float(), place in tables)
-    for module in dict.fromkeys(turned.values()):
-        if (place := _place(module.weight)) in found:
-            weight = module._parameters.pop("weight")
-            module.__class__ = form.linear if isinstance(module, nn.Linear) else form.embedding
-            module._hold(found[place], weight)
-    return model
+    def save(self, model: nn.Module, path: str | os.PathLike[str]) -> None:
+        """Write the model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
+        names = [name for name, module in _named(model) if self.holds(module)]
+        save_tensors(path, saved_tensors(model), **{self.key: json.dumps(names)})
+
+    def load(self, model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+        """Fill the float32 skeleton `model` from what `save` wrote: `apply`, then the file's tensors, in place.
+
+        CheckpointError where the file is absent, altered, not one of `save`'s, or of another architecture.
+        """
+        tensors, notes = load_tensors(path, "save the model again")
+        with reading(path):
+            names = json.loads(notes.get(self.key, "null"))
+        if not isinstance(names, list):
+            what = f"not written by labkit.compression.{self.name}.save"
+            raise CheckpointError(f"{path}: {what}; use the model's own loader")
+        codes = self.linear.CODES
+        for name in names:
+            if f"{name}.{codes}" not in tensors and f"{name}.weight" in tensors:  # as files once called them
+                tensors[f"{name}.{codes}"] = tensors.pop(f"{name}.weight")
+        left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
+        self.apply(model, skip=[f"re:^{re.escape(name)}$" for name in left])
+        try:
+            missing, unexpected = model.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise CheckpointError(f"{path}: the shapes are another model's ({said:.300})") from error
+        state = model.state_dict(keep_vars=True)
+        filled = {state[key].data_ptr() for key in tensors if key in state}
+        lost = [key for key in missing if state[key].data_ptr() not in filled]  # a tied tensor is stored under one name
+        if lost or unexpected:
+            raise CheckpointError(f"{path}: another architecture; missing {lost[:3]}, unexpected {unexpected[:3]}")
+        return model
 
 
 def undo(model: nn.Module) -> nn.Module:
@@ -143,41 +176,6 @@ def undo(model: nn.Module) -> nn.Module:
         module._parameters.clear()
         module._parameters |= {"weight": weights[place], **others}  # first, as it was
         module.__class__ = module.FLOAT
-    return model
-
-
-def save(model: nn.Module, path: str | os.PathLike[str], form: Form) -> None:
-    """Write the model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
-    names = [name for name, module in _named(model) if form.holds(module)]
-    save_tensors(path, saved_tensors(model), **{form.key: json.dumps(names)})
-
-
-def load(model: nn.Module, path: str | os.PathLike[str], form: Form) -> nn.Module:
-    """Fill the float32 skeleton `model` from what `save` wrote: `apply`, then the file's tensors, in place.
-
-    CheckpointError where the file is absent, altered, not one of `save`'s, or of another architecture.
-    """
-    tensors, notes = load_tensors(path, "save the model again")
-    with reading(path):
-        names = json.loads(notes.get(form.key, "null"))
-    if not isinstance(names, list):
-        what = f"not written by labkit.compression.{form.name}.save"
-        raise CheckpointError(f"{path}: {what}; use the model's own loader")
-    codes = form.linear.CODES
-    for old in [f"{name}.weight" for name in names if f"{name}.{codes}" not in tensors]:  # as files once called them
-        tensors |= {old.removesuffix("weight") + codes: tensors.pop(old)} if old in tensors else {}
-    left = [name for name, module in _named(model) if _is_plain(module) and name not in names]
-    apply(model, form, skip=[f"re:^{re.escape(name)}$" for name in left])
-    try:
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: the shapes are another model's ({said:.300})") from error
-    state = model.state_dict(keep_vars=True)
-    filled = {state[key].data_ptr() for key in tensors if key in state}
-    lost = [key for key in missing if state[key].data_ptr() not in filled]  # a tied tensor is stored under one name
-    if lost or unexpected:
-        raise CheckpointError(f"{path}: another architecture; missing {lost[:3]}, unexpected {unexpected[:3]}")
     return model
 
 

@@ -7,11 +7,8 @@ Kwok 2018, §3). `nearest` finds the best of all ternary matrices, which neither
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from labkit.compression import stored
 from labkit.compression.packed import PackedEmbedding, PackedLinear, pack
@@ -89,19 +86,4 @@ def encode(weight: Tensor, rows: bool) -> dict[str, Tensor]:
 
 
 TERNARY = Form("ternary", TernaryLinear, TernaryEmbedding, encode)
-undo = stored.undo
-
-
-def apply(model: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
-    """Store `model`'s matrices in two bits per weight, in place, as `stored.apply` says; embeddings row by row."""
-    return stored.apply(model, TERNARY, skip)
-
-
-def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write the ternary model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
-    stored.save(model, path, TERNARY)
-
-
-def load(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Fill the float32 skeleton `model` from what `save` wrote, in place. CheckpointError as in `stored.load`."""
-    return stored.load(model, path, TERNARY)
+apply, save, load, undo = TERNARY.apply, TERNARY.save, TERNARY.load, stored.undo

@@ -1,4 +1,4 @@
-"""Word problems with the expression that solves them, and a safe evaluator of expressions.
+"""Word problems with the expression that solves them.
 
 A problem opens with a quantity and changes it step by step; the numbers of its text are mapped to NUM0, NUM1, … in the
 order in which they stand there, as in Generate & Rank (Shen et al. 2021, arXiv 2109.03034). Some problems hold a number
@@ -7,22 +7,17 @@ that has nothing to do with the question. Every quantity on the way is a whole n
 
 from __future__ import annotations
 
-import ast
 import functools
-import operator
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from labkit.errors import DataError
+from labkit.world.expressions import evaluate
 from labkit.world.settings import World, fits, join, lexicon
 from labkit.world.topics import SLOT, words_of
 
 NUMBER = re.compile(r"NUM(0|[1-9][0-9]*)")
-LONGEST = 400  # characters of an expression
-LARGEST = 4096  # bits of a power
 NOISE = 0.2  # share of problems with a number that does not matter
 OPENINGS = {"have": "a", "more": "a + b", "fewer": "a - b", "boxes": "a * b"}
 STEPS = {  # from x, the quantity before
@@ -31,59 +26,6 @@ STEPS = {  # from x, the quantity before
 }  # fmt: skip
 FORMS = OPENINGS | STEPS
 PLACES = {"x": "NUM0", "a": "NUM1", "b": "NUM2"}
-BINARY: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-}  # fmt: skip
-
-
-def evaluate(expression: str, numbers: Sequence[int | float | Fraction] = ()) -> Fraction:
-    """The exact value of an expression of + - * / ** (whole exponents), parentheses, numerals and NUM0, NUM1, ….
-
-    Decimals count as they are written (0.1 is one tenth). Nothing is executed: the parsed tree is walked.
-    Raises DataError, quoting the expression, for anything else, a number that is not given, or a division by zero.
-
-    >>> evaluate("(NUM0 + NUM1) * 2", [3, 4])
-    Fraction(14, 1)
-    """
-    if len(expression) > LONGEST:
-        raise DataError(f"expression of {len(expression)} characters: at most {LONGEST} are read")
-    try:
-        tree = ast.parse(expression.strip(), mode="eval")
-        return _value(tree.body, [_exact(number) for number in numbers])
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"expression {expression!r}: {error}; write it like (NUM0 + NUM1) * 2") from None
-    except ZeroDivisionError:
-        raise DataError(f"expression {expression!r}: division by zero") from None
-
-
-def _exact(number: int | float | Fraction) -> Fraction:
-    return Fraction(str(number)) if isinstance(number, float) else Fraction(number)
-
-
-def _value(node: ast.expr, numbers: Sequence[Fraction]) -> Fraction:
-    """The value of one node; raises ValueError for what is not arithmetic."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return _exact(node.value)
-    if isinstance(node, ast.Name) and (found := NUMBER.fullmatch(node.id)):
-        if int(found[1]) >= len(numbers):
-            raise ValueError(f"{node.id} is used, but only {len(numbers)} numbers are given")
-        return numbers[int(found[1])]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand, numbers)
-    if isinstance(node, ast.BinOp):
-        left, right = _value(node.left, numbers), _value(node.right, numbers)
-        if type(node.op) in BINARY:
-            return BINARY[type(node.op)](left, right)
-        if isinstance(node.op, ast.Pow):
-            return _power(left, right)
-    raise ValueError("only + - * / **, parentheses, numerals and NUM0, NUM1, … are read")
-
-
-def _power(base: Fraction, exponent: Fraction) -> Fraction:
-    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if exponent.denominator != 1 or bits * abs(exponent) > LARGEST:
-        raise ValueError(f"exponents must be whole and the power short, not {base} ** {exponent}")
-    return base ** int(exponent)
 
 
 def problems(language: str, rng: random.Random) -> Iterator[dict[str, Any]]:

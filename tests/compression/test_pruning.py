@@ -285,7 +285,7 @@ def test_the_contrast_is_its_formula():
 def test_cap_adds_its_parts_and_trains_one_model_only():
     model, general, tuned = prune(prepare(bert()), 0.5), bert(1), bert(2)
     plain = Method().loss(model, LABELLED).item()
-    assert float(CAP(Method(), None, None)(model, LABELLED)) == pytest.approx(plain)
+    assert CAP(Method(), None, None)(model, LABELLED).item() == pytest.approx(plain)
     cap = CAP(Method(), general, tuned)
     cap.snapshot(model)
     from labkit.compression.pruning.contrastive import feature

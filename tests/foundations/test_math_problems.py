@@ -15,7 +15,6 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from labkit.errors import DataError
 from labkit.evaluation import answers
-from labkit.foundations.generation.expressions import evaluate, parse
 from labkit.foundations.generation.math_problems import (
     GenerateAndRank,
     algebra,
@@ -29,6 +28,7 @@ from labkit.foundations.generation.math_problems import (
 )
 from labkit.foundations.generation.seq2seq import Generation
 from labkit.training import Batches, fit
+from labkit.world.expressions import evaluate, parse
 from labkit.world.math_problems import problems
 
 SIZES = {"d_model": 32, "num_layers": 1, "num_heads": 2, "d_kv": 16, "d_ff": 48, "dropout_rate": 0.0}

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from labkit.compression.pruning.masks import finish
 from labkit.compression.tinybert import bert_encoder
 from labkit.config import positive
-from labkit.foundations.encoder import labels_of
+from labkit.foundations.encoder import labels_of, model_inputs
 
 
 def contrast(mine: Tensor, theirs: Tensor, labels: Tensor | None = None, temperature: float = 0.1) -> Tensor:
@@ -66,5 +66,5 @@ class CAP:
 
 def feature(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """The state of each text's first token, (batch, d)."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-    return bert_encoder(model)(**inputs)[0][:, 0]
+    encoder = bert_encoder(model)
+    return encoder(**model_inputs(encoder, batch))[0][:, 0]

@@ -23,13 +23,20 @@ def head_importance(
 
     What a head's mask would change of the loss, to first order, if it were a little less than 1.
     """
-    layers = bert_encoder(model).encoder.layer
-    masks = [torch.ones(heads_of(layer), requires_grad=True) for layer in layers]
-    total = [torch.zeros_like(mask) for mask in masks]
+    masks = [torch.ones(heads_of(layer), requires_grad=True) for layer in bert_encoder(model).encoder.layer]
     with masked_heads(model, masks):
-        for batch in batches:
-            for sum_, found in zip(total, torch.autograd.grad(loss(model, batch), masks), strict=True):
-                sum_ += found.abs()
+        return summed_gradients(model, loss, batches, masks)
+
+
+def summed_gradients(
+    model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], batches: Sequence[Mapping[str, Tensor]],
+    masks: Sequence[Tensor],
+) -> list[Tensor]:  # fmt: skip
+    """Σ |∂L/∂m| of each mask over the batches."""
+    total = [torch.zeros_like(mask) for mask in masks]
+    for batch in batches:
+        for sum_, found in zip(total, torch.autograd.grad(loss(model, batch), masks), strict=True):
+            sum_ += found.abs()
     return total
 
 

@@ -30,11 +30,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import answers
 from labkit.foundations.encoder import unwrapped
-from labkit.foundations.generation.expressions import ORDER, Tree, changed, evaluate, nodes, parse, show
 from labkit.foundations.generation.seq2seq import Generation
 from labkit.foundations.pretraining.shapes import IGNORE
 from labkit.lab import seeded
 from labkit.training.batches import weight_of
+from labkit.world.expressions import ORDER, Tree, changed, evaluate, nodes, parse, show
 
 Row = Mapping[str, Any]  # text, label (the expression), numbers where the value is asked for
 PIECES = r"[A-Z]+[0-9]+|[0-9]+(?:\.[0-9]+)?|[A-Za-z]+|\S"  # NUM0 is one

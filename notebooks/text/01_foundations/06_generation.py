@@ -615,8 +615,8 @@ print(*(f"{r.method}, {r.task}: {r.value:.0%}" for r in page("verse").report.row
 
 # %%
 from labkit.errors import UsageError
-from labkit.foundations.generation.expressions import evaluate
 from labkit.foundations.generation.math_problems import with_bank
+from labkit.world.expressions import evaluate
 
 pens = {"text": "NUM0 pens cost NUM1 crowns . what do NUM2 pens cost ?", "label": "NUM1 / NUM0 * NUM2"}
 right, wrong = with_bank(None, None, [pens], random.Random(1), edits=8)[0]["candidates"]

@@ -1,8 +1,9 @@
-"""Expressions: read, valued, written out and changed, beside Python's own arithmetic and the world's evaluator."""
+"""Expressions: read, valued, written out and changed, beside Python's own arithmetic in floats and in fractions."""
 
 from __future__ import annotations
 
 import ast
+import operator
 import random
 from fractions import Fraction
 
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.errors import DataError, UsageError
-from labkit.foundations.generation.expressions import CHANGES, changed, evaluate, nodes, parse, put, show, value
-from labkit.world import math_problems as world
+from labkit.errors import UsageError
+from labkit.world.expressions import CHANGES, changed, evaluate, nodes, parse, put, show, value
 
 LEAVES = st.sampled_from(["NUM0", "NUM1", "NUM2", "1", "2", "3.5", "100", "0.25"])
 TREES = st.recursive(LEAVES, lambda side: st.tuples(st.sampled_from("+-*/"), side, side), max_leaves=12)
 NUMBERS = [3.5, 7, 0.125]
+SIGNS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+EXACT = [3, 7, Fraction(1, 2), 12, 0.25]
 SAFE = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop)
 
 
@@ -52,16 +54,56 @@ def conditioned(tree) -> bool:
     return all(part == 0 or part > Fraction(1, 1000) for part in parts)
 
 
-@given(TREES)
-def test_values_are_the_worlds(tree):
-    text = show(tree)
-    try:
-        wanted = world.evaluate(text, NUMBERS)
-    except DataError:
-        with pytest.raises(UsageError):
-            evaluate(text, NUMBERS)
+def python_leaves():
+    numerals = st.integers(0, 99).map(lambda value: (ast.Constant(value), Fraction(value)))
+    names = st.integers(0, 4).map(lambda place: (ast.Name(f"NUM{place}", ast.Load()), Fraction(EXACT[place])))
+    return numerals | names
+
+
+def combine(children):
+    def join(parts):
+        kind, (left, a), (right, b) = parts
+        value = None if a is None or b is None or (kind is ast.Div and b == 0) else SIGNS[kind](a, b)
+        return ast.BinOp(left, kind(), right), value
+
+    negative = children.map(lambda part: (ast.UnaryOp(ast.USub(), part[0]), None if part[1] is None else -part[1]))
+    return st.tuples(st.sampled_from(list(SIGNS)), children, children).map(join) | negative
+
+
+@given(st.recursive(python_leaves(), combine, max_leaves=12))
+def test_evaluator_agrees_with_python_on_any_tree(made):
+    tree, value = made
+    text = ast.unparse(tree)
+    if value is None:
+        with pytest.raises(UsageError, match="division by zero"):
+            evaluate(text, EXACT)
     else:
-        assert evaluate(text, NUMBERS) == wanted
+        assert evaluate(text, EXACT) == value
+
+
+@given(st.integers(-20, 20).filter(bool), st.integers(-10, 10))
+def test_powers_agree_with_python(base, exponent):
+    assert evaluate("NUM0 ** NUM1", [base, exponent]) == Fraction(base) ** exponent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "NUM0 +", "__import__('os')", "NUM0.real", "[1]", "1 if 1 else 2", "NUM2", "NUM01", "NUM", "x + 1",
+        "9**9**9", "2**0.5", "(" * 300, "-" * 399 + "x", "1 " * 300, "True", "1j", "'a' * 3", "1 // 2", "1 % 2",
+        "1 << 9", "1e999", "lambda: 1", "(1, 2)", "1\0", "(((9**99)**99)**99)**99", "+1", "f'{1}'", "(y := 3)",
+        "1 = 1", "1; 2",
+    ],
+)  # fmt: skip
+def test_hostile_expressions_are_refused(text):
+    with pytest.raises(UsageError):
+        evaluate(text, [1, 2])
+
+
+def test_decimals_count_as_written():
+    assert evaluate("0.1 + NUM0", [0.2]) == Fraction(3, 10)
+    with pytest.raises(UsageError, match="NUM0 is inf"):
+        evaluate("NUM0", [float("inf")])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ Shen et al. 2021 (Generate & Rank, §3.3).
 
 from __future__ import annotations
 
+import math
 import operator
 import random
 import re
@@ -21,7 +22,7 @@ from labkit.errors import UsageError
 Tree = str | tuple  # a leaf, or (operator, Tree, Tree)
 ORDER = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 3}  # what binds more tightly has the higher number
 DO = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-PART = re.compile(r"\*\*|[-+*/^()]|NUM[0-9]+|PI|[0-9]+(?:\.[0-9]+)?")
+PART = re.compile(r"\*\*|[-+*/^()]|NUM(?:0|[1-9][0-9]*)|PI|[0-9]+(?:\.[0-9]+)?")
 PI = Fraction("3.14")
 LONGEST, DEEPEST = 400, 50  # characters of an expression, parentheses within one another
 LARGEST = 4096  # bits of a power
@@ -112,7 +113,9 @@ def value(tree: Tree, numbers: Sequence[float | Fraction] = ()) -> Fraction:
             return PI if tree == "PI" else Fraction(tree)
         if (place := int(tree[3:])) >= len(numbers):
             raise UsageError(f"{tree} is used, but only {len(numbers)} numbers are given: NUM0 is the first")
-        return Fraction(str(numbers[place])) if isinstance(numbers[place], float) else Fraction(numbers[place])
+        if not math.isfinite(number := numbers[place]):
+            raise UsageError(f"{tree} is {number}: only finite numbers can be reckoned with")
+        return Fraction(str(number)) if isinstance(number, float) else Fraction(number)
     left, right = (value(side, numbers) for side in tree[1:])
     if tree[0] == "^":
         bits = max(left.numerator.bit_length(), left.denominator.bit_length())
