@@ -160,6 +160,9 @@ def _steered_text(models: Sequence[Any], alpha: float, temperature: float, p: fl
     return torch.stack(written, 1)
 
 
+SEEDS = (11, 22, 33)  # of base, expert and anti-expert
+
+
 class _Toy:
     """A model with logits of its own for each step, which depend on the tokens before; remembers those."""
 
@@ -175,34 +178,27 @@ class _Toy:
         self.read.append(tokens.tolist())
 
 
-@exercise(LESSON, _steered_text)
-def steered_text(function: Callable[..., Tensor]) -> None:
-    """(base, expert, anti), alpha, temperature, p, most, draw → tokens (rows, most)."""
+def _steer(
+    write: Callable[..., Tensor], alpha: float = 1.5, temperature: float = 0.7, p: float = 0.8
+) -> tuple[Any, list[Tensor], list[_Toy]]:
+    """What is written, what draw was given each time, and the models afterwards."""
+    models, seen = [_Toy(seed) for seed in SEEDS], []
 
-    def run(
-        write: Callable[..., Tensor], alpha: float = 1.5, temperature: float = 0.7, p: float = 0.8
-    ) -> tuple[Any, ...]:
-        models, seen = [_Toy(seed) for seed in (11, 22, 33)], []
+    def draw(shares: Tensor) -> Tensor:
+        seen.append(tensor(shares, (2, 5), "what is given to draw").clone())
+        return shares.argmax(-1) if len(seen) % 2 else shares.masked_fill(shares <= 0, 2).argmin(-1)
 
-        def draw(shares: Tensor) -> Tensor:
-            seen.append(tensor(shares, (2, 5), "what is given to draw").clone())
-            return shares.argmax(-1) if len(seen) % 2 else shares.masked_fill(shares <= 0, 2).argmin(-1)
+    return write(models, alpha, temperature, p, 4, draw), seen, models
 
-        return write(models, alpha, temperature, p, 4, draw), seen, models
 
-    text, seen, models = run(function)
-    wanted, rights, _ = run(_steered_text)
-    given(text)
-    if not seen:
-        raise Mistake(
-            "draw was never called: it takes the probabilities (rows, vocabulary) and gives each row's next token"
-        )
-    z, plus, minus = (_Toy(seed).logits for seed in (11, 22, 33))
+def _slips() -> list[tuple[Tensor, str]]:
+    """First probabilities that come of a known mistake, and what it is."""
+    z, plus, minus = (_Toy(seed).logits for seed in SEEDS)
 
     def first(logits: Tensor, temperature: float = 0.7, p: float = 0.8) -> Tensor:
         return _nucleus(_next_shares(logits, temperature), p)
 
-    expect(seen[0], rights[0], "the first probabilities are wrong: wanted nucleus(next_shares(base + alpha * (expert - anti), temperature), p)", [
+    return [
         (first(z), "expert and anti-expert are not used"),
         (first(z + 1.5 * (minus - plus)), "expert and anti-expert are exchanged: this writes what is not wanted"),
         (first(1.5 * (plus - minus)), "the base model is missing: z + alpha (z⁺ − z⁻)"),
@@ -211,7 +207,21 @@ def steered_text(function: Callable[..., Tensor]) -> None:
         (first(z + plus - minus), "alpha is not used"),
         (first(z + 1.5 * (plus - minus), 1.0), "the temperature is not used"),
         (first(z + 1.5 * (plus - minus), p=1.0), "the nucleus is not used"),
-    ])  # fmt: skip
+    ]
+
+
+@exercise(LESSON, _steered_text)
+def steered_text(function: Callable[..., Tensor]) -> None:
+    """(base, expert, anti), alpha, temperature, p, most, draw → tokens (rows, most)."""
+    text, seen, models = _steer(function)
+    wanted, rights, _ = _steer(_steered_text)
+    given(text)
+    if not seen:
+        raise Mistake(
+            "draw was never called: it takes the probabilities (rows, vocabulary) and gives each row's next token"
+        )
+    right = "wanted nucleus(next_shares(base + alpha * (expert - anti), temperature), p)"
+    expect(seen[0], rights[0], f"the first probabilities are wrong: {right}", _slips())
     for name, model in zip(("base", "expert", "anti"), models, strict=True):
         if not model.read:
             raise Mistake(f"the {name} model never advances: all three must read each token that is drawn")
@@ -226,5 +236,5 @@ def steered_text(function: Callable[..., Tensor]) -> None:
         ("temperature = 2", {"temperature": 2.0}),
         ("p = 0.3", {"p": 0.3}),
     ):
-        if not same(run(function, **change)[0], run(_steered_text, **change)[0]):
+        if not same(_steer(function, **change)[0], _steer(_steered_text, **change)[0]):
             raise Mistake(f"right for alpha = 1.5, temperature = 0.7, p = 0.8, but not with {name}: use the arguments")
