@@ -27,7 +27,7 @@ from labkit.lab import Bar, generator
 # the tree, it would move too far. So it moves at most by so many times the longest vector that it met.
 AT_ONCE = 1.0
 # Numbers that are asked for once and given back unused. The C library then keeps what steps free, up to twice as much,
-# for the next step; else it may return the pages to the system and get them anew each time: up to two fifths of the time.
+# for the next step; else it may return the pages to the system and get them anew, at up to two fifths of the time.
 KEPT = 7_500_000  # 30 MB: above 32, glibc learns nothing from it
 Method, Layer = Literal["skip-gram", "cbow"], Literal["negative", "hierarchical", "full"]
 
