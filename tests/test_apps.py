@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from labkit import evaluation, files
 from labkit.apps import load_app, predict_table, read_card, save_app
-from labkit.apps.folder import CARD, INT8_WEIGHTS, _plain
+from labkit.apps.folder import CARD, _plain
 from labkit.compression import int8
+from labkit.compression.exporting import FORMS
+from labkit.compression.pruning import remove_heads
 from labkit.errors import CheckpointError, DataError, LabkitError, TrainingError, UsageError
 from labkit.fewshot.delta_tuning import detach, merge, trained_tensors
 from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
@@ -57,11 +59,13 @@ def probabilities(app, inputs):
 
 
 @pytest.mark.parametrize("kind", ["head", "pet"])
-@pytest.mark.parametrize("quantised", [None, "int8"])
+@pytest.mark.parametrize("quantised", [None, "int8", "ternary", "binary", "cut"])
 def test_a_loaded_app_answers_as_the_model_did(tiny_parts, tmp_path, kind, quantised):
     model, tokenizer, method, task = tiny_parts(kind)
-    if quantised:
-        model = int8.apply(model)
+    if quantised == "cut":
+        model = remove_heads(model, {1: [0]})
+    elif quantised:
+        model = FORMS[quantised].apply(model)
     before = evaluation.predict(model, method, [{"text": text} for text in TEXTS])
     app = load_app(save_app(tmp_path / "app", model, tokenizer, method, task))
     assert app.card.quantised == quantised
@@ -144,7 +148,7 @@ def test_int8_takes_fewer_bytes(tiny_parts, tmp_path):
     model, tokenizer, method, task = tiny_parts()
     whole = save_app(tmp_path / "whole", model, tokenizer, method, task)
     small = save_app(tmp_path / "small", int8.apply(model), tokenizer, method, task)
-    assert (small / INT8_WEIGHTS).stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
+    assert (small / "int8.safetensors").stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
     assert not (small / "model.safetensors").exists()
 
 

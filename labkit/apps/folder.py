@@ -25,7 +25,7 @@ import labkit
 from labkit import evaluation, files
 from labkit.apps import catalogue
 from labkit.checkpoints import reading
-from labkit.compression import int8
+from labkit.compression import exporting
 from labkit.config import strict, to_dict
 from labkit.errors import CheckpointError, DataError, UsageError, unknown
 from labkit.fewshot.describing import KINDS, describe, restore
@@ -38,7 +38,10 @@ from labkit.zoo.folders import PLAINLY, check_loaded, check_tokenizer, read_conf
 Input = str | Sequence[str] | Mapping[str, Any]
 FORMAT = 1
 CARD = files.MANIFEST
-INT8_WEIGHTS = "int8.safetensors"
+WEIGHTS = {
+    None: "floating point", "cut": "floating point, some heads or neurons gone", "int8": "int8 by rows",
+    "ternary": "ternary, two bits each", "binary": "binary, a bit each",
+}  # fmt: skip
 AGAIN = "copy the app again, or save it again"
 
 
@@ -55,7 +58,7 @@ class Card:
     architecture: str  # EncoderClassifier, or a class of transformers
     method: dict  # {"kind": "pet", …}: what `from_description` needs
     metrics: dict
-    quantised: str | None  # "int8" or None
+    quantised: str | None  # "int8", "ternary", "binary"; "cut" where numbers of other sizes; None for a plain model
     examples: list  # rows to try
     files: dict  # name -> SHA-256
     application: str = "text_classify"  # a name of APPLICATIONS
@@ -156,18 +159,19 @@ def save_app(
 ) -> Path:
     """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
 
-    `metrics` is shown in the model card, `examples` (rows) on the page. An int8 model is recognised and saved in int8.
+    `metrics` is shown in the model card, `examples` (rows) on the page. A compressed model
+    is recognised, and saved in its form and sizes.
     Raises UsageError for a method that cannot be saved and a model that carries a delta or a prompt, LabkitError where
     the system refuses.
     """
     target = Path(folder)
     described = describe(method)
     _check_plain(model)
-    quantised = "int8" if any(isinstance(m, int8.Int8Linear | int8.Int8Embedding) for m in model.modules()) else None
+    compressed = exporting.describe(model)
+    quantised = None if compressed is None else compressed["form"] or "cut"
     with files.writing_folder(target) as temporary:
-        if quantised:
-            model.config.save_pretrained(temporary)
-            int8.save(model, temporary / INT8_WEIGHTS)
+        if compressed:
+            exporting.save(model, temporary)
         else:
             model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
@@ -202,12 +206,12 @@ def model_card(card: Card) -> str:
     lines += ["# " + _plain(card.task) + (f": {', '.join(map(_plain, card.labels))}" if card.labels else ""), ""]
     lines += [f"{_plain(chosen.name)}: {chosen.about}. Reads {' and '.join(map(_plain, card.fields))}.", ""]
     lines += ["| | |", "|---|---|", f"| method | {card.method['kind']} on {card.architecture} |"]
-    lines += [f"| weights | {card.quantised or 'floating point'} |"]
+    lines += [f"| weights | {WEIGHTS[card.quantised]} |"]
     lines += [f"| {_plain(name)} | {value} |" for name, value in card.metrics.items()]
     call = f'load_app("this/folder").predict([{", ".join(repr("a text") for _ in card.fields)}])'
     lines += ["", "```python", "from labkit.apps import load_app", "", call, "```", ""]
     if card.quantised:
-        lines += ["The weights are int8 by rows: labkit loads them, plain transformers does not.", ""]
+        lines += [f"The weights are {WEIGHTS[card.quantised]}: labkit loads them, plain transformers does not.", ""]
     else:
         name, what = (
             ("AutoModel", "its encoder") if card.architecture == "EncoderClassifier" else (card.architecture, "it")
@@ -284,11 +288,13 @@ def _load_model(folder: Path, card: Card) -> PreTrainedModel:
     cls = EncoderClassifier if own else getattr(transformers, card.architecture, None)
     if not (isinstance(cls, type) and issubclass(cls, PreTrainedModel)):
         raise CheckpointError(f"{folder / CARD}: {card.architecture!r} is not a model of transformers")
-    if card.quantised not in (None, "int8"):
-        raise CheckpointError(f"{folder / CARD}: quantised as {card.quantised!r}; this labkit knows int8")
-    config = read_config(folder, cls, [folder / INT8_WEIGHTS] if card.quantised else weight_files(folder))
+    if card.quantised not in (None, "cut", *exporting.FORMS):
+        known = ", ".join(exporting.FORMS)
+        raise CheckpointError(f"{folder / CARD}: quantised as {card.quantised!r}; this labkit knows {known}")
+    own_file = [folder / f"{card.quantised}.safetensors"] if card.quantised else weight_files(folder)
+    config = read_config(folder, cls, own_file)
     if card.quantised:
-        return int8.load(cls(config), folder / INT8_WEIGHTS)
+        return exporting.load(cls, config, folder)
     model, facts = cls.from_pretrained(folder, config=config, local_files_only=True, **PLAINLY)
     check_loaded(folder, model, facts, whole=True)
     return model

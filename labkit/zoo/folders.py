@@ -31,6 +31,7 @@ PLAINLY = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code":
 COUNTS = re.compile(r"layer|label|expert|group|block|depth|stage")
 NO_COUNTS = re.compile(r"size|dim|label2id|_id$")
 MANY = 1000  # layers, labels, … that any configuration may have, whatever its file holds
+PACKED = 8  # at most so many weights stand in one byte of what is called "packed"
 SPARE = 2**26  # numbers that a model may have beside four times those in its file: masks, positions, a new head
 
 
@@ -71,7 +72,8 @@ def read_config(folder: Path, kind: Any, weights: Sequence[Path]) -> PreTrainedC
             auto = hasattr(kind, "from_config")
             model = kind.from_config(config, trust_remote_code=False) if auto else kind(config)
     asked = sum(tensor.numel() for tensor in itertools.chain(model.parameters(), model.buffers()))
-    if asked > 4 * (there := sum(map(math.prod, held.values()))) + SPARE:
+    there = sum(math.prod(shape) * (PACKED if name.endswith(".packed") else 1) for name, shape in held.items())
+    if asked > 4 * there + SPARE:
         raise CheckpointError(f"{path}: asks for {asked:.3g} numbers, but the weights have {there:.3g}; {COPY}")
     return config
 
