@@ -52,6 +52,18 @@ def test_all_stages_leave_artefacts_that_load(tiny, tmp_path):
     assert "PET" in str(report.table()) and "90.6" in str(pipeline.table(report)), "the article's figures stand beside"
 
 
+def test_passes_in_place_of_the_last_stages(tiny, tmp_path):
+    passes = "droplayers:1 cutheads:0.5,1 distill:3 prune:0.5,2 quantize:ternary,2"
+    report = run(settings(tmp_path, compose=passes), progress=False)
+    rows = {row.method: row for row in report.rows}
+    assert set(rows) == METHODS - {"student, TinyBERT", "student, TinyBERT + int8"} | {"student, composed"}
+    app = load_app(tmp_path / "out" / "app")
+    assert app.card.quantised == "ternary" and app.card.metrics == {"accuracy": rows["student, composed"].value}
+    assert rows["student, composed"].bytes < rows["PET"].bytes / 4
+    with pytest.raises(UsageError, match="neither train nor can be cut"):
+        settings(tmp_path, compose="quantize distill:3")
+
+
 @pytest.mark.parametrize("name", ["cp-tuning", "p-tuning", "warp"])
 def test_the_few_shot_stage_offers_the_methods_and_saves_what_they_learnt(tiny, tmp_path, name):
     report = run(settings(tmp_path, few_shot=name), progress=False)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+from labkit.compression.compose import check_order, parse
 from labkit.config import COUNT, SOME, check
 from labkit.errors import DataError, UsageError
 from labkit.fewshot.methods import METHODS, method_name
@@ -49,6 +50,7 @@ class PipelineSettings:
     student_vocabulary: Annotated[int, COUNT] = 8000  # an own student's WordPiece pieces, at most
     student_steps: Annotated[int, SOME] = 1500  # its steps of masked language modelling before it is taught
     distil_epochs: Annotated[int, COUNT] = 12
+    compose: str | None = None  # passes of `labkit.compression.compose` in place of TinyBERT and int8
     unlabelled_rows: Annotated[int, SOME] = 8000  # at most this many unlabelled texts are used
     test_rows: Annotated[int, COUNT] = 1000
     head_steps: Annotated[int, COUNT] = 400  # for a model without a masked-LM head: steps that train one
@@ -58,6 +60,8 @@ class PipelineSettings:
         if self.splits and len(self.splits) != self.seeds:
             raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
         object.__setattr__(self, "few_shot", method_name(self.few_shot))
+        if self.compose is not None:
+            check_order(parse(self.compose), taught_elsewhere=True)
 
 
 def few_shot_task(settings: PipelineSettings, seed: int) -> Task:

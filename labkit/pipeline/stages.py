@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from labkit import files, measure
 from labkit.apps import load_app, save_app
 from labkit.compression import distill, int8
+from labkit.compression.compose import Material, compress, parse
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert
 from labkit.config import fingerprint, to_dict
@@ -41,6 +42,7 @@ from labkit.zoo.building import pretrain
 # What the few-shot method is compared with; of a model that reads left to right only the last state knows the text.
 BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
 # Such a model is large: it trains by LoRA, for all its weights' gradients would fill the memory.
+COMPOSED = "student, composed"
 LORA, LORA_RATE = LoRA(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")), 2e-4
 
 
@@ -64,7 +66,7 @@ class Pipeline:
         self.named = load(settings.model, progress=progress) if settings.model else None
         self.left_to_right = self.named is not None and reads_left_to_right(self.named.model)
         self.own = has_own_student(settings, self.tasks[0], self.named)
-        self.best = TAUGHT if self.own else "student, TinyBERT"
+        self.best = COMPOSED if settings.compose else TAUGHT if self.own else "student, TinyBERT"
         if self.named is not None:
             check_cloze(settings, self.tasks[0], self.named)
         asked = {name: value for name, value in to_dict(settings).items() if name not in ("out", "resume")}
@@ -84,7 +86,8 @@ class Pipeline:
                 self.time_in_turn(seed)
         self._say("5/5 table and picture")
         with files.writing_folder(self.out / "app") as temporary:
-            shutil.copytree(self.out / "4-quantised/small-seed-0", temporary, dirs_exist_ok=True)
+            small = self._student(0) if self.settings.compose else self.out / "4-quantised/small-seed-0"
+            shutil.copytree(small, temporary, dirs_exist_ok=True)
         self.ledger.keep()
         self.report.plot(self.out / "report.png")
         return self.report
@@ -173,7 +176,10 @@ class Pipeline:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
         for name in dict.fromkeys([TAUGHT, self.best]):
             inner, folder = name == "student, TinyBERT", small if name == self.best else None
-            self._once(name, seed, lambda inner=inner: self._distilled(student, task, seed, inner=inner), folder)
+            if name == COMPOSED:
+                self._once(name, seed, lambda: self._composed(student if self.own else base, task, seed), small)
+            else:
+                self._once(name, seed, lambda inner=inner: self._distilled(student, task, seed, inner=inner), folder)
 
     def _shrunk(self, base: Loaded, seed: int) -> Loaded:
         """The teacher's like, with its tokenizer."""
@@ -211,6 +217,17 @@ class Pipeline:
         fit(student, objective, batches, epochs=epochs, **options)
         return Trained(student, start.tokenizer, method, measure.trainable(student))
 
+    def _composed(self, start: Loaded, task: Task, seed: int) -> Trained:
+        """The passes of the settings, each of which learns from the adapted teacher on all text there is."""
+        rows = self._taught(load_app(self._teacher(seed)), [*task.splits["train"], *task.splits["unlabelled"]], seed)
+        method = HeadClassifier(start.tokenizer, task.fields)
+        model = add_head(start.model, task.labels, pooling="mean", seed=seed)
+        material = Material(method, rows, batch_size=BATCH, seed=seed, progress=self.progress)
+        made = compress(model, parse(str(self.settings.compose)), material)
+        for step in made.steps:
+            self._say(f"    {step.name:<26} {step.bytes / 1e6:.2f} MB   {step.seconds:5.1f} s")
+        return Trained(made.model, start.tokenizer, method)
+
     def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
         """Rows with the teacher's logits, which are saved as they come and serve the second distillation too."""
         texts = [[row[field] for field in teacher.card.fields] for row in rows]
@@ -227,7 +244,8 @@ class Pipeline:
         """Both models in row-wise int8; a teacher that reads left to right stays as it is."""
         self._say(f"4/5 quantise to int8, seed {seed}")
         both = {} if self.left_to_right else {f"{self.settings.few_shot} + int8": self._teacher(seed)}
-        both[f"{self.best} + int8"] = self._student(seed)
+        if not self.settings.compose:
+            both[f"{self.best} + int8"] = self._student(seed)
         for name, folder in both.items():
 
             def make(folder: Path = folder) -> Trained:

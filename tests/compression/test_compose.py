@@ -214,6 +214,13 @@ def test_a_saved_model_is_the_same_codes_in_the_same_sizes(parts, tmp_path, form
     assert not hasattr(model.config, exporting.NOTE) and path.parent == tmp_path
 
 
+def test_layers_that_are_dropped_are_gone_from_the_configuration(parts, tmp_path):
+    model, method = parts
+    small = compress(model, [DropLayers(1)], Material(method, ROWS)).model
+    small.save_pretrained(tmp_path)
+    assert np.array_equal(answers(type(model).from_pretrained(tmp_path), method), answers(small, method))
+
+
 @pytest.mark.parametrize("note", [{"form": "int3"}, {"form": None, "heads": [5, 5], "neurons": [64, 64]}])
 def test_a_configuration_of_another_version_is_refused(parts, tmp_path, note):
     model, _ = parts

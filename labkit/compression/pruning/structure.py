@@ -104,7 +104,9 @@ def drop_layers(model: nn.Module, kept: Sequence[int]) -> nn.Module:
     if not kept or not set(kept) <= set(range(len(encoder.encoder.layer))):
         raise UsageError(f"layers {list(kept)}: name at least one of 0 to {len(encoder.encoder.layer) - 1}")
     encoder.encoder.layer = nn.ModuleList([encoder.encoder.layer[number] for number in kept])
-    encoder.config.num_hidden_layers = len(kept)
+    for module in model.modules():  # a head around the encoder may have a configuration of its own
+        if hasattr(getattr(module, "config", None), "num_hidden_layers"):
+            module.config.num_hidden_layers = len(kept)
     return model
 
 
