@@ -1,0 +1,101 @@
+"""Compressions one after the other, in several orders, on one task  -> labkit/results/compression.json
+
+    python benchmarks/compression.py            every row that is missing
+    python benchmarks/compression.py --tables   this one, and those of the other lessons of module 04, in their order
+
+The teacher is mini-bert-en, fine-tuned with all labels of the world's reviews; everything below it learns the teacher's
+answers on the labelled and the unlabelled rows (BMCook's idea: Zhang et al. 2022). A chain is a line of passes as
+`labkit.compression.compose.parse` reads it, and has a row for the model after each pass of CHAINS that ends in a name.
+"alone" has the student's size and the labels only. Bytes are those of the file; milliseconds are medians of batches of
+32 and of 1, all models of a seed in turns on one thread; "speed-up" is of batches of 32 over the teacher's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import compressing
+import torch
+from torch import nn
+
+from labkit import measure
+from labkit.compression.compose import Material, compress, parse
+from labkit.report import Report
+from labkit.tasks import load_task
+from labkit.zoo import load
+
+RESULTS = Path("labkit/results/compression.json")
+TASK, TABLES = "world/reviews", ("distillation", "meta_kd", "pruning", "quantization", "int8", "elastic")
+TEACHER, ALONE = "teacher", "student alone, from the labels"
+SMALL, STEPS = "shrink:1,40", 2000
+# name of the row -> passes
+CHAINS = {
+    "distilled": f"{SMALL} distill:{STEPS}",
+    "distilled, half pruned": f"{SMALL} distill:{STEPS} prune:0.5,400 distill:200",
+    "distilled, int8": f"{SMALL} distill:{STEPS} quantize:int8",
+    "distilled, half pruned, int8": f"{SMALL} distill:{STEPS} prune:0.5,400 distill:200 quantize:int8",
+    "distilled, ternary": f"{SMALL} distill:{STEPS} quantize:ternary,600",
+    "pruned before it is distilled, int8": f"{SMALL} prune:0.5,400 distill:{STEPS + 200} quantize:int8",
+    "ternary at once": f"{SMALL} quantize:ternary,{STEPS + 600}",
+    "int8 alone": "quantize:int8",
+    "half the layers, distilled, int8": f"droplayers:2 distill:{STEPS // 2} quantize:int8",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tables", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    report = Report.load(RESULTS) if RESULTS.exists() else Report()
+    report.command = f"python benchmarks/compression.py --seeds {options.seeds}"
+    for seed in range(options.seeds):
+        if {row.method for row in report.rows if row.seed == seed} < {TEACHER, ALONE, *CHAINS}:
+            one_seed(report, seed)
+    print(report.table())
+    for name in TABLES if options.tables else ():
+        subprocess.run([sys.executable, f"benchmarks/{name}.py"], check=True)
+
+
+def one_seed(report: Report, seed: int) -> None:
+    """Train all models of a seed, then time them in turns; the rows are saved together."""
+    task, base = load_task(TASK), load(compressing.TEACHER)
+    method, models = compressing.method_of(base, task), {}
+    models[TEACHER] = compressing.teacher(base, task, steps=300, seed=seed)
+    alone = compress(models[TEACHER], parse(SMALL), Material(method, task.splits["train"], seed=seed)).model
+    models[ALONE] = compressing.trained(alone, method, task.splits["train"], steps=STEPS, lr=1e-3, seed=seed)
+    rows = [*task.splits["train"], *task.splits["unlabelled"]]
+    for name, passes in CHAINS.items():
+        made = compress(models[TEACHER], parse(passes), Material(method, rows, seed=seed))
+        models[name] = made.model
+        print(seed, name, f"{100 * compressing.accuracy(made.model, method, task):.1f}", flush=True)
+    times = in_turns(models, method, task)
+    for name, model in models.items():
+        one, many = times[name]
+        report.add(
+            name, task, compressing.accuracy(model, method, task), seed=seed, parameters=measure.parameters(model),
+            bytes=measure.bytes_on_disk(model), latency_ms=one, speedup=times[TEACHER][1] / many,
+            smaller=measure.bytes_on_disk(models[TEACHER]) / measure.bytes_on_disk(model),
+        )  # fmt: skip
+    report.save(RESULTS)
+
+
+def in_turns(models: dict[str, nn.Module], method: Any, task: Any, turns: int = 5) -> dict[str, tuple[float, float]]:
+    """Median milliseconds per row, one by one and 32 together, of each model."""
+    rows = task.splits["test"][:128]
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    for _ in range(turns):
+        for name, model in models.items():
+            single = measure.latency(model, method, rows[:8], repeats=2)
+            found[name].append((single, measure.latency(model, method, rows, 32, repeats=1)))
+    return {name: tuple(map(statistics.median, zip(*all_, strict=True))) for name, all_ in found.items()}
+
+
+if __name__ == "__main__":
+    main()
