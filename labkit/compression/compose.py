@@ -95,9 +95,11 @@ class Pass:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
-        given = ",".join(str(getattr(self, one.name)) for one in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__name__.lower()}:{given}"
+        """As `parse` reads it, without what is as by default at the end."""
+        values = [(getattr(self, one.name), one.default) for one in fields(self)]  # type: ignore[arg-type]
+        while values and values[-1][0] == values[-1][1]:
+            values.pop()
+        return ":".join([type(self).__name__.lower(), *[",".join(str(value) for value, _ in values)][: len(values)]])
 
 
 @dataclass(frozen=True)

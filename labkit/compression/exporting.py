@@ -7,7 +7,11 @@ layer has left; the weights are one safetensors file of the form.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,6 @@ from labkit.errors import CheckpointError, LabkitError, UsageError
 from labkit.evaluation import evaluating
 from labkit.files import writing
 from labkit.foundations.quantised import refuse_quantised
-from labkit.lab import quietly
 
 FORMS = {"int8": int8, "ternary": ternary, "binary": binary}
 NOTE = "compressed"  # the entry of the configuration
@@ -109,10 +112,24 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     names, free = ["input_ids", "attention_mask", "token_type_ids"], {0: "batch", 1: "tokens"}
     example = tuple(torch.zeros(2, 8, dtype=torch.long) for _ in names)
     example[1][:, :5] = 1  # a mask of ones alone would be left out of the graph
-    with quietly(), evaluating(model), writing(path) as temporary:
+    with _silenced(), evaluating(model), writing(path) as temporary:
         program = torch.onnx.export(
             _Logits(model).eval(), example, input_names=names, output_names=["logits"],
             dynamic_shapes={name: dict(free) for name in names}, dynamo=True, opset_version=OPSET, verbose=False,
         )  # fmt: skip
         program.save(temporary)
     return Path(path)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Without what torch's exporter says of packages that it could use and of its own old functions."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

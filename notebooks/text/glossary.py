@@ -342,6 +342,10 @@ print(report.compare("A", "B"))
 # 65,504 overflow and very small gradients become 0, so training in it needs a [loss scale](#loss-scale). Lesson
 # [06/01](06_parallel/01_memory.ipynb).
 #
+# <a id="front"></a>**front** (帕累托前沿): Of several models, those that no other beats: no other is as small and as
+# accurate, and better in one of the two. Which of them to take depends on the limit; the others need not be looked at.
+# Lesson [04/07](04_compression/07_landing.ipynb).
+#
 # <a id="frozen"></a>**frozen** (冻结): Not changed by training. A frozen weight needs neither a gradient nor an optimizer
 # state: in 16 bits it takes 2 bytes, where a trained one takes 16. Lesson [03/03](03_fewshot/03_soft_prompts.ipynb).
 #
@@ -531,6 +535,9 @@ print(report.compare("A", "B"))
 #
 # <a id="one-hot"></a>**one-hot** (独热向量): A vector with a 1 in one place and 0 elsewhere, which says only *which*
 # word it is. Two different ones have the product 0. Lesson [01/01](01_foundations/01_words.ipynb).
+#
+# <a id="onnx"></a>**ONNX** (开放神经网络交换格式): A file format for trained networks as a graph of standard operators, which
+# other programs than PyTorch run, such as onnxruntime and OpenVINO. Lesson [04/07](04_compression/07_landing.ipynb).
 #
 # <a id="online-softmax"></a>**online softmax** (在线 softmax): A softmax whose maximum and sum are found in one pass over
 # a row: when a larger value comes, the sum so far is scaled to it. FlashAttention is built on it. Lesson
