@@ -190,6 +190,9 @@ PAGES = (
     Page("translation", "Translation between the world's two languages",
          "One T5 for both directions on sentences that it has not read, beside the training sentence with the most "
          "words in common, translated. BLEU by words of English, by characters of Chinese; exact: the whole text."),
+    Page("compression", "Compressions one after the other",
+         "One task, a teacher with all labels, and a student of one layer, 40 wide, which learns the teacher's answers "
+         "to 30 000 sentences; in several orders (lesson 04/07)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),
