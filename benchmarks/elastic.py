@@ -1,7 +1,7 @@
 """One network of many sizes: DynaBERT's width × depth, and sizes that a search finds for a limit of time.
 
     python benchmarks/elastic.py            every row that is missing  -> labkit/results/elastic{,_search}.json
-    python benchmarks/elastic.py --seeds 2  so many seeds of the first table
+    python benchmarks/elastic.py --seconds 240 --seeds 2    no new training after so long; run again to go on
 
 Task: world/qnli, 2 000 rows of training, 1 000 of test (a standard error of 1.3 points). The whole network is
 mini-bert-en with a head, fine-tuned. Of each of DynaBERT's twelve sizes the first table has the accuracy
@@ -48,10 +48,10 @@ HAND = {"a": (0.75, 0.75), "b": (0.5, 0.5)}  # the hand-made sizes whose time is
 
 
 class Bench:
-    """The task, the fine-tuned network of a seed, plain and rewired."""
+    """The task, the fine-tuned network of a seed, plain and rewired; when no new training begins any more."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed, self.task, self.base = seed, load_task(TASK), load(TEACHER)
+    def __init__(self, seed: int, end: float) -> None:
+        self.seed, self.end, self.task, self.base = seed, end, load_task(TASK), load(TEACHER)
         self.method, self.rows = method_of(self.base, self.task), self.task.splits["train"]
         self.plain = teacher(self.base, self.task, steps=STEPS, seed=seed)
         parts = [self.method.collate(self.rows[at : at + 32]) for at in range(0, 32 * BATCHES, 32)]
@@ -96,6 +96,9 @@ def table(report: Report, bench: Bench) -> None:
     """The first table's rows of one seed, one model after the other."""
     have = {row.key for row in report.rows}
 
+    def missing(metric: str, size: tuple[float, float]) -> bool:
+        return time.monotonic() < bench.end and (name(size), TASK, metric, bench.seed) not in have
+
     def add(metric: str, size: tuple[float, float], value: float) -> None:
         small = extract(bench.plain, shape_of(bench.plain, *size))
         report.add(name(size), TASK, value, seed=bench.seed, metric=metric,
@@ -105,13 +108,13 @@ def table(report: Report, bench: Bench) -> None:
 
     for end, start in (("", bench.rewired), (", not rewired", bench.plain)):
         for way in ("cut", "elastic"):
-            if (name(sizes()[-1]), TASK, way + end, bench.seed) not in have:
+            if missing(way + end, sizes()[-1]):
                 model = start if way == "cut" else bench.elastic(start)
                 for size in sizes():
                     add(way + end, size, bench.right(model, shape_of(model, *size)))
     for metric in ("alone", "alone, taught"):
         for size in sizes():
-            if (name(size), TASK, metric, bench.seed) not in have:
+            if missing(metric, size):
                 taught = metric != "alone"
                 small = extract(bench.rewired if taught else bench.start(), shape_of(bench.plain, *size))
                 goal = Elastic(bench.method, bench.plain, [full_shape(small)]) if taught else None
@@ -121,7 +124,7 @@ def table(report: Report, bench: Bench) -> None:
 def searched(bench: Bench) -> None:
     """The second table: for the time of each hand-made size, what evolution finds."""
     report, whole = opened(SEARCH, "python benchmarks/elastic.py"), full_shape(bench.plain)
-    if report.rows:
+    if report.rows or time.monotonic() > bench.end:
         return
     net, rng, rows = copy.deepcopy(bench.rewired), random.Random(7), bench.task.splits["test"][:32]
     began = time.perf_counter()
@@ -172,10 +175,12 @@ def told(shape: Shape) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    options, began = parser.parse_args(), time.monotonic()
     torch.set_num_threads(1)
     report = opened(RESULTS, "python benchmarks/elastic.py")
-    for seed in range(parser.parse_args().seeds):
-        bench = Bench(seed)
+    for seed in range(options.seeds):
+        bench = Bench(seed, began + options.seconds)
         table(report, bench)
         if seed == 0:
             searched(bench)
