@@ -304,12 +304,12 @@ print("a quarter gained more than two standard errors:", gain > TWO_ERRORS)
 #
 # *●●○ · 6 minutes*
 #
-# A list of logits (batch, classes), one entry per size, and the teacher's logits (batch, classes) in; the loss, one number, out. The
-# sizes learn through it, so they keep their gradient.
+# Logits (sizes, batch, classes) and the teacher's logits (batch, classes) in; the loss, one number, out. The sizes learn through
+# it, so the logits keep their gradient.
 #
 # ```python
-# teacher_logits = torch.tensor([[0.9, 0.1]]).log()
-# sizes_loss([torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.0, 0.0]])], teacher_logits)  # 0.527
+# logits = torch.tensor([[[0.8, 0.2]], [[0.5, 0.5]]]).log()  # two sizes, one text
+# sizes_loss(logits, torch.tensor([[0.9, 0.1]]).log())  # 0.527
 # ```
 
 
@@ -322,25 +322,24 @@ sizes_loss = check.sizes_loss(sizes_loss)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `target.softmax(1)` are the teacher's shares, `one.log_softmax(1)` the logarithms of a size's.
+# `target.softmax(-1)` are the teacher's shares, `logits.log_softmax(-1)` the logarithms of the sizes'.
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Sum over the classes (dimension 1), mean over the texts.
+# The product of both has the shape (sizes, batch, classes), because the teacher's shares serve each size.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# A sum over the list divided by `len(logits)` is the mean over the sizes.
+# Sum over the classes, the last dimension; then `.mean()` over what is left.
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # def sizes_loss(logits, target):
-#     shares = target.softmax(1)
-#     return sum(-(shares * one.log_softmax(1)).sum(1).mean() for one in logits) / len(logits)
+#     return -(target.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
 # ```
 # </details>
 #
@@ -360,7 +359,7 @@ def objective(model, batch):
     for shape in draw():
         with shaped(model, shape):
             logits.append(method.logits(model, batch))
-    return sizes_loss(logits, target)
+    return sizes_loss(torch.stack(logits), target)
 
 
 labkit.fit(network, objective, Batches(rows, method.collate, 32, seed=0), steps=80, lr=5e-4, seed=0,
