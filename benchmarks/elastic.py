@@ -14,7 +14,7 @@ mini-bert-en with a head, fine-tuned. Of each of DynaBERT's twelve sizes the fir
 
 The second table: a super-network is trained once, at random shapes, layer by layer; a predictor learns from the times
 of 40 shapes and is tried on 40 others; for the time that a hand-made size takes, evolution looks for the shape with the
-highest likelihood of the dev split's labels; both are cut out, trained on by the same teacher and timed in turns.
+highest likelihood of the labels of 250 dev rows; both are cut out, trained on by the same teacher and timed in turns.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def searched(bench: Bench) -> None:
     rank = float(spearmanr([predictor(one) for one in shapes[40:]], times[40:]).statistic)
     error = float(np.median([abs(predictor(one) / t - 1) for one, t in zip(shapes[40:], times[40:], strict=True)]))
     print(f"predictor: rank correlation {rank:.3f}, median error {100 * error:.1f} %", flush=True)
-    dev = bench.task.splits["dev"]
+    dev = bench.task.splits["dev"][:250]
     truth = np.array([row["label"] for row in dev])
 
     def likelihood(shape: Shape) -> float:
@@ -181,9 +181,9 @@ def main() -> None:
     report = opened(RESULTS, "python benchmarks/elastic.py")
     for seed in range(options.seeds):
         bench = Bench(seed, began + options.seconds)
-        table(report, bench)
         if seed == 0:
             searched(bench)
+        table(report, bench)
 
 
 if __name__ == "__main__":
