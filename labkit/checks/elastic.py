@@ -165,9 +165,7 @@ def search(function: Callable[..., Any]) -> None:
         2: "it is the best of the first networks: no child was taken",
         1: "it is the worst: the highest score is wanted",
     })  # fmt: skip
-    _hunt(function, [1, 7], lambda one: -abs(one - 7.0), 100, 2, 1, "the best network is among the first: ", {
-        child: "it comes from 7 and is worse: keep what was found before, and return the best of all" for child in (8, 9)
-    })  # fmt: skip
+    _hunt(function, [1, 7], lambda one: -abs(one - 7.0), 100, 2, 1, "the best network is among the first: ", dict.fromkeys((8, 9), "it comes from 7 and is worse: keep what was found before, and return the best of all"))  # fmt: skip
     _hunt(function, [1], lambda one: float(one), 100, 3, 1, "three rounds from 1, each adding at most 2: ", {
         one: f"that is where {'fewer' if one < 7 else 'more'} than three rounds lead" for one in (1, 3, 5, 9, 11)
     })  # fmt: skip
