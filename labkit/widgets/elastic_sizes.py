@@ -54,8 +54,9 @@ def compute(model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], wi
     small = extract(model, shape)
     answers = predict(small, method, rows, progress=False).argmax(1)
     right = float(np.mean(answers == [row["label"] for row in rows]))
-    all_of_it, part = latencies(model, method, rows[:BATCH], [whole, shape], turns=9)
-    return Size(width, depth, shape, whole, right, measure.bytes_on_disk(small), part / all_of_it)
+    of_all, of_part = latencies(model, method, rows[:BATCH], [whole, shape], turns=9)
+    time = 1.0 if shape == whole else of_part / of_all
+    return Size(width, depth, shape, whole, right, measure.bytes_on_disk(small), time)
 
 
 def draw(seen: Sequence[Size], chosen: Size) -> Plot:

@@ -44,16 +44,19 @@ task = labkit.load_task(TASK)
 method = HeadClassifier(tokenizer, task.fields)
 rows = method.read(task.splits["train"])
 teacher = add_head(body, task.labels, "mean", seed=0)
-labkit.fit(teacher, method.loss, Batches(rows, method.collate, 32, seed=0), steps=150, lr=5e-4, seed=0,
+labkit.fit(teacher, method.loss, Batches(rows, method.collate, 32, seed=0), steps=120, lr=5e-4, seed=0,
            progress=lab.progress)  # fmt: skip
 teacher.eval()
 
 # %% [markdown]
 # Now the same network answers at two sizes: whole, and with only the *first* head and the *first* 112 neurons of each layer,
-# a quarter of its width. `shaped` makes a network run at a size for as long as the `with` lasts.
+# a quarter of its width. (The example is chosen: the whole is sure and right, the quarter is wrong.) `shaped` makes a network run at a size for as long as the `with` lasts.
 
 # %%
+import numpy as np
+
 test = method.read(task.splits["test"][:400])
+labels = [row["label"] for row in test]
 SIZES = {"whole": full_shape(teacher), "a quarter": shape_of(teacher, width=0.25)}
 
 
@@ -67,7 +70,11 @@ def right(network, shape, rows=test):
 
 
 # %%
-def show(network, row=test[2]):
+sure, unsure = (answers(teacher, shape)[range(len(test)), labels] for shape in SIZES.values())
+example = test[np.where(unsure < 0.5, sure, 0).argmax()]
+
+
+def show(network, row=example):
     print(f"question: {row['text_a']}\nsentence: {row['text_b']}   ({task.labels[row['label']]})")
     for name, shape in SIZES.items():
         said = answers(network, shape, [row])[0]
@@ -366,10 +373,6 @@ labkit.fit(network, objective, Batches(rows, method.collate, 32, seed=0), steps=
            progress=lab.progress)  # fmt: skip
 show(network)
 
-# %% tags=["nbval-check-output"]
-lost = right(teacher, SIZES["whole"]) - right(network, SIZES["whole"])
-print("the whole lost more than two standard errors:", lost > TWO_ERRORS)
-
 # %% [markdown]
 # One set of weights, two models that both answer. What does it cost to be elastic? The table has DynaBERT's twelve sizes, trained
 # longer and on 1 000 test rows ([the numbers](../../docs/results.md#one-network-of-twelve-sizes)). *Depth* is the share of the layers that
@@ -396,7 +399,11 @@ for other in ("elastic, not rewired", "alone", "alone, taught"):
     print(f"elastic minus {other:<21} mean of 12 sizes {sum(apart) / 12:+.1f} points, smallest size {apart[-1]:+.1f}")
 
 # %% [markdown]
-# XXX
+# Look at each row from the left to the right, and at the columns from top to bottom. One elastic network is as good as twelve networks
+# that were trained one by one; the differences lie within the noise of one training (a cell's standard error is 1.3 points). And
+# rewiring? At the end it makes no difference here, although it meant so much in section 3. After a fifth of the steps it is a little ahead
+# ([the numbers](../../docs/results.md#one-network-of-twelve-sizes)), so a likely reason is that a long training at a high rate can
+# teach any head to be the first one. DynaBERT's network is larger and changes less in its training.
 #
 # ## 5 · Width or depth?
 #
@@ -411,7 +418,8 @@ elastic_sizes(network, method, test, width=0.5)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# XXX
+# Both take about half of the time, but half the depth costs more right answers. A layer builds on what the layer before it has found,
+# and with two layers there are fewer such steps; in half the width each step is only coarser.
 # </details>
 #
 # ## 6 · How long will a size take?
@@ -436,9 +444,6 @@ elastic_sizes(network, method, test, width=0.5)
 # ```
 
 # %%
-import numpy as np
-
-
 def latency_weights(features, ms): ...  # your turn
 
 
@@ -554,28 +559,29 @@ search = check.search(search)
 # ```
 # </details>
 #
-# Everything that you wrote now works together. The limit is the time of a network made by hand, half as wide and half as deep. The score is
-# the mean [log-probability](../glossary.ipynb#log-probability) of the right label, which is finer than the share of right answers.
+# Everything that you wrote now works together. The limit is the time of a network made by hand, half as wide and half as deep; the
+# search begins with it and with random sizes. The score is the mean [log-probability](../glossary.ipynb#log-probability) of the
+# right label, which is finer than the share of right answers.
 
 # %%
 from labkit.compression.searching import crossed, mutated
 
-dev = method.read(task.splits["dev"][:200])
-labels = [row["label"] for row in dev]
+dev = method.read(task.splits["dev"][:300])
 
 
 def score(shape):
-    return float(np.log(answers(network, shape, dev)[range(len(dev)), labels]).mean())
+    shares = answers(network, shape, dev)
+    return float(np.log(shares[range(len(dev)), [row["label"] for row in dev]]).mean())
 
 
 def children(parents):
-    found = [mutated(rng.choice(parents), whole, rng) for _ in range(6)]
-    return found + [crossed(rng.choice(parents), rng.choice(parents), rng) for _ in range(6)]
+    found = [mutated(rng.choice(parents), whole, rng) for _ in range(12)]
+    return found + [crossed(rng.choice(parents), rng.choice(parents), rng) for _ in range(12)]
 
 
 hand = shape_of(network, width=0.5, depth=0.5)
-first = [random_shape(whole, rng) for _ in range(40)]
-found = search(first, children, score, milliseconds, milliseconds(hand), rounds=4, keep=6)
+first = [hand, *(random_shape(whole, rng) for _ in range(100))]
+found = search(first, children, score, milliseconds, milliseconds(hand), rounds=10, keep=8)
 print(found)
 
 # %% [markdown]
