@@ -9,8 +9,7 @@ mini-bert-en with a head, fine-tuned. Of each of DynaBERT's twelve sizes the fir
 - cut: that share of the fine-tuned network, nothing trained; with and without importance and rewiring;
 - elastic: of the one network that was trained at all sizes, first the four widths, then widths and depths, each step
   the whole, the smallest and two between; with and without rewiring; and the same after a fifth of the steps;
-- alone: a network of that size from the pre-trained one, rewired, trained alone on the labels for as many steps; and
-  alone, taught: the same, by the fine-tuned network's answers, as the elastic one is.
+- alone: a network of that size from the pre-trained one, rewired, trained alone on the labels for as many steps.
 
 The second table: a super-network is trained once, at random shapes, layer by layer; a predictor learns from the times
 of 40 shapes and is tried on 40 others; for the time that a hand-made size takes, evolution looks for the shape with the
@@ -77,9 +76,9 @@ class Bench:
             self.teach(model, Elastic(self.method, self.plain, shapes), steps // 2)
         return model
 
-    def teach(self, model: Any, objective: Any, steps: int, lr: float = TEACHER_RATE) -> Any:
-        """`model` trained in place."""
-        return trained(model, self.method, self.rows, steps=steps, lr=lr, seed=self.seed, objective=objective)
+    def teach(self, model: Any, objective: Any, steps: int) -> Any:
+        """`model` trained in place, on the labels where there is no other objective."""
+        return trained(model, self.method, self.rows, steps=steps, lr=TEACHER_RATE, seed=self.seed, objective=objective)
 
 
 def sizes() -> list[tuple[float, float]]:
@@ -112,13 +111,10 @@ def table(report: Report, bench: Bench) -> None:
                 model = bench.elastic(start, steps) if steps else start
                 for size in sizes():
                     add(way + end, size, bench.right(model, shape_of(model, *size)))
-    for metric in ("alone", "alone, taught"):
-        for size in sizes():
-            if missing(metric, size):
-                taught = metric != "alone"
-                small = extract(bench.rewired if taught else bench.start(), shape_of(bench.plain, *size))
-                goal = Elastic(bench.method, bench.plain, [full_shape(small)]) if taught else None
-                add(metric, size, accuracy(bench.teach(small, goal, STEPS), bench.method, bench.task))
+    for size in sizes():
+        if missing("alone", size):
+            small = bench.teach(extract(bench.start(), shape_of(bench.plain, *size)), None, STEPS)
+            add("alone", size, accuracy(small, bench.method, bench.task))
 
 
 def searched(bench: Bench) -> None:
@@ -155,7 +151,7 @@ def searched(bench: Bench) -> None:
     for (label, shape), ms in zip(chosen.items(), measured, strict=True):
         small = extract(net, shape)
         shared = accuracy(small, bench.method, bench.task)
-        bench.teach(small, Elastic(bench.method, bench.plain, [full_shape(small)]), STEPS // 2)
+        bench.teach(small, Elastic(bench.method, bench.plain, [full_shape(small)]), STEPS // 4)
         costs = {"parameters": measure.parameters(small), "bytes": measure.bytes_on_disk(small)}
         costs |= {"latency_ms": ms / 32, "predicted_ms": predictor(shape) / 32, "shape": told(shape)}
         costs |= {"rank_correlation": rank, "predictor_error": error}
