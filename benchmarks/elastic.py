@@ -144,7 +144,7 @@ def searched(bench: Bench) -> None:
     for label, size in HAND.items():
         hand = shape_of(bench.plain, *size)
         began = time.perf_counter()
-        found, _ = search(whole, likelihood, predictor, predictor(hand), rounds=5, population=12)
+        found, _ = search(whole, likelihood, predictor, predictor(hand), first=[hand], population=24)
         print(f"{label}: {found} in {time.perf_counter() - began:.0f} s", flush=True)
         chosen |= {f"hand-made, {name(size)}": hand, f"found, as fast as {name(size)}": found}
     measured = latencies(net, bench.method, rows, list(chosen.values()), turns=31)

@@ -109,10 +109,11 @@ def _of(parts: dict[int, tuple[int, int] | None], otherwise: Shape) -> Shape:
 
 def search(
     whole: Shape, score: Callable[[Shape], float], seconds: Callable[[Shape], float], limit: float, *,
-    rounds: int = 8, population: int = 16, seed: int = 0,
+    first: Sequence[Shape] = (), rounds: int = 8, population: int = 16, seed: int = 0,
 ) -> tuple[Shape, float]:  # fmt: skip
     """The shape with the highest score found among those of at most `limit`, in the unit of `seconds`, and its score; a
-    shape is scored once. UsageError where even the smallest network is too slow.
+    shape is scored once. It begins with random ones, and those of `first` (made by hand, say) that are fast enough.
+    UsageError where even the smallest network is too slow.
     """
     rng, least = random.Random(seed), smallest(whole)
     if not seconds(least) <= limit:
@@ -128,7 +129,7 @@ def search(
                 scores[shape] = score(shape)
                 count -= 1
 
-    scores[least] = score(least)
+    scores |= {one: score(one) for one in {least, *first} if seconds(one) <= limit}
     admit(lambda: random_shape(whole, rng), population - 1)
     for _ in range(rounds):
         best = sorted(scores, key=scores.get, reverse=True)[: max(population // 2, 2)]  # type: ignore[arg-type]

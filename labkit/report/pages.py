@@ -149,7 +149,7 @@ PAGES = (
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
     Page("elastic", "One network of twelve sizes",
          "Each width (heads and neurons) and depth (layers) of mini-bert-en on world/qnli, 1 000 test rows, one seed "
-         "(standard error of a cell: 1.3 points). Cut: of the fine-tuned network, nothing trained. Elastic: one network "
+         "(standard error of a cell: 1.3 points). Cut: of the fine-tuned one, nothing trained. Elastic: one network "
          "for all sizes, taught by it; a fifth: after a fifth of the steps. Alone: a network for each size, on the "
          "labels, for as many steps (lesson 04/05).",
          {"width 1, depth 1": 92.1, "width 1, depth 0.75": 91.7, "width 1, depth 0.5": 90.6,

@@ -232,3 +232,5 @@ def test_the_search_keeps_its_limit_and_comes_near_the_best():
     random_best = max(score(s) for s in (random_shape(WHOLE, rng) for _ in range(4000)) if seconds(s) <= 5.0)
     assert seconds(found) <= 5.0 and value == score(found) and value >= 0.95 * random_best and 2 in found.layers
     assert search(WHOLE, score, seconds, 5.0, rounds=20, population=24) == (found, value)
+    slow = WHOLE
+    assert search(WHOLE, score, seconds, 5.0, first=[found, slow], rounds=0, population=2)[0] == found
