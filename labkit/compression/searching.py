@@ -129,7 +129,7 @@ def search(
                 scores[shape] = score(shape)
                 count -= 1
 
-    scores |= {one: score(one) for one in {least, *first} if seconds(one) <= limit}
+    scores |= {one: score(one) for one in dict.fromkeys([least, *first]) if seconds(one) <= limit}
     admit(lambda: random_shape(whole, rng), population - 1)
     for _ in range(rounds):
         best = sorted(scores, key=scores.get, reverse=True)[: max(population // 2, 2)]  # type: ignore[arg-type]
