@@ -75,7 +75,7 @@ def random_shape(whole: Shape, rng: random.Random, steps: int = 4) -> Shape:
 def sandwich(whole: Shape, between: int = 2, seed: int = 0) -> Callable[[], list[Shape]]:
     """For `Elastic`: a function that gives, for each step, the whole, the smallest and some random shapes between them.
 
-    So a super-network is trained once, and any of its sub-networks may be asked for (§3.1, one-shot learning).
+    So a super-network is trained once, and any of its sub-networks may be asked for (one-shot learning).
     """
     rng = random.Random(seed)
     return lambda: [whole, smallest(whole), *(random_shape(whole, rng) for _ in range(between))]

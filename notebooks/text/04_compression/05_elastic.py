@@ -132,7 +132,7 @@ print("weights:", sum(p.numel() for p in teacher.parameters()), "whole,", sum(p.
 # $$I_g = \Big| \frac{\partial L}{\partial m_g} \Big| = \Big| \sum_{\text{texts, tokens}} \; \sum_{j \in g} h_j \,
 # \frac{\partial L}{\partial h_j} \Big| .$$
 #
-# (Hou et al. 2020, [*DynaBERT*](https://arxiv.org/abs/2004.04037), §3.1.)
+# (Hou et al. 2020, [*DynaBERT*](https://arxiv.org/abs/2004.04037).)
 #
 # ### Exercise 1: importance
 #
@@ -305,7 +305,7 @@ print("a quarter gained more than two standard errors:", gain > TWO_ERRORS)
 #
 # $$L = \frac{1}{S} \sum_s \; \Big( - \sum_c p_c \log q_c^{(s)} \Big), \quad \text{a mean over the texts.}$$
 #
-# (DynaBERT, §3.2 and §3.3, whose loss also compares hidden states.)
+# (DynaBERT's loss also compares hidden states.)
 #
 # ### Exercise 3: the loss of all sizes
 #
@@ -427,7 +427,7 @@ elastic_sizes(network, method, test, width=0.5)
 #
 # Twelve sizes can be tried one by one. But if each of the four layers may have 1 to 5 heads, one of four numbers of neurons, or be left
 # out, there are $21^4 - 1 = 194\,480$ sizes. To time them all would take hours, so AutoTinyBERT times a few and *predicts* the
-# others (Yin et al. 2021, [*AutoTinyBERT*](https://arxiv.org/abs/2107.13686), §3.3). Three networks took 3, 5 and 7 ms with 1, 2
+# others (Yin et al. 2021, [*AutoTinyBERT*](https://arxiv.org/abs/2107.13686)). Three networks took 3, 5 and 7 ms with 1, 2
 # and 3 layers: each layer costs 2 ms, and 1 ms is there without any. With noise no such line goes through all points,
 # and the best one has the smallest sum of squares:
 #
