@@ -43,14 +43,14 @@ body, tokenizer = labkit.load_model(MODEL)
 task = labkit.load_task(TASK)
 method = HeadClassifier(tokenizer, task.fields)
 rows = method.read(task.splits["train"])
-teacher = add_head(body, task.labels, "mean", seed=0)
+teacher = add_head(body, task.labels, "mean", seed=0).eval()
 labkit.fit(teacher, method.loss, Batches(rows, method.collate, 32, seed=0), steps=120, lr=5e-4, seed=0,
            progress=lab.progress)  # fmt: skip
-teacher.eval()
 
 # %% [markdown]
 # Now the same network answers at two sizes: whole, and with only the *first* head and the *first* 112 neurons of each layer,
-# a quarter of its width. (The example is chosen: the whole is sure and right, the quarter is wrong.) `shaped` makes a network run at a size for as long as the `with` lasts.
+# a quarter of its *width*. (In this lesson, width means heads and neurons; the states keep their 160 numbers. The example is
+# chosen: the whole is sure and right, the quarter is wrong.) `shaped` makes a network run at a size for as long as the `with` lasts.
 
 # %%
 import numpy as np
