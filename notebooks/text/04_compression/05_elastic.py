@@ -44,8 +44,8 @@ task = labkit.load_task(TASK)
 method = HeadClassifier(tokenizer, task.fields)
 rows = method.read(task.splits["train"])
 teacher = add_head(body, task.labels, "mean", seed=0).eval()
-labkit.fit(teacher, method.loss, Batches(rows, method.collate, 32, seed=0), steps=120, lr=5e-4, seed=0,
-           progress=lab.progress)  # fmt: skip
+history = labkit.fit(teacher, method.loss, Batches(rows, method.collate, 32, seed=0), steps=120, lr=5e-4, seed=0,
+                     progress=lab.progress)  # fmt: skip
 
 # %% [markdown]
 # Now the same network answers at two sizes: whole, and with only the *first* head and the *first* 112 neurons of each layer,
