@@ -400,11 +400,14 @@ for one, other in (("elastic", "alone"), ("elastic", "elastic, not rewired"),
     print(f"{one} minus {other}: {sum(apart) / 12:+.1f} points, mean of 12 sizes; the smallest {apart[-1]:+.1f}")
 
 # %% [markdown]
-# Look at each row from the left to the right, and at the columns from top to bottom. One elastic network is as good as twelve networks
-# that were trained one by one; the differences lie within the noise of one training (a cell's standard error is 1.3 points). And
-# rewiring? At the end it makes no difference here, although it meant so much in section 3. After a fifth of the steps it is a little ahead
-# ([the numbers](../../docs/results.md#one-network-of-twelve-sizes)), so a likely reason is that a long training at a high rate can
-# teach any head to be the first one. DynaBERT's network is larger and changes less in its training.
+# Look at the first two numbers of each cell, then at the verdicts below the table. One elastic network is, on the mean, not worse
+# than twelve networks that were trained one by one, but a little better (one seed; a cell's
+# [standard error](../glossary.ipynb#standard-error) is 1.3 points). It has two advantages: it begins with the fine-tuned weights, and
+# the teacher's soft labels teach it. The smallest sizes have no advantage.
+#
+# And rewiring? After the whole training it makes no difference on the mean, although it meant so much in section 3; after a fifth of the
+# steps it is ahead by less than a point. A likely reason: with enough steps at a high rate, whatever stands first learns to do the work.
+# The paper reports a gain; its network is larger and changes less in training.
 #
 # ## 5 · Width or depth?
 #
@@ -596,7 +599,7 @@ for name, shape, ms in zip(("hand-made", "found"), (hand, found), timed, strict=
 
 # %% [markdown]
 # The search chose the best score of some hundred on 300 rows, so a part of what it gained there is luck, the [winner's
-# curse](../glossary.ipynb#winners-curse); the test rows show what is left. (The noise of a difference on them is up to 7 points.)
+# curse](../glossary.ipynb#winners-curse); the test rows show what is left. (Two standard errors of a difference there are up to 7 points.)
 #
 # A limit may be too strict for any size. labkit's search says so instead of giving the network that is least bad:
 
@@ -612,7 +615,7 @@ except UsageError as error:
 # %% [markdown]
 # ## 8 · So, one model of many sizes?
 #
-# **Yes.** One file that was trained once answers at twelve sizes and many more, and on the mean of the twelve it is as good as
+# **Yes.** One file that was trained once answers at twelve sizes and many more, and on the mean of the twelve it is no worse than
 # twelve networks that were trained one by one. Its price is a step of training that runs several sizes instead of one.
 #
 # - The *order* of heads and neurons decides what a network is worth that is cut and not trained any more.
