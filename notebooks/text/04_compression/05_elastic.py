@@ -289,7 +289,7 @@ print("a quarter gained more than two standard errors:", gain > TWO_ERRORS)
 
 # %% [markdown]
 # No weight was trained. The numbers only changed places, and a quarter of the network does not guess any more, because the
-# heads and neurons that do most of the work are now in it. It is still far behind the whole: it has never run without the rest.
+# heads and neurons that do most of the work are now in it. It is still behind the whole: it has never run without the rest.
 #
 # ## 4 · All sizes learn together
 #
