@@ -169,20 +169,24 @@ def extract(model: nn.Module, shape: Shape) -> nn.Module:
 class Elastic:
     """The objective that trains all sizes together: each learns the teacher's answers, and its last state's features.
 
-    A step is one pass of the teacher and one per shape (§3.2, §3.3); the loss is their mean.
+    A step is one pass of the teacher and one per shape (§3.2, §3.3); the loss is their mean. `shapes` is a sequence, or
+    a function that draws one for each step (`searching.sandwich`).
     """
 
-    def __init__(self, method: Any, teacher: nn.Module, shapes: Sequence[Shape], hidden: float = 0.1) -> None:
+    def __init__(
+        self, method: Any, teacher: nn.Module, shapes: Sequence[Shape] | Callable[[], Sequence[Shape]],
+        hidden: float = 0.1,
+    ) -> None:  # fmt: skip
         if not shapes:
             raise UsageError("no shape to train: give at least the full one")
-        self.method, self.teacher, self.shapes, self.hidden = method, teacher.eval(), tuple(shapes), hidden
+        self.method, self.teacher, self.shapes, self.hidden = method, teacher.eval(), shapes, hidden
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """A scalar."""
         with torch.no_grad(), capture(self.teacher) as theirs:
             target = self.method.logits(self.teacher, batch)
         mask, losses = batch["attention_mask"].to(theirs.last.dtype), []
-        for shape in self.shapes:
+        for shape in self.shapes() if callable(self.shapes) else self.shapes:
             with shaped(model, shape), capture(model) as mine:
                 logits = self.method.logits(model, batch)
             losses.append(soft_cross_entropy(logits, target).mean())

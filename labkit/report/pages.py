@@ -147,6 +147,19 @@ PAGES = (
     Page("fewclue_intents", "The same from four sentences an intent", "Twelve intents (lesson 03/08)."),
     Page("fewclue_real", "The same on real files",
          "A model that has never read real Chinese, nor most of its characters (lesson 03/08)."),
+    Page("elastic", "One network of twelve sizes",
+         "Each width (heads and neurons) and depth (layers) of mini-bert-en on world/qnli, 1 000 test rows, one seed "
+         "(standard error of a cell: 1.3 points). Cut: of the fine-tuned one, nothing trained. Elastic: one network "
+         "for all sizes, taught by it; a fifth: after a fifth of the steps. Alone: a network for each size, on the "
+         "labels, for as many steps (lesson 04/05).",
+         {"width 1, depth 1": 92.1, "width 1, depth 0.75": 91.7, "width 1, depth 0.5": 90.6,
+          "width 0.75, depth 1": 92.2, "width 0.75, depth 0.75": 91.8, "width 0.75, depth 0.5": 90.7,
+          "width 0.5, depth 1": 92.2, "width 0.5, depth 0.75": 91.5, "width 0.5, depth 0.5": 90.0,
+          "width 0.25, depth 1": 91.5, "width 0.25, depth 0.75": 90.8, "width 0.25, depth 0.5": 88.5},
+         "Hou et al. 2020, Table 1: QNLI, elastic BERT-base (fine-tuned: 92.0)"),
+    Page("elastic_search", "Sizes found by a search",
+         "A super-network trained once at random shapes; shapes found by evolution for the time that a hand-made one "
+         "takes, both cut out and trained on (lesson 04/05)."),
     Page("word2vec", "Word vectors",
          "Speed of training on one core, and how many of a word's five nearest words have its type (lesson 01/01). "
          "CBOW trains once per word, not once per pair, so little arithmetic stands beside the fixed cost of fetching "

@@ -18,6 +18,7 @@ __all__ = [
     "course_map",
     "decoding_steps",
     "delta_tree",
+    "elastic_sizes",
     "embedding_map",
     "feature_space",
     "label_words",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.course_map import course_map
     from labkit.widgets.decoding_steps import decoding_steps
     from labkit.widgets.delta_tree import delta_tree
+    from labkit.widgets.elastic_sizes import elastic_sizes
     from labkit.widgets.embedding_map import embedding_map
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.label_words import label_words

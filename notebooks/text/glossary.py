@@ -287,6 +287,10 @@ print(report.compare("A", "B"))
 # %% [markdown]
 # ## E
 #
+# <a id="elastic-network"></a>**elastic network** (弹性网络): A network whose first heads and neurons, and some of whose
+# layers, are a smaller network that answers too. Twelve sizes then need one file and one training. Lesson
+# [04/05](04_compression/05_elastic.ipynb).
+#
 # <a id="embedding"></a>**embedding** (嵌入): The vector by which a token enters the model: a row of a table that has one
 # row for each entry of the vocabulary. In BERT-base the table has 30,522 rows of 768 numbers, a fifth of all weights.
 # Lesson [03/03](03_fewshot/03_soft_prompts.ipynb).
@@ -309,6 +313,10 @@ print(report.compare("A", "B"))
 # <a id="entropy"></a>**entropy** (熵): How undecided a distribution is: 0 if one answer is certain, ln 2 = 0.69 if two
 # are equally likely. A loss may reward entropy, so that a model does not become too sure of easy cues. Lesson
 # [03/07](03_fewshot/07_instruction.ipynb).
+#
+# <a id="evolutionary-search"></a>**evolutionary search** (进化搜索): Looking for the best of very many candidates: keep
+# the best of those tried so far, change them a little (mutation) or mix two of them (crossover), try these, and so on.
+# Lesson [04/05](04_compression/05_elastic.ipynb).
 #
 # <a id="exact-match"></a>**exact match** (完全匹配): The share of answers whose words are exactly the right ones, after small
 # letters, no punctuation and no articles. "The wolf recorder" matches "wolf recorder", "a recorder" does not. Lesson
@@ -647,6 +655,10 @@ print(report.compare("A", "B"))
 # cluster each usually has a GPU of its own; in this course they are processes on your machine. Lesson
 # [06/03](06_parallel/03_data_parallel.ipynb).
 #
+# <a id="rank-correlation"></a>**rank correlation** (秩相关): How alike two orders of the same things are: 1 if both are the
+# same, 0 if they have nothing to do with each other, −1 if one is the other reversed. Times of 1, 2, 9 ms and predictions
+# of 3, 4, 5 ms have the rank correlation 1. Lesson [04/05](04_compression/05_elastic.ipynb).
+#
 # <a id="rank-of-a-matrix"></a>**rank of a matrix** (矩阵的秩): The number of independent directions in a matrix. A product
 # of a 768 × 8 and an 8 × 768 matrix has a rank of at most 8, which is what [LoRA](#lora) makes use of. Lesson
 # [03/06](03_fewshot/06_delta_tuning.ipynb).
@@ -736,6 +748,9 @@ print(report.compare("A", "B"))
 # <a id="standard-error"></a>**standard error** (标准误): How far a mean typically lies from its true value: the standard
 # deviation divided by the square root of the count. An accuracy p on m rows has one of √(p (1 − p) / m): 1.7 points for
 # 87 % on 400 rows. Lesson [03/02](03_fewshot/02_pet.ipynb).
+#
+# <a id="super-network"></a>**super-network** (超网络): A network that is trained at random sizes of itself, so that any of
+# its many thousand sub-networks can be judged without training it. Lesson [04/05](04_compression/05_elastic.ipynb).
 #
 # <a id="svd"></a><a id="singular-value-decomposition"></a>**SVD, singular value decomposition** (奇异值分解): It writes a
 # table as a sum of simple ones, each a column times a row, the most important first. The first 50 of 2 800 give each word

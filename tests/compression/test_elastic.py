@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import time
 
 import pytest
 import torch
@@ -16,7 +17,16 @@ from labkit import measure
 from labkit.compression import int8
 from labkit.compression.elastic import Elastic, Shape, extract, full_shape, importance, rewire, shape_of, shaped
 from labkit.compression.pruning.structure import masked_heads
-from labkit.compression.searching import LatencyPredictor, crossed, mutated, random_shape, search
+from labkit.compression.searching import (
+    LatencyPredictor,
+    crossed,
+    latencies,
+    mutated,
+    random_shape,
+    sandwich,
+    search,
+    smallest,
+)
 from labkit.errors import UsageError
 from labkit.training import fit
 
@@ -143,7 +153,10 @@ def test_small_shapes_learn_and_what_is_outside_of_them_stays():
         (lambda: extract(int8.apply(bert()), WHOLE), "is quantised"),
         (lambda: Elastic(Method(), bert(), []), "no shape"),
         (lambda: LatencyPredictor([WHOLE], [1.0]), "at least 4"),
-        (lambda: search(WHOLE, lambda one: 0.0, lambda one: 1.0, 0.5), "the smallest network"),
+        (lambda: search(WHOLE, lambda one: 0.0, lambda one: 1.0, 0.5), "no network meets it, the smallest"),
+        (lambda: search(WHOLE, lambda one: 0.0, lambda one: 1.0, float("nan")), "no network meets it"),
+        (lambda: LatencyPredictor([WHOLE] * 4, [1.0, 2.0, float("nan"), 1.0]), "a time above 0"),
+        (lambda: latencies(bert(), Method(), [], [WHOLE]), "0 rows"),
     ],
 )
 def test_what_is_refused(wrong, said):
@@ -151,7 +164,34 @@ def test_what_is_refused(wrong, said):
         wrong()
 
 
+def test_shapes_may_be_drawn_for_each_step():
+    model, teacher = bert(1), bert(2)
+    two = [shape_of(model), shape_of(model, 0.5, 0.5)]
+    queue = [two[:1], two[1:]]
+    drawn = Elastic(Method(), teacher, lambda: queue.pop(0))
+    for shape in two:
+        torch.testing.assert_close(drawn(model, LABELLED), Elastic(Method(), teacher, [shape])(model, LABELLED))
+    draw, other = sandwich(WHOLE, between=3), sandwich(WHOLE, between=3)
+    first, second = draw(), draw()
+    assert first[:2] == second[:2] == [WHOLE, smallest(WHOLE)] and len(first) == 5 and first[2:] != second[2:]
+    assert [first, second] == [other(), other()]
+
+
 # Search
+
+
+def test_more_network_takes_more_time_and_the_model_stays():
+    class Slow(Method):
+        def collate(self, rows):
+            return BATCH
+
+        def logits(self, model, batch):
+            time.sleep(0.004 * len(model.bert.encoder.layer))
+            return super().logits(model, batch)
+
+    model = bert().train()
+    found = latencies(model, Slow(), [{}], [WHOLE, Shape((2,), (4,), (48,))], turns=2)
+    assert found[0] > 16 and 4 < found[1] < 16 and model.training and len(model.bert.encoder.layer) == 4
 
 
 @settings(deadline=None, max_examples=80)
@@ -192,3 +232,5 @@ def test_the_search_keeps_its_limit_and_comes_near_the_best():
     random_best = max(score(s) for s in (random_shape(WHOLE, rng) for _ in range(4000)) if seconds(s) <= 5.0)
     assert seconds(found) <= 5.0 and value == score(found) and value >= 0.95 * random_best and 2 in found.layers
     assert search(WHOLE, score, seconds, 5.0, rounds=20, population=24) == (found, value)
+    slow = WHOLE
+    assert search(WHOLE, score, seconds, 5.0, first=[found, slow], rounds=0, population=2)[0] == found
