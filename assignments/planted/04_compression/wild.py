@@ -1,5 +1,5 @@
 # ruff: noqa: F821
-"""Answers that run wild: one prints without end, one calls itself for ever, one ends the program, one the kernel. The
+"""Answers that run wild: one ends the program, one calls itself for ever, one prints without end, one ends the kernel. The
 others keep their points, up to where the kernel ends.
 
 base: reference
@@ -10,8 +10,7 @@ loses: kd_slope_visible, kd_limits, kd_rows, kd_refuses, twn_visible, twn_shapes
 
 # %% kd_slope
 def kd_slope(student, teacher, labels, T=1.0, alpha=0.5):
-    while True:
-        print("derive" * 1000)
+    raise SystemExit
 
 
 # %% twn
@@ -21,7 +20,8 @@ def twn(w, rows=False):
 
 # %% best_scale
 def best_scale(w, codes, rows=False):
-    raise SystemExit
+    while True:
+        print("derive" * 1000)
 
 
 # %% remove_heads
