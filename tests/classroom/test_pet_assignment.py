@@ -103,6 +103,11 @@ def test_points_add_up():
             4,
         ),
         ("03_fewshot", {"reference": 24, "untouched": 0, "first_draft": 6, "halfway": 7, "slips": 17}, 4),
+        (
+            "04_compression",
+            {"reference": 20, "untouched": 0, "first_draft": 4, "halfway": 10, "otherwise": 20, "slips": 13, "wild": 7},
+            4,
+        ),
         ("06_parallel", {"reference": 20, "untouched": 0, "first_draft": 5, "halfway": 10, "slips": 12}, 4),
     ],
 )
