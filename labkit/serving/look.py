@@ -74,9 +74,10 @@ STYLE = """
   text-align: right; white-space: nowrap; color: inherit; background: none }
 .lab th:first-child, .lab td:first-child { text-align: left }
 .lab th { font-weight: 600; vertical-align: bottom }
-.lab td .small { display: block }
+.lab td .small { display: block; font-weight: 400 }
 .lab .sure { display: grid; grid-template-columns: 5em 1fr 3em; gap: 6px; align-items: center; min-width: 13em }
-.lab .cards td:nth-child(1) { white-space: normal; min-width: 13em }
+.lab .cards :is(th, td):nth-child(2) { text-align: left }
+.lab .cards td:first-child { white-space: normal; min-width: 13em }
 @media (max-width: 700px) {
   .lab .cards thead { display: none }
   .lab .cards tr { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 4px 12px; padding: 8px 0;

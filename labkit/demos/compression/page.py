@@ -34,18 +34,21 @@ Under each model's name stand the passes that made it, in their order. Every tra
 - `quantize:int8` stores each weight as a whole number of 8 bits, `quantize:ternary,200` as −1, 0 or 1 times a
   factor, after 200 steps in which the model is trained with such weights.
 
+Codes of few bits always save bytes. They save time only where a processor, or a kernel, can compute with them; else
+they are turned into numbers first, and that takes time.
+
 **How sure** is the probability that a model gives to its own answer. **Time** is the median of several passes over this
 sentence alone, on this machine; the models take turns. **File** is what the weights take on a disk. The shares in small
 print compare with the teacher. **Right** counts other reviews, which no model was trained on.
 
 Things to try:
 
-- Which pass saves the most bytes? Does it save as much time?
+- Which pass saves the most bytes? Does it save as much time? Is int8 faster or slower on this machine?
 - Half the weights of one model are 0. Why is its file not smaller?
 - Type a short sentence, then one of fifty words: whose time grows the most?
 - Write a sentence that praises one thing and blames another. Do the models still agree? Are those that differ unsure?
-- Put a "not" into a sentence, or take one out: who notices?
-- You have 0.3 MB for a model on a watch. Which one do you take, and what do you give up?
+- Put a "not" into a sentence, or take one out: who notices? Can a student notice what its teacher does not?
+- You have half a megabyte for a model on a watch. Which one do you take, and what do you give up?
 """
 
 
@@ -88,8 +91,8 @@ def _page(gr: Any, models: Sequence[Made], samples: Sequence[str]) -> gradio.Blo
                 text = gr.Textbox(samples[0], label="A sentence of a review", lines=2, max_lines=6,
                                   max_length=MAX_TEXT, submit_btn=False)  # fmt: skip
                 button = gr.Button("Compare", variant="primary", size="lg")
-            with gr.Column(scale=5, min_width=300):
                 order = gr.Radio(list(ORDERS), value=next(iter(ORDERS)), label="Sort by")
+            with gr.Column(scale=5, min_width=300):
                 examples(gr, [[one] for one in samples], [text])
         shown = gr.HTML(showing.WAITING)
         gr.HTML(showing.origin(models, cache()))

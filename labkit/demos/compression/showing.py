@@ -51,8 +51,9 @@ def _row(one: Answer, teacher: Answer) -> str:
     share, colour = 100 * float(one.probabilities.max()), COLOURS[best % len(COLOURS)]
     line = f"<code>{safe(made.line)}</code>" if made.line else "fine-tuned on labelled reviews"
     bar = f'<span class="bar"><i style="width:{share:.1f}%;background:{colour}"></i></span>'
-    others = _small(f"{100 * facts['agreement']:.0f} % of others")
-    agreed = "–" if first else f"{'✓ same' if same else '✗ other'}{others}"
+    rows = f"of {facts['rows']:,.0f}"
+    often = _small(f"{100 * facts['agreement']:.0f} % {rows}")
+    agreed = "–" if first else f"{'✓ same' if same else '✗ other'}{often}"
     cells = (
         f"<b>{made.name}</b>{_small(line)}",
         f'<span class="sure"><b>{safe(_class(one))}</b>{bar}<span>{share:.0f} %</span></span>',
@@ -60,7 +61,7 @@ def _row(one: Answer, teacher: Answer) -> str:
         f"{one.milliseconds:.2f} ms{_against(one.milliseconds, teacher.milliseconds, first)}",
         f"{made.bytes / 1e6:.2f} MB{_against(made.bytes, teacher.made.bytes, first)}",
         f"{made.parameters:,}{_against(made.parameters, teacher.made.parameters, first)}",
-        f"{100 * facts['accuracy']:.1f} %",
+        f"{100 * facts['accuracy']:.1f} %{_small(rows)}",
     )
     named = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(HEADS, cells, strict=True))
     return f'<tr class="{"now" if first else ""}">{named}</tr>'
@@ -79,8 +80,8 @@ def _error(teacher: Made) -> str:
     facts = teacher.app.card.metrics
     error = 100 * math.sqrt(facts["accuracy"] * (1 - facts["accuracy"]) / facts["rows"])
     return (
-        f"Right, and “of others”: of {facts['rows']:,.0f} reviews that no model was trained on, with a standard error "
-        f"of about {error:.1f} points. The other small shares: of what the teacher costs."
+        f"Of {facts['rows']:,.0f}: reviews that no model was trained on; the standard error is about {error:.1f} "
+        "points. The small shares of time, file and weights: of what the teacher costs."
     )
 
 
@@ -88,4 +89,4 @@ def origin(models: Sequence[Made], folder: Path) -> str:
     """When and where the models came to be."""
     seconds = sum(one.app.card.metrics["seconds"] for one in models)
     what = f"These {len(models)} models were made on this machine in {seconds:.0f} s, once, and are kept in"
-    return f'<p class="lab small">{what} <code>{safe(folder)}</code>: the next start is quick.</p>'
+    return f'<div class="lab"><p class="small">{what} <code>{safe(folder)}</code>: the next start is quick.</p></div>'
