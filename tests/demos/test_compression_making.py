@@ -249,7 +249,7 @@ BAD = [
     (None, "type a text first"),
     (3, "type a text first"),
     ("a" * 601, "601 characters: at most 600 are read"),
-    ("film . " * 80, "162 tokens: the models read at most 64; shorten the text"),
+    ("a " * 127, "129 tokens: the models read at most 128; shorten the text"),
     ("half \ud83d", "is half of one"),
     ("!!! ... 12 😀", "there is no word in it: type a sentence of a review"),
 ]
@@ -269,7 +269,7 @@ def test_an_order_that_is_none_is_refused(models):
 
 def test_lines_become_one_and_a_text_at_the_limit_is_read(models):
     assert read(" the film\n\twas  good . ", models) == TEXT
-    assert read("film " * 62, models)  # 64 tokens with [CLS] and [SEP]
+    assert read("a " * 126, models)  # 128 tokens with [CLS] and [SEP]
     assert read("这部电影", models)
 
 
