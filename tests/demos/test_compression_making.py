@@ -176,7 +176,7 @@ def test_a_start_that_was_stopped_goes_on(tiny_parts, fresh, monkeypatch):
 def test_progress_is_told_once_a_model(tiny_parts, fresh, capsys):
     models = models_of(tiny_parts)
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "labkit: making model 1 of 7, once: teacher (fine-tuned)"
+    assert told[0] == "labkit: making model 1 of 7 (once; all take a minute or two): Teacher (fine-tuned)"
     assert [line.split("(")[-1] for line in told[1:]] == [f"{one.line})" for one in models[1:]]
 
 

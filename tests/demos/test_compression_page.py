@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +28,7 @@ def demo(tiny_parts):
         patch.setattr(compression_page, "load", lambda name, head: base)
         patch.setattr(compression_page, "world_task", lambda language: task)
         patch.setattr(compression_page, "lines_for", short)
-        yield build_demo()
+        return build_demo()
 
 
 class TestAttacks(Attacks):
@@ -66,10 +67,9 @@ def test_a_model_that_is_not_of_berts_family_is_refused_before_anything_is_made(
         demos.build("compression", "mini-bert-enn")
 
 
-def test_the_examples_can_be_asked(demo):
-    base = compression_page.load("mini-bert-en", head=None)
-    method = making.HeadClassifier(base.tokenizer)
-    made = [type("", (), {"app": type("", (), {"method": method})})]
+def test_the_examples_can_be_asked():
+    method = making.HeadClassifier(compression_page.load("mini-bert-en", head=None).tokenizer)
+    made = [SimpleNamespace(app=SimpleNamespace(method=method))]
     assert [compression_page.read(text, made) for text in TRIED["en"]] == list(TRIED["en"])
 
 

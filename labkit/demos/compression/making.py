@@ -95,7 +95,8 @@ class Workshop:
                 folder = cache() / fingerprint(self.origin, line)
                 app = _kept(folder)
                 if app is None:
-                    say(f"labkit: making model {number} of {len(lines)}, once: {name.lower()} ({line or 'fine-tuned'})")
+                    told = f"model {number} of {len(lines)} (once; all take a minute or two)"
+                    say(f"labkit: making {told}: {name} ({line or 'fine-tuned'})")
                     app = self._make(folder, line)
                 self.made[line] = Made(name, line, app, measure.bytes_on_disk(folder))
         return list(self.made.values())
