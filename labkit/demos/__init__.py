@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DEMOS = {
     "foundations": "module 01: complete a text, fill its blanks, translate it, and see each choice",
     "fewshot": "module 03: learn from three examples a class, by PET, CP-Tuning and a new head",
+    "compression": "module 04: one sentence through a teacher and its compressed students: answers, time and bytes",
     "parallel": "module 06: plan a training run: what each GPU holds and sends, what fits, what would mend it",
 }
 

@@ -74,6 +74,19 @@ STYLE = """
   text-align: right; white-space: nowrap; color: inherit; background: none }
 .lab th:first-child, .lab td:first-child { text-align: left }
 .lab th { font-weight: 600; vertical-align: bottom }
+.lab td .small { display: block; font-weight: 400 }
+.lab .sure { display: grid; grid-template-columns: 5em 1fr 3em; gap: 6px; align-items: center; min-width: 13em }
+.lab .cards :is(th, td):nth-child(2) { text-align: left }
+.lab .cards td:first-child { white-space: normal; min-width: 13em }
+@media (max-width: 700px) {
+  .lab .cards thead { display: none }
+  .lab .cards tr { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 4px 12px; padding: 8px 0;
+    border-bottom: 1px solid var(--border-color-primary) !important }
+  .lab .cards td { border: none; padding: 0; text-align: left }
+  .lab .cards td:nth-child(-n+2) { grid-column: 1 / -1 }
+  .lab .cards td:nth-child(n+3)::before { content: attr(data-name); display: block; font-size: 0.85em;
+    color: var(--body-text-color-subdued) }
+}
 @media (max-width: 500px) {
   .lab .line { grid-template-columns: 1fr auto; gap: 0 6px }
   .lab .line > .stack { grid-column: 1 / -1; grid-row: 2; margin-top: 4px }
