@@ -129,8 +129,7 @@ def ternary_codes(function: Callable[[Tensor], Any]) -> None:
     w = torch.cat([_draw(3, 9) * torch.tensor([[1.0], [5.0], [0.2]]), torch.tensor([[2.0, -1, 1, 0, 0, 0, 0, 6, -1]])])
     codes, alpha = parts(asked(function, w=w), ("codes", "alpha"))
     alpha, codes = tensor(alpha, (4, 1), "alpha", ZERO), _codes(codes, (4, 9))
-    right, scale = _ternary(w)
-    size, one = w.abs(), w.abs().mean()
+    size, (right, scale) = w.abs(), _ternary(w)
     kept = size > 0.7 * size.mean(1, keepdim=True)
 
     def told(mask: Tensor) -> Tensor:
@@ -139,7 +138,7 @@ def ternary_codes(function: Callable[[Tensor], Any]) -> None:
     expect(codes, right, "a code should be the sign of w where |w| > 0.7 · mean |w| of its row, else 0", [
         (kept.float(), "the signs are lost: a weight below −Δ has the code −1"),
         (told(size > 0.7), "0.7 is a share: the threshold is 0.7 times the mean |w| of the row"),
-        (told(size > 0.7 * one), "there is one threshold for all rows: take the mean of each row, dim 1"),
+        (told(size > 0.7 * size.mean()), "there is one threshold for all rows: take the mean of each row, dim 1"),
         (told(size > 0.7 * w.mean(1, keepdim=True)), "the threshold is a share of the mean of |w|, not of w"),
         (told(size > 0.7 * size.amax(1, keepdim=True)), "the threshold is a share of the mean |w|, not of the largest"),
         (told(size > size.mean(1, keepdim=True)), "the threshold is 0.7 · mean |w|, not mean |w|"),

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
 from labkit import measure
+from labkit.checkpoints import load_tensors, save_tensors
 from labkit.compression import aware, binary, ternary
 from labkit.compression.landscape import landscape, losses_along
 from labkit.compression.packed import minmax, pack, rounded, unpack
@@ -149,7 +150,7 @@ def test_two_binary_matrices_without_a_split():
     model = nn.Sequential(nn.Linear(30, 20))
     w = model[0].weight.detach().clone()
     binary.split_layers(model, ["0"], binary.left_over)
-    (c1, s1), (c2, s2) = binary.bwn(model[0].first.weight), binary.bwn(model[0].second.weight)
+    (c1, s1), (c2, s2) = (binary.bwn(half.weight.detach()) for half in (model[0].first, model[0].second))
     torch.testing.assert_close(model[0].second.weight.detach(), w - c1 * s1)
     assert error(w, 1, c1 * s1 + c2 * s2) < error(w, *ternary.twn(w)) < error(w, c1, s1)
 
@@ -314,6 +315,10 @@ def test_what_training_and_storing_refuse(tmp_path):
         aware.prepare(model, ternary.twn)
     with pytest.raises(CheckpointError, match=r"not written by labkit\.compression\.binary\.save"):
         binary.load(bert(), tmp_path / "ternary.safetensors")
+    tensors, notes = load_tensors(tmp_path / "ternary.safetensors", "")
+    save_tensors(tmp_path / "new.safetensors", tensors, **{**notes, "labkit.ternary.version": "2"})
+    with pytest.raises(CheckpointError, match=r"new\.safetensors: its codes are of version 2"):
+        ternary.load(bert(), tmp_path / "new.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "ternary.safetensors").read_bytes()[:-9])
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors: cannot be loaded"):
         ternary.load(bert(), tmp_path / "cut.safetensors")
