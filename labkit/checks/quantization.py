@@ -83,17 +83,16 @@ def mixed_product(function: Callable[..., Any]) -> None:
     weight[:, 4] *= 10
     found = tensor(asked(function, x=x, weight=weight, limit=6.0), (5, 3))
     kept = outliers(x, 6.0)
-    rest = [place for place in range(12) if place not in kept]
-    zeroed, part = weight.index_fill(1, kept, 0), x[:, kept] @ weight[:, kept].T
-    cleaned = x.index_fill(1, kept, 0)
-    if any(same(found, part + one, 1e-4) for one in (_int8_product(cleaned, weight), _int8_product(cleaned, zeroed))):
+    cleaned, part = x.index_fill(1, kept, 0), x[:, kept] @ weight[:, kept].T
+    others = [_int8_product(cleaned, one) for one in (weight, weight.index_fill(1, kept, 0))]
+    if any(same(found, part + one, 1e-4) for one in others):
         _one_by_one(function, weight)
         return
     only = {name: torch.tensor(some) for name, some in (("positive", [2, 4]), ("above", [4, 9]))}
     expect(found, x @ weight.T, "wanted: the columns in which some |x| is the limit or more in floats, plus the int8 product of all others", [
         (_int8_product(x, weight), "all columns are rounded: leave out those in which some |x| is 6 or more"),
         (part, "these are the outlier columns alone: add the int8 product of the others"),
-        (_int8_product(x[:, rest], weight[:, rest]), "the outlier columns are missing: add their product in floats"),
+        *((one, "the outlier columns are missing: add their product in floats") for one in others),
         (part + _int8_product(x, weight), "the outlier columns are in both parts: set them to 0 before the rounding"),
         *((x[:, some] @ weight[:, some].T + _int8_product(x.index_fill(1, some, 0), weight), text) for some, text in (
             (only["positive"], "a large negative x is an outlier too: compare |x| with the limit"),

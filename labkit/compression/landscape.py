@@ -39,20 +39,17 @@ def losses_along(
     return found
 
 
-def landscape(
-    models: Mapping[str, nn.Module], loss: Callable[[nn.Module], Tensor], distances: Sequence[float], seed: int = 0
-) -> Plot:
-    """The losses of several models along a direction, as lines."""
+def landscape(losses: Mapping[str, Sequence[float]], distances: Sequence[float]) -> Plot:
+    """The losses of several models along a direction, as `losses_along` finds them, as lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes, told = figure.subplots(), []
-    for number, (name, model) in enumerate(models.items()):
-        losses = losses_along(model, loss, distances, seed)
-        axes.plot(distances, losses, color=COLOURS[number], marker=MARKS[number], ms=5, label=name)
-        told.append(f"{name}: {', '.join(f'{at:g}: {value:.2f}' for at, value in zip(distances, losses, strict=True))}")
+    for number, (name, found) in enumerate(losses.items()):
+        axes.plot(distances, found, color=COLOURS[number], marker=MARKS[number], ms=5, label=name)
+        told.append(f"{name}: {', '.join(f'{at:g}: {value:.2f}' for at, value in zip(distances, found, strict=True))}")
     axes.set(xlabel="distance, in units of each matrix's mean |w|", ylabel="loss")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#eeeeee", lw=0.7)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper center")
     return Plot(figure, f"Loss by distance along one random direction. {'; '.join(told)}.")

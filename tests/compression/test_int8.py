@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 
 import numpy as np
 import pytest
@@ -105,8 +106,7 @@ def test_matmul_is_exact_with_and_without_the_kernel(m, k, n, seed, kernel):
     rng = np.random.default_rng(seed)
     a, b = rng.choice([-127, 127, 5, 0], (m, k)), rng.choice([-127, 127, 1], (n, k))
     with pytest.MonkeyPatch.context() as patch:
-        if not kernel:
-            patch.setattr(int8, "_kernel_allows", lambda a, b: False)
+        patch.setattr(int8, "_kernel_is_fast", lambda: kernel)
         got = int8.int8_matmul(torch.tensor(a, dtype=torch.int8), torch.tensor(b, dtype=torch.int8))
     assert got.dtype == torch.int32
     np.testing.assert_array_equal(got.numpy(), a @ b.T)
@@ -125,6 +125,14 @@ def test_a_saturating_kernel_is_found_out(monkeypatch):
     assert not int8._kernel_is_exact.__wrapped__()
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: a.int() @ b.int())
     assert int8._kernel_is_exact.__wrapped__()
+
+
+def test_a_slow_kernel_is_found_out(monkeypatch):
+    fast = torch.zeros(128, 256, dtype=torch.int32)
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: fast)
+    assert int8._kernel_is_fast.__wrapped__()
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: time.sleep(0.2))
+    assert not int8._kernel_is_fast.__wrapped__()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -295,8 +295,10 @@ def test_the_loss_along_a_direction():
     way = torch.randn(3, 7, generator=torch.Generator().manual_seed(3)) * before.abs().mean()
     assert one - start == pytest.approx(float((x @ way.T).sum()), rel=1e-3)
     aware.prepare(layer, binary.bwn, activations=False)  # the codes follow the weights that are moved
-    aside = landscape({"a": layer}, lambda model: model(x).square().mean(), (0.0, 3.0)).alt
-    assert "a: 0: " in aside and torch.equal(layer.weight, before)
+    moved = losses_along(layer, lambda model: model(x).sum(), (0.0, 1.0), seed=3)
+    codes, scale = binary.bwn(before + way)
+    assert moved[1] == pytest.approx(float(F.linear(x, codes * scale, layer.bias).sum()), rel=1e-3)
+    assert landscape({"a": moved}, (0, 1)).alt.endswith(f"a: 0: {moved[0]:.2f}, 1: {moved[1]:.2f}.")
 
 
 def test_what_training_and_storing_refuse(tmp_path):
