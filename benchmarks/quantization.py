@@ -40,7 +40,7 @@ from labkit.tasks import load_task
 from labkit.zoo import load
 
 RESULTS = Path("labkit/results/quantization.json")
-TASK, SEEDS, STEPS, TEACHER_STEPS, RATE = "world/qnli", 1, 150, 400, 5e-4
+TASK, SEEDS, STEPS, TEACHER_STEPS, RATE = "world/qnli", 1, 100, 300, 5e-4
 SMALL = (1, 40)  # layers and width of a full-precision model with about as many bytes as the ternary one
 TERNARY, BINARY = ternary.TERNARY, binary.BINARY
 
@@ -101,18 +101,11 @@ def main() -> None:
         bench = Bench(options.seconds, options.keep or Path(folder))
         for seed in range(SEEDS):
             untrained(bench, seed)
-            binaries(bench, seed)
-            ternaries(bench, seed)
+            taught(bench, seed)
 
 
 def untrained(bench: Bench, seed: int) -> None:
-    """The teacher, its nearest codes, and a small model that has never seen it."""
-
-    def narrow() -> nn.Module:
-        small = student(bench.base, bench.task, *SMALL, seed)
-        rows = bench.task.splits["train"]
-        return trained(small, bench.method, rows, steps=TEACHER_STEPS, lr=STUDENT_RATE, seed=seed)
-
+    """The teacher, and its nearest codes."""
     bench.row("full precision", "32-32-32", seed, lambda: bench.teacher(seed))
     bench.row("int8 by rows, not trained", "8-8-8", seed, lambda: int8.apply(bench.teacher(seed)))
     for name, bits, rule, form in (
@@ -120,23 +113,10 @@ def untrained(bench: Bench, seed: int) -> None:
         ("binary", "1-1-8", binary.bwn, BINARY),
     ):
         bench.row(f"{name}, not trained", bits, seed, lambda rule=rule: aware.prepare(bench.teacher(seed), rule), form)
-    bench.row("a small model on the labels", "32-32-32", seed, narrow)
 
 
-def ternaries(bench: Bench, seed: int) -> None:
-    """TernaryBERT, and what it owes to each of its parts."""
-    for name, rule, bits, how in (
-        ("TernaryBERT (TWN)", ternary.twn, "2-2-8", {}),
-        ("TernaryBERT (TWN), no distillation", ternary.twn, "2-2-8", {"labels": True}),
-        ("TernaryBERT (TWN), activations of 32 bits", ternary.twn, "2-2-32", {"whole": True}),
-        ("TernaryBERT (LAT)", None, "2-2-8", {}),
-    ):
-        made = functools.partial(bench.trained, bench.teacher, seed, STEPS, rule, **how)
-        bench.row(name, bits, seed, made, TERNARY)
-
-
-def binaries(bench: Bench, seed: int) -> None:
-    """One binary matrix, and two in two ways."""
+def taught(bench: Bench, seed: int) -> None:
+    """Ternary weights, what they owe to each of their parts, and binary ones in three ways; a small model."""
 
     def left_over(seed: int) -> nn.Module:
         model = bench.teacher(seed)
@@ -146,12 +126,22 @@ def binaries(bench: Bench, seed: int) -> None:
         model = aware.finish(bench.trained(bench.teacher, seed, STEPS // 2, ternary.twn), full=True)
         return binary.split_layers(model, matrices(model))
 
-    for name, bits, start, steps in (
-        ("BinaryBERT (split)", "1+1-1+1-8", split, STEPS // 2),
-        ("two binary matrices, directly", "1+1-1+1-8", left_over, STEPS),
-        ("binary, directly", "1-1-8", bench.teacher, STEPS),
+    def narrow() -> nn.Module:
+        small, rows = student(bench.base, bench.task, *SMALL, seed), bench.task.splits["train"]
+        return trained(small, bench.method, rows, steps=TEACHER_STEPS, lr=STUDENT_RATE, seed=seed)
+
+    own, twn, twice = bench.teacher, ternary.twn, "1+1-1+1-8"
+    for name, bits, start, steps, rule, form, how in (
+        ("TernaryBERT (TWN)", "2-2-8", own, STEPS, twn, TERNARY, {}),
+        ("BinaryBERT (split)", twice, split, STEPS // 2, binary.bwn, BINARY, {}),
+        ("two binary matrices, directly", twice, left_over, STEPS, binary.bwn, BINARY, {}),
+        ("binary, directly", "1-1-8", own, STEPS, binary.bwn, BINARY, {}),
+        ("TernaryBERT (TWN), no distillation", "2-2-8", own, STEPS, twn, TERNARY, {"labels": True}),
+        ("TernaryBERT (LAT)", "2-2-8", own, STEPS, None, TERNARY, {}),
+        ("TernaryBERT (TWN), activations of 32 bits", "2-2-32", own, STEPS, twn, TERNARY, {"whole": True}),
     ):
-        bench.row(name, bits, seed, functools.partial(bench.trained, start, seed, steps, binary.bwn), BINARY)
+        bench.row(name, bits, seed, functools.partial(bench.trained, start, seed, steps, rule, **how), form)
+    bench.row("a small model on the labels", "32-32-32", seed, narrow)
 
 
 def matrices(model: nn.Module) -> list[str]:

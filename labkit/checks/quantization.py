@@ -208,6 +208,9 @@ def split(function: Callable[[Tensor], Any]) -> None:
         (2 * w, "w₁ + w₂ is 2w"),
     ])  # fmt: skip
     _halves(first, second, codes, alpha, w)
+    empty = [tensor(one, (2, 40), "for a row of zeros, the result", "0 divided by 0: in a row of zeros Σ_I |w| is 0; .clamp(min=1e-30) it")
+             for one in parts(function(torch.cat([0 * w[:1], w[1:2]])), ("w1", "w2"))]  # fmt: skip
+    expect(torch.stack(empty)[:, 0], torch.zeros(2, 40), "a row of zeros should stay one")
     tiny = w * torch.tensor([[1.0], [1e-3], [50.0]])
     first, second = parts(function(tiny), ("w1", "w2"))
     expect(

@@ -102,11 +102,11 @@ def through_in_two(w, shown):
 def split_by_loops(w):
     first = torch.empty_like(w)
     for row, own, codes, alpha in zip(w, first, *_ternary(w), strict=True):
-        inside = sum(abs(v) for v, c in zip(row, codes, strict=True) if c)
+        inside = sum(abs(v) for v, c in zip(row, codes, strict=True) if c) or 1.0
         up = sum(abs(v) for v, c in zip(row, codes, strict=True) if not c and v > 0)
         down = sum(abs(v) for v, c in zip(row, codes, strict=True) if not c and v <= 0)
         a = (inside + down - up) / (2 * inside)
-        b = (len(row) * alpha[0] - inside - up - down) / (2 * (codes == 0).sum())
+        b = (len(row) * alpha[0] - row.abs().sum()) / (2 * (codes == 0).sum())
         for place, (value, code) in enumerate(zip(row, codes, strict=True)):
             own[place] = a * value if code else value + b if value > 0 else b
     return first, w - first
@@ -120,7 +120,7 @@ def split_by_masks(w):
     codes, alpha = _ternary(w)
     size, one, up, down = w.abs(), codes != 0, (codes == 0) & (w > 0), (codes == 0) & (w <= 0)
     sums = [(size * some).sum(1, keepdim=True) for some in (one, up, down)]
-    a = 0.5 + (sums[2] - sums[1]) / (2 * sums[0])
+    a = 0.5 + (sums[2] - sums[1]) / (2 * sums[0].clamp(min=1e-30))
     b = (alpha * w.shape[1] - sum(sums)) / (2 * (codes == 0).sum(1, keepdim=True))
     return a * w * one + (w + b) * up + b * down, (1 - a) * w * one - b * up + (w - b) * down
 
@@ -171,7 +171,7 @@ def codes_of(kept=lambda w: w.abs() > 0.7 * w.abs().mean(1, keepdim=True), code=
     return found
 
 
-def halves(share=None, lift=None, zeros=True):
+def halves(share=None, lift=None, zeros=True, least=1e-30):
     """A split with other a and b; without `zeros`, as if all codes were other than 0."""
 
     def found(w):
@@ -179,7 +179,7 @@ def halves(share=None, lift=None, zeros=True):
         size, one = w.abs(), codes != 0
         up, down = ~one & (w > 0), ~one & (w <= 0)
         on = [(size * some).sum(1, keepdim=True) for some in (one, up, down)]
-        a = (on[0] + on[2] - on[1]) / (2 * on[0]) if share is None else torch.full_like(alpha, share)
+        a = (on[0] + on[2] - on[1]) / (2 * on[0].clamp(min=least)) if share is None else torch.full_like(alpha, share)
         b = (w.shape[1] * alpha - size.sum(1, keepdim=True)) / (2 * (~one).sum(1, keepdim=True))
         b = b if lift is None else torch.full_like(alpha, lift)
         first = torch.where(one, a * w, torch.where(up, w + b, b.expand_as(w))) if zeros else a * w
@@ -269,5 +269,6 @@ WRONG = {
         (one_row, "signs of w₁ and w₂ should differ"),
         (lambda w: _split(w)[0], "2 results are wanted"),
         (halves(lift=3.0), "should both be α / 2"),
+        (halves(least=0.0), "in a row of zeros"),
     ],
 }
