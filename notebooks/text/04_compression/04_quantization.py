@@ -55,7 +55,7 @@ import copy
 from labkit.compression import binary, int8, ternary
 from labkit.measure import bytes_on_disk
 
-row, test = task.splits["test"][0], task.splits["test"][:300]
+row, test = task.splits["test"][0], task.splits["test"][:200]
 
 
 def right(model):
@@ -72,7 +72,7 @@ for name, form in (("32 bits", None), ("8 bits", int8), ("2 bits", ternary), ("1
     print(f"{name:<8}{said:<15} right {shares[name]:.1%}  {bytes_on_disk(one) / 1e6:5.2f} MB")
 
 # %% tags=["nbval-check-output"]
-print("8 bits: within one point of 32 bits:", abs(shares["8 bits"] - shares["32 bits"]) <= 0.01)
+print("8 bits: within 2 points of 32 bits:", abs(shares["8 bits"] - shares["32 bits"]) <= 0.02)
 print("1 bit: more than 20 points lost:", shares["1 bit"] < shares["32 bits"] - 0.2)
 
 # %% [markdown]
@@ -442,8 +442,8 @@ print({name: f"{share:.1%}" for name, share in results.items()})
 print("ternary and trained, within 4 points of 32 bits:", results["ternary, trained"] > results["32 bits"] - 0.04)
 
 # %% [markdown]
-# Compare the last two numbers: the training has brought back what the rounding had cost, or nearly so. (300 answers have a
-# [standard error](../glossary.ipynb#standard-error) of about 2 points.)
+# Compare the last two numbers: the training has brought back what the rounding had cost, or nearly so. (200 answers have a
+# [standard error](../glossary.ipynb#standard-error) of about 3 points.)
 #
 # There are finer ways to choose the codes. **LAT**, *loss-aware ternarization*, weighs the error of each weight by how
 # much the loss depends on it, which it reads off Adam's average of squared gradients. The table in section 7 has both.
@@ -566,16 +566,16 @@ print("split, not trained: as the ternary model:", difference < 0.005)
 # %%
 from labkit.compression.landscape import landscape, losses_along
 
-batch, distances = method.collate(test[:64]), [step / 5 for step in range(-4, 5)]
+batch, distances = method.collate(test[:64]), [step / 4 for step in range(-3, 4)]
 others = {"32 bits": model, "ternary, trained": aware.prepare(copy.deepcopy(full), rule), "two halves, trained": pair,
           "binary, rounded": aware.prepare(copy.deepcopy(model), binary.bwn)}  # fmt: skip
 losses = {name: losses_along(one, lambda model: method.loss(model, batch), distances) for name, one in others.items()}
 landscape(losses, distances)
 
 # %% tags=["nbval-check-output"]
-rise = {name: (found[3] + found[5]) / 2 - found[4] for name, found in losses.items()}  # at −0.2 and 0.2, above 0
+rise = {name: (found[2] + found[4]) / 2 - found[3] for name, found in losses.items()}  # at ±0.25, above that at 0
 print("a small move costs the ternary model more than the original:", rise["ternary, trained"] > rise["32 bits"])
-print("binary, rounded: more than 1 above the original:", losses["binary, rounded"][4] > losses["32 bits"][4] + 1)
+print("binary, rounded: more than 1 above the original:", losses["binary, rounded"][3] > losses["32 bits"][3] + 1)
 
 # %% [markdown]
 # The original lies in a wide valley: a small move costs little. With codes even a small move costs something, because some
