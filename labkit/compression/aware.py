@@ -39,10 +39,11 @@ class Aware(nn.Module):
         square = weight.grad.detach().square()
         self.curvature = square if self.curvature is None else self.curvature.lerp_(square, 1 - FADING)
 
-    def _end(self) -> None:
+    def _end(self, full: bool) -> None:
         if self.watch is not None:
             self.watch.remove()
-        self.weight.data.copy_(self.shown().detach())
+        if not full:
+            self.weight.data.copy_(self.shown().detach())
         for name in ("rule", "activations", "curvature", "watch"):
             delattr(self, name)
 
@@ -92,11 +93,11 @@ def prepare(model: nn.Module, rule: Rule | None, skip: Sequence[str] = (), *, ac
     return model
 
 
-def finish(model: nn.Module) -> nn.Module:
+def finish(model: nn.Module, *, full: bool = False) -> nn.Module:
     """End it, in place: the layers are plain again, and their weights are what the codes stand for, which packing keeps
-    exactly.
+    exactly; with `full` they are the full weights behind the codes, to be split or trained on.
     """
     for module in [module for module in model.modules() if isinstance(module, Aware)]:
-        module._end()
+        module._end(full)
         module.__class__ = nn.Embedding if module.TABLE else nn.Linear
     return model

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,17 @@ def split(weight: Tensor, rows: bool = False) -> tuple[Tensor, Tensor]:
     return first.view_as(weight), second.view_as(weight)
 
 
+def left_over(weight: Tensor, rows: bool = False) -> tuple[Tensor, Tensor]:
+    """The weight, and what its binary form leaves over: two binary matrices without the way by a ternary one (greedy
+    residuals: Guo et al. 2017, Network sketching, §3.1).
+    """
+    codes, scale = bwn(weight, rows)
+    return weight, weight - codes * scale
+
+
+Halve = Callable[[Tensor, bool], tuple[Tensor, Tensor]]  # (weight (rows, columns), whether each row has a scale)
+
+
 class Split(nn.Module):
     """Two layers of one shape whose outputs are added; `first` has the bias, if there is one."""
 
@@ -71,12 +82,12 @@ class Split(nn.Module):
         return self.first.weight + self.second.weight
 
 
-def split_layers(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Put a `Split` in place of the named linear layers and tables of embeddings, halves of their ternary weights.
+def split_layers(model: nn.Module, names: Sequence[str], halve: Halve = split) -> nn.Module:
+    """Put a `Split` in place of the named linear layers and tables of embeddings, halves of their full weights.
 
-    UsageError where a matrix cannot be split; nothing is changed then.
+    `halve` is `split`, or `left_over`. UsageError where a matrix cannot be split; nothing is changed then.
     """
-    halves = {name: split(model.get_submodule(name).weight.detach(), _is_table(model, name)) for name in names}
+    halves = {name: halve(model.get_submodule(name).weight.detach(), _is_table(model, name)) for name in names}
     for name, values in halves.items():
         both = _doubled(model, name)
         for half, value in zip((both.first, both.second), values, strict=True):

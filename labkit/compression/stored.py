@@ -24,6 +24,8 @@ from labkit.errors import CheckpointError, UsageError
 from labkit.foundations.quantised import keeps_float
 from labkit.measure import saved_tensors
 
+VERSION = "1"  # of how codes lie in a file
+
 
 class Stored(nn.Module):
     """A matrix (rows, columns) as integers (the buffer `CODES`, in some packing) with a float32 `scale`, (rows, 1) or
@@ -128,12 +130,12 @@ class Form:
     def save(self, model: nn.Module, path: str | os.PathLike[str]) -> None:
         """Write the model's tensors, shared ones once, with a checksum, as one safetensors file or not at all."""
         names = [name for name, module in _named(model) if self.holds(module)]
-        save_tensors(path, saved_tensors(model), **{self.key: json.dumps(names)})
+        save_tensors(path, saved_tensors(model), **{self.key: json.dumps(names), f"{self.key}.version": VERSION})
 
     def load(self, model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         """Fill the float32 skeleton `model` from what `save` wrote: `apply`, then the file's tensors, in place.
 
-        CheckpointError where the file is absent, altered, not one of `save`'s, or of another architecture.
+        CheckpointError where the file is absent, altered, not one of `save`'s, or of another architecture or version.
         """
         tensors, notes = load_tensors(path, "save the model again")
         with reading(path):
@@ -141,6 +143,9 @@ class Form:
         if not isinstance(names, list):
             what = f"not written by labkit.compression.{self.name}.save"
             raise CheckpointError(f"{path}: {what}; use the model's own loader")
+        if (version := notes.get(f"{self.key}.version", VERSION)) != VERSION:
+            what = f"its codes are of version {version}, and this labkit reads version {VERSION}"
+            raise CheckpointError(f"{path}: {what}; save the model again, or take the labkit that wrote it")
         codes = self.linear.CODES
         for name in names:
             if f"{name}.{codes}" not in tensors and f"{name}.weight" in tensors:  # as files once called them

@@ -140,7 +140,7 @@ LESSONS: tuple[Lesson, ...] = (
     _lesson("04/03", "pruning", "Removing what matters least", 50, "01/05",
             "magnitude, movement, 2:4, heads, layers, L0, CAP"),
     _lesson("04/04", "quantization", "Fewer bits a weight", 55, "04/01",
-            "int8, NF4, LLM.int8, TernaryBERT, BinaryBERT", "quantize"),
+            "int8, NF4, LLM.int8, TernaryBERT, BinaryBERT"),
     _lesson("04/05", "elastic", "One model, many sizes", 50, "04/01 04/03",
             "DynaBERT, AutoTinyBERT"),
     _lesson("04/06", "cheap_features", "More from the same weights", 45, "01/05",

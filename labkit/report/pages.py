@@ -97,6 +97,12 @@ EASYNLP = (
     "3 M, 0.06 s a batch"
 )
 CP_TUNING = "Xu et al. 2022, RoBERTa, mean of the eight real tasks"
+QUANTIZED = (
+    "One fine-tuned model in 8 bits, ternary (2 bits) and binary (1 bit) weights and embeddings, rounded or trained to "
+    "them: 100 steps, one seed; two points are within the noise. Activations have 8 bits where nothing else is said. "
+    "BinaryBERT and the two binary matrices have 1 + 1 bits, as many as the ternary weights (lesson 04/04)."
+)
+TERNARY_BERT = {"full precision": 92.0, "TernaryBERT (TWN)": 91.1, "TernaryBERT (LAT)": 91.5}
 
 PAGES = (
     Page("pipeline_reviews", "The pipeline on the embedded world",
@@ -172,6 +178,11 @@ PAGES = (
          "tenth of their size (lesson 01/03)."),
     Page("transformer_cost", "Attention beside a recurrence",
          "One layer of each, forward and backward over one text, in turns on one thread (lesson 01/03)."),
+    Page("quantization", "Bits per weight", QUANTIZED, TERNARY_BERT, "Zhang et al. 2020, Table 1: QNLI, BERT-base"),
+    Page("int8", "Int8 and fewer bits beside other libraries",
+         "One thread, in turns; time as a share of float32's in the same turn, mean of three (lesson 04/04)."),
+    Page("int8_gemma", "Int8 and four bits in a real language model",
+         "Gemma 3 270M, all linear layers but the output's; perplexity of 24 sentences of SST-2 (lesson 04/04)."),
     Page("pretraining", "Pre-training objectives",
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},

@@ -34,6 +34,7 @@ __all__ = [
     "task_mixture",
     "template_playground",
     "template_search",
+    "ternary_threshold",
     "training_curve",
 ]
 
@@ -61,6 +62,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.task_mixture import task_mixture
     from labkit.widgets.template_playground import template_playground
     from labkit.widgets.template_search import template_search
+    from labkit.widgets.ternary_threshold import ternary_threshold
     from labkit.widgets.training_curve import training_curve
 
 

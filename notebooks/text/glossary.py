@@ -556,6 +556,10 @@ print(report.compare("A", "B"))
 # is two averages and the master weight, 12 bytes: six times the size of the 16-bit weight itself. Lesson
 # [06/01](06_parallel/01_memory.ipynb).
 #
+# <a id="outlier"></a>**outlier** (离群值): An activation that is far larger than the others of its token, 60 where they are
+# near 1. If a token is rounded to 8 bits, its largest number sets the step, so one outlier costs all others their
+# precision. Lesson [04/04](04_compression/04_quantization.ipynb).
+#
 # <a id="overfitting"></a>**overfitting** (过拟合): Learning the training rows by heart: all of them are answered
 # correctly, and new rows no better than before. With 32 training rows and 1.5 million weights it happens soon. Lesson
 # [03/03](03_fewshot/03_soft_prompts.ipynb).
@@ -646,7 +650,7 @@ print(report.compare("A", "B"))
 #
 # <a id="quantization"></a>**quantization** (量化): Storing numbers in fewer bits, for instance a row of weights as whole
 # numbers from −127 to 127 and one scale. Eight bits take a quarter of fp32's bytes. Lessons
-# [06/02](06_parallel/02_kernels.ipynb), 04/04 (not written yet).
+# [06/02](06_parallel/02_kernels.ipynb), [04/04](04_compression/04_quantization.ipynb).
 
 # %% [markdown]
 # ## R
@@ -749,6 +753,10 @@ print(report.compare("A", "B"))
 # deviation divided by the square root of the count. An accuracy p on m rows has one of √(p (1 − p) / m): 1.7 points for
 # 87 % on 400 rows. Lesson [03/02](03_fewshot/02_pet.ipynb).
 #
+# <a id="straight-through-estimator"></a>**straight-through estimator** (直通估计): A way to train through rounding, whose
+# own gradient is 0 nearly everywhere: the model computes with the rounded weights, and the gradient is passed on to the
+# full weights as if there had been no rounding. Lesson [04/04](04_compression/04_quantization.ipynb).
+#
 # <a id="super-network"></a>**super-network** (超网络): A network that is trained at random sizes of itself, so that any of
 # its many thousand sub-networks can be judged without training it. Lesson [04/05](04_compression/05_elastic.ipynb).
 #
@@ -770,6 +778,10 @@ print(report.compare("A", "B"))
 # <a id="tensor-parallelism"></a>**tensor parallelism** (张量并行): Cutting the matrices of each layer over several devices,
 # which compute parts of the same product and add them up. It sends much, in every layer, so the devices should be in
 # one machine. Lesson [06/04](06_parallel/04_model_parallel.ipynb).
+#
+# <a id="ternary-weights"></a>**ternary weights** (三值权重): Weights that are −α, 0 or α, with one α for a matrix or a row.
+# They take two bits each, a sixteenth of fp32's bytes. A ternary matrix is the sum of two binary ones, in which each
+# weight is −α/2 or α/2. Lesson [04/04](04_compression/04_quantization.ipynb).
 #
 # <a id="tile"></a>**tile** (分块): A small square of a matrix that a block of threads loads into shared memory. With
 # tiles of 32 × 32 a matrix product loads a 32nd of the numbers that it would load without. Lesson

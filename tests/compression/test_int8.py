@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import time
 
 import numpy as np
 import pytest
@@ -104,8 +106,7 @@ def test_matmul_is_exact_with_and_without_the_kernel(m, k, n, seed, kernel):
     rng = np.random.default_rng(seed)
     a, b = rng.choice([-127, 127, 5, 0], (m, k)), rng.choice([-127, 127, 1], (n, k))
     with pytest.MonkeyPatch.context() as patch:
-        if not kernel:
-            patch.setattr(int8, "_kernel_allows", lambda a, b: False)
+        patch.setattr(int8, "_kernel_is_fast", lambda: kernel)
         got = int8.int8_matmul(torch.tensor(a, dtype=torch.int8), torch.tensor(b, dtype=torch.int8))
     assert got.dtype == torch.int32
     np.testing.assert_array_equal(got.numpy(), a @ b.T)
@@ -124,6 +125,14 @@ def test_a_saturating_kernel_is_found_out(monkeypatch):
     assert not int8._kernel_is_exact.__wrapped__()
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: a.int() @ b.int())
     assert int8._kernel_is_exact.__wrapped__()
+
+
+def test_a_slow_kernel_is_found_out(monkeypatch):
+    fast = torch.zeros(128, 256, dtype=torch.int32)
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: fast)
+    assert int8._kernel_is_fast.__wrapped__()
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: time.sleep(0.2))
+    assert not int8._kernel_is_fast.__wrapped__()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -374,3 +383,58 @@ def test_a_text_too_long_is_refused_in_int8_too():
     model = int8.apply(bert())
     with pytest.raises(UsageError, match="this model reads at most 40"):
         model_inputs(model, {"input_ids": torch.zeros(1, 41, dtype=torch.long)})
+
+
+# Outlier columns
+
+
+def spiky(tokens=12, n=40, out=24):
+    torch.manual_seed(0)
+    x, layer = torch.randn(tokens, n), nn.Linear(n, out)
+    x[3, 7], x[:, 19], x[5, 30] = 60.0, -25.0, 6.0
+    return x, layer
+
+
+def test_outlier_columns_are_multiplied_in_floats():
+    """Against numpy, column by column; the limit itself is an outlier."""
+    x, layer = spiky()
+    kept, rest = [7, 19, 30], [place for place in range(40) if place not in (7, 19, 30)]
+    assert int8.outliers(x, 6.0).tolist() == kept
+    w, bias = layer.weight.detach().numpy().copy(), layer.bias.detach().numpy()
+    scale = np.abs(w).max(1, keepdims=True) / np.float32(127)
+    wanted = x[:, kept].numpy() @ (np.rint(w / scale) * scale)[:, kept].T
+    scale_x = np.abs(x[:, rest].numpy()).max(1, keepdims=True) / np.float32(127)
+    wanted = wanted + (np.rint(x[:, rest].numpy() / scale_x) @ np.rint(w / scale)[:, rest].T) * scale.T * scale_x + bias
+    layer = int8.keep_outliers(int8.apply(layer))
+    with torch.no_grad():
+        np.testing.assert_allclose(layer(x).numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_keeping_outliers_lowers_the_error_and_can_be_undone():
+    x, layer = spiky()
+    exact = layer(x).detach()
+    int8.apply(layer)
+    plain = (layer(x) - exact).abs().max()
+    assert (int8.keep_outliers(layer)(x) - exact).abs().max() < plain / 4
+    x.requires_grad_()
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer.weight.sum(0).expand_as(x))
+    assert torch.equal(int8.keep_outliers(layer, 1e9)(x), int8.apply(int8.undo(layer))(x)) and layer.limit == math.inf
+    with pytest.raises(UsageError, match="no int8 layer"):
+        int8.keep_outliers(nn.Linear(3, 3))
+    with pytest.raises(UsageError, match="limit"):
+        int8.keep_outliers(layer, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_as_bitsandbytes_does():
+    """LLM.int8 of bitsandbytes on the same layer: the same columns, the same answers up to half precision."""
+    bnb = pytest.importorskip("bitsandbytes")
+    x, layer = spiky(n=64, out=32)
+    theirs = bnb.nn.Linear8bitLt(64, 32, has_fp16_weights=False, threshold=6.0)
+    theirs.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        found = theirs.to("cpu")(x.half()).float()
+        ours = int8.keep_outliers(int8.apply(copy.deepcopy(layer)))(x)
+        plain = int8.apply(layer)(x)
+    assert (found - ours).abs().max() < 0.05 < (found - plain).abs().max()

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
 from labkit import measure
+from labkit.checkpoints import load_tensors, save_tensors
 from labkit.compression import aware, binary, ternary
+from labkit.compression.landscape import landscape, losses_along
 from labkit.compression.packed import minmax, pack, rounded, unpack
 from labkit.errors import CheckpointError, UsageError
 
@@ -143,6 +145,16 @@ def test_a_split_model_answers_as_the_ternary_one():
     torch.testing.assert_close(logits(student), logits(teacher), rtol=1e-4, atol=1e-5)
 
 
+def test_two_binary_matrices_without_a_split():
+    """The second takes what the first leaves over, so the sum of both is nearer to the weight than any one is."""
+    model = nn.Sequential(nn.Linear(30, 20))
+    w = model[0].weight.detach().clone()
+    binary.split_layers(model, ["0"], binary.left_over)
+    (c1, s1), (c2, s2) = (binary.bwn(half.weight.detach()) for half in (model[0].first, model[0].second))
+    torch.testing.assert_close(model[0].second.weight.detach(), w - c1 * s1)
+    assert error(w, 1, c1 * s1 + c2 * s2) < error(w, *ternary.twn(w)) < error(w, c1, s1)
+
+
 # Packing
 
 
@@ -266,6 +278,29 @@ def test_a_binary_layer_learns():
     assert losses[-1] < 0.85 * losses[0]
 
 
+def test_the_full_weights_behind_the_codes_can_be_had_back():
+    model = bert()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    aware.finish(aware.prepare(model, ternary.twn), full=True)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_loss_along_a_direction():
+    """Of a linear layer and a linear loss it is a straight line, whose slope is that of the direction."""
+    layer, x = nn.Linear(7, 3), torch.randn(5, 7)
+    before, at = layer.weight.detach().clone(), (-0.5, 0.0, 1.0, 2.0)
+    low, start, one, two = losses_along(layer, lambda model: model(x).sum(), at, seed=3)
+    assert start == pytest.approx(float(layer(x).sum()), rel=1e-4) and two - one == pytest.approx(one - start, rel=1e-3)
+    assert start - low == pytest.approx((one - start) / 2, rel=1e-3) and torch.equal(layer.weight, before)
+    way = torch.randn(3, 7, generator=torch.Generator().manual_seed(3)) * before.abs().mean()
+    assert one - start == pytest.approx(float((x @ way.T).sum()), rel=1e-3)
+    aware.prepare(layer, binary.bwn, activations=False)  # the codes follow the weights that are moved
+    moved = losses_along(layer, lambda model: model(x).sum(), (0.0, 1.0), seed=3)
+    codes, scale = binary.bwn(before + way)
+    assert moved[1] == pytest.approx(float(F.linear(x, codes * scale, layer.bias).sum()), rel=1e-3)
+    assert landscape({"a": moved}, (0, 1)).alt.endswith(f"a: 0: {moved[0]:.2f}, 1: {moved[1]:.2f}.")
+
+
 def test_what_training_and_storing_refuse(tmp_path):
     model = aware.prepare(bert(), ternary.twn)
     with pytest.raises(UsageError, match="prepared already"):
@@ -282,6 +317,10 @@ def test_what_training_and_storing_refuse(tmp_path):
         aware.prepare(model, ternary.twn)
     with pytest.raises(CheckpointError, match=r"not written by labkit\.compression\.binary\.save"):
         binary.load(bert(), tmp_path / "ternary.safetensors")
+    tensors, notes = load_tensors(tmp_path / "ternary.safetensors", "")
+    save_tensors(tmp_path / "new.safetensors", tensors, **{**notes, "labkit.ternary.version": "2"})
+    with pytest.raises(CheckpointError, match=r"new\.safetensors: its codes are of version 2"):
+        ternary.load(bert(), tmp_path / "new.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "ternary.safetensors").read_bytes()[:-9])
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors: cannot be loaded"):
         ternary.load(bert(), tmp_path / "cut.safetensors")

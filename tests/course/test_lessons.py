@@ -51,7 +51,7 @@ def test_times_are_a_sitting_and_stages_exist():
 
 
 def test_extras_are_the_project_s():
-    known = {"retrieval", "quantize"}
+    known = {"retrieval"}
     assert {extra for item in LESSONS for extra in item.extras} == known
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert all(f"\n{extra} = [" in text for extra in known)
