@@ -203,28 +203,20 @@ def batch_mean(typical: Tensor, sure: Tensor) -> Tensor:
     return expertise(typical, sure).mean().expand_as(typical)
 
 
-STUDENTS: dict[str, Lessons] = {
-    "student alone": alone,
-    "BERT-single → TinyBERT": tiny("single"),
-    "BERT-mix → TinyBERT": tiny("mix"),
-    "BERT-mtl → TinyBERT": tiny("mtl"),
-    "multi-teachers → MTN-KD": several,
-    "meta-teacher → TinyBERT": tiny("meta"),
-    "meta-teacher → meta-distillation": by_meta(),
-    "… no prototype scores": by_meta("constant", typical=False),
-    "… no domain corruption": by_meta("plain", transfer=0.0),
-    "… weights: their batch mean": by_meta(weigh=batch_mean),
-}
+# By the teacher that each needs, so that a run which goes on trains few of them again
+STUDENTS: dict[str, dict[str, Lessons]] = {
+    "nobody": {"student alone": alone},
+    "single": {"BERT-single → TinyBERT": tiny("single"), "multi-teachers → MTN-KD": several},
+    "mix": {"BERT-mix → TinyBERT": tiny("mix")},
+    "mtl": {"BERT-mtl → TinyBERT": tiny("mtl")},
+    "meta": {
+        "meta-teacher → TinyBERT": tiny("meta"), "meta-teacher → meta-distillation": by_meta(),
+        "… weights: their batch mean": by_meta(weigh=batch_mean),
+    },
+    "constant": {"… no prototype scores": by_meta("constant", typical=False)},
+    "plain": {"… no domain corruption": by_meta("plain", transfer=0.0)},
+}  # fmt: skip
 NAMES = {"single": "BERT-single", "mix": "BERT-mix", "mtl": "BERT-mtl", "meta": "meta-teacher"}
-
-
-def score_teachers(bench: Bench, missing: Callable[[str, Task], bool]) -> None:
-    """Every teacher on every domain."""
-    for kind, name in NAMES.items():
-        for domain in DOMAINS:
-            if missing(name, bench.of(domain)):
-                began = time.perf_counter()
-                bench.add(name, bench.of(domain), expert(bench, kind, domain), time.perf_counter() - began)
 
 
 def taught_student(bench: Bench, lessons: Lessons, domain: str) -> tuple[nn.Module, float]:
@@ -253,11 +245,15 @@ def main() -> None:
         late = time.monotonic() > bench.end
         return not late and (name, task.name, task.metric, bench.seed) not in known
 
-    score_teachers(bench, missing)
-    for name, lessons in STUDENTS.items():
+    for kind, students in STUDENTS.items():
         for domain in DOMAINS:
-            if missing(name, bench.of(domain)):
-                bench.add(name, bench.of(domain), *taught_student(bench, lessons, domain))
+            task = bench.of(domain)
+            if kind in NAMES and missing(NAMES[kind], task):
+                began = time.perf_counter()
+                bench.add(NAMES[kind], task, expert(bench, kind, domain), time.perf_counter() - began)
+            for name, lessons in students.items():
+                if missing(name, task):
+                    bench.add(name, task, *taught_student(bench, lessons, domain))
 
 
 if __name__ == "__main__":

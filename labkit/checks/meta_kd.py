@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -130,41 +129,38 @@ def expertise(function: Callable[..., Tensor]) -> None:
     ])  # fmt: skip
 
 
-def _meta_distillation(losses: Mapping[str, Tensor], typical: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+def _meta_distillation(losses: Tensor, typical: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     weight = meta_kd.expertise(typical, logits.softmax(-1).gather(1, labels[:, None])[:, 0])
-    return torch.stack([(weight * one).mean() for one in losses.values()]).sum()
+    return (weight * losses).mean(1).sum()
 
 
 @exercise(LESSON, _meta_distillation)
 def meta_distillation(function: Callable[..., Tensor]) -> None:
-    """Losses by name, (batch,) each, typical (batch,), the teacher's logits (batch, classes), labels (batch,) → loss."""
+    """Losses (kinds, batch), typical (batch,), the teacher's logits (batch, classes), labels (batch,) → loss."""
     typical, labels = torch.tensor([0.9, -0.3, 0.4]), torch.tensor([1, 0, 1])
     logits = torch.tensor([[0.0, 3.0, 1.0], [-1.0, 0.5, 2.0], [1.0, 0.2, -2.0]])
-    losses = {name: torch.tensor(values, requires_grad=True)
-              for name, values in (("hidden", [0.3, 2.0, 0.7]), ("prediction", [1.5, 0.1, 0.9]))}  # fmt: skip
+    losses = torch.tensor([[0.3, 2.0, 0.7], [1.5, 0.1, 0.9]], requires_grad=True)
     value = asked(function, losses=losses, typical=typical, logits=logits, labels=labels)
     found, right = loss(value), _meta_distillation(losses, typical, logits, labels)
 
-    def with_sure(sure: Tensor) -> Any:
-        weight = meta_kd.expertise(typical, sure)
-        return sum((weight * one).mean() for one in losses.values())
+    def with_sure(sure: Tensor) -> Tensor:
+        return (meta_kd.expertise(typical, sure) * losses).mean(1).sum()
 
-    shares, every = logits.softmax(-1), torch.stack(list(losses.values()))
-    sure = shares.gather(1, labels[:, None])[:, 0]
-    weight = meta_kd.expertise(typical, sure)
-    expect(found, right, "wanted: the weight of each text from `expertise`, times each of its losses; the mean over the texts, the sum over the losses", [
-        (weight.mean() * every.mean(1).sum(), "mean times mean: every text has the batch's mean weight, as in the authors' program; multiply first, then take the mean"),
-        (every.mean(1).sum(), "the losses are not weighted"),
-        (right / 2, "this is the mean over the losses: add them up"),
+    shares = logits.softmax(-1)
+    weight = meta_kd.expertise(typical, shares.gather(1, labels[:, None])[:, 0])
+    expect(found, right, "wanted: the weight of each text from `expertise`, times each of its losses; the mean over the texts, the sum over the kinds", [
+        (weight.mean() * losses.mean(1).sum(), "mean times mean: every text has the batch's mean weight, as in the authors' program; multiply first, then take the mean"),
+        (losses.mean(1).sum(), "the losses are not weighted"),
+        (right / 2, "this is the mean over the kinds of loss too: add these up"),
         (3 * right, "this is the sum over the texts: take their mean"),
-        ((weight * every[-1]).mean(), "only one of the losses is there: add up all of them"),
-        ((weight * every[0]).mean(), "only one of the losses is there: add up all of them"),
+        ((weight * losses[-1]).mean(), "only one kind of loss is there: add up all of them"),
+        ((weight * losses[0]).mean(), "only one kind of loss is there: add up all of them"),
         (right * 3 / weight.sum(), "you divided by the sum of the weights: divide by the number of texts"),
         (with_sure(shares.amax(1)), "this is the teacher's largest probability: take that of the right label"),
         (with_sure(logits.gather(1, labels[:, None])[:, 0]), "these are logits: a softmax makes probabilities of them"),
         (with_sure(shares[:, 0]), "this is the probability of the first class: take that of each text's label"),
         (with_sure(shares[torch.arange(3), labels].log()), "these are log-probabilities: expertise takes probabilities"),
     ])  # fmt: skip
-    learns(value, right, {f"the losses of {name!r}": one for name, one in losses.items()}, CUT)
-    three = {**losses, "attention": torch.tensor([1.0, 2.0, 3.0], requires_grad=True)}
-    expect(loss(function(three, typical, logits, labels)), _meta_distillation(three, typical, logits, labels), "right for two losses, but not for three")  # fmt: skip
+    learns(value, right, {"the losses": losses}, CUT)
+    three = torch.cat([losses, torch.tensor([[1.0, 2.0, 3.0]])])
+    expect(loss(function(three, typical, logits, labels)), _meta_distillation(three, typical, logits, labels), "right for two kinds of loss, but not for three")  # fmt: skip

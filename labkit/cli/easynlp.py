@@ -98,12 +98,18 @@ def _request(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     method, pattern, words = _few_shot(own, columns) if few else (None, None, None)
     return Request(
         application=_application(given, own), data=_required(given, "tables", "train.tsv,dev.tsv"), columns=columns,
-        model=own[MODEL], method=method, pattern=pattern, words=words, teacher=_teacher(own),
+        model=_model(own[MODEL]), method=method, pattern=pattern, words=words, teacher=_teacher(own),
         parameters=_left(given, own, few), training=_training(given),
         batch_size=given.get("micro_batch_size", 16), test_rows=10**9,
         out=_required(given, "checkpoint_dir", "the folder to write"),
         resume=given.get("resume_from_checkpoint", False),
     )  # fmt: skip
+
+
+def _model(name: str) -> str:
+    """The model's name; of the folder of a training, the app in it."""
+    app = os.path.join(name, "app")
+    return app if os.path.isfile(os.path.join(app, "config.json")) else name
 
 
 def _teacher(own: Mapping[str, str]) -> Any:

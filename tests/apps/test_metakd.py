@@ -78,7 +78,7 @@ def test_a_student_learns_in_two_stages_and_ends_as_a_plain_app(teacher, tables,
     assert sum(losses[-5:]) < sum(losses[:5])
     before, after = (shrink(load("mini-bert-en").model, 1, 40), load_app(first).model)
     assert not torch.equal(before.bert.embeddings.word_embeddings.weight, after.bert.embeddings.word_embeddings.weight)
-    assert main(command(tables, second, f"{own} distill_stage=second", first / "app", epochs=4)) == 0
+    assert main(command(tables, second, f"{own} distill_stage=second", first, epochs=4)) == 0
     assert record(second)["steps"] == record(first)["steps"] < 4 * 160 / 16  # the rows of one domain alone
     assert {"tinybert_projection", "domain_reader"}.isdisjoint(
         name.split(".")[0] for name in load_app(second).model.state_dict()
@@ -95,7 +95,7 @@ def test_the_tables_weights_decide(tables, small, teacher, tmp_path):
         table = write(tmp_path / f"{name}.tsv", rows, weight)
         assert main(command((table, tables[1]), tmp_path / name, f"{META} use_domain_loss=False", epochs=6)) == 0
         scores[name] = record(tmp_path / name)["accuracy"]
-    assert scores["weighed"] > 0.6 > scores["even"]
+    assert scores["weighed"] > 0.7 and scores["weighed"] > scores["even"] + 0.1, scores
 
 
 def test_without_a_column_of_weights_the_scores_are_those_of_described(tables, monkeypatch, tmp_path):

@@ -53,12 +53,12 @@ def of(domain, some):
 
 
 def taught(model, objective, some, steps, lr, collate=method.collate):
-    batches = Batches(some, collate, 32, seed=0)
+    batches = Batches(some, collate, 16, seed=0)
     labkit.fit(model, objective, batches, steps=steps, lr=lr, seed=0, progress=lab.progress)
     return model
 
 
-single = taught(add_head(body, task.labels, "mean", seed=0), method.loss, of(DOMAIN, rows), 60, 5e-4)
+single = taught(add_head(body, task.labels, "mean", seed=0), method.loss, of(DOMAIN, rows), 50, 5e-4)
 
 # %%
 test = task.splits["test"]
@@ -262,7 +262,7 @@ def objective(model, batch):
 
 
 with meta.attached(teacher):
-    taught(teacher, objective, rows, 100, 5e-4, meta.collate)
+    taught(teacher, objective, rows, 90, 5e-4, meta.collate)
 for domain in domains:
     found, other = (right(model, of(domain, test)) for model in (teacher, single))
     print(f"{domain:<12} meta-teacher {found:.1%}, teacher of {DOMAIN} {other:.1%}")
@@ -279,7 +279,7 @@ for domain in domains:
 # %%
 from labkit.widgets.domain_space import domain_space
 
-without = taught(add_head(body, task.labels, "mean", seed=0), method.loss, rows, 100, 5e-4)
+without = taught(add_head(body, task.labels, "mean", seed=0), method.loss, rows, 90, 5e-4)
 shown = test[:400]
 models = {"before training": plain, "trained, λ = 0": without, "trained, λ = 0.5": teacher}
 domain_space({name: mean_states(one, method, shown).numpy() for name, one in models.items()}, [r["domain"] for r in shown])
@@ -303,7 +303,7 @@ for known, logits in (("unknown", torch.zeros(4)), ("known", torch.tensor([-30.0
 #
 # ## 4 · The student believes by the text
 #
-# The student is small: two layers of width 80. It reads its own domain alone, and learns as in 04/01 what leads to the teacher's
+# The student is small: two layers in place of four. It reads its own domain alone, and learns as in 04/01 what leads to the teacher's
 # answers: embeddings, hidden states, attention, the answers, and here also the reader's feature of the domain. A teacher of all
 # domains may be wrong about some texts of this one. So each text gets a weight, from its prototype score $t$ and the probability $p$
 # that the teacher gives to the **right** label:
@@ -380,11 +380,11 @@ print(f"w from {weights.min():.3f} to {weights.max():.3f}, mean {weights.mean():
 #
 # *●●○ · 8 minutes*
 #
-# A dictionary of losses, each (batch,), prototype scores (batch,), the teacher's logits (batch, classes) and labels (batch,) in; one number
-# out: for each kind of loss the mean over texts of weight times loss, and the sum over the kinds.
+# Losses (kinds, batch), prototype scores (batch,), the teacher's logits (batch, classes) and labels (batch,) in; one number out: for
+# each kind of loss the mean over texts of weight times loss, and the sum over the kinds.
 #
 # ```python
-# losses = {"hidden": torch.tensor([2.0, 0.5]), "prediction": torch.tensor([1.0, 0.5])}
+# losses = torch.tensor([[2.0, 0.5], [1.0, 0.5]])  # two kinds, two texts
 # logits = torch.tensor([[0.0, 0.0], [0.0, 99.0]])  # p = 0.5 and 1 for the labels 0 and 1
 # meta_distillation(losses, torch.tensor([0.0, 1.0]), logits, torch.tensor([0, 1]))  # (0.438·3 + 1·1) / 2 = 1.157
 # ```
@@ -409,7 +409,7 @@ meta_distillation = check.meta_distillation(meta_distillation)
 #
 # <details><summary>Hint 3</summary>
 #
-# `(weight * loss).mean()` for each loss of `losses.values()`; add them up.
+# `weight * losses` weighs every kind of loss, (kinds, batch); then the mean over `dim=1`, and the sum.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -418,7 +418,7 @@ meta_distillation = check.meta_distillation(meta_distillation)
 # def meta_distillation(losses, typical, logits, labels):
 #     sure = logits.softmax(-1).gather(1, labels[:, None])[:, 0]
 #     weight = (1 + typical) / (1 + (sure - 1).square().exp())
-#     return sum((weight * loss).mean() for loss in losses.values())
+#     return (weight * losses).mean(1).sum()
 # ```
 # </details>
 #
@@ -435,13 +435,14 @@ distil = MetaDistill(method, teacher)
 
 def lesson_of(student, batch):
     losses, logits = distil.told(student, batch)
+    losses = torch.stack(list(losses.values()))
     return meta_distillation(losses, batch["typical"], logits, batch["labels"])
 
 
-small = [add_head(shrink(body, layers=2, hidden=80, seed=0), task.labels, "mean", seed=0) for _ in range(2)]
+small = [add_head(shrink(body, layers=2, hidden=160, seed=0), task.labels, "mean", seed=0) for _ in range(2)]
 with distil.attached(small[0]):
-    taught(small[0], lesson_of, mine, 100, 1e-3, distil.collate)
-taught(small[1], method.loss, mine, 100, 1e-3)
+    taught(small[0], lesson_of, mine, 80, 1e-3, distil.collate)
+taught(small[1], method.loss, mine, 80, 1e-3)
 for name, model in (("meta-teacher", teacher), ("student, taught", small[0]), ("student, labels alone", small[1])):
     print(f"{name:<22} {parameters(model):>9,} parameters, {DOMAIN}: {right(model, of(DOMAIN, test)):.1%}")
 

@@ -89,18 +89,18 @@ def student_by_loops(losses, typical, logits, labels):
     total = 0
     for i, label in enumerate(labels):
         p = torch.softmax(logits[i], 0)[label]
-        total = total + _expertise(typical[i], p) * sum(one[i] for one in losses.values())
+        total = total + _expertise(typical[i], p) * sum(kind[i] for kind in losses)
     return total / len(labels)
 
 
 def student_by_products(losses, typical, logits, labels):
     sure = (logits.softmax(1) * F.one_hot(labels, logits.shape[1])).sum(1)
-    return _expertise(typical, sure) @ sum(losses.values()) / len(labels)
+    return (losses @ _expertise(typical, sure)).sum() / len(labels)
 
 
 def student_by_cross_entropy(losses, typical, logits, labels):
     sure = (-F.cross_entropy(logits, labels, reduction="none")).exp()
-    return torch.stack([_expertise(typical, sure) * one for one in losses.values()]).mean(1).sum()
+    return torch.mean(_expertise(typical, sure) * losses.sum(0))
 
 
 RIGHT = {
@@ -130,7 +130,7 @@ def student(rule, sure=lambda logits, labels: logits.softmax(1).gather(1, labels
 
 
 def weighted(losses, weight):
-    return sum((weight * one).mean() for one in losses.values())
+    return (weight * losses).mean(1).sum()
 
 
 WRONG = {
@@ -178,20 +178,20 @@ WRONG = {
         (lambda t, p: (1 + t) / (1 + (2 * (p - 1) ** 2).exp()), "wanted: \\(1 \\+ t\\)"),
     ],
     "meta_distillation": [
-        (student(lambda x, w: w.mean() * sum(one.mean() for one in x.values())), "mean times mean"),
-        (student(lambda x, w: sum(one.mean() for one in x.values())), "not weighted"),
-        (student(lambda x, w: weighted(x, w) / len(x)), "mean over the losses"),
-        (student(lambda x, w: 3 * weighted(x, w)), "sum over the texts"),
-        (student(lambda x, w: (w * x["prediction"]).mean()), "only one of the losses"),
+        (student(lambda x, w: w.mean() * x.mean(1).sum()), "mean times mean"),
+        (student(lambda x, w: x.mean(1).sum()), "not weighted"),
+        (student(lambda x, w: (w * x).mean()), "mean over the kinds"),
+        (student(lambda x, w: (w * x).sum()), "sum over the texts"),
+        (student(lambda x, w: (w * x[1]).mean()), "only one kind of loss"),
         (student(lambda x, w: 3 * weighted(x, w) / w.sum()), "sum of the weights"),
         (student(weighted, lambda z, y: z.softmax(1).amax(1)), "largest probability"),
         (student(weighted, lambda z, y: z.gather(1, y[:, None])[:, 0]), "these are logits"),
         (student(weighted, lambda z, y: z.softmax(1)[:, 0]), "of the first class"),
         (student(weighted, lambda z, y: -F.cross_entropy(z, y, reduction="none")), "log-probabilities"),
         (student(lambda x, w: weighted(x, w).item()), "a plain number"),
-        (student(lambda x, w: weighted({n: one.detach() for n, one in x.items()}, w)), "carries no gradient"),
-        (student(lambda x, w: weighted({**x, "hidden": x["hidden"].detach()}, w)), "losses of 'hidden'"),
-        (student(lambda x, w: weighted(dict(list(x.items())[:2]), w)), "but not for three"),
+        (student(lambda x, w: weighted(x.detach(), w)), "carries no gradient"),
+        (student(lambda x, w: (w * x[0]).mean() + (w * x[1].detach()).mean()), "not its gradient"),
+        (student(lambda x, w: weighted(x[:2], w)), "but not for three"),
         (lambda x, t, z, y: _meta_distillation(x, t, 2 * z, y), "wanted: the weight of each text"),
     ],
 }
