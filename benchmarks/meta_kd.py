@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,10 +42,16 @@ from labkit.zoo import load
 
 RESULTS = Path("labkit/results/meta_kd.json")
 DOMAINS = ("books", "electronics", "film", "hotel", "kitchen")
-TRAIN, TEST = 100, 400  # rows of each domain
-LAYERS, WIDTH = 2, 80
-TEACHING, SINGLE, STEPS = 150, 60, 120  # steps of a teacher of five domains, of one, of a student
+TRAIN, TEST = 100, 300  # rows of each domain
+LAYERS, WIDTH = 1, 160
+BATCH, TEACHING, SINGLE, STEPS = (
+    16,
+    120,
+    60,
+    80,
+)  # rows a step; steps of a teacher of all, of one, of a student
 TEMPERATURE = 2.0
+learnt = functools.partial(trained, batch=BATCH)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -113,7 +120,7 @@ def headed(bench: Bench, classes: int = 2) -> nn.Module:
 def taught(bench: Bench, rows: Rows, steps: int, objective: Any = None) -> nn.Module:
     """The same after training."""
     model = headed(bench)
-    return trained(model, bench.method, rows, steps=steps, lr=TEACHER_RATE, seed=bench.seed, objective=objective)
+    return learnt(model, bench.method, rows, steps=steps, lr=TEACHER_RATE, seed=bench.seed, objective=objective)
 
 
 def single(bench: Bench, domain: str) -> nn.Module:
@@ -127,7 +134,7 @@ def mix(bench: Bench, _: str) -> nn.Module:
 def mtl(bench: Bench, _: str) -> nn.Module:
     many = ManyHeads(bench.base.tokenizer, bench.task.fields)
     model = headed(bench, 2 * len(DOMAINS))
-    return trained(model, many, bench.rows, steps=TEACHING, lr=TEACHER_RATE, seed=bench.seed)
+    return learnt(model, many, bench.rows, steps=TEACHING, lr=TEACHER_RATE, seed=bench.seed)
 
 
 def meta(bench: Bench, _: str, corruption: float = 0.5, typical: bool = True) -> nn.Module:
@@ -135,7 +142,7 @@ def meta(bench: Bench, _: str, corruption: float = 0.5, typical: bool = True) ->
     model = headed(bench)
     with objective.attached(model):
         rows = bench.rows if typical else constant(bench.rows)
-        return trained(model, bench.method, rows, steps=TEACHING, lr=TEACHER_RATE, seed=bench.seed, objective=objective)
+        return learnt(model, bench.method, rows, steps=TEACHING, lr=TEACHER_RATE, seed=bench.seed, objective=objective)
 
 
 TEACHERS: dict[str, Callable[[Bench, str], nn.Module]] = {
@@ -226,9 +233,9 @@ def taught_student(bench: Bench, lessons: Lessons, domain: str) -> tuple[nn.Modu
     settings = {"steps": STEPS, "lr": STUDENT_RATE, "seed": bench.seed, "objective": objective}
     if isinstance(objective, TinyBert):
         with objective.attached(small):
-            trained(small, bench.method, rows, **settings)
+            learnt(small, bench.method, rows, **settings)
     else:
-        trained(small, bench.method, rows, **settings)
+        learnt(small, bench.method, rows, **settings)
     return small, time.perf_counter() - began
 
 
