@@ -42,14 +42,9 @@ from labkit.zoo import load
 
 RESULTS = Path("labkit/results/meta_kd.json")
 DOMAINS = ("books", "electronics", "film", "hotel", "kitchen")
-TRAIN, TEST = 100, 300  # rows of each domain
+TRAIN, TEST = 100, 200  # rows of each domain
 LAYERS, WIDTH = 1, 160
-BATCH, TEACHING, SINGLE, STEPS = (
-    16,
-    120,
-    60,
-    80,
-)  # rows a step; steps of a teacher of all, of one, of a student
+BATCH, TEACHING, SINGLE, STEPS = 16, 100, 50, 80  # rows a step; steps of a teacher of all, of one, of a student
 TEMPERATURE = 2.0
 learnt = functools.partial(trained, batch=BATCH)
 Rows = Sequence[Mapping[str, Any]]
