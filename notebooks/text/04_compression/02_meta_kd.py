@@ -58,17 +58,17 @@ def taught(model, objective, some, steps, lr, collate=method.collate):
     return model
 
 
-single = taught(add_head(body, task.labels, "mean", seed=0), method.loss, of(DOMAIN, rows), 50, 5e-4)
+single = taught(add_head(body, task.labels, "mean", seed=0), method.loss, of(DOMAIN, rows), 45, 5e-4)
 
 # %%
 test = task.splits["test"]
 for domain in (DOMAIN, "books"):
-    for row in of(domain, test)[:2]:
-        shares = labkit.predict(single, method, [row])[0]
-        print(f"{domain}: {row['text'][:150]} …\n    {task.labels[row['label']]}; the teacher: {shares[1]:.0%} positive")
+    row = of(domain, test)[1]
+    shares = labkit.predict(single, method, [row])[0]
+    print(f"{domain}: {row['text']}\n    {task.labels[row['label']]}; the teacher: {shares[1]:.0%} positive\n")
 
 # %% [markdown]
-# Four reviews say little. Here is the same for all test reviews:
+# Two reviews say little (they were chosen). Here are all test reviews:
 
 # %%
 def right(model, some):
@@ -76,11 +76,13 @@ def right(model, some):
     return sum(int(a) == row["label"] for a, row in zip(answers, some, strict=True)) / len(some)
 
 
-for domain in domains:
-    print(f"{domain:<12} {right(single, of(domain, test)):.1%} right")
+home = {domain: right(single, of(domain, test)) for domain in domains}
+print("  ".join(f"{domain} {share:.1%}" for domain, share in home.items()))
+print("five points worse on books than at home:", home[DOMAIN] - home["books"] > 0.05)
 
 # %% [markdown]
-# RESULT1
+# The teacher of kitchen things is good on dvd and electronics too, because people praise a cable as they praise a pan. On books it is
+# clearly worse. So what a domain teaches is partly of use everywhere, and partly not.
 #
 # Meta-KD (Pan et al. 2021, [*Meta-KD*](https://arxiv.org/abs/2012.01266)) goes another way: **one** *meta-teacher* reads all
 # domains, and is told which texts are worth most; then a student of each domain learns from it.
@@ -175,7 +177,10 @@ for row in (*ranked[-3:][::-1], *ranked[:3]):
     print(f"{row['typical']:.3f} {row['domain']}: {row['text']}\n")
 
 # %% [markdown]
-# RESULT2
+# On top stand reviews of devices: where one bought it, who unpacked it, what is good and what is not. At the bottom are texts that
+# tell a story. Books alone have one: "a beautiful doctor finds a pistol" praises nobody's writing. This is also where the
+# teacher of kitchen things was worst. But look at the numbers too: all scores are close together, because two texts of any kind share
+# most of their direction.
 #
 # ## 3 · The meta-teacher
 #
@@ -262,13 +267,14 @@ def objective(model, batch):
 
 
 with meta.attached(teacher):
-    taught(teacher, objective, rows, 90, 5e-4, meta.collate)
-for domain in domains:
-    found, other = (right(model, of(domain, test)) for model in (teacher, single))
-    print(f"{domain:<12} meta-teacher {found:.1%}, teacher of {DOMAIN} {other:.1%}")
+    taught(teacher, objective, rows, 75, 5e-4, meta.collate)
+for domain, share in home.items():
+    print(f"{domain:<12} meta-teacher {right(teacher, of(domain, test)):.1%}, teacher of {DOMAIN} {share:.1%}")
 
 # %% [markdown]
-# RESULT3
+# Books gain most, because now the teacher has read some. But it has also read four times as many labels. So this does not say yet
+# whether the weights and the wrong domains help: for that one needs a teacher that reads the same labels *without* them. Section 5
+# has it, as "BERT-mix".
 #
 # ### Do the features forget the domains?
 #
@@ -277,15 +283,23 @@ for domain in domains:
 # it be less? And after a training without them?
 
 # %%
-from labkit.widgets.domain_space import domain_space
+from labkit.widgets.domain_space import domain_space, neighbours
 
-without = taught(add_head(body, task.labels, "mean", seed=0), method.loss, rows, 90, 5e-4)
+without = taught(add_head(body, task.labels, "mean", seed=0), method.loss, rows, 75, 5e-4)
 shown = test[:400]
+kinds = [row["domain"] for row in shown]
 models = {"before training": plain, "trained, λ = 0": without, "trained, λ = 0.5": teacher}
-domain_space({name: mean_states(one, method, shown).numpy() for name, one in models.items()}, [r["domain"] for r in shown])
+states = {name: mean_states(model, method, shown).numpy() for name, model in models.items()}
+domain_space(states, kinds)
+
+# %% tags=["nbval-check-output"]
+before, labels_alone, with_domains = (neighbours(one, kinds) for one in states.values())
+print("training on labels mixes the domains:", before - labels_alone > 0.2)
+print("wrong domains mix them further, by five points:", labels_alone - with_domains > 0.05)
 
 # %% [markdown]
-# RESULT3b
+# Before the training, neighbours are nearly always of one domain. Training on labels *alone* (middle) already mixes the domains, because
+# now texts lie by their label, from one end of the arc to the other. The wrong domains (right) mix them no further.
 #
 # Why? Look at the best that the reader can do. If it knows nothing of the domain, each of the $D$ gets the probability $1/D$, and the
 # loss is $\ln D$. If it *knows* the domain $k$, it gives $k$ nothing and the others $1/(D-1)$ each:
@@ -366,7 +380,8 @@ print(f"t from {typical.min():.3f} to {typical.max():.3f}, p from {sure.min():.3
 print(f"w from {weights.min():.3f} to {weights.max():.3f}, mean {weights.mean():.3f}")
 
 # %% [markdown]
-# RESULT4
+# The teacher's probability makes nearly all of the difference, and only for the few texts about which it is wrong. The prototype
+# scores of one domain differ by less than a tenth, so $1 + t$ is nearly a constant.
 #
 # A weight works only where it meets its **own** text. Two texts with the losses 3 and 1, and the weights 0.2 and 1:
 #
@@ -441,25 +456,26 @@ def lesson_of(student, batch):
 
 small = [add_head(shrink(body, layers=1, hidden=160, seed=0), task.labels, "mean", seed=0) for _ in range(2)]
 with distil.attached(small[0]):
-    taught(small[0], lesson_of, mine, 80, 1e-3, distil.collate)
-taught(small[1], method.loss, mine, 80, 1e-3)
+    taught(small[0], lesson_of, mine, 70, 1e-3, distil.collate)
+taught(small[1], method.loss, mine, 70, 1e-3)
 for name, model in (("meta-teacher", teacher), ("student, taught", small[0]), ("student, labels alone", small[1])):
     print(f"{name:<22} {parameters(model):>9,} parameters, {DOMAIN}: {right(model, of(DOMAIN, test)):.1%}")
 
 # %% [markdown]
-# RESULT5
+# With half of the teacher's parameters the taught student comes close to it; the same student with labels alone stays behind. It has
+# seen the same hundred texts, but the teacher's layers and answers say more about each than a label does.
 #
 # ## 5 · What is each part worth?
 #
-# The table of the paper, for five domains of the world: three kinds of teacher, and students taught in seven ways, 100 labels and
-# 400 test reviews of each domain ([all numbers](../../docs/results.md#meta-kd)).
+# The paper's table, for five domains of the world: four kinds of teacher, and students taught in six ways and more, 100 labels and
+# 200 test reviews of each domain, one seed ([all numbers](../../docs/results.md#meta-kd-one-teacher-for-many-domains)).
 # Beside our means (dots) stand the paper's, on five genres of MNLI (diamonds).
 
 # %%
 from labkit.report.pages import page
 
 measured = page("meta_kd")
-measured.plot()
+measured.report.plot(reference=measured.paper, title="Five domains, mean accuracy", ranked=True)
 
 # %% tags=["nbval-check-output"]
 from statistics import fmean, stdev
@@ -484,8 +500,8 @@ over("BERT-single → TinyBERT", "student alone")
 over("BERT-mix → TinyBERT", "BERT-single → TinyBERT")
 over("meta-teacher → TinyBERT", "BERT-mix → TinyBERT")
 over("meta-teacher → meta-distillation", "meta-teacher → TinyBERT")
-for part in ("no prototype scores", "no domain corruption", "weights: their batch mean"):
-    over("meta-teacher → meta-distillation", f"… {part}")
+for part in (name for name in scores if name.startswith("…")):
+    over("meta-teacher → meta-distillation", part)
 
 # %% [markdown]
 # RESULT6
