@@ -98,13 +98,13 @@ class Bench:
             self.made[name] = TEACHERS[kind](self, domain)
         return self.made[name]
 
-    def add(self, method: str, task: Task, model: nn.Module, seconds: float) -> None:
+    def add(self, method: str, task: Task, model: nn.Module) -> None:
         """A row, saved at once."""
-        costs = {"parameters": parameters(model), "bytes": bytes_on_disk(model), "seconds": seconds}
         value = accuracy(model, self.method, task)
+        costs = {"parameters": parameters(model), "bytes": bytes_on_disk(model)}
         self.report.add(method, task, value, seed=self.seed, **costs)
         self.report.save(RESULTS)
-        print(f"{method:<44} {task.name:<28} seed {self.seed}  {100 * value:.1f}  {seconds:.1f} s", flush=True)
+        print(f"{method:<36} {task.name:<28} seed {self.seed}  {100 * value:.1f}", flush=True)
 
 
 def headed(bench: Bench, classes: int = 2) -> nn.Module:
@@ -221,17 +221,17 @@ STUDENTS: dict[str, dict[str, Lessons]] = {
 NAMES = {"single": "BERT-single", "mix": "BERT-mix", "mtl": "BERT-mtl", "meta": "meta-teacher"}
 
 
-def taught_student(bench: Bench, lessons: Lessons, domain: str) -> tuple[nn.Module, float]:
-    """A student of the domain, and the seconds of its training."""
+def taught_student(bench: Bench, lessons: Lessons, domain: str) -> nn.Module:
+    """A student of the domain after its training."""
     objective, rows = lessons(bench, domain)
-    small, began = student(bench.base, bench.task, LAYERS, WIDTH, bench.seed), time.perf_counter()
+    small = student(bench.base, bench.task, LAYERS, WIDTH, bench.seed)
     settings = {"steps": STEPS, "lr": STUDENT_RATE, "seed": bench.seed, "objective": objective}
     if isinstance(objective, TinyBert):
         with objective.attached(small):
             learnt(small, bench.method, rows, **settings)
     else:
         learnt(small, bench.method, rows, **settings)
-    return small, time.perf_counter() - began
+    return small
 
 
 def main() -> None:
@@ -251,11 +251,10 @@ def main() -> None:
         for domain in DOMAINS:
             task = bench.of(domain)
             if kind in NAMES and missing(NAMES[kind], task):
-                began = time.perf_counter()
-                bench.add(NAMES[kind], task, expert(bench, kind, domain), time.perf_counter() - began)
+                bench.add(NAMES[kind], task, expert(bench, kind, domain))
             for name, lessons in students.items():
                 if missing(name, task):
-                    bench.add(name, task, *taught_student(bench, lessons, domain))
+                    bench.add(name, task, taught_student(bench, lessons, domain))
 
 
 if __name__ == "__main__":

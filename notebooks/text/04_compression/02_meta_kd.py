@@ -380,8 +380,8 @@ print(f"t from {typical.min():.3f} to {typical.max():.3f}, p from {sure.min():.3
 print(f"w from {weights.min():.3f} to {weights.max():.3f}, mean {weights.mean():.3f}")
 
 # %% [markdown]
-# The teacher's probability makes nearly all of the difference, and only for the few texts about which it is wrong. The prototype
-# scores of one domain differ by less than a tenth, so $1 + t$ is nearly a constant.
+# The teacher's probability makes nearly all of the difference, and only for a few texts: the teacher was trained on these very texts, so
+# it is right and sure about most of them. The prototype scores of one domain differ by less than a tenth, so $1 + t$ is nearly a constant.
 #
 # A weight works only where it meets its **own** text. Two texts with the losses 3 and 1, and the weights 0.2 and 1:
 #
