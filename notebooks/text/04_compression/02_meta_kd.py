@@ -267,7 +267,7 @@ def objective(model, batch):
 
 
 with meta.attached(teacher):
-    taught(teacher, objective, rows, 75, 5e-4, meta.collate)
+    taught(teacher, objective, rows, 65, 5e-4, meta.collate)
 for domain, share in home.items():
     print(f"{domain:<12} meta-teacher {right(teacher, of(domain, test)):.1%}, teacher of {DOMAIN} {share:.1%}")
 
@@ -285,8 +285,8 @@ for domain, share in home.items():
 # %%
 from labkit.widgets.domain_space import domain_space, neighbours
 
-without = taught(add_head(body, task.labels, "mean", seed=0), method.loss, rows, 75, 5e-4)
-shown = test[:400]
+without = taught(add_head(body, task.labels, "mean", seed=0), method.loss, rows, 65, 5e-4)
+shown = test[:300]
 kinds = [row["domain"] for row in shown]
 models = {"before training": plain, "trained, λ = 0": without, "trained, λ = 0.5": teacher}
 states = {name: mean_states(model, method, shown).numpy() for name, model in models.items()}
@@ -456,8 +456,8 @@ def lesson_of(student, batch):
 
 small = [add_head(shrink(body, layers=1, hidden=160, seed=0), task.labels, "mean", seed=0) for _ in range(2)]
 with distil.attached(small[0]):
-    taught(small[0], lesson_of, mine, 70, 1e-3, distil.collate)
-taught(small[1], method.loss, mine, 70, 1e-3)
+    taught(small[0], lesson_of, mine, 60, 1e-3, distil.collate)
+taught(small[1], method.loss, mine, 60, 1e-3)
 for name, model in (("meta-teacher", teacher), ("student, taught", small[0]), ("student, labels alone", small[1])):
     print(f"{name:<22} {parameters(model):>9,} parameters, {DOMAIN}: {right(model, of(DOMAIN, test)):.1%}")
 
