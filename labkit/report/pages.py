@@ -201,8 +201,8 @@ PAGES = (
     Page("meta_kd", "Meta-KD: one teacher for many domains",
          "Reviews of five domains, 100 labelled ones of each; students of one layer in place of four, each of its own "
          "domain (lesson 04/02). Lines that begin with … leave one part of meta-distillation out. Every student that "
-         "sees a teacher's layers gets equally far: with 100 texts, whose weights hardly differ, it matters neither which "
-         "teacher it is nor how the texts are weighed. One seed.",
+         "sees a teacher's layers gets equally far: with 100 texts, whose weights hardly differ, it matters neither "
+         "which teacher it is nor how the texts are weighed. One seed.",
          {"BERT-single": 81.9, "BERT-mix": 84.4, "BERT-mtl": 84.2, "meta-teacher": 84.4, "BERT-single → TinyBERT": 79.3,
           "BERT-mix → TinyBERT": 79.6, "BERT-mtl → TinyBERT": 79.7, "multi-teachers → MTN-KD": 77.2,
           "meta-teacher → TinyBERT": 80.0, "meta-teacher → meta-distillation": 80.4},
