@@ -34,12 +34,12 @@ def method_of(base: Loaded, task: Task) -> HeadClassifier:
 
 def trained(
     model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], *, steps: int, lr: float, seed: int = 0,
-    objective: Any = None, **options: Any,
+    objective: Any = None, batch: int = BATCH, **options: Any,
 ) -> nn.Module:  # fmt: skip
     """`model` after `steps` steps of the objective, the method's own loss unless another is given, in place."""
     objective = objective or method.loss
     collate = getattr(objective, "collate", method.collate)
-    batches = Batches(method.read(rows), collate, BATCH, seed=seed)
+    batches = Batches(method.read(rows), collate, batch, seed=seed)
     fit(model, objective, batches, steps=steps, lr=lr, seed=seed, progress=False, **options)
     return model
 

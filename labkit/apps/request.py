@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.apps.catalogue import application
+from labkit.apps.meta_teaching import MetaKD
 from labkit.apps.teaching import Teacher
 from labkit.config import names
 from labkit.errors import UsageError
@@ -45,7 +46,7 @@ class Request:
     delta: str | None = None  # train this delta and the head alone, and merge it at the end
     shots: int = 0  # train on this many examples a class; 0: on all rows
     parameters: Mapping[str, str] = field(default_factory=dict)
-    teacher: Teacher | None = None
+    teacher: Teacher | MetaKD | None = None
     training: Mapping[str, Any] = field(default_factory=dict)  # fields of `labkit.training.Training`
     batch_size: int = 16
     test_rows: int = 1000

@@ -21,7 +21,6 @@ from labkit.apps.application import Application
 from labkit.apps.catalogue import application
 from labkit.apps.folder import App, load_app, save_app
 from labkit.apps.request import Columns, Here, Request, read, read_task
-from labkit.apps.teaching import taught
 from labkit.config import fingerprint, to_dict
 from labkit.errors import UsageError, unknown
 from labkit.fewshot.delta_tuning import DELTAS, merge
@@ -45,16 +44,15 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
         raise UsageError(f"--batch-size {request.batch_size} leaves some of the {here.world} ranks without a row: "
                          f"make it {here.world} or more")  # fmt: skip
     task, base, adapted = prepared(request, here)
-    rows, method, history = task.splits["train"], adapted.method, None
+    method, history = adapted.method, None
     if request.delta is not None:
         _attach(request.delta, adapted.model)
-    if request.teacher is not None:
-        adapted, rows = taught(request.teacher, adapted, task)
-    if hasattr(method, "loss"):
-        identity = {"model": request.model, "weights": content(base.model.state_dict())}
-        history = _fit(request, here, adapted, rows, identity, _rate(request, chosen, base.model))
-    else:
-        here.say(f"{chosen.name} has nothing to train: the model is saved as it is")
+    with _teaching(request, adapted, task, here) as (learning, rows):
+        if hasattr(method, "loss"):
+            identity = {"model": request.model, "weights": content(base.model.state_dict())}
+            history = _fit(request, here, learning, rows, identity, _rate(request, chosen, base.model))
+        else:
+            here.say(f"{chosen.name} has nothing to train: the model is saved as it is")
     if request.delta is not None:
         merge(adapted.model)
     if hasattr(method, "fitted"):
@@ -67,6 +65,16 @@ def train(request: Request, here: Here) -> dict[str, Any] | None:
         dist.barrier()
         dist.destroy_process_group()
     return result
+
+
+@contextlib.contextmanager
+def _teaching(request: Request, adapted: Adapted, task: Task, here: Here) -> Iterator[tuple[Adapted, Any]]:
+    """What is trained, on which rows: with the request's teacher, if it has one."""
+    if request.teacher is None:
+        yield adapted, task.splits["train"]
+    else:
+        with request.teacher.taught(adapted, task, Path(request.out), here.world) as found:
+            yield found
 
 
 def _attach(name: str, model: Any) -> None:

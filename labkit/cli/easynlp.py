@@ -23,7 +23,12 @@ MODES = ("train", "evaluate", "predict")
 MODEL = "pretrain_model_name_or_path"
 SWITCHES = ("multi_label", "two_tower", "enable_fewshot", "enable_distillation")
 FEWSHOT = ("type", "pattern", "label_desc")
-TAUGHT = ("type", "logits_name", "logits_saved_path", "temperature", "alpha")
+TAUGHT = {
+    "vanilla_kd": ("type", "logits_name", "logits_saved_path", "temperature", "alpha"),
+    "metakd": ("type", "domain_loss_weight", "use_sample_weights", "use_domain_loss", "teacher_model_path",
+               "distill_stage", "genre", "T"),
+}  # fmt: skip
+LEARNERS = ("distill_stage", "genre", "T")  # of a student, which has a teacher
 PSEUDO = "<pseudo>"
 READING = "machine_reading_comprehension"
 READING_UNUSED = {"qas_id": "name its column in --append_cols", "output_answer_file": "--outputs is the file"}
@@ -84,7 +89,6 @@ def _required(given: Mapping[str, Any], name: str, what: str) -> Any:
 def _request(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     """The training that is asked for, as `labkit train` would ask for it."""
     from labkit.apps.request import Request
-    from labkit.apps.teaching import Teacher
 
     if MODEL not in own:
         raise UsageError(f"--user_defined_parameters: {MODEL}=NAME is missing: which model to start from; `labkit zoo "
@@ -92,23 +96,58 @@ def _request(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     columns = _columns(given, own)
     few = _switch(own, "enable_fewshot")
     method, pattern, words = _few_shot(own, columns) if few else (None, None, None)
-    teacher = None
-    if _switch(own, "enable_distillation"):
-        if own.get("type", "vanilla_kd") != "vanilla_kd":
-            raise unknown("type of distillation", own["type"], ["vanilla_kd"])
-        temperature, alpha = (
-            number(name, own.get(name, usual), kind)
-            for name, usual, kind in (("temperature", "1", RATE), ("alpha", "0.5", AMOUNT))
-        )
-        teacher = Teacher(own.get("logits_name", "logits"), own.get("logits_saved_path"), temperature, alpha)
     return Request(
         application=_application(given, own), data=_required(given, "tables", "train.tsv,dev.tsv"), columns=columns,
-        model=own[MODEL], method=method, pattern=pattern, words=words, teacher=teacher,
-        parameters=_left(given, own, few, teacher is not None), training=_training(given),
+        model=_model(own[MODEL]), method=method, pattern=pattern, words=words, teacher=_teacher(own),
+        parameters=_left(given, own, few), training=_training(given),
         batch_size=given.get("micro_batch_size", 16), test_rows=10**9,
         out=_required(given, "checkpoint_dir", "the folder to write"),
         resume=given.get("resume_from_checkpoint", False),
     )  # fmt: skip
+
+
+def _model(name: str) -> str:
+    """The model's name; of the folder of a training, the app in it."""
+    app = os.path.join(name, "app")
+    return app if os.path.isfile(os.path.join(app, "config.json")) else name
+
+
+def _teacher(own: Mapping[str, str]) -> Any:
+    """How the student is taught, or that a meta-teacher is trained; None where distillation is off."""
+    from labkit.apps.meta_teaching import STAGES, MetaKD
+    from labkit.apps.teaching import Teacher
+
+    if (kind := _distillation(own)) is None:
+        return None
+    if kind == "vanilla_kd":
+        temperature, alpha = (_number(own, *one) for one in (("temperature", "1", RATE), ("alpha", "0.5", AMOUNT)))
+        return Teacher(own.get("logits_name", "logits"), own.get("logits_saved_path"), temperature, alpha)
+    teacher, stage = own.get("teacher_model_path"), own.get("distill_stage")
+    for name in LEARNERS if teacher is None else ():
+        if name in own:
+            raise UsageError(f"--user_defined_parameters: {name} is a student's: name its teacher's folder with "
+                             "teacher_model_path=")  # fmt: skip
+    if stage is not None and stage not in STAGES:
+        raise unknown("distill_stage", stage, STAGES)
+    corruption = _number(own, "domain_loss_weight", "0.5", AMOUNT) if _switch(own, "use_domain_loss", "True") else 0.0
+    return MetaKD(
+        teacher, stage, own.get("genre", "all"), corruption=corruption, temperature=_number(own, "T", "1", RATE),
+        weighted=_switch(own, "use_sample_weights", "True"),
+    )  # fmt: skip
+
+
+def _distillation(own: Mapping[str, str]) -> str | None:
+    """A key of TAUGHT; None where distillation is off."""
+    if not _switch(own, "enable_distillation"):
+        return None
+    kind = own.get("type", "vanilla_kd")
+    if kind not in TAUGHT:
+        raise unknown("type of distillation", kind, TAUGHT)
+    return kind
+
+
+def _number(own: Mapping[str, str], name: str, usual: str, kind: Any) -> Any:
+    return number(name, own.get(name, usual), kind)
 
 
 def _training(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,18 +175,18 @@ def _application(given: Mapping[str, Any], own: Mapping[str, str]) -> str:
     return name
 
 
-def _switch(own: Mapping[str, str], name: str) -> bool:
-    value = own.get(name, "False")
+def _switch(own: Mapping[str, str], name: str, usual: str = "False") -> bool:
+    value = own.get(name, usual)
     if value.lower() not in ("true", "false"):
         raise UsageError(f"--user_defined_parameters: {name}={value[:40]}: True or False is expected")
     return value.lower() == "true"
 
 
-def _left(given: Mapping[str, Any], own: Mapping[str, str], few: bool, taught: bool) -> dict[str, str]:
+def _left(given: Mapping[str, Any], own: Mapping[str, str], few: bool) -> dict[str, str]:
     """The application's own parameters: what is neither the model, a switch, a column, nor of a switch that is on."""
     from labkit.apps.catalogue import application
 
-    taken = {MODEL, *SWITCHES, *(FEWSHOT if few else ()), *(TAUGHT if taught else ())}
+    taken = {MODEL, *SWITCHES, *(FEWSHOT if few else ()), *TAUGHT.get(_distillation(own), ())}
     if given.get("app_name") == READING:
         taken |= {"answer_name", "start_position_name", *READING_UNUSED}
         for name in READING_UNUSED:
@@ -235,7 +274,7 @@ def _untrained(given: Mapping[str, Any], own: Mapping[str, str]) -> Any:
     from labkit.apps.running import prepared
 
     request = Request(application=_application(given, own), model=own[MODEL],
-                      parameters=_left(given, own, False, False))  # fmt: skip
+                      parameters=_left(given, own, False))  # fmt: skip
     task, base, adapted = prepared(request, Here())
     if hasattr(adapted.method, "loss"):
         raise UsageError(f"--checkpoint_dir is missing: {request.application} must be trained before it predicts")

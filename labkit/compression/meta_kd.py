@@ -9,7 +9,7 @@ feature, and each text's losses have a weight of their own: how typical it is, a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,11 @@ def expertise(typical: Tensor, sure: Tensor) -> Tensor:
     return (1 + typical) / (1 + (sure - 1).square().exp())
 
 
+def wrong_domains(domains: Tensor, count: int) -> Tensor:
+    """For each number (batch,) another one of `count`, all equally likely."""
+    return (domains + torch.randint(1, count, domains.shape, device=domains.device)) % count
+
+
 class DomainReader(nn.Module):
     """A feature of a text in its domain, tanh(W (mean state + the domain's vector)), and the domain read from it."""
 
@@ -69,16 +74,8 @@ class DomainReader(nn.Module):
         return feature, self.out(feature)
 
 
-def described(
-    model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int = 64, field: str = "domain"
-) -> list[dict[str, Any]]:
-    """Copies of `rows`, each with its prototype score by the features of `model` as it is, and its domain's number.
-
-    UsageError for a row without the field, or without a label.
-    """
-    for number, row in enumerate(rows, start=1):
-        if row.get(field) is None or row.get("label") is None:
-            raise UsageError(f"row {number}: Meta-KD needs the fields {field!r} and 'label' of every row")
+def mean_states(model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int = 64) -> Tensor:
+    """The mean of each text's last states, (n, d), on the CPU; the model's mode is left as it was."""
     features = []
     with evaluating(model):
         device = next(model.parameters()).device
@@ -87,9 +84,23 @@ def described(
             with capture(model) as read:
                 method.logits(model, batch)
             features.append(mean_state(read.last, batch["attention_mask"]).float().cpu())
+    return torch.cat(features)
+
+
+def described(
+    model: nn.Module, method: Any, rows: Sequence[Mapping[str, Any]], batch_size: int = 64, field: str = "domain"
+) -> list[dict[str, Any]]:
+    """Copies of `rows`, each with its prototype score by the `mean_states` of `model`, and its domain's number.
+
+    UsageError for a row without the field, or without a label.
+    """
+    for number, row in enumerate(rows, start=1):
+        if row.get(field) is None or row.get("label") is None:
+            raise UsageError(f"row {number}: Meta-KD needs the fields {field!r} and 'label' of every row")
     domains = [row[field] for row in rows]
     numbers = {domain: number for number, domain in enumerate(sorted(set(domains)))}
-    scores = prototype_scores(torch.cat(features), domains, [row["label"] for row in rows]).tolist()
+    features = mean_states(model, method, rows, batch_size)
+    scores = prototype_scores(features, domains, [row["label"] for row in rows]).tolist()
     return [
         {**row, TYPICAL: score, DOMAIN: numbers[row[field]]} for row, score in zip(rows, scores, strict=True)
     ]  # fmt: skip
@@ -130,33 +141,55 @@ class MetaTeacher(MetaRows):
             setattr(model, READER, reader.to(next(model.parameters()).device))
         yield getattr(model, READER)
 
+    def logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the answer (batch, classes), and of the domain (batch, domains)."""
+        with capture(model) as read:
+            answer = self.method.logits(model, batch)
+        return answer, getattr(model, READER)(read.last, batch["attention_mask"], batch[DOMAIN])[1]
+
     def losses(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The two cross-entropies, (batch,) each."""
-        with capture(model) as read:
-            answer = F.cross_entropy(self.method.logits(model, batch), labels_of(batch), reduction="none")
-        _, logits = getattr(model, READER)(read.last, batch["attention_mask"], batch[DOMAIN])
-        shift = torch.randint(1, self.domains, batch[DOMAIN].shape, device=logits.device)
-        wrong = (batch[DOMAIN] + shift) % self.domains
-        return answer, F.cross_entropy(logits, wrong, reduction="none")
+        answer, domain = self.logits(model, batch)
+        wrong = wrong_domains(batch[DOMAIN], self.domains)
+        return tuple(F.cross_entropy(*one, reduction="none") for one in ((answer, labels_of(batch)), (domain, wrong)))
 
-    def __call__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """A scalar."""
         answer, domain = self.losses(model, batch)
         return (batch[TYPICAL] * (answer + self.corruption * domain)).mean()
+
+    __call__ = loss
 
 
 class MetaDistill(MetaRows, TinyBert):
     """The student's objective: TinyBERT's losses and the transferable feature's, each text by its own `expertise`.
 
-    Its rows carry the meta-teacher's prototype scores; train inside `attached(student)`.
+    Its rows carry the meta-teacher's prototype scores; train inside `attached(student)`. `weigh` makes the weights
+    (batch,) from prototype scores and the teacher's probabilities of the right labels, (batch,) each.
     """
 
-    def __init__(self, method: Any, teacher: nn.Module, *, transfer: float = 1.0, **options: Any) -> None:
+    def __init__(
+        self, method: Any, teacher: nn.Module, *, transfer: float = 1.0,
+        weigh: Callable[[Tensor, Tensor], Tensor] = expertise, **options: Any,
+    ) -> None:  # fmt: skip
         super().__init__(method, teacher, **options)
         if not hasattr(teacher, READER):
             raise UsageError("the teacher reads no domains: train it with MetaTeacher first")
         getattr(teacher, READER).requires_grad_(False)
-        self.weights["transfer"] = transfer
+        self.weights["transfer"], self.weigh = transfer, weigh
+
+    def told(self, student: nn.Module, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses as in `losses`, (batch,) each, and the teacher's logits (batch, classes)."""
+        mine, theirs = self._read(student, batch)
+        return self._losses(mine, theirs, batch), theirs[0]
+
+    def loss(self, student: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """A scalar."""
+        losses, logits = self.told(student, batch)
+        weight = self.weigh(batch[TYPICAL], logits.softmax(-1).gather(1, labels_of(batch)[:, None])[:, 0])
+        return sum(self.weights[name] * (weight * loss).mean() for name, loss in losses.items())  # type: ignore
+
+    __call__ = loss
 
     def _losses(self, student: Read, teacher: Read, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found, mask = super()._losses(student, teacher, batch), batch["attention_mask"]
@@ -164,6 +197,7 @@ class MetaDistill(MetaRows, TinyBert):
             states = self.projection(student[1].last), teacher[1].last
             mine, theirs = (getattr(self.teacher, READER)(one, mask, batch[DOMAIN])[0] for one in states)
             found["transfer"] = (mine - theirs).square().mean(-1)
-        sure = teacher[0].softmax(-1).gather(1, labels_of(batch)[:, None])[:, 0]
-        weight = expertise(batch[TYPICAL], sure)
-        return {name: weight * loss for name, loss in found.items()}
+        return found
+
+    def _run(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        return self.method.logits(model, batch)  # also without a prediction loss: the weights need the teacher's

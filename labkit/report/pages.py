@@ -225,6 +225,15 @@ PAGES = (
     Page("serving", "Serving",
          "`labkit serve` beside a transformers pipeline behind FastAPI. Batches save what an answer costs beside the "
          "arithmetic, so they help small models most; the pipeline's requests compute on both cores, labkit on one."),
+    Page("meta_kd", "Meta-KD: one teacher for many domains",
+         "Reviews of five domains, 100 labelled ones of each; students of one layer in place of four, each of its own "
+         "domain (lesson 04/02). Lines that begin with … leave one part of meta-distillation out. Every student that "
+         "sees a teacher's layers gets equally far: with 100 texts, whose weights hardly differ, it matters neither "
+         "which teacher it is nor how the texts are weighed. One seed.",
+         {"BERT-single": 81.9, "BERT-mix": 84.4, "BERT-mtl": 84.2, "meta-teacher": 84.4, "BERT-single → TinyBERT": 79.3,
+          "BERT-mix → TinyBERT": 79.6, "BERT-mtl → TinyBERT": 79.7, "multi-teachers → MTN-KD": 77.2,
+          "meta-teacher → TinyBERT": 80.0, "meta-teacher → meta-distillation": 80.4},
+         "Pan et al. 2021, in the EasyNLP talk: mean of MNLI's five genres, 109 M → 14.5 M parameters"),
     Page("memory", "Memory of one training step", "Techniques that save it, predicted and measured (lesson 06/01)."),
     Page("lamb", "LAMB and large batches", "Layers that learn at different speeds (lesson 06/01)."),
     Page("fusion", "A fused kernel", "Bias and GELU in one pass over memory (lesson 06/02)."),

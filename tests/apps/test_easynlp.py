@@ -153,7 +153,7 @@ def test_it_refuses_in_one_sentence(options, message, capsys):
         ("enable_fewshot=True label_desc=a pattern=sent,label", "1 label words for 2 labels"),
         ("enable_distillation=True temperature=0", "temperature: must be a number above 0"),
         ("enable_distillation=True alpha=much", "alpha: invalid float value: 'much'"),
-        ("enable_distillation=True type=metakd", "unknown type of distillation 'metakd'"),
+        ("enable_distillation=True type=meta_kd", "did you mean 'metakd'"),
         ("enable_distillation=True", "no column 'logits' of the teacher's logits"),
         ("multi_label=1", "multi_label=1: True or False is expected"),
         ("colour=red", "unknown parameter of text_classify 'colour'"),

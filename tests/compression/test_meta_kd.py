@@ -19,6 +19,7 @@ from labkit.compression.meta_kd import (
     described,
     expertise,
     prototype_scores,
+    wrong_domains,
 )
 from labkit.compression.shrink import shrink
 from labkit.compression.tinybert import TinyBert
@@ -111,19 +112,48 @@ def test_every_text_has_its_own_weight_and_gradient(taught, method):
         wanted = torch.zeros_like(found)
         logits = method.logits(teacher, batch).softmax(-1)
         plain.projection = distil.projection
+        told, same = distil.told(student, batch)[0], plain.losses(student, batch)
+        assert set(told) - set(same) == {"transfer"} and all(told[name].equal(same[name]) for name in same)
         for place, row in enumerate(rows):
             student.zero_grad()
-            one = distil.collate([row])
-            own = sum(loss.sum() for loss in plain.losses(student, one).values())
-            transfer = distil.losses(student, one)["transfer"].sum()
+            losses, _ = distil.told(student, distil.collate([row]))
             weight = expertise(torch.tensor(row[TYPICAL]), logits[place, row["label"]]).detach()
-            (weight * own + transfer).backward()
+            (weight * sum(loss.sum() for loss in losses.values())).backward()
             wanted += student.bert.embeddings.word_embeddings.weight.grad / len(rows)
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
         changed = copy.deepcopy(rows)
         changed[0][TYPICAL], changed[1][TYPICAL] = -1.0, 1.0
         assert distil(student, distil.collate(changed)).item() != pytest.approx(distil(student, batch).item(), rel=1e-3)
     assert all(parameter.grad is None for name, parameter in teacher.named_parameters() if name.startswith(READER))
+
+
+def test_the_weights_may_be_others_and_need_no_prediction_loss(taught, method):
+    """Of weights that are their batch's mean, texts that exchange their scores change nothing; of their own they do."""
+    teacher, rows, student = taught
+    swapped = copy.deepcopy(rows)
+    swapped[0][TYPICAL], swapped[1][TYPICAL] = rows[1][TYPICAL] - 0.9, rows[0][TYPICAL]
+    rows[1][TYPICAL] -= 0.9
+
+    def found(some, **options):
+        distil = MetaDistill(method, teacher, prediction=0, **options)
+        with distil.attached(student), torch.no_grad():
+            return float(distil(student, distil.collate(some)))
+
+    def mean(typical, sure):
+        assert sure.shape == typical.shape and bool(((sure > 0) & (sure < 1)).all())
+        return (1 + typical).mean().expand_as(typical)
+
+    assert found(rows, weigh=mean) == pytest.approx(found(swapped, weigh=mean), rel=1e-6)
+    assert found(rows) != pytest.approx(found(swapped), rel=1e-3)
+
+
+def test_a_wrong_domain_is_each_of_the_others_alike():
+    torch.manual_seed(0)
+    domains = torch.tensor([0, 1, 2]).repeat(2000)
+    wrong = wrong_domains(domains, 3)
+    assert not (wrong == domains).any()
+    counts = torch.stack([torch.bincount(wrong[domains == one], minlength=3) for one in range(3)])
+    assert counts.diagonal().sum() == 0 and counts.sum(1).tolist() == [2000] * 3 and counts.max() < 1100
 
 
 def test_teacher_and_student_train(taught, method):
