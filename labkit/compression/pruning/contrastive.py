@@ -54,7 +54,13 @@ class CAP:
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """A scalar."""
-        loss, mine = self.method.loss(model, batch), feature(model, batch)
+        states: list[Tensor] = []  # of the one pass that the loss needs anyway
+        seen = bert_encoder(model).register_forward_hook(lambda _, __, output: states.append(output[0]))
+        try:
+            loss = self.method.loss(model, batch)
+        finally:
+            seen.remove()
+        mine = states[-1][:, 0]
         with torch.no_grad():
             general = None if self.pretrained is None else feature(self.pretrained, batch)
             tuned = [feature(one, batch) for one in self.tuned]

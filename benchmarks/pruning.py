@@ -1,0 +1,267 @@
+"""Accuracy against what is left out: single weights by four rules, two of every four, heads, layers.
+
+    python benchmarks/pruning.py                every row that is missing  -> labkit/results/pruning.json
+    python benchmarks/pruning.py --seeds 2      the same with so many seeds
+    python benchmarks/pruning.py --tune         how rate and CAP's weight were chosen: dev split, seed 9, 90 and 97 %
+
+World's questions that ask the same or not (the shape of QQP), all 2 000 labels. A sparsity is a share of the encoder's
+matrices; embeddings and the new head stay whole. "cut once" takes the fine-tuned model and leaves out its smallest
+weights. The others train STEPS steps while weights are left out by the cubic schedule, over its first part, and recover
+in the rest; they start where START says. CAP is magnitude with the contrasts added; "twice the steps" is magnitude
+with about as much computing as CAP. Heads and layers leave the fine-tuned model without further training, except by
+gates, which are trained with the model. "at random" is the mean of five draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import random
+import statistics
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import compressing
+import torch
+from few_shot_runs import opened
+from safetensors.torch import save
+from torch import nn
+
+from labkit import measure
+from labkit.compression.pruning import (
+    CAP,
+    drop_layers,
+    finish,
+    gated,
+    gradually,
+    head_importance,
+    layer_drop,
+    prepare,
+    prune,
+    remove_heads,
+    sparse_file,
+    sparsity_of,
+    two_of_four,
+)
+from labkit.compression.pruning.gates import closed, penalty
+from labkit.foundations.heads import add_head
+from labkit.tasks import load_task
+from labkit.training import Batches
+from labkit.zoo import load
+
+RESULTS = Path("labkit/results/pruning.json")
+TASK, SPARSITIES = "world/qqp", (0.5, 0.7, 0.8, 0.9, 0.95, 0.97)
+TEACHER_STEPS, STEPS, RAMP, EVERY = 400, 200, 140, 10
+RATE, CAP_WEIGHT = 5e-4, 0.1
+# method -> rule, whether the contrasts are added, factor of the steps, sparsities
+WAYS: Mapping[str, tuple[str, bool, int, tuple[float, ...]]] = {
+    "magnitude": ("magnitude", False, 1, SPARSITIES),
+    "movement": ("movement", False, 1, SPARSITIES),
+    "CAP": ("magnitude", True, 1, SPARSITIES[3:]),
+    "magnitude twice the steps": ("magnitude", False, 2, SPARSITIES[3:]),
+}
+TRIED = (("magnitude", 5e-4, 0), ("magnitude", 1e-3, 0), ("movement", 5e-4, 0), ("movement", 1e-3, 0),
+         ("magnitude", 1e-3, 0.1), ("magnitude", 1e-3, 0.5))  # fmt: skip
+START = {"magnitude": "fine-tuned", "movement": "fine-tuned"}
+HEADS, DRAWS, PRICES = (4, 8, 12, 16), 5, (0.003, 0.01, 0.03)
+LAYERS = {3: (0, 1, 3), 2: (0, 3), 1: (3,)}  # how many stay -> which: the others are as far apart as can be
+
+
+class Bench:
+    """The report, the task, and a seed's fine-tuned model."""
+
+    def __init__(self, seed: int) -> None:
+        self.report, self.seed = opened(RESULTS, "python benchmarks/pruning.py"), seed
+        self.base, self.task = load(compressing.TEACHER), load_task(TASK)
+        self.method = compressing.method_of(self.base, self.task)
+        self.tuned = compressing.teacher(self.base, self.task, steps=TEACHER_STEPS, seed=seed)
+        self.pretrained = copy.deepcopy(self.base.model).eval()
+
+    def missing(self, method: str) -> bool:
+        """Whether the row is still to be measured."""
+        return (method, TASK, self.task.metric, self.seed) not in {row.key for row in self.report.rows}
+
+    def add(self, method: str, model: nn.Module, value: float | None = None, **more: Any) -> None:
+        """A row, written at once: accuracy unless given, bytes in a plain file, a packed and a zipped one."""
+        value = compressing.accuracy(model, self.method, self.task) if value is None else value
+        tensors = measure.saved_tensors(model)
+        stored = save(tensors)
+        more |= {"packed_bytes": len(save(sparse_file.packed(tensors))), "zipped_bytes": len(zlib.compress(stored))}
+        costs = {"parameters": measure.parameters(model), "bytes": len(stored)}
+        self.report.add(method, self.task, value, seed=self.seed, **costs, **more)
+        self.report.save(RESULTS)
+        print(f"seed {self.seed}  {method:<40}{100 * value:6.1f}", {**costs, **more}, flush=True)
+
+    def start(self, where: str) -> nn.Module:
+        """A copy of the fine-tuned model, or of the pre-trained one with a new head."""
+        if where == "fine-tuned":
+            return copy.deepcopy(self.tuned)
+        return add_head(copy.deepcopy(self.base.model), self.task.labels, pooling="mean", seed=self.seed)
+
+    def pruned(
+        self, rule: str, sparsity: float, contrasts: bool = False, factor: int = 1, rate: float = RATE,
+        weight: float = CAP_WEIGHT,
+    ) -> tuple[nn.Module, float]:  # fmt: skip
+        """The model after its steps, with zeros, and the seconds of training."""
+        model = prepare(self.start(START[rule]), rule, skip=["classifier"])
+        leave_out, began = gradually(model, sparsity, 0, factor * RAMP, EVERY), time.perf_counter()
+        cap = Contrasted(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if contrasts else None
+
+        def on_step(step: int, loss: float) -> None:
+            leave_out(step, loss)
+            if cap and step in (factor * RAMP // 3, factor * RAMP * 2 // 3):
+                cap.snapshot(model)
+
+        self.trained(model, STEPS * factor, rate, cap, on_step)
+        return finish(model), time.perf_counter() - began
+
+    def trained(self, model: nn.Module, steps: int, rate: float, objective: Any, on_step: Any = None) -> nn.Module:
+        """The model after so many steps."""
+        rows = self.task.splits["train"]
+        return compressing.trained(
+            model, self.method, rows, steps=steps, lr=rate, seed=self.seed, objective=objective, on_step=on_step
+        )
+
+
+class Contrasted(CAP):
+    """CAP as `compressing.trained` wants an objective."""
+
+    def collate(self, rows: Any) -> Any:
+        """The method's batch."""
+        return self.method.collate(rows)
+
+
+def single_weights(bench: Bench) -> None:
+    """Magnitude without and with training, movement, CAP, and two of every four."""
+    if bench.missing("cut once, 0 %"):
+        bench.add("cut once, 0 %", bench.tuned, sparsity=0.0, latency_ms=milliseconds(bench, bench.tuned))
+    for sparsity in SPARSITIES:
+        if bench.missing(name := f"cut once, {100 * sparsity:g} %"):
+            model = prune(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]), sparsity)
+            bench.add(name, finish(model), sparsity=sparsity)
+    for who, (rule, contrasts, factor, sparsities) in WAYS.items():
+        for sparsity in sparsities:
+            if bench.missing(name := f"{who}, {100 * sparsity:g} %"):
+                model, seconds = bench.pruned(rule, sparsity, contrasts, factor)
+                bench.add(name, model, sparsity=sparsity, seconds=seconds, latency_ms=milliseconds(bench, model))
+    for name, steps in (("2:4 cut once, 50 %", 0), ("2:4, 50 %", STEPS)):
+        if bench.missing(name):
+            model = two_of_four(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]))
+            if steps:
+                bench.trained(model, steps, RATE, None)
+            bench.add(name, finish(model), sparsity=0.5)
+
+
+def heads(bench: Bench) -> None:
+    """Heads that leave by importance, at random, and by gates."""
+    rows = bench.task.splits["train"][:512]
+    batches = [bench.method.collate(rows[at : at + 32]) for at in range(0, 512, 32)]
+    scores = head_importance(copy.deepcopy(bench.tuned).eval(), bench.method.loss, batches)
+    ranked = sorted((float(one / scores[layer].norm()), layer, head) for layer in range(len(scores))
+                    for head, one in enumerate(scores[layer]))  # fmt: skip
+    for count in HEADS:
+        if bench.missing(name := f"heads by importance, {count} gone"):
+            model = without(bench.tuned, [place[1:] for place in ranked], count)
+            bench.add(name, model, heads_gone=count, latency_ms=milliseconds(bench, model))
+        if bench.missing(name := f"heads at random, {count} gone"):
+            drawn = [without(bench.tuned, shuffled(ranked, draw), count) for draw in range(DRAWS)]
+            values = [compressing.accuracy(model, bench.method, bench.task) for model in drawn]
+            bench.add(name, drawn[0], statistics.fmean(values), heads_gone=count, spread=statistics.stdev(values))
+    for price in PRICES:
+        if not bench.missing(name := f"heads by gates, {price:g} per head"):
+            continue
+        model = copy.deepcopy(bench.tuned)
+        with gated(model, seed=bench.seed) as gates:
+            rates = lambda one, batch, gates=gates, price=price: bench.method.loss(one, batch) + price * penalty(gates)  # noqa: E731
+            train_gates(bench, model, gates, rates)
+            shut = closed(gates)
+        bench.add(name, remove_heads(model, shut), heads_gone=sum(map(len, shut.values())))
+
+
+def train_gates(bench: Bench, model: nn.Module, gates: nn.ModuleList, loss: Any, rate: float = 0.1) -> None:
+    """Model and gates together, the gates at a rate of their own: they start far from closed."""
+    own = {id(one) for one in gates.parameters()}
+    rest = [one for one in model.parameters() if id(one) not in own]
+    optimizer = torch.optim.AdamW([{"params": rest, "lr": RATE}, {"params": gates.parameters(), "lr": rate,
+                                                                "weight_decay": 0.0}])  # fmt: skip
+    batches = Batches(bench.method.read(bench.task.splits["train"]), bench.method.collate, 32, seed=bench.seed)
+    stream = (batch for epoch in range(99) for batch in batches.epoch(epoch))
+    model.train()
+    torch.manual_seed(bench.seed)
+    for step in range(STEPS):
+        for group, top in zip(optimizer.param_groups, (RATE, rate), strict=True):
+            group["lr"] = top * (1 - step / STEPS)
+        optimizer.zero_grad()
+        loss(model, next(stream)).backward()
+        optimizer.step()
+    model.eval()
+
+
+def shuffled(ranked: list[tuple[float, int, int]], seed: int) -> list[tuple[int, int]]:
+    """The heads in another order."""
+    places = [place[1:] for place in ranked]
+    random.Random(seed).shuffle(places)
+    return places
+
+
+def without(model: nn.Module, places: list[tuple[int, int]], count: int) -> nn.Module:
+    """A copy without the first `count` heads of the list; a layer's last one is passed over."""
+    small, gone = copy.deepcopy(model), {layer: [] for layer, _ in places}
+    most = {layer: sum(one == layer for one, _ in places) - 1 for layer in gone}
+    for layer, head in places:
+        if sum(map(len, gone.values())) < count and len(gone[layer]) < most[layer]:
+            gone[layer].append(head)
+    return remove_heads(small, gone)
+
+
+def layers(bench: Bench) -> None:
+    """Layers that leave a model that was trained with all of them, and one that was trained with LayerDrop."""
+    names = {who: [f"{who}, {kept} of 4 layers" for kept in (4, *LAYERS)] for who in ("all layers", "LayerDrop")}
+    for who, rows in names.items():
+        if not any(map(bench.missing, rows)):
+            continue
+        model = bench.tuned
+        if who == "LayerDrop":
+            model = bench.start("pre-trained")
+            with layer_drop(model, 0.25, seed=bench.seed):
+                bench.trained(model, TEACHER_STEPS, compressing.TEACHER_RATE, None)
+        for name, kept in zip(rows, (tuple(range(4)), *LAYERS.values()), strict=True):
+            small = drop_layers(copy.deepcopy(model), kept)
+            bench.add(name, small, layers=len(kept), latency_ms=milliseconds(bench, small))
+
+
+def milliseconds(bench: Bench, model: nn.Module) -> float:
+    """Median milliseconds per row, 32 together."""
+    return measure.latency(model, bench.method, bench.task.splits["test"][:64], 32)
+
+
+def tune(bench: Bench) -> None:
+    """Dev accuracy of rates, starts and CAP's weights."""
+    for sparsity in (0.9, 0.97):
+        for rule, rate, weight in TRIED:
+            model, _ = bench.pruned(rule, sparsity, bool(weight), 1, rate, weight)
+            value = compressing.accuracy(model, bench.method, bench.task, "dev")
+            print(sparsity, rule, rate, weight, f"{100 * value:.1f}, {sparsity_of(model):.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--tune", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.tune:
+        tune(Bench(9))
+        return
+    for seed in range(options.seeds):
+        bench = Bench(seed)
+        single_weights(bench)
+        heads(bench)
+        layers(bench)
+
+
+if __name__ == "__main__":
+    main()
