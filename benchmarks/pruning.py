@@ -1,15 +1,16 @@
-"""Accuracy against what is left out: single weights by four rules, two of every four, heads, layers.
+"""Accuracy against what is left out: single weights by three rules, two of every four, heads, layers.
 
-    python benchmarks/pruning.py                every row that is missing  -> labkit/results/pruning.json
-    python benchmarks/pruning.py --seeds 2      the same with so many seeds
-    python benchmarks/pruning.py --tune         how rate and CAP's weight were chosen: dev split, seed 9, 90 and 97 %
+    python benchmarks/pruning.py [weights|heads|layers]…    every row that is missing  -> labkit/results/pruning.json
+    python benchmarks/pruning.py --seconds 200 --teacher FILE    no new run after so long; run again to go on
+    python benchmarks/pruning.py --tune      how CAP's weight was chosen: dev split, seed 9, 95 %
 
-World's questions that ask the same or not (the shape of QQP), all 2 000 labels. A sparsity is a share of the encoder's
-matrices; embeddings and the new head stay whole. "cut once" takes the fine-tuned model and leaves out its smallest
-weights. The others train STEPS steps while weights are left out by the cubic schedule, over its first part, and recover
-in the rest; they start where START says. CAP is magnitude with the contrasts added; "twice the steps" is magnitude
-with about as much computing as CAP. Heads and layers leave the fine-tuned model without further training, except by
-gates, which are trained with the model. "at random" is the mean of five draws.
+World's questions that ask the same or not (the shape of QQP), all 2 000 labels, one fine-tuned model. A sparsity is a
+share of the encoder's matrices; embeddings and the new head stay whole. "cut once" leaves out the smallest weights of
+the fine-tuned model. The others train it on for STEPS steps while weights are left out by the cubic schedule, over RAMP
+steps, and recover in the rest; CAP is magnitude with the contrasts added. SEEDS orders of batches where CAP and
+magnitude are compared. "for four times the steps" says how much of movement's trouble is short training. Movement ranks
+within each matrix, magnitude over all. Heads and layers leave the fine-tuned model without further training, except by
+gates, which are trained with it. "at random" is the mean of draws.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import compressing
 import torch
 from few_shot_runs import opened
-from safetensors.torch import save
+from safetensors.torch import load_model, save, save_file
 from torch import nn
 
 from labkit import measure
@@ -54,35 +55,49 @@ from labkit.zoo import load
 
 RESULTS = Path("labkit/results/pruning.json")
 TASK, SPARSITIES = "world/qqp", (0.5, 0.7, 0.8, 0.9, 0.95, 0.97)
-TEACHER_STEPS, STEPS, RAMP, EVERY = 400, 200, 140, 10
-RATE, CAP_WEIGHT = 5e-4, 0.1
+TEACHER_STEPS, STEPS, RAMP, EVERY, RATE = 400, 160, 110, 10, 5e-4
+CAP_WEIGHT, TRIED = 0.1, (0.0, 0.1, 0.5)
+SEEDS, COMPARED = 3, (0.9, 0.95, 0.97)  # orders of batches, and the sparsities at which there are several
 # method -> rule, whether the contrasts are added, factor of the steps, sparsities
 WAYS: Mapping[str, tuple[str, bool, int, tuple[float, ...]]] = {
     "magnitude": ("magnitude", False, 1, SPARSITIES),
-    "movement": ("movement", False, 1, SPARSITIES),
-    "CAP": ("magnitude", True, 1, SPARSITIES[3:]),
-    "magnitude twice the steps": ("magnitude", False, 2, SPARSITIES[3:]),
+    "movement": ("movement", False, 1, (0.5, 0.7, 0.9, 0.97)),
+    "CAP": ("magnitude", True, 1, COMPARED),
+    "magnitude for four times the steps": ("magnitude", False, 4, (0.9,)),
+    "movement for four times the steps": ("movement", False, 4, (0.9,)),
 }
-TRIED = (("magnitude", 5e-4, 0), ("magnitude", 1e-3, 0), ("movement", 5e-4, 0), ("movement", 1e-3, 0),
-         ("magnitude", 1e-3, 0.1), ("magnitude", 1e-3, 0.5))  # fmt: skip
-START = {"magnitude": "fine-tuned", "movement": "fine-tuned"}
-HEADS, DRAWS, PRICES = (4, 8, 12, 16), 5, (0.003, 0.01, 0.03)
+SCOPES = {"magnitude": "model", "movement": "matrix"}
+HEADS, DRAWS, PRICES = (4, 8, 12, 16), 5, (0.01, 0.03)
 LAYERS = {3: (0, 1, 3), 2: (0, 3), 1: (3,)}  # how many stay -> which: the others are as far apart as can be
 
 
 class Bench:
-    """The report, the task, and a seed's fine-tuned model."""
+    """The report, the task, the fine-tuned model; `seed` orders the batches from here on."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seconds: float, teacher: Path | None, seed: int = 0) -> None:
+        self.end = time.monotonic() + seconds
         self.report, self.seed = opened(RESULTS, "python benchmarks/pruning.py"), seed
         self.base, self.task = load(compressing.TEACHER), load_task(TASK)
         self.method = compressing.method_of(self.base, self.task)
-        self.tuned = compressing.teacher(self.base, self.task, steps=TEACHER_STEPS, seed=seed)
+        self.tuned = self.fine_tuned(teacher)
         self.pretrained = copy.deepcopy(self.base.model).eval()
 
+    def fine_tuned(self, file: Path | None) -> nn.Module:
+        """The model that all rows start from; kept in the file, if one is given."""
+        if file is None or not file.is_file():
+            model = compressing.teacher(self.base, self.task, steps=TEACHER_STEPS)
+            if file is not None:
+                save_file(measure.saved_tensors(model), file)
+            return model
+        model = add_head(copy.deepcopy(self.base.model), self.task.labels, pooling="mean")
+        load_model(model, file)
+        return model
+
     def missing(self, method: str) -> bool:
-        """Whether the row is still to be measured."""
-        return (method, TASK, self.task.metric, self.seed) not in {row.key for row in self.report.rows}
+        """Whether the row is to be measured now."""
+        return time.monotonic() < self.end and (method, TASK, self.task.metric, self.seed) not in {
+            row.key for row in self.report.rows
+        }
 
     def add(self, method: str, model: nn.Module, value: float | None = None, **more: Any) -> None:
         """A row, written at once: accuracy unless given, bytes in a plain file, a packed and a zipped one."""
@@ -95,27 +110,19 @@ class Bench:
         self.report.save(RESULTS)
         print(f"seed {self.seed}  {method:<40}{100 * value:6.1f}", {**costs, **more}, flush=True)
 
-    def start(self, where: str) -> nn.Module:
-        """A copy of the fine-tuned model, or of the pre-trained one with a new head."""
-        if where == "fine-tuned":
-            return copy.deepcopy(self.tuned)
-        return add_head(copy.deepcopy(self.base.model), self.task.labels, pooling="mean", seed=self.seed)
-
-    def pruned(
-        self, rule: str, sparsity: float, contrasts: bool = False, factor: int = 1, rate: float = RATE,
-        weight: float = CAP_WEIGHT,
-    ) -> tuple[nn.Module, float]:  # fmt: skip
+    def pruned(self, rule: str, sparsity: float, weight: float = 0.0, factor: int = 1) -> tuple[nn.Module, float]:
         """The model after its steps, with zeros, and the seconds of training."""
-        model = prepare(self.start(START[rule]), rule, skip=["classifier"])
-        leave_out, began = gradually(model, sparsity, 0, factor * RAMP, EVERY), time.perf_counter()
-        cap = Contrasted(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if contrasts else None
+        model = prepare(copy.deepcopy(self.tuned), rule, skip=["classifier"])
+        leave_out = gradually(model, sparsity, 0, factor * RAMP, EVERY, SCOPES[rule])
+        cap = Contrasted(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if weight else None
 
         def on_step(step: int, loss: float) -> None:
             leave_out(step, loss)
-            if cap and step in (factor * RAMP // 3, factor * RAMP * 2 // 3):
+            if cap is not None and step in (factor * RAMP // 3, factor * RAMP * 2 // 3):
                 cap.snapshot(model)
 
-        self.trained(model, STEPS * factor, rate, cap, on_step)
+        began = time.perf_counter()
+        self.trained(model, STEPS * factor, RATE, cap, on_step)
         return finish(model), time.perf_counter() - began
 
     def trained(self, model: nn.Module, steps: int, rate: float, objective: Any, on_step: Any = None) -> nn.Module:
@@ -141,12 +148,16 @@ def single_weights(bench: Bench) -> None:
     for sparsity in SPARSITIES:
         if bench.missing(name := f"cut once, {100 * sparsity:g} %"):
             model = prune(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]), sparsity)
-            bench.add(name, finish(model), sparsity=sparsity)
-    for who, (rule, contrasts, factor, sparsities) in WAYS.items():
-        for sparsity in sparsities:
-            if bench.missing(name := f"{who}, {100 * sparsity:g} %"):
-                model, seconds = bench.pruned(rule, sparsity, contrasts, factor)
-                bench.add(name, model, sparsity=sparsity, seconds=seconds, latency_ms=milliseconds(bench, model))
+            more = {"latency_ms": milliseconds(bench, finish(model))} if sparsity == SPARSITIES[-1] else {}
+            bench.add(name, model, sparsity=sparsity, **more)
+    for bench.seed in range(SEEDS):
+        for who, (rule, contrasts, factor, sparsities) in WAYS.items():
+            several = contrasts or who == "magnitude"
+            for sparsity in sparsities if not bench.seed else COMPARED if several else ():
+                if bench.missing(name := f"{who}, {100 * sparsity:g} %"):
+                    model, seconds = bench.pruned(rule, sparsity, CAP_WEIGHT * contrasts, factor)
+                    bench.add(name, model, sparsity=sparsity, seconds=seconds)
+    bench.seed = 0
     for name, steps in (("2:4 cut once, 50 %", 0), ("2:4, 50 %", STEPS)):
         if bench.missing(name):
             model = two_of_four(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]))
@@ -175,13 +186,12 @@ def heads(bench: Bench) -> None:
             continue
         model = copy.deepcopy(bench.tuned)
         with gated(model, seed=bench.seed) as gates:
-            rates = lambda one, batch, gates=gates, price=price: bench.method.loss(one, batch) + price * penalty(gates)  # noqa: E731
-            train_gates(bench, model, gates, rates)
+            train_gates(bench, model, gates, price)
             shut = closed(gates)
         bench.add(name, remove_heads(model, shut), heads_gone=sum(map(len, shut.values())))
 
 
-def train_gates(bench: Bench, model: nn.Module, gates: nn.ModuleList, loss: Any, rate: float = 0.1) -> None:
+def train_gates(bench: Bench, model: nn.Module, gates: nn.ModuleList, price: float, rate: float = 0.1) -> None:
     """Model and gates together, the gates at a rate of their own: they start far from closed."""
     own = {id(one) for one in gates.parameters()}
     rest = [one for one in model.parameters() if id(one) not in own]
@@ -195,7 +205,7 @@ def train_gates(bench: Bench, model: nn.Module, gates: nn.ModuleList, loss: Any,
         for group, top in zip(optimizer.param_groups, (RATE, rate), strict=True):
             group["lr"] = top * (1 - step / STEPS)
         optimizer.zero_grad()
-        loss(model, next(stream)).backward()
+        (bench.method.loss(model, next(stream)) + price * penalty(gates)).backward()
         optimizer.step()
     model.eval()
 
@@ -225,7 +235,7 @@ def layers(bench: Bench) -> None:
             continue
         model = bench.tuned
         if who == "LayerDrop":
-            model = bench.start("pre-trained")
+            model = add_head(copy.deepcopy(bench.base.model), bench.task.labels, pooling="mean", seed=0)
             with layer_drop(model, 0.25, seed=bench.seed):
                 bench.trained(model, TEACHER_STEPS, compressing.TEACHER_RATE, None)
         for name, kept in zip(rows, (tuple(range(4)), *LAYERS.values()), strict=True):
@@ -239,28 +249,30 @@ def milliseconds(bench: Bench, model: nn.Module) -> float:
 
 
 def tune(bench: Bench) -> None:
-    """Dev accuracy of rates, starts and CAP's weights."""
-    for sparsity in (0.9, 0.97):
-        for rule, rate, weight in TRIED:
-            model, _ = bench.pruned(rule, sparsity, bool(weight), 1, rate, weight)
-            value = compressing.accuracy(model, bench.method, bench.task, "dev")
-            print(sparsity, rule, rate, weight, f"{100 * value:.1f}, {sparsity_of(model):.3f}", flush=True)
+    """Dev accuracy by CAP's weight, 0 for magnitude alone."""
+    for weight in TRIED:
+        model, seconds = bench.pruned("magnitude", 0.95, weight)
+        value = compressing.accuracy(model, bench.method, bench.task, "dev")
+        print(f"weight {weight}: {100 * value:.1f}, zeros {sparsity_of(model):.3f}, {seconds:.0f} s", flush=True)
+
+
+PARTS = {"weights": single_weights, "heads": heads, "layers": layers}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("parts", nargs="*", default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--teacher", type=Path)
     parser.add_argument("--tune", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.tune:
-        tune(Bench(9))
+        tune(Bench(options.seconds, options.teacher, seed=9))
         return
-    for seed in range(options.seeds):
-        bench = Bench(seed)
-        single_weights(bench)
-        heads(bench)
-        layers(bench)
+    bench = Bench(options.seconds, options.teacher)
+    for part in options.parts:
+        PARTS[part](bench)
 
 
 if __name__ == "__main__":

@@ -291,13 +291,18 @@ def test_the_contrast_is_its_formula():
     assert float(contrast(mine, theirs, labels)) == pytest.approx(same, rel=1e-5)
 
 
-def test_cap_adds_its_parts_and_trains_one_model_only():
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_cap_adds_its_parts_and_trains_one_model_only(pooling):
     model, general, tuned = prune(prepare(bert()), 0.5), bert(1), bert(2)
+    model.pooling = pooling
     plain = Method().loss(model, LABELLED).item()
     assert CAP(Method(), None, None)(model, LABELLED).item() == pytest.approx(plain)
     cap = CAP(Method(), general, tuned)
     cap.snapshot(model)
-    from labkit.compression.pruning.contrastive import feature
+
+    def feature(one, batch):
+        states = one.bert(**{name: batch[name] for name in ("input_ids", "attention_mask")}).last_hidden_state
+        return states.mean(1) if pooling == "mean" else states[:, 0]  # no padding in this batch
 
     mine = feature(model, LABELLED)
     parts = [contrast(mine, feature(general, LABELLED))]
