@@ -70,30 +70,6 @@ def magnitude_mask(function: Callable[..., Any]) -> None:
         count(mask_of(asked(function, weight=one, sparsity=sparsity), size), wanted, f"shape {size}, sparsity {sparsity}", {})  # fmt: skip
 
 
-def _two_of_four(weight: Tensor) -> Tensor:
-    best = weight.abs().unflatten(1, (-1, 4)).topk(2, -1).indices
-    return torch.zeros(weight.shape).unflatten(1, (-1, 4)).scatter(-1, best, 1.0).flatten(1)
-
-
-@exercise(LESSON, _two_of_four)
-def two_of_four(function: Callable[..., Any]) -> None:
-    """A weight (out, in), in a multiple of 4 → a mask with two ones in every four of a row."""
-    weight = torch.randn(8, 12, generator=torch.Generator().manual_seed(2))
-    found = mask_of(asked(function, weight=weight), (8, 12))
-    right = _two_of_four(weight)
-    columns = _two_of_four(weight.T).T
-    expect(found, right, "wanted: of weights 0 to 3 of a row the two largest |w| stay, of 4 to 7 again two, and so on", [
-        (columns, "the fours run down the columns: they are neighbours in a row"),
-        (_two_of_four(weight.exp()), "the two with the largest value stay: rank by the absolute value"),
-        (1 - right, "the two smallest stay: the mask is the wrong way round"),
-        (_left_out(weight.abs(), 0.5), "this is the smaller half of the whole matrix: look at four weights at a time"),
-        (torch.stack([_left_out(row.abs(), 0.5) for row in weight]), "this is the smaller half of each row: look at four weights at a time"),
-    ])  # fmt: skip
-    same = mask_of(asked(function, weight=torch.ones(3, 8)), (3, 8), "for equal weights, the mask")
-    if not (same.view(3, 2, 4).sum(-1) == 2).all():
-        raise Mistake("four weights of the same size: still exactly two of them stay")
-
-
 def _movement_mask(weights: Tensor, gradients: Tensor, sparsity: float) -> Tensor:
     return _left_out(-(weights * gradients).sum(0), sparsity)
 

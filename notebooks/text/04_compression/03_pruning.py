@@ -13,7 +13,7 @@
 # weights to 0, or takes whole parts out of the model. How many can go before the answers become worse, does it matter which,
 # and what is gained: a smaller file, or a faster model?
 #
-# **After this lesson you can** rank weights by size, by movement and in groups of four; take attention heads out of a model;
+# **After this lesson you can** rank weights by size and by movement; take attention heads out of a model;
 # prune while a model trains, and hold a pruned model close to the full one (CAP); say which kind of pruning makes the file
 # smaller, and which makes the model faster.
 #
@@ -160,64 +160,22 @@ pruned_weights(masked, right, sparsity=0.7)
 # A graphics processor cannot skip zeros that lie anywhere. NVIDIA's can when of every **four** neighbours in a row **two** are
 # 0: then it computes with the other two, and needs two bits for the place of each. (Mishra et al. 2021,
 # [*Accelerating sparse deep neural networks*](https://arxiv.org/abs/2104.08378).) Of the first row above 0.9 and −0.8 stay,
-# of the second 0.3 and −0.7.
-#
-# ### Exercise 2: two of four
-#
-# *●●○ · 6 minutes*
-#
-# A weight (out, in) in, where `in` is a multiple of 4; out the mask, in which the two largest sizes of every four stay.
-#
-# ```python
-# two_of_four(weight)  # [[1, 0, 0, 1], [0, 1, 1, 0]] for the matrix above
-# ```
-
-
-# %%
-def two_of_four(weight): ...  # your turn
-
-
-two_of_four = check.two_of_four(two_of_four)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# `weight.abs().reshape(-1, 4)` has one group of four in each line.
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# `groups.topk(2, dim=1).indices` are the places of the two largest.
-# </details>
-#
-# <details><summary>Hint 3</summary>
-#
-# `torch.zeros_like(groups).scatter(1, places, 1.0)` sets them to 1; reshape as the weight was.
-# </details>
-#
-# <details><summary>Solution</summary>
-#
-# ```python
-# def two_of_four(weight):
-#     groups = weight.abs().reshape(-1, 4)
-#     places = groups.topk(2, dim=1).indices
-#     return torch.zeros_like(groups).scatter(1, places, 1.0).reshape(weight.shape)
-# ```
-# </details>
-#
-# Put your masks into the model's layers, and count:
+# of the second 0.3 and −0.7. Look at both kinds of masks in all layers: your mask for half of each matrix, and fours.
 
 # %% tags=["nbval-check-output"]
+def two_of_four(weight):
+    groups = weight.abs().reshape(-1, 4)
+    return torch.zeros_like(groups).scatter(1, groups.topk(2, dim=1).indices, 1.0).reshape(weight.shape)
+
+
 layers = {name: module for name, module in masked.named_modules() if hasattr(module, "mask")}
+print(two_of_four(torch.tensor([[0.9, -0.1, 0.4, -0.8], [0.2, 0.3, -0.7, 0.0]])).tolist())
 for rule, mask_of in (("half of each matrix", lambda w: magnitude_mask(w, 0.5)), ("two of four", two_of_four)):
     for layer in layers.values():
         layer.mask.copy_(mask_of(layer.weight.detach()))
     zeros = sum(int((layer.mask == 0).sum()) for layer in layers.values())
     print(f"{rule}: {zeros:,} of {sum(layer.mask.numel() for layer in layers.values()):,} weights left out")
 fours = finish(copy.deepcopy(masked))
-
-# %%
-print(f"all weights {right(tuned):.1%}, half of them {right(models[0.5]):.1%}, two of four {right(fours):.1%}")
 
 # %% [markdown]
 # ## 3 · Is the file smaller?
@@ -240,8 +198,9 @@ rows = []
 for name, model in {"all weights": tuned, "two of four": fours, "90 % left out": models[0.9]}.items():
     tensors = saved_tensors(model)
     plain, bits = save(tensors), save(sparse_file.packed(tensors))
-    rows.append((name, *(f"{size / 1e6:.2f} MB" for size in (len(plain), len(zlib.compress(plain)), len(bits)))))
-Table(("weights", "plain file", "zipped", "bits and numbers"), tuple(rows))
+    sizes = [f"{size / 1e6:.2f} MB" for size in (len(plain), len(zlib.compress(plain)), len(bits))]
+    rows.append((name, f"{right(model):.1%}", *sizes))
+Table(("weights", "right", "plain file", "zipped", "bits and numbers"), tuple(rows))
 
 # %% [markdown]
 # **A plain file does not get smaller at all**: a 0 takes four bytes, as any other number does. With bits it does. For $n$ weights
@@ -266,7 +225,7 @@ Table(("weights", "plain file", "zipped", "bits and numbers"), tuple(rows))
 # 0.6 and 0.3, so the second head goes first. Without the bars the first would have the importance 0. (Michel et al. 2019,
 # [*Are sixteen heads really better than one?*](https://arxiv.org/abs/1905.10650), §4.1.)
 #
-# ### Exercise 3: the importance of heads
+# ### Exercise 2: the importance of heads
 #
 # *●●○ · 7 minutes*
 #
@@ -376,7 +335,7 @@ for row in shown:
 #
 # For a final sparsity of 90 % it is 0 % at $t = 0$, 52 % at ¼, 79 % at ½, 89 % at ¾ and 90 % at 1.
 #
-# ### Exercise 4: the masks of a step
+# ### Exercise 3: the masks of a step
 #
 # *●●○ · 8 minutes*
 #
@@ -427,6 +386,9 @@ step_masks = check.step_masks(step_masks)
 # left. How much comes back in 100 steps?
 
 # %% tags=["idea"]
+from labkit.compression.pruning import sparsity_of
+
+
 def pruned(objective, steps=100, end=70, final=0.9):
     """The tuned model, trained on while its weights are left out, and the largest weight behind a mask's 0."""
     model, worst = prepare(copy.deepcopy(tuned), skip=["classifier"]), 0.0
@@ -438,21 +400,15 @@ def pruned(objective, steps=100, end=70, final=0.9):
             weights = {name: layer.weight.detach() for name, layer in layers.items()}
             for name, mask in step_masks(step, weights, end, final).items():
                 layers[name].mask.copy_(mask)
-        worst = max(worst, *(float(((1 - one.mask) * one.weight * one.mask).abs().max()) for one in layers.values()))
+        for layer in layers.values():
+            worst = max(worst, float(((1 - layer.mask) * (layer.mask * layer.weight)).abs().max()))
 
     labkit.fit(model, objective, batches, steps=steps, lr=5e-4, seed=1, on_step=on_step, progress=lab.progress)
     return finish(model), worst
 
 
-# %% tags=["nbval-check-output"]
-from labkit.compression.pruning import sparsity_of
-
 by_size, worst = pruned(method.loss)
-inner = by_size.bert.encoder
-print(f"share of zeros {sparsity_of(inner):.3f}, largest product of a mask's 0 and a weight {worst:.1f}")
-print("better than cut once:", right(by_size) > right(models[0.9]) + 0.1)
-
-# %%
+print(f"share of zeros {sparsity_of(by_size.bert.encoder):.3f}, largest weight in use behind a 0: {worst:.1f}")
 print(f"90 % left out: cut once {right(models[0.9]):.1%}, while training {right(by_size):.1%}; all weights {right(tuned):.1%}")
 
 # %% [markdown]
@@ -471,7 +427,7 @@ print(f"90 % left out: cut once {right(models[0.9]):.1%}, while training {right(
 #
 # $$S_{ij} = - \sum_t \left( \frac{\partial L}{\partial W_{ij}} \right)^{(t)} W_{ij}^{(t)} .$$
 #
-# ### Exercise 5: movement
+# ### Exercise 4: movement
 #
 # *●●○ · 5 minutes*
 #
@@ -560,7 +516,7 @@ print(f"near is the first: {-shares[0].log():.3f}   near are the first two: {-sh
 # model, where near are the same text and, in a second term, all texts of the same label; and **snapshots** of the pruned model
 # itself, when it was less sparse. (Xu et al. 2022, [*From dense to sparse*](https://arxiv.org/abs/2112.07198), §3.)
 #
-# ### Exercise 6: near and far
+# ### Exercise 5: near and far
 #
 # *●●● · 8 minutes*
 #
@@ -674,7 +630,7 @@ Table(("method", "here, % right", "share kept", "paper, % right", "share kept th
 # - The papers are linked above. Frankle & Carbin 2019, [*The lottery ticket hypothesis*](https://arxiv.org/abs/1803.03635):
 #   could the small network have been trained alone?
 # - All measured figures: [Pruning](../../docs/results.md#pruning), or `labkit results pruning`.
-# - [`labkit/compression/pruning/`](../../labkit/compression/pruning/__init__.py): `masks.py` is your exercises 1, 2, 4 and 5,
+# - [`labkit/compression/pruning/`](../../labkit/compression/pruning/__init__.py): `masks.py` is your exercises 1, 3 and 4,
 #   `structure.py` takes heads and layers out, `gates.py` has the gates, `contrastive.py` is CAP with snapshots,
 #   `sparse_file.py` stores bits and numbers.
 # - Next, [04/04](../index.ipynb): not fewer weights, but fewer bits per weight.

@@ -12,7 +12,6 @@ from labkit.checks.pruning import (
     _magnitude_mask,
     _movement_mask,
     _step_masks,
-    _two_of_four,
 )
 
 # Right
@@ -36,27 +35,6 @@ def magnitude_by_loop(weight, sparsity):
         smallest = min((size, place) for place, size in enumerate(sizes) if mask[place])[1]
         mask[smallest] = 0.0
     return torch.tensor(mask).reshape(weight.shape)
-
-
-def fours_by_loop(weight):
-    mask = torch.zeros_like(weight)
-    for row in range(weight.shape[0]):
-        for at in range(0, weight.shape[1], 4):
-            best = sorted(range(4), key=lambda i, row=row, at=at: -abs(float(weight[row, at + i])))[:2]
-            for i in best:
-                mask[row, at + i] = 1
-    return mask
-
-
-def fours_in_numpy(weight):
-    groups = np.abs(weight.numpy()).reshape(-1, 4)
-    ranks = np.argsort(np.argsort(groups, axis=1), axis=1)
-    return torch.from_numpy(ranks >= 2).reshape(weight.shape)
-
-
-def fours_by_ranks(weight):
-    ranks = weight.abs().reshape(len(weight), -1, 4).argsort(-1).argsort(-1)
-    return (ranks > 1).int().reshape(weight.shape)
 
 
 def movement_by_loop(weights, gradients, sparsity):
@@ -151,7 +129,6 @@ def contrast_by_shares(mine, theirs, near, temperature):
 
 RIGHT = {
     "magnitude_mask": [magnitude_by_sorting, magnitude_by_ranks, magnitude_by_loop],
-    "two_of_four": [fours_by_loop, fours_in_numpy, fours_by_ranks],
     "movement_mask": [movement_by_loop, movement_by_einsum, movement_in_numpy],
     "head_importance": [importance_by_backward, importance_set_back, importance_by_stacking],
     "step_masks": [steps_by_threshold, steps_by_the_first, steps_by_places],
@@ -182,11 +159,6 @@ def changing(weight, sparsity):
 def largest_of_ties(weight, sparsity):
     mask = _magnitude_mask(weight, sparsity)
     return torch.tensor([[0, 1.0, 1, 1, 0]]) if weight.shape == (1, 5) else mask
-
-
-def fours(choose):
-    """A mask of fours from a function of (groups, 4) sizes."""
-    return lambda weight: choose(weight.abs().reshape(-1, 4)).view(weight.shape)
 
 
 def not_set_back(loss, batches, heads):
@@ -252,17 +224,6 @@ WRONG = {
         (lambda w, s: _magnitude_mask(w, s).flatten(), r"shape \(24,\)"),
         (lambda w, s: _magnitude_mask(w, s).tolist(), "torch tensor, not list"),
         (lambda w, s: _magnitude_mask(w, s) if s else torch.zeros_like(w), "sparsity 0.0: 0 of 25"),
-    ],
-    "two_of_four": [
-        (lambda w: _two_of_four(w.T).T, "fours run down the columns"),
-        (lambda w: fours_by_ranks(w.exp()), "the two with the largest value"),
-        (lambda w: 1 - _two_of_four(w), "the two smallest stay"),
-        (lambda w: lowest(w.abs(), 0.5), "smaller half of the whole matrix"),
-        (lambda w: torch.stack([lowest(row.abs(), 0.5) for row in w]), "smaller half of each row"),
-        (fours(lambda g: g >= g.sort(-1).values[:, 2:3]), "still exactly two"),
-        (fours(lambda g: g == g.amax(-1, keepdim=True)), "wanted: of weights 0 to 3"),
-        (lambda w: w * _two_of_four(w), "other numbers than 0 and 1"),
-        (lambda w: _two_of_four(w)[0], r"shape \(12,\)"),
     ],
     "movement_mask": [
         (lambda w, g, s: lowest((w * g).sum(0), s), "sign is missing"),
