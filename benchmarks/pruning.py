@@ -1,16 +1,15 @@
 """Accuracy against what is left out: single weights by three rules, two of every four, heads, layers.
 
-    python benchmarks/pruning.py [weights|heads|layers]…    every row that is missing  -> labkit/results/pruning.json
-    python benchmarks/pruning.py --seconds 200 --teacher FILE    no new run after so long; run again to go on
-    python benchmarks/pruning.py --tune      how CAP's weight was chosen: dev split, seed 9, 95 %
+    python benchmarks/pruning.py [weights|heads|layers|again]…      what is missing  -> labkit/results/pruning.json
+    python benchmarks/pruning.py --seconds 200 --teacher FILE       no new run after so long; run again to go on
+    python benchmarks/pruning.py --tune        how CAP's weight was chosen: dev split, seed 9, 95 %
 
 World's questions that ask the same or not (the shape of QQP), all 2 000 labels, one fine-tuned model. A sparsity is a
 share of the encoder's matrices; embeddings and the new head stay whole. "cut once" leaves out the smallest weights of
 the fine-tuned model. The others train it on for STEPS steps while weights are left out by the cubic schedule, over RAMP
 steps, and recover in the rest; CAP is magnitude with the contrasts added. SEEDS orders of batches where CAP and
-magnitude are compared. "for four times the steps" says how much of movement's trouble is short training. Movement ranks
-within each matrix, magnitude over all. Heads and layers leave the fine-tuned model without further training, except by
-gates, which are trained with it. "at random" is the mean of draws.
+magnitude are compared. Movement ranks within each matrix, magnitude over all. Heads and layers leave the fine-tuned
+model without further training, except by gates, which are trained with it. "at random" is the mean of draws.
 """
 
 from __future__ import annotations
@@ -55,16 +54,14 @@ from labkit.zoo import load
 
 RESULTS = Path("labkit/results/pruning.json")
 TASK, SPARSITIES = "world/qqp", (0.5, 0.7, 0.8, 0.9, 0.95, 0.97)
-TEACHER_STEPS, STEPS, RAMP, EVERY, RATE = 400, 160, 110, 10, 5e-4
+TEACHER_STEPS, STEPS, RAMP, EVERY, RATE = 400, 100, 70, 10, 5e-4
 CAP_WEIGHT, TRIED = 0.1, (0.0, 0.1, 0.5)
-SEEDS, COMPARED = 3, (0.9, 0.95, 0.97)  # orders of batches, and the sparsities at which there are several
-# method -> rule, whether the contrasts are added, factor of the steps, sparsities
-WAYS: Mapping[str, tuple[str, bool, int, tuple[float, ...]]] = {
-    "magnitude": ("magnitude", False, 1, SPARSITIES),
-    "movement": ("movement", False, 1, (0.5, 0.7, 0.9, 0.97)),
-    "CAP": ("magnitude", True, 1, COMPARED),
-    "magnitude for four times the steps": ("magnitude", False, 4, (0.9,)),
-    "movement for four times the steps": ("movement", False, 4, (0.9,)),
+SEEDS, COMPARED = 2, (0.9, 0.95, 0.97)  # orders of batches, and the sparsities at which there are several
+# method -> rule, sparsities
+WAYS: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "magnitude": ("magnitude", SPARSITIES),
+    "movement": ("movement", (0.5, 0.7, 0.9)),
+    "CAP": ("magnitude", COMPARED),
 }
 SCOPES = {"magnitude": "model", "movement": "matrix"}
 HEADS, DRAWS, PRICES = (4, 8, 12, 16), 5, (0.01, 0.03)
@@ -110,19 +107,19 @@ class Bench:
         self.report.save(RESULTS)
         print(f"seed {self.seed}  {method:<40}{100 * value:6.1f}", {**costs, **more}, flush=True)
 
-    def pruned(self, rule: str, sparsity: float, weight: float = 0.0, factor: int = 1) -> tuple[nn.Module, float]:
+    def pruned(self, rule: str, sparsity: float, weight: float = 0.0) -> tuple[nn.Module, float]:
         """The model after its steps, with zeros, and the seconds of training."""
         model = prepare(copy.deepcopy(self.tuned), rule, skip=["classifier"])
-        leave_out = gradually(model, sparsity, 0, factor * RAMP, EVERY, SCOPES[rule])
+        leave_out = gradually(model, sparsity, 0, RAMP, EVERY, SCOPES[rule])
         cap = Contrasted(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if weight else None
 
         def on_step(step: int, loss: float) -> None:
             leave_out(step, loss)
-            if cap is not None and step in (factor * RAMP // 3, factor * RAMP * 2 // 3):
+            if cap is not None and step in (RAMP // 3, RAMP * 2 // 3):
                 cap.snapshot(model)
 
         began = time.perf_counter()
-        self.trained(model, STEPS * factor, RATE, cap, on_step)
+        self.trained(model, STEPS, RATE, cap, on_step)
         return finish(model), time.perf_counter() - began
 
     def trained(self, model: nn.Module, steps: int, rate: float, objective: Any, on_step: Any = None) -> nn.Module:
@@ -147,23 +144,31 @@ def single_weights(bench: Bench) -> None:
         bench.add("cut once, 0 %", bench.tuned, sparsity=0.0, latency_ms=milliseconds(bench, bench.tuned))
     for sparsity in SPARSITIES:
         if bench.missing(name := f"cut once, {100 * sparsity:g} %"):
-            model = prune(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]), sparsity)
-            more = {"latency_ms": milliseconds(bench, finish(model))} if sparsity == SPARSITIES[-1] else {}
+            model = finish(prune(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]), sparsity))
+            more = {"latency_ms": milliseconds(bench, model)} if sparsity == SPARSITIES[-1] else {}
             bench.add(name, model, sparsity=sparsity, **more)
-    for bench.seed in range(SEEDS):
-        for who, (rule, contrasts, factor, sparsities) in WAYS.items():
-            several = contrasts or who == "magnitude"
-            for sparsity in sparsities if not bench.seed else COMPARED if several else ():
-                if bench.missing(name := f"{who}, {100 * sparsity:g} %"):
-                    model, seconds = bench.pruned(rule, sparsity, CAP_WEIGHT * contrasts, factor)
-                    bench.add(name, model, sparsity=sparsity, seconds=seconds)
-    bench.seed = 0
+    trained_on(bench, SPARSITIES)
     for name, steps in (("2:4 cut once, 50 %", 0), ("2:4, 50 %", STEPS)):
         if bench.missing(name):
             model = two_of_four(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]))
             if steps:
                 bench.trained(model, steps, RATE, None)
             bench.add(name, finish(model), sparsity=0.5)
+
+
+def trained_on(bench: Bench, sparsities: tuple[float, ...]) -> None:
+    """The rows of WAYS that are among the sparsities, in the seed's order of batches."""
+    for who, (rule, own) in WAYS.items():
+        for sparsity in [one for one in own if one in sparsities]:
+            if bench.missing(name := f"{who}, {100 * sparsity:g} %"):
+                model, seconds = bench.pruned(rule, sparsity, CAP_WEIGHT * (who == "CAP"))
+                bench.add(name, model, sparsity=sparsity, seconds=seconds)
+
+
+def again(bench: Bench) -> None:
+    """CAP and magnitude in other orders of batches."""
+    for bench.seed in range(1, SEEDS):
+        trained_on(bench, COMPARED)
 
 
 def heads(bench: Bench) -> None:
@@ -256,7 +261,7 @@ def tune(bench: Bench) -> None:
         print(f"weight {weight}: {100 * value:.1f}, zeros {sparsity_of(model):.3f}, {seconds:.0f} s", flush=True)
 
 
-PARTS = {"weights": single_weights, "heads": heads, "layers": layers}
+PARTS = {"weights": single_weights, "heads": heads, "layers": layers, "again": again}
 
 
 def main() -> None:
