@@ -60,8 +60,8 @@ SEEDS, COMPARED = 2, (0.9, 0.95, 0.97)  # orders of batches, and the sparsities 
 # method -> rule, sparsities
 WAYS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "magnitude": ("magnitude", SPARSITIES),
-    "movement": ("movement", (0.5, 0.7, 0.9)),
     "CAP": ("magnitude", COMPARED),
+    "movement": ("movement", (0.5, 0.7, 0.9)),
 }
 SCOPES = {"magnitude": "model", "movement": "matrix"}
 HEADS, DRAWS, PRICES = (4, 8, 12, 16), 5, (0.01, 0.03)
