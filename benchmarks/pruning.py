@@ -111,7 +111,7 @@ class Bench:
         """The model after its steps, with zeros, and the seconds of training."""
         model = prepare(copy.deepcopy(self.tuned), rule, skip=["classifier"])
         leave_out = gradually(model, sparsity, 0, RAMP, EVERY, SCOPES[rule])
-        cap = Contrasted(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if weight else None
+        cap = CAP(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if weight else None
 
         def on_step(step: int, loss: float) -> None:
             leave_out(step, loss)
@@ -130,23 +130,14 @@ class Bench:
         )
 
 
-class Contrasted(CAP):
-    """CAP as `compressing.trained` wants an objective."""
-
-    def collate(self, rows: Any) -> Any:
-        """The method's batch."""
-        return self.method.collate(rows)
-
-
 def single_weights(bench: Bench) -> None:
     """Magnitude without and with training, movement, CAP, and two of every four."""
     if bench.missing("cut once, 0 %"):
-        bench.add("cut once, 0 %", bench.tuned, sparsity=0.0, latency_ms=milliseconds(bench, bench.tuned))
+        bench.add("cut once, 0 %", bench.tuned, sparsity=0.0)
     for sparsity in SPARSITIES:
         if bench.missing(name := f"cut once, {100 * sparsity:g} %"):
             model = finish(prune(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]), sparsity))
-            more = {"latency_ms": milliseconds(bench, model)} if sparsity == SPARSITIES[-1] else {}
-            bench.add(name, model, sparsity=sparsity, **more)
+            bench.add(name, model, sparsity=sparsity)
     trained_on(bench, SPARSITIES)
     for name, steps in (("2:4 cut once, 50 %", 0), ("2:4, 50 %", STEPS)):
         if bench.missing(name):
@@ -176,12 +167,13 @@ def heads(bench: Bench) -> None:
     rows = bench.task.splits["train"][:512]
     batches = [bench.method.collate(rows[at : at + 32]) for at in range(0, 512, 32)]
     scores = head_importance(copy.deepcopy(bench.tuned).eval(), bench.method.loss, batches)
+    # each layer's by their length, as §4.1 of the paper does
     ranked = sorted((float(one / scores[layer].norm()), layer, head) for layer in range(len(scores))
                     for head, one in enumerate(scores[layer]))  # fmt: skip
     for count in HEADS:
         if bench.missing(name := f"heads by importance, {count} gone"):
             model = without(bench.tuned, [place[1:] for place in ranked], count)
-            bench.add(name, model, heads_gone=count, latency_ms=milliseconds(bench, model))
+            bench.add(name, model, heads_gone=count)
         if bench.missing(name := f"heads at random, {count} gone"):
             drawn = [without(bench.tuned, shuffled(ranked, draw), count) for draw in range(DRAWS)]
             values = [compressing.accuracy(model, bench.method, bench.task) for model in drawn]
@@ -245,12 +237,7 @@ def layers(bench: Bench) -> None:
                 bench.trained(model, TEACHER_STEPS, compressing.TEACHER_RATE, None)
         for name, kept in zip(rows, (tuple(range(4)), *LAYERS.values()), strict=True):
             small = drop_layers(copy.deepcopy(model), kept)
-            bench.add(name, small, layers=len(kept), latency_ms=milliseconds(bench, small))
-
-
-def milliseconds(bench: Bench, model: nn.Module) -> float:
-    """Median milliseconds per row, 32 together."""
-    return measure.latency(model, bench.method, bench.task.splits["test"][:64], 32)
+            bench.add(name, small, layers=len(kept))
 
 
 def tune(bench: Bench) -> None:
