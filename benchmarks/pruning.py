@@ -1,6 +1,6 @@
 """Accuracy against what is left out: single weights by three rules, two of every four, heads, layers.
 
-    python benchmarks/pruning.py [weights|heads|layers|again]…      what is missing  -> labkit/results/pruning.json
+    python benchmarks/pruning.py [weights|heads|gates|layers|again]… what is missing  -> labkit/results/pruning.json
     python benchmarks/pruning.py --seconds 200 --teacher FILE       no new run after so long; run again to go on
     python benchmarks/pruning.py --tune        how CAP's weight was chosen: dev split, seed 9, 95 %
 
@@ -163,7 +163,7 @@ def again(bench: Bench) -> None:
 
 
 def heads(bench: Bench) -> None:
-    """Heads that leave by importance, at random, and by gates."""
+    """Heads that leave by importance, and at random."""
     rows = bench.task.splits["train"][:512]
     batches = [bench.method.collate(rows[at : at + 32]) for at in range(0, 512, 32)]
     scores = head_importance(copy.deepcopy(bench.tuned).eval(), bench.method.loss, batches)
@@ -178,6 +178,10 @@ def heads(bench: Bench) -> None:
             drawn = [without(bench.tuned, shuffled(ranked, draw), count) for draw in range(DRAWS)]
             values = [compressing.accuracy(model, bench.method, bench.task) for model in drawn]
             bench.add(name, drawn[0], statistics.fmean(values), heads_gone=count, spread=statistics.stdev(values))
+
+
+def gates_that_close(bench: Bench) -> None:
+    """Heads whose gates close while the model trains."""
     for price in PRICES:
         if not bench.missing(name := f"heads by gates, {price:g} per head"):
             continue
@@ -248,7 +252,7 @@ def tune(bench: Bench) -> None:
         print(f"weight {weight}: {100 * value:.1f}, zeros {sparsity_of(model):.3f}, {seconds:.0f} s", flush=True)
 
 
-PARTS = {"weights": single_weights, "heads": heads, "layers": layers, "again": again}
+PARTS = {"weights": single_weights, "heads": heads, "gates": gates_that_close, "layers": layers, "again": again}
 
 
 def main() -> None:
