@@ -47,6 +47,7 @@ from labkit.compression.pruning import (
     two_of_four,
 )
 from labkit.compression.pruning.gates import closed, penalty
+from labkit.compression.pruning.masks import pruned_in
 from labkit.foundations.heads import add_head
 from labkit.tasks import load_task
 from labkit.training import Batches
@@ -138,6 +139,12 @@ def single_weights(bench: Bench) -> None:
         if bench.missing(name := f"cut once, {100 * sparsity:g} %"):
             model = finish(prune(prepare(copy.deepcopy(bench.tuned), skip=["classifier"]), sparsity))
             bench.add(name, model, sparsity=sparsity)
+    if bench.missing("cut at random, 50 %"):
+        model = prepare(copy.deepcopy(bench.tuned), skip=["classifier"])
+        rng = torch.Generator().manual_seed(0)
+        for layer in pruned_in(model):
+            layer.mask.copy_(torch.rand(layer.mask.shape, generator=rng) < 0.5)
+        bench.add("cut at random, 50 %", finish(model), sparsity=0.5)
     trained_on(bench, SPARSITIES)
     for name, steps in (("2:4 cut once, 50 %", 0), ("2:4, 50 %", STEPS)):
         if bench.missing(name):
