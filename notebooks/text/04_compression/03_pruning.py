@@ -648,7 +648,8 @@ for sparsity in (90, 95, 97):
 # At 90 and 95 % the difference is within the noise. At 97 % CAP is ahead, in both runs. So the claim holds here only where
 # hardly anything is left, and a step of CAP computes about twice as much.
 #
-# Beside the papers, which have BERT-base and the real QQP, with some 360 000 labelled pairs instead of 2 000, and also teach the pruned model with the full one's answers:
+# Beside the papers, which have BERT-base and the real QQP, with some 360 000 labelled pairs instead of 2 000, and also teach
+# the pruned model with the full one's answers:
 
 # %%
 whole, lines = mean_of("cut once, 0 %"), []
