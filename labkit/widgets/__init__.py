@@ -29,6 +29,7 @@ __all__ = [
     "model_tree",
     "pipeline_schedule",
     "prompt_explorer",
+    "pruned_weights",
     "rank_map",
     "soft_prompt_neighbours",
     "task_mixture",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.model_tree import model_tree
     from labkit.widgets.pipeline_schedule import pipeline_schedule
     from labkit.widgets.prompt_explorer import prompt_explorer
+    from labkit.widgets.pruned_weights import pruned_weights
     from labkit.widgets.rank_map import rank_map
     from labkit.widgets.shown import Shown
     from labkit.widgets.soft_prompt_neighbours import soft_prompt_neighbours

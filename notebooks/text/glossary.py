@@ -637,6 +637,10 @@ print(report.compare("A", "B"))
 # <a id="prototype"></a>**prototype** (原型): A vector that stands for a class, such as the mean of its examples' vectors.
 # A text gets the class of the nearest prototype. Lesson [03/01](03_fewshot/01_prompts.ipynb).
 #
+# <a id="pruning"></a>**pruning** (剪枝): Leaving out weights, [attention](#attention) heads or layers that matter little.
+# Half of a fine-tuned model's weights can often become 0 without a change in its answers. Lesson
+# [04/03](04_compression/03_pruning.ipynb).
+#
 # <a id="pseudo-label"></a>**pseudo-label** (伪标签): A label that a model has given to an unlabelled text, used for
 # training as if it were true. Only the surest are taken, because wrong ones are learned as well. Lesson
 # [03/02](03_fewshot/02_pet.ipynb).
@@ -740,6 +744,10 @@ print(report.compare("A", "B"))
 #
 # <a id="span"></a>**span** (片段): Tokens that stand side by side, given by the first and the last of them. The answer to a
 # question may be a span of the passage, a name in a text is one. Lesson [01/05](01_foundations/05_finetuning.ipynb).
+#
+# <a id="sparsity"></a>**sparsity** (稀疏度): The share of a matrix's numbers that are 0. At 90 % one weight of ten is left;
+# the file is smaller only if it is stored in a form that leaves out zeros. Lesson
+# [04/03](04_compression/03_pruning.ipynb).
 #
 # <a id="split"></a>**split** (数据划分): A part of a task's rows with one use: *train* to learn from, *dev* to choose
 # settings by, *test* to score once at the end. A score on rows that were used to choose is too high. Lesson

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from labkit import measure
+from labkit.checkpoints import save_tensors
 from labkit.compression import int8
 from labkit.compression.pruning import (
     CAP,
@@ -30,12 +31,13 @@ from labkit.compression.pruning import (
     prepare,
     prune,
     remove_heads,
+    sparse_file,
     sparsity_of,
     two_of_four,
 )
 from labkit.compression.pruning.gates import closed, penalty
 from labkit.compression.pruning.structure import masked_heads
-from labkit.errors import UsageError
+from labkit.errors import CheckpointError, UsageError
 from labkit.training import fit
 
 SIZES = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -59,6 +61,11 @@ def bert(seed: int = 0, **changes) -> BertForSequenceClassification:
 def logits(model: nn.Module) -> torch.Tensor:
     with torch.no_grad():
         return model(**BATCH).logits
+
+
+def broken(model: nn.Module) -> nn.Module:
+    model.classifier.weight.data.fill_(math.nan)
+    return model
 
 
 # Masks
@@ -172,6 +179,8 @@ def test_the_schedule():
         (lambda: drop_layers(bert(), [0, 3]), "0 to 2"),
         (lambda: remove_heads(nn.Linear(2, 2), {}), "no BERT-like encoder"),
         (lambda: contrast(torch.eye(2), torch.eye(2), temperature=0), "temperature"),
+        (lambda: HardConcrete(2, open_at_first=1.0), "between 0 and 1"),
+        (lambda: head_importance(broken(bert()), Method().loss, [LABELLED]), "gradients of NaN"),
     ],
 )
 def test_what_is_refused(wrong, said):
@@ -282,13 +291,18 @@ def test_the_contrast_is_its_formula():
     assert float(contrast(mine, theirs, labels)) == pytest.approx(same, rel=1e-5)
 
 
-def test_cap_adds_its_parts_and_trains_one_model_only():
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_cap_adds_its_parts_and_trains_one_model_only(pooling):
     model, general, tuned = prune(prepare(bert()), 0.5), bert(1), bert(2)
+    model.pooling = pooling
     plain = Method().loss(model, LABELLED).item()
     assert CAP(Method(), None, None)(model, LABELLED).item() == pytest.approx(plain)
     cap = CAP(Method(), general, tuned)
     cap.snapshot(model)
-    from labkit.compression.pruning.contrastive import feature
+
+    def feature(one, batch):
+        states = one.bert(**{name: batch[name] for name in ("input_ids", "attention_mask")}).last_hidden_state
+        return states.mean(1) if pooling == "mean" else states[:, 0]  # no padding in this batch
 
     mine = feature(model, LABELLED)
     parts = [contrast(mine, feature(general, LABELLED))]
@@ -298,3 +312,96 @@ def test_cap_adds_its_parts_and_trains_one_model_only():
     assert float(loss) == pytest.approx(plain + 0.1 * float(sum(parts)), rel=1e-5)
     loss.backward()
     assert all(parameter.grad is None for other in (general, tuned) for parameter in other.parameters())
+
+
+# Files
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 9), max_size=3), st.floats(0, 1), st.sampled_from([torch.float32, torch.float16]))
+def test_a_tensor_comes_back_from_its_bits(shape, sparsity, kind):
+    torch.manual_seed(len(shape))
+    tensor = torch.randn(shape, dtype=kind)
+    tensor[torch.rand(shape) < sparsity] = 0
+    bits, values = sparse_file.pack(tensor)
+    assert len(bits) == -(-tensor.numel() // 8) and len(values) == int((tensor != 0).sum())
+    found = sparse_file.unpack(bits, values, tuple(shape))
+    assert found.dtype == kind and torch.equal(found, tensor)
+
+
+def test_zeros_cost_a_bit_in_a_sparse_file_and_a_number_in_a_plain_one(tmp_path):
+    model = bert()
+    full = measure.bytes_on_disk(model)
+    finish(prune(prepare(model, skip=["classifier"]), 0.9))
+    weights = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
+    kept = sum(int((layer.weight != 0).sum()) for layer in model.modules() if isinstance(layer, nn.Linear))
+    assert measure.bytes_on_disk(model) == full
+    size = sparse_file.save(model, tmp_path / "model.safetensors")
+    assert size == (tmp_path / "model.safetensors").stat().st_size
+    tensors = len(model.state_dict())
+    assert size == pytest.approx(full - 4 * weights + weights / 8 + 4 * kept, abs=100 * tensors)
+    again = sparse_file.load(bert(1), tmp_path / "model.safetensors")
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(logits(again), logits(model), rtol=0, atol=0)
+
+
+def test_a_half_empty_matrix_in_fours_takes_17_of_32_bits():
+    layer = finish(two_of_four(prepare(nn.Linear(64, 32, bias=False))))
+    assert sum(part.nbytes for part in sparse_file.packed(layer.state_dict()).values()) == 64 * 32 * 17 / 8
+    dense = nn.Linear(64, 32).state_dict()
+    assert sparse_file.packed(dense).keys() == dense.keys()
+
+
+def test_a_damaged_sparse_file_is_refused(tmp_path):
+    path, model = tmp_path / "model.safetensors", finish(prune(prepare(bert()), 0.9))
+    sparse_file.save(model, path)
+    good = path.read_bytes()
+    for wrong, data in (("cut", good[:-9]), ("flipped", good[:-4] + bytes([good[-4] ^ 1]) + good[-3:])):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="model.safetensors"):
+            sparse_file.load(bert(), path)
+        assert wrong
+    path.write_bytes(good)
+    with pytest.raises(CheckpointError, match="no tensor of shape|has shape"):
+        sparse_file.load(bert(hidden_size=64), path)
+    save_tensors(path, measure.saved_tensors(model))
+    with pytest.raises(CheckpointError, match="its form is None"):
+        sparse_file.load(bert(), path)
+    with pytest.raises(CheckpointError, match="no tensor of shape"):
+        sparse_file.unpack(torch.tensor([128], dtype=torch.uint8), torch.zeros(2), (3,))
+
+
+def test_masks_and_scores_are_kept_in_checkpoints_and_move_with_the_model(tmp_path):
+    torch.manual_seed(0)
+    layer, x = prepare(nn.Linear(6, 4), "movement"), torch.randn(3, 6)
+    layer(x).square().sum().backward()
+    prune(layer, 0.5)
+    again = prepare(nn.Linear(6, 4), "movement")
+    again.load_state_dict(layer.state_dict())
+    assert torch.equal(again.score, layer.score) and torch.equal(again(x), layer(x)) and again.score.any()
+    assert layer.double().score.dtype == torch.float64
+
+
+def test_an_output_layer_that_shares_the_embeddings_has_no_mask():
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(**SIZES)).eval()
+    before = model.get_input_embeddings().weight.detach().clone()
+    prune(prepare(model), 0.9)
+    answers = model(**BATCH).logits
+    torch.testing.assert_close(finish(model)(**BATCH).logits, answers)
+    assert torch.equal(model.get_input_embeddings().weight, before)
+
+
+def test_zeros_have_no_sign():
+    layer = finish(prune(prepare(nn.Linear(20, 20)), 0.8))
+    assert not layer.weight[layer.weight == 0].signbit().any()
+
+
+@pytest.mark.parametrize("change", [lambda model: prune(model, 0.5), two_of_four])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_refused_and_nothing_is_changed(change, value):
+    model = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 8)))
+    model[1].weight.data[0, 0] = value
+    with pytest.raises(UsageError, match="8 × 4.*load the model again"):
+        change(model)
+    assert all(layer.mask.all() for layer in model)

@@ -5,6 +5,7 @@
 | `masks.py` | single weights, by size, by movement, or two of every four |
 | `structure.py` | heads and layers, which really leave the model |
 | `gates.py` | heads that learn whether they are needed (hard concrete) |
+| `sparse_file.py` | zeros, from the file |
 | `contrastive.py` | nothing: what a pruned model should stay close to (CAP) |
 """
 

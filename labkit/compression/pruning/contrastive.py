@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from labkit.compression.pruning.masks import finish
 from labkit.compression.tinybert import bert_encoder
 from labkit.config import positive
-from labkit.foundations.encoder import labels_of, model_inputs
+from labkit.foundations.encoder import labels_of, mean_state, model_inputs, unwrapped
 
 
 def contrast(mine: Tensor, theirs: Tensor, labels: Tensor | None = None, temperature: float = 0.1) -> Tensor:
@@ -54,17 +54,29 @@ class CAP:
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """A scalar."""
-        loss, mine = self.method.loss(model, batch), feature(model, batch)
+        states: list[Tensor] = []  # of the one pass that the loss needs anyway
+        seen = bert_encoder(model).register_forward_hook(lambda _, __, output: states.append(output[0]))
+        try:
+            loss = self.method.loss(model, batch)
+        finally:
+            seen.remove()
+        pooling = getattr(unwrapped(model), "pooling", "cls")
+        mine = pooled(states[-1], batch, pooling)
         with torch.no_grad():
-            general = None if self.pretrained is None else feature(self.pretrained, batch)
-            tuned = [feature(one, batch) for one in self.tuned]
+            general = None if self.pretrained is None else feature(self.pretrained, batch, pooling)
+            tuned = [feature(one, batch, pooling) for one in self.tuned]
         parts = [] if general is None else [contrast(mine, general, temperature=self.temperature)]
         for theirs in tuned:
             parts += [contrast(mine, theirs, labels, self.temperature) for labels in (None, labels_of(batch))]
         return loss + self.weight * sum(parts)
 
 
-def feature(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """The state of each text's first token, (batch, d)."""
+def feature(model: nn.Module, batch: Mapping[str, Tensor], pooling: str = "cls") -> Tensor:
+    """The vector of each text that a head reads, (batch, d)."""
     encoder = bert_encoder(model)
-    return encoder(**model_inputs(encoder, batch))[0][:, 0]
+    return pooled(encoder(**model_inputs(encoder, batch))[0], batch, pooling)
+
+
+def pooled(states: Tensor, batch: Mapping[str, Tensor], pooling: str) -> Tensor:
+    """States (batch, tokens, d) to (batch, d): the mean where the head takes the mean, else the first token's."""
+    return mean_state(states, batch.get("attention_mask")) if pooling == "mean" else states[:, 0]

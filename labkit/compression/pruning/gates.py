@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from labkit.compression.pruning.structure import heads_of, masked_heads
 from labkit.compression.tinybert import bert_encoder
+from labkit.errors import UsageError
 from labkit.lab import generator
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # how hard the sigmoid is, and how far it is stretched
@@ -23,11 +24,13 @@ BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # how hard the sigmoid is, and how far it is
 
 class HardConcrete(nn.Module):
     """`count` gates with one trained number each, `log_alpha`; drawn anew at each call while training, else their
-    most typical value.
+    most typical value. UsageError for a probability to be open at first that is not between 0 and 1.
     """
 
     def __init__(self, count: int, open_at_first: float = 0.9, seed: int = 0) -> None:
         super().__init__()
+        if not 0 < open_at_first < 1:
+            raise UsageError(f"open_at_first={open_at_first}: a probability between 0 and 1, and neither of them")
         start = math.log(open_at_first / (1 - open_at_first)) + BETA * math.log(-LOW / HIGH)
         self.log_alpha = nn.Parameter(torch.full((count,), start))
         self.rng = generator(seed)

@@ -23,10 +23,10 @@ RULES = ("magnitude", "movement")
 
 
 class Pruned(nn.Linear):
-    """nn.Linear whose weight is multiplied by the buffer `mask` (out, in)."""
+    """nn.Linear whose weight is multiplied by the buffer `mask` (out, in). Mask and score are kept in checkpoints."""
 
     mask: Tensor
-    score: Tensor | None  # (out, in): what movement has summed up
+    score: Tensor | None  # (out, in), a buffer too: what movement has summed up
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         weight = self.weight * self.mask
@@ -38,15 +38,19 @@ class Pruned(nn.Linear):
         self.score -= gradient.detach() * self.weight.detach()
 
     def importance(self) -> Tensor:
-        """What the smallest of are left out, (out, in)."""
-        return self.weight.detach().abs() if self.score is None else self.score
+        """What the smallest of are left out, (out, in). UsageError where it holds NaN or infinity."""
+        found = self.weight.detach().abs() if self.score is None else self.score
+        if not found.isfinite().all():
+            size = f"{self.out_features} × {self.in_features}"
+            raise UsageError(f"NaN or infinity in a matrix of {size}: it has no smallest weight; load the model again")
+        return found
 
 
 def prepare(model: nn.Module, rule: str = "magnitude", skip: Sequence[str] = ()) -> nn.Module:
     """Give `model`'s linear layers masks of ones, in place; `rule` is one of RULES. `finish` ends it.
 
-    Keys in `skip`, and what is marked to stay as it is, get none. UsageError for an unknown rule, a key that matches
-    nothing, and a model that is quantised or prepared already.
+    Keys in `skip`, what is marked to stay as it is, and an output layer that shares its matrix with the embeddings get
+    none. UsageError for an unknown rule, a key that matches nothing, and a model that is quantised or prepared already.
     """
     refuse_quantised(model, "pruning multiplies numbers")
     if rule not in RULES:
@@ -55,11 +59,12 @@ def prepare(model: nn.Module, rule: str = "magnitude", skip: Sequence[str] = ())
         raise UsageError("the model has masks already: finish(model) first")
     plain = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
     kept = {name for key in skip for name in addressed(plain, key)}
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for name, module in plain.items():
-        if name not in kept and not keeps_float(module):
+        if name not in kept and not keeps_float(module) and id(module.weight) not in tables:
             module.__class__ = Pruned
-            module.register_buffer("mask", torch.ones_like(module.weight), persistent=False)
-            module.score = torch.zeros_like(module.weight) if rule == "movement" else None
+            module.register_buffer("mask", torch.ones_like(module.weight))
+            module.register_buffer("score", torch.zeros_like(module.weight) if rule == "movement" else None)
     return model
 
 
@@ -72,31 +77,33 @@ def prune(model: nn.Module, sparsity: float, scope: Literal["model", "matrix"] =
     """Set the masks so that this share of the weights is left out: the least important of the whole model, or of each
     matrix. Exactly that many are, whatever ties there are.
 
-    UsageError for a model without masks, or a sparsity outside [0, 1): with 1, nothing would be left.
+    UsageError for a model without masks, a sparsity outside [0, 1) (with 1, nothing would be left), and weights that
+    are NaN or infinite; no mask is changed then.
     """
     layers = pruned_in(model)
     if not layers:
         raise UsageError("no layer of the model has a mask: prepare(model) first")
     if not 0 <= sparsity < 1:
         raise UsageError(f"sparsity={sparsity}: the share of weights that are left out must be at least 0 and below 1")
-    for group in [layers] if scope == "model" else [[layer] for layer in layers]:
-        scores = torch.cat([layer.importance().flatten() for layer in group])
+    scored = [(layer, layer.importance().flatten()) for layer in layers]
+    for group in [scored] if scope == "model" else [[one] for one in scored]:
+        scores = torch.cat([score for _, score in group])
         left_out = scores.topk(round(sparsity * len(scores)), largest=False).indices
         mask = torch.ones_like(scores).index_fill(0, left_out, 0.0)
-        for layer, part in zip(group, mask.split([layer.mask.numel() for layer in group]), strict=True):
+        for (layer, _), part in zip(group, mask.split([len(score) for _, score in group]), strict=True):
             layer.mask.copy_(part.view_as(layer.mask))
     return model
 
 
 def two_of_four(model: nn.Module) -> nn.Module:
     """Set the masks so that of every four weights in a row the two most important stay, as sparse tensor cores need it
-    (Mishra et al. 2021). UsageError for a model without masks, or a row that fours do not fill.
+    (Mishra et al. 2021). UsageError for a model without masks, a row that fours do not fill, and weights of NaN.
     """
     layers = pruned_in(model)
     if not layers or any(layer.in_features % 4 for layer in layers):
         raise UsageError("two of four needs masks (prepare the model) and rows of a multiple of 4: skip the others")
-    for layer in layers:
-        best = layer.importance().unflatten(1, (-1, 4)).topk(2, -1).indices  # (out, in / 4, 2)
+    for layer, score in [(layer, layer.importance()) for layer in layers]:
+        best = score.unflatten(1, (-1, 4)).topk(2, -1).indices  # (out, in / 4, 2)
         mask = torch.zeros_like(layer.mask).unflatten(1, (-1, 4)).scatter(-1, best, 1.0)
         layer.mask.copy_(mask.flatten(1))
     return model
@@ -132,9 +139,9 @@ def sparsity_of(model: nn.Module) -> float:
 
 
 def finish(model: nn.Module) -> nn.Module:
-    """Multiply the weights by their masks for good, in place; the layers are plain again."""
+    """Make the weights that are left out 0 for good, in place; the layers are plain again."""
     for layer in pruned_in(model):
-        layer.weight.data.mul_(layer.mask)
+        layer.weight.data.masked_fill_(layer.mask == 0, 0.0)  # not −0.0, which a product may give
         del layer.mask
         del layer.score
         layer.__class__ = nn.Linear

@@ -21,7 +21,8 @@ def head_importance(
     """Σ |∂L/∂m| over the batches, of a mask m of ones on each head's output (Michel et al. 2019, §4.1): per layer a
     tensor (heads,).
 
-    What a head's mask would change of the loss, to first order, if it were a little less than 1.
+    What a head's mask would change of the loss, to first order, if it were a little less than 1. UsageError where the
+    gradients are NaN.
     """
     masks = [torch.ones(heads_of(layer), requires_grad=True) for layer in bert_encoder(model).encoder.layer]
     with masked_heads(model, masks):
@@ -37,6 +38,8 @@ def summed_gradients(
     for batch in batches:
         for sum_, found in zip(total, torch.autograd.grad(loss(model, batch), masks), strict=True):
             sum_ += found.abs()
+    if not all(sum_.isfinite().all() for sum_ in total):
+        raise UsageError("the loss has gradients of NaN or infinity, which rank nothing; load an earlier checkpoint")
     return total
 
 
