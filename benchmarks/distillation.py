@@ -48,7 +48,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Lab:
-    """A teacher of one draw of labels, what it says, and the ways to make a student of it; each made at its first use."""
+    """A teacher of one draw of labels, what it says, and ways to make a student of it; each made at its first use."""
 
     def __init__(self, seed: int) -> None:
         self.base, self.seed = load(TEACHER), seed

@@ -122,8 +122,8 @@ class Augmenter:
 
     def _fit(self, words: Sequence[_Word]) -> Tensor:
         """How well each token of the vocabulary fits in each word's place: the masked LM's logits, (words, tokens)."""
-        batch = {name: torch.from_numpy(value).to(self.table.device)
-                 for name, value in to_batch([word.ids for word in words], padding(self.tokenizer)).items()}  # fmt: skip
+        made = to_batch([word.ids for word in words], padding(self.tokenizer))
+        batch = {name: torch.from_numpy(value).to(self.table.device) for name, value in made.items()}
         rows, columns = torch.arange(len(words)), torch.tensor([word.pieces[0] for word in words])
         batch["input_ids"][rows, columns] = self.tokenizer.mask_token_id
         return lm_logits(self.model, batch, rows.to(self.table.device), columns.to(self.table.device))
