@@ -52,10 +52,10 @@ def _kd_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: floa
     return soft if alpha == 1 else alpha * soft + (1 - alpha) * F.cross_entropy(student, labels)
 
 
-def _divergence(student: Tensor, teacher: Tensor, temperature: float, reduction: str = "batchmean") -> Tensor:
-    """KL of the teacher's softened shares from the student's."""
+def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """The mean over the rows of the KL divergence between the softened shares."""
     logs = ((one / temperature).log_softmax(-1) for one in (student, teacher))
-    return F.kl_div(*logs, log_target=True, reduction=reduction)
+    return F.kl_div(*logs, log_target=True, reduction="batchmean")
 
 
 @exercise(LESSON, _kd_loss)
@@ -73,8 +73,8 @@ def kd_loss(function: Callable[..., Tensor]) -> None:
         (9 * soft + hard, "alpha is missing: alpha · teacher's part + (1 − alpha) · labels' part"),
         (0.25 * 9 * _divergence(v, z, 3) + 0.75 * hard, "the divergence is the wrong way round: the teacher's shares weigh the logarithms, KL(teacher ‖ student)"),
         (0.25 * 9 * cross + 0.75 * hard, "this is the soft cross-entropy: its gradient is the same, but it is not 0 where both agree; the divergence also has + Σ q log q of the teacher"),
-        (0.25 * 9 * _divergence(z, v, 3, "sum") + 0.75 * hard, "the divergence is a sum over the rows: take the mean (reduction=\"batchmean\")"),
-        (0.25 * 9 * _divergence(z, v, 3, "mean") + 0.75 * hard, "the divergence is divided by the number of classes too: sum over the classes, mean over the rows (reduction=\"batchmean\")"),
+        (0.25 * 9 * _divergence(z, v, 3) * 4 + 0.75 * hard, "the divergence is a sum over the rows: take the mean (reduction=\"batchmean\")"),
+        (0.25 * 9 * _divergence(z, v, 3) / 3 + 0.75 * hard, "the divergence is divided by the number of classes too: sum over the classes, mean over the rows (reduction=\"batchmean\")"),
         (0.25 * 9 * soft + 0.75 * F.cross_entropy(z / 3, labels), "the labels' part is softened too: the cross-entropy takes the student's logits as they are"),
         (0.25 * 9 * soft + 0.75 * F.cross_entropy(v, labels), "the cross-entropy is the teacher's: it is the student who learns"),
         (0.25 * 9 * _divergence(z, v, 1) + 0.75 * hard, "the distributions are not softened: divide both logits by T"),
@@ -163,7 +163,7 @@ def layers_loss(function: Callable[..., Tensor]) -> None:
     """Lists of states, [0] the embeddings, [m] layer m's; mask, W → the loss, a number."""
     w = _states(9, 2, 5).requires_grad_()
     s, t = [_states(10 + m, 3, 4, 2) for m in range(3)], [_states(20 + m, 3, 4, 5) for m in range(7)]
-    found = asked(function, student=s, teacher=t, mask=MASK, weight=w)
+    found = function(s, t, MASK, w)
     right = _layers_loss(s, t, MASK, w)
     expect(loss(found), right.detach(), "wanted: the sum over m = 0 … M of hidden_loss(student[m], teacher[k · m]), each as the mean over the texts", [
         (_summed(s, t, MASK, w), "layer m learns from the teacher's layer m, so the last of the student's from one in the middle: take teacher[k * m] with k = layers of the teacher / layers of the student"),

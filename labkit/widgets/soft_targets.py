@@ -64,22 +64,31 @@ def draw(one: Example, labels: Sequence[str], temperature: float, alpha: float) 
     """The two distributions as bars, and the pushes as signed numbers; their size below, also without the T²."""
     push = compute(one, temperature, alpha)
     rows = [
-        (
-            f"{boxes.escape(name)}{' ◀ label' if number == one.label else ''}",
-            boxes.bar([(push.teacher[number], boxes.colour(0))], 130), boxes.percent(push.teacher[number]),
-            boxes.bar([(push.student[number], boxes.colour(1))], 130), boxes.percent(push.student[number]),
-            *(_signed(part[number]) for part in (push.soft, push.hard, push.total)),
-        )
+        (f"{boxes.escape(name)}{' ◀ label' if number == one.label else ''}",
+         *(_share(shares[number], place) for place, shares in enumerate((push.teacher, push.student))),
+         *(_signed(part[number]) for part in (push.soft, push.hard, push.total)))
         for number, name in enumerate(labels)
     ]  # fmt: skip
     size = float(np.linalg.norm(push.soft))
     sizes = f"size of the teacher's push: {size:.3f}; without the factor T²: {size / temperature**2:.3f}"
-    head = ("class", f"teacher, T = {temperature:g}", "", f"student, T = {temperature:g}", "",
-            "teacher's push", "label's push", "sum")  # fmt: skip
+    head = (
+        "class",
+        f"teacher, T = {temperature:g}",
+        f"student, T = {temperature:g}",
+        "teacher's push",
+        "label's push",
+        "sum",
+    )
     html = boxes.frame(boxes.escape(one.text), boxes.table(head, rows), sizes)
     told = (f"{name}: teacher {boxes.percent(push.teacher[n])}, student {boxes.percent(push.student[n])}, pushes "
             f"{_signed(push.soft[n])} and {_signed(push.hard[n])}" for n, name in enumerate(labels))  # fmt: skip
     return Picture(html, f"“{one.text}”, T = {temperature:g}, alpha = {alpha:g}. {'; '.join(told)}; {sizes}.")
+
+
+def _share(share: float, number: int) -> str:
+    """A bar with its share in per cent behind it."""
+    bar = boxes.bar([(share, boxes.colour(number))], 130)
+    return f'<div style="display:inline-block;vertical-align:middle">{bar}</div> {boxes.percent(share)}'
 
 
 def _signed(value: float) -> str:
