@@ -18,18 +18,18 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from compressing import TEACHER, accuracy, costs, method_of, student, teacher, trained
+from compressing import TEACHER, accuracy, method_of, student, teacher, trained
 from few_shot_runs import opened
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labkit import measure
 from labkit.compression.augmentation import Augmenter
 from labkit.compression.distill import Distill, join_teacher, teacher_logits
 from labkit.compression.shrink import shrink
@@ -181,14 +181,12 @@ def main() -> None:
         for name, make in WAYS.items():
             if (name, TASK, lab.task.metric, seed) in {row.key for row in report.rows}:
                 continue
-            began = time.perf_counter()
             model = make(lab)
-            seconds = time.perf_counter() - began
             value = accuracy(model, lab.method, lab.task)
-            cost = costs(model, lab.method, lab.task) if name in ("teacher", "student, fine-tuned alone") else {}
-            report.add(name, lab.task, value, seed=seed, seconds=seconds, **cost)
+            size = {"parameters": measure.parameters(model), "bytes": measure.bytes_on_disk(model)}
+            report.add(name, lab.task, value, seed=seed, **size)
             report.save(RESULTS)
-            print(f"{name:<36} {100 * value:5.1f}  {seconds:4.0f} s", flush=True)
+            print(f"{name:<36} {100 * value:5.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -560,8 +560,9 @@ for one, other in (("KD on logits", "student, fine-tuned alone"), ("KD on augmen
 #   distillation taught it the layers of a model that knows the words. General distillation itself is worth less than the noise
 #   here, 3.1 points in the paper, which spends far more on it than our 150 steps.
 #
-# The two rows above TinyBERT are larger students: two of the teacher's own layers, at its full width, over six times as many
-# parameters. What they keep of the teacher's weights they need not be taught. This is one seed of a small world, and its 64 labels are fewer than the paper's thousands. And what is gained? Both files and
+# The students with "two layers kept" are larger: two of the teacher's own layers, at its full width, over six times as many
+# parameters. What they keep of the teacher's weights they need not be taught. This is one seed of a small world, and its 64
+# labels are fewer than the paper's thousands. And what is gained? Both files and
 # both speeds, in turns on this machine:
 
 # %%
