@@ -176,7 +176,7 @@ class TinyBert:
         """Hang W on `student` for as long as the `with` lasts; W itself is kept, for a second stage.
 
         UsageError where the teacher's vocabulary is smaller (soft tokens may make it larger), or where the two differ
-        in heads while attention is distilled.
+        in heads while attention is distilled, or in the names of their labels while the prediction is.
         """
         mine, theirs = bert_encoder(student), bert_encoder(self.teacher)
         for name in ("vocab_size", *(["num_attention_heads"] if self.weights["attention"] else [])):
@@ -184,6 +184,9 @@ class TinyBert:
             if ours > its or (ours != its and name != "vocab_size"):
                 raise UsageError(f"student and teacher must agree in {name}: {ours}, {its}")
         uniform_map(len(mine.encoder.layer), len(theirs.encoder.layer))
+        ours, its = label_names(student), label_names(self.teacher)
+        if self.weights["prediction"] and ours and its and ours != its:
+            raise UsageError(f"student and teacher must have the same labels, in the same order: {ours}, {its}")
         if self.projection is None:
             self.projection = _projection(mine, theirs)
             keep_float([self.projection])
@@ -232,6 +235,12 @@ class TinyBert:
             return self.method.logits(model, batch)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
         return bert_encoder(model)(**inputs)[0]
+
+
+def label_names(model: nn.Module) -> list[str]:
+    """A classifier's labels in their order; none where nobody named them."""
+    names = getattr(getattr(model, "config", None), "id2label", None) or {}
+    return [] if any(str(name).startswith("LABEL_") for name in names.values()) else list(names.values())
 
 
 def _projection(student: Any, teacher: Any) -> nn.Linear:

@@ -278,7 +278,7 @@ print(report.compare("A", "B"))
 # <a id="distillation"></a><a id="kd"></a>**distillation, KD** (知识蒸馏): Training a small model, the *student*, to give
 # the answers of a large one, the *teacher*. The student learns from [soft labels](#soft-label) on many unlabelled
 # texts; the last step of PET does the same with an ensemble as its teacher. Lessons [03/02](03_fewshot/02_pet.ipynb),
-# 04/01 (not written yet).
+# [04/01](04_compression/01_distillation.ipynb).
 #
 # <a id="draw"></a>**draw** (抽样): One random choice of the few training examples, repeatable by its seed. With few
 # examples the score depends much on the draw, so a table gives the mean over several, and all methods get the same
@@ -417,6 +417,10 @@ print(report.compare("A", "B"))
 #
 # <a id="kernel"></a>**kernel** (核函数): A function that many threads of a GPU run at once. (The kernel of a notebook is
 # another thing: the process that runs its cells.) Lesson [06/02](06_parallel/02_kernels.ipynb).
+#
+# <a id="kl-divergence"></a>**KL divergence** (KL 散度): How far a distribution q is from another, p: the mean, over p, of
+# ln (p / q). It is 0 only where both are the same, and not the same the other way round. A student's (0.5, 0.5) is 0.193
+# from a teacher's (0.8, 0.2). Lesson [04/01](04_compression/01_distillation.ipynb).
 #
 # <a id="knowledge-graph"></a>**knowledge graph** (知识图谱): Facts written as triples of subject, relation and object, such
 # as (Oslo, capital of, Norway). Module 02 will teach models with them; in 03/08 a hook is left open for such a model.
@@ -734,7 +738,8 @@ print(report.compare("A", "B"))
 # 2 becomes 0.88, −2 becomes 0.12. Lesson [01/01](01_foundations/01_words.ipynb).
 #
 # <a id="soft-label"></a>**soft label** (软标签): A label that is a distribution: 0.8 positive, 0.2 negative. It also tells
-# a student which wrong answer was nearly right. Lesson [03/02](03_fewshot/02_pet.ipynb).
+# a student which wrong answer was nearly right. Lessons [03/02](03_fewshot/02_pet.ipynb),
+# [04/01](04_compression/01_distillation.ipynb).
 #
 # <a id="soft-prompt"></a>**soft prompt** (软提示): Vectors that take the place of a prompt's words and are trained. They
 # need not be the vector of any word. Lesson [03/03](03_fewshot/03_soft_prompts.ipynb).
@@ -781,7 +786,8 @@ print(report.compare("A", "B"))
 #
 # <a id="temperature"></a>**temperature** (温度): A number by which logits are divided before the softmax. Logits of 2 and
 # 0 give 0.88 and 0.12 at temperature 1, and 0.73 and 0.27 at 2: the answer is less sure. Lessons
-# [01/06](01_foundations/06_generation.ipynb), [03/02](03_fewshot/02_pet.ipynb).
+# [01/06](01_foundations/06_generation.ipynb), [03/02](03_fewshot/02_pet.ipynb),
+# [04/01](04_compression/01_distillation.ipynb).
 #
 # <a id="tensor-parallelism"></a>**tensor parallelism** (张量并行): Cutting the matrices of each layer over several devices,
 # which compute parts of the same product and add them up. It sends much, in every layer, so the devices should be in

@@ -340,6 +340,21 @@ def test_tinybert_refuses_what_does_not_fit():
         pass  # the teacher knows soft tokens besides
 
 
+def test_a_teacher_with_other_labels_is_refused():
+    teacher, student = classifier(), classifier(seed=1)
+    with TinyBert(Head(), teacher).attached(student):
+        pass  # nobody named them
+    teacher.config.id2label, student.config.id2label = dict(enumerate("abc")), dict(enumerate("acb"))
+    with pytest.raises(UsageError, match=r"same labels, in the same order: \['a', 'c', 'b'\], \['a', 'b', 'c'\]"):
+        with TinyBert(Head(), teacher).attached(student):
+            pass
+    with TinyBert(None, teacher, prediction=0).attached(student):
+        pass  # layers have no labels
+    student.config.id2label = dict(teacher.config.id2label)
+    with TinyBert(Head(), teacher).attached(student):
+        pass
+
+
 def test_shrink_at_equal_width_copies_every_kth_layer():
     torch.manual_seed(0)
     teacher = BertForMaskedLM(config())
