@@ -54,7 +54,7 @@ def _place_of(function: Callable[..., Any], ranks: list[int | None], said: str) 
     if found is not None:
         found = whole(found, f"for {before} the result")
     if found is None and right is not None:
-        raise Mistake(f"for {before} you gave None, and place {right} is wrong: {said}. (Or is a `return` missing?)")
+        raise Mistake(f"for {before} you gave None, and place {right} is wrong: {said} (or did you forget `return`?)")
     if found != right:
         raise Mistake(f"for {before} you gave {found}; {right} is wanted: {said}")
 

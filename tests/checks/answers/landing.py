@@ -107,14 +107,6 @@ def neighbours(ranks):
             return place
 
 
-def without_codes(ranks):
-    highest = 0
-    for place, rank in enumerate(ranks):
-        if rank is not None and rank < highest:
-            return place
-        highest = max(highest, rank or 0)
-
-
 def codes_may_follow(ranks):
     found = _misplaced(ranks)
     return None if found is not None and ranks[found] == 2 else found
@@ -148,8 +140,7 @@ def landing(order=True, within=True, smaller=True, once=True):
 
 WRONG = {
     "misplaced": [
-        (neighbours, "training|codes"),
-        (without_codes, "codes do not train"),
+        (neighbours, "codes do not train"),
         (codes_may_follow, "not even codes"),
         (strictly, "the same rank again is fine"),
         (last_misplaced, "training between two passes does not mend|the first that cannot stand"),

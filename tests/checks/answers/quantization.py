@@ -171,8 +171,8 @@ def codes_of(kept=lambda w: w.abs() > 0.7 * w.abs().mean(1, keepdim=True), code=
     return found
 
 
-def halves(share=None, lift=None, zeros=True):
-    """A split with other a and b; without `zeros`, as if all codes were other than 0."""
+def halves(share=None, lift=None):
+    """A split with other a and b."""
 
     def found(w):
         codes, alpha = _ternary(w)
@@ -182,7 +182,7 @@ def halves(share=None, lift=None, zeros=True):
         a = (on[0] + on[2] - on[1]) / (2 * on[0].clamp(min=1e-30)) if share is None else torch.full_like(alpha, share)
         b = (w.shape[1] * alpha - size.sum(1, keepdim=True)) / (2 * (~one).sum(1, keepdim=True))
         b = b if lift is None else torch.full_like(alpha, lift)
-        first = torch.where(one, a * w, torch.where(up, w + b, b.expand_as(w))) if zeros else a * w
+        first = torch.where(one, a * w, torch.where(up, w + b, b.expand_as(w)))
         return first, w - first
 
     return found
@@ -192,11 +192,6 @@ def only_kept(w):
     first, second = _split(w)
     kept = _ternary(w)[0] != 0
     return first * kept, second * kept
-
-
-def one_row(w):
-    first, second = binary.split(w)
-    return first, second
 
 
 WRONG = {
@@ -260,10 +255,8 @@ WRONG = {
         (halves(share=0.5), "they are not equal"),
         (halves(lift=0.0), "b is too small|signs of w₁ and w₂ should differ"),
         (halves(share=1.5), "both have the sign of w"),
-        (halves(zeros=False), "signs of w₁ and w₂ should differ"),
         (only_kept, "right where the code is not 0"),
         (lambda w: (w, w), "w₁ \\+ w₂ is 2w"),
-        (one_row, "signs of w₁ and w₂ should differ"),
         (lambda w: _split(w)[0], "2 results are wanted"),
         (halves(lift=3.0), "should both be α / 2"),
     ],
