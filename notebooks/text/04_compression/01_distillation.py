@@ -589,4 +589,5 @@ for _ in range(2):
 # - [`distill.py`](../../labkit/compression/distill.py), [`tinybert.py`](../../labkit/compression/tinybert.py),
 #   [`augmentation.py`](../../labkit/compression/augmentation.py), [`shrink.py`](../../labkit/compression/shrink.py). Teacher and
 #   student may read a row in different ways (a cloze, a head), and have other tokenizers: only the shares pass between them.
-# - Next: one teacher for several domains, Meta-KD.
+# - To show others: `labkit demo compression`.
+# - Next, [04/02](02_meta_kd.ipynb): one teacher for several domains, Meta-KD.

@@ -17,7 +17,7 @@
 # and say what asking for wrong domains does; [distil](../glossary.ipynb#distillation) it with a weight for each text; and
 # say how much each of these parts is worth here.
 #
-# **40 minutes.** Before it: lesson 04/01, distillation.
+# **40 minutes.** Before it: [distillation](01_distillation.ipynb).
 
 # %%
 import labkit
@@ -317,7 +317,7 @@ for known, logits in (("unknown", torch.zeros(4)), ("known", torch.tensor([-30.0
 #
 # ## 4 · The student believes by the text
 #
-# The student is small: one layer in place of four, which starts as the body's last. It reads its own domain alone, and learns as in 04/01 what leads to the teacher's
+# The student is small: one layer in place of four, which starts as the body's last. It reads its own domain alone, and learns as in [04/01](01_distillation.ipynb) what leads to the teacher's
 # answers: embeddings, hidden states, attention, the answers, and here also the reader's feature of the domain. A teacher of all
 # domains may be wrong about some texts of this one. So each text gets a weight, from its prototype score $t$ and the probability $p$
 # that the teacher gives to the **right** label:
@@ -530,4 +530,4 @@ over("meta-teacher → meta-distillation", "… weights: their batch mean")
 # - Pan et al. 2021, linked above; You et al. 2017, *Learning from multiple teacher networks*, for MTN-KD.
 # - [`meta_kd.py`](../../labkit/compression/meta_kd.py), one file. On your own tables, by EasyNLP's command:
 #   `enable_distillation=True type=metakd` trains a meta-teacher, and with `teacher_model_path=` its student.
-# - Next: 04/03 leaves weights out instead.
+# - Next, [04/03](03_pruning.ipynb): weights that are left out.

@@ -679,4 +679,5 @@ Table(("method", "here, % right", "share kept here", "share kept in the paper"),
 # - [`labkit/compression/pruning/`](../../labkit/compression/pruning/__init__.py): `masks.py` is your exercises 1, 3 and 4,
 #   `structure.py` takes heads and layers out, `gates.py` has the gates, `contrastive.py` is CAP with snapshots,
 #   `sparse_file.py` stores bits and numbers.
-# - Next, [04/04](../index.ipynb): not fewer weights, but fewer bits per weight.
+# - In class: the assignment `assignments/source/04_compression`.
+# - Next, [04/04](04_quantization.ipynb): not fewer weights, but fewer bits per weight.

@@ -17,7 +17,7 @@
 # [activation](../glossary.ipynb#activation) does to them, and what helps; train a model whose weights are −α, 0 or α; turn it
 # into one with two values per weight; and say what is lost at each step.
 #
-# **55 minutes.** Before it: 04/01, distillation, whose losses are used here.
+# **55 minutes.** Before it: [distillation](01_distillation.ipynb), whose losses are used here.
 
 # %%
 import labkit
@@ -624,4 +624,4 @@ Table(("method", "bits of W-E-A", "MB", "right, %", "paper, %"), tuple(lines))
 # - [`benchmarks/int8.py`](../../benchmarks/int8.py): int8 and packed ternary layers beside other libraries.
 # - [`int8.py`](../../labkit/compression/int8.py), [`ternary.py`](../../labkit/compression/ternary.py) and
 #   [`binary.py`](../../labkit/compression/binary.py): your functions, with files that are checked when they are read.
-# - Next, 04/05: one model that can be cut to many sizes.
+# - Next, [04/05](05_elastic.ipynb): one model that can be cut to many sizes.

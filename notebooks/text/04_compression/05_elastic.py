@@ -17,7 +17,7 @@
 # its sizes together; predict how long a size takes; and search for the best size under a limit of time.
 #
 # **50 minutes.** Before it: [one body, many heads](../01_foundations/05_finetuning.ipynb), and what a teacher and a
-# student are, lesson 04/01.
+# student are, lesson [04/01](01_distillation.ipynb).
 
 # %%
 import labkit
@@ -632,4 +632,4 @@ except UsageError as error:
 #   [model zoo](https://github.com/huawei-noah/Pretrained-Language-Model/tree/master/AutoTinyBERT) reaches 81.2 on GLUE at 4.6 times
 #   BERT-base's speed, and 73.5 at 17 times.
 # - [`elastic.py`](../../labkit/compression/elastic.py) and [`searching.py`](../../labkit/compression/searching.py), which are short.
-# - Next, 04/06: more features from the same weights.
+# - Next, [04/07](07_landing.ipynb): several compressions, one after the other.

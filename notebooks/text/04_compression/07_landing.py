@@ -483,10 +483,17 @@ for row in measured("landing").rows:
 # The order is the same in both: a prompt is better than a head, a small model alone is hardly better than guessing, and
 # taught by the large one it gains about twenty points. Int8 then costs no accuracy and makes a quarter of the bytes.
 #
-# **So how does a large model become a small service?** It learns the task from a prompt, answers sentences without labels,
+# ## 8 · So, how does a large model become a small service?
+#
+# It learns the task from a prompt, answers sentences without labels,
 # and a much smaller model learns these answers. Sizes are chosen first, then single weights, then bits; training belongs
 # before the codes. What a pass removes does not come back, so measure after each pass, keep what was before it, and choose
 # from the front.
 #
-# **Where to go on.** Each pass in its own lesson: [distillation](01_distillation.ipynb), [pruning](03_pruning.ipynb),
-# [quantization](04_quantization.ipynb), [elastic networks](05_elastic.ipynb).
+# ## Read on
+#
+# - Each pass in its own lesson: [distillation](01_distillation.ipynb), [pruning](03_pruning.ipynb),
+#   [quantization](04_quantization.ipynb), [elastic networks](05_elastic.ipynb).
+# - [`compose.py`](../../labkit/compression/compose.py) runs and undoes the passes,
+#   [`exporting.py`](../../labkit/compression/exporting.py) writes what they make.
+# - To show others: `labkit demo compression`, one sentence through a teacher and its students.
