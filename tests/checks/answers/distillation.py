@@ -164,7 +164,7 @@ WRONG = {
         (kd(lambda z, v, T: -(T**2) * (_soften(v, T) * (z / T).log_softmax(-1)).sum(-1).mean()), "soft cross-entropy"),
         (kd(lambda z, v, T: T**2 * kl(z, v, T, "sum")), "sum over the rows"),
         (kd(lambda z, v, T: T**2 * kl(z, v, T, "none").mean()), "divided by the number of classes too"),
-        (kd(hard=lambda z, y: F.cross_entropy(z / 3, y)), "softened too"),
+        (kd(hard=lambda z, y: F.cross_entropy(z / 2.5, y)), "softened too"),
         (kd(lambda z, v, T: T**2 * kl(z, v, 1)), "distributions are not softened"),
         (kd(hard=lambda z, y: 0), "labels' part is missing"),
         (
