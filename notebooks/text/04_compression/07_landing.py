@@ -450,15 +450,15 @@ from labkit.compression.exporting import to_onnx
 numbers = results[chosen].undo()
 try:
     import onnxruntime
-
+except ImportError:
+    print("onnxruntime is not installed: pip install 'labkit[quantize]'")
+else:
     session = onnxruntime.InferenceSession(str(to_onnx(numbers, folder.parent / "student.onnx")))
     batch = how.collate(task.splits["test"][:20])
     inputs = {name: batch[name].numpy() for name in ("input_ids", "attention_mask", "token_type_ids")}
     with torch.no_grad():
         off = abs(session.run(None, inputs)[0] - how.logits(numbers.eval(), batch).numpy()).max()
     print(f"onnxruntime and torch differ by at most {off:.1e}")
-except ImportError:
-    print("onnxruntime is not installed: pip install 'labkit[quantize]'")
 
 # %% [markdown]
 # In a terminal, `labkit serve FOLDER` opens a page and an interface for programs with this folder, and
