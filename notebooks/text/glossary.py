@@ -204,6 +204,10 @@ print(report.compare("A", "B"))
 # because its texts are generated: if one label in ten of a two-way task is flipped at random, nobody can be right in
 # more than 90 % of the rows. Lesson [03/02](03_fewshot/02_pet.ipynb).
 #
+# <a id="centroid"></a>**centroid** (质心): The mean of several vectors, such as the features of all texts of one domain and
+# one label. Meta-KD calls a text typical if its feature points the same way as such means. Lesson
+# [04/02](04_compression/02_meta_kd.ipynb).
+#
 # <a id="chance"></a>**chance** (随机水平): The score of guessing without reading the text. It is 50 % with two equally
 # frequent classes and 6.7 % with fifteen; a method near chance answers as if it had not read the text. Lesson
 # [03/02](03_fewshot/02_pet.ipynb).
@@ -279,6 +283,10 @@ print(report.compare("A", "B"))
 # the answers of a large one, the *teacher*. The student learns from [soft labels](#soft-label) on many unlabelled
 # texts; the last step of PET does the same with an ensemble as its teacher. Lessons [03/02](03_fewshot/02_pet.ipynb),
 # [04/01](04_compression/01_distillation.ipynb).
+#
+# <a id="domain"></a>**domain** (领域): What texts are about, or where they come from: reviews of books and reviews of
+# kitchen things are two domains of one task, with other words for the same praise. Lesson
+# [04/02](04_compression/02_meta_kd.ipynb).
 #
 # <a id="draw"></a>**draw** (抽样): One random choice of the few training examples, repeatable by its seed. With few
 # examples the score depends much on the draw, so a table gives the mean over several, and all methods get the same
@@ -548,12 +556,12 @@ print(report.compare("A", "B"))
 # <a id="one-hot"></a>**one-hot** (独热向量): A vector with a 1 in one place and 0 elsewhere, which says only *which*
 # word it is. Two different ones have the product 0. Lesson [01/01](01_foundations/01_words.ipynb).
 #
-# <a id="onnx"></a>**ONNX** (开放神经网络交换格式): A file format for trained networks as a graph of standard operators, which
-# other programs than PyTorch run, such as onnxruntime and OpenVINO. Lesson [04/07](04_compression/07_landing.ipynb).
-#
 # <a id="online-softmax"></a>**online softmax** (在线 softmax): A softmax whose maximum and sum are found in one pass over
 # a row: when a larger value comes, the sum so far is scaled to it. FlashAttention is built on it. Lesson
 # [06/02](06_parallel/02_kernels.ipynb).
+#
+# <a id="onnx"></a>**ONNX** (开放神经网络交换格式): A file format for trained networks as a graph of standard operators, which
+# other programs than PyTorch run, such as onnxruntime and OpenVINO. Lesson [04/07](04_compression/07_landing.ipynb).
 #
 # <a id="optimizer"></a><a id="optimizer-state"></a>**optimizer, optimizer state** (优化器): The rule that turns gradients
 # into new weights, such as Adam, and what it keeps for each weight from step to step. Adam's state in mixed precision

@@ -7,6 +7,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from transformers import AlbertConfig, AlbertForMaskedLM
 
 from labkit import demos, serving
 from labkit.demos.compression import making
@@ -58,9 +59,13 @@ def test_the_queue_is_bounded_and_one_sentence_is_asked_at_a_time(demo):
     assert asked.concurrency_limit == 1  # else the models would wait for one another, and be timed so
 
 
-def test_a_model_that_is_not_of_berts_family_is_refused_before_anything_is_made(monkeypatch):
+def test_a_model_that_is_not_of_berts_family_is_refused_before_anything_is_made(monkeypatch, tmp_path, tiny_parts):
     monkeypatch.setattr(making, "fit", None)
-    for name in ("mini-gpt-en", "mini-albert-en"):
+    tokenizer = tiny_parts()[1]
+    sizes = {"hidden_size": 16, "embedding_size": 8, "intermediate_size": 16, "num_attention_heads": 2}
+    AlbertForMaskedLM(AlbertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for name in ("mini-gpt-en", str(tmp_path)):
         with pytest.raises(UsageError, match="holds no BERT-like encoder"):
             demos.build("compression", name)
     with pytest.raises(UsageError, match="did you mean 'mini-bert-en'"):
