@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from labkit.compression import binary, int8, ternary
 from labkit.compression.elastic import Shape, extract, full_shape
+from labkit.compression.tinybert import bert_encoder
 from labkit.errors import CheckpointError, LabkitError, UsageError
 from labkit.evaluation import evaluating
 from labkit.files import writing
@@ -40,7 +41,8 @@ def describe(model: Any) -> dict[str, Any] | None:
     """What a skeleton made from the configuration lacks to be this model; None where it lacks nothing."""
     form, sizes = form_of(model), {}
     if (shape := _shape(model)) is not None:
-        whole = (model.config.num_attention_heads, model.config.intermediate_size)
+        config = bert_encoder(model).config
+        whole = (config.num_attention_heads, config.intermediate_size)
         if set(zip(shape.heads, shape.neurons, strict=True)) != {whole}:
             sizes = {"heads": list(shape.heads), "neurons": list(shape.neurons)}
     return {"form": form, **sizes} if form or sizes else None
