@@ -118,7 +118,7 @@ def test_a_kernel_restarted_in_the_middle_begins_again(tmp_path):
     code = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     committed = {index: said(cell) for index, cell in code if "nbval-check-output" in cell.metadata.get("tags", [])}
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     with client.setup_kernel():
         for index, cell in code[: len(code) // 2]:
