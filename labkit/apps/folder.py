@@ -159,8 +159,8 @@ def save_app(
 ) -> Path:
     """Write the app whole or not at all, replacing what stood at `folder`; returns its path.
 
-    `metrics` is shown in the model card, `examples` (rows) on the page. A compressed model
-    is recognised, and saved in its form and sizes.
+    `metrics` is shown in the model card, `examples` (rows) on the page. A compressed model is
+    recognised, and saved in its form and sizes.
     Raises UsageError for a method that cannot be saved and a model that carries a delta or a prompt, LabkitError where
     the system refuses.
     """

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -38,7 +38,7 @@ RULES = {"ternary": ternary.twn, "binary": binary.bwn}
 HEAD = "classifier"  # of so few weights that in one or two bits it would cost answers and save nothing
 
 
-@dataclass
+@dataclass(frozen=True)
 class Material:
     """What passes train on: how rows are read, the rows (labels may be missing), and how to train.
 
@@ -51,7 +51,7 @@ class Material:
     batch_size: Annotated[int, COUNT] = 32
     seed: int = 0
     progress: bool | None = False
-    teacher: nn.Module | None = field(default=None, init=False)
+    teacher: nn.Module | None = None  # whose answers the rows carry, where its layers can be learned from too
 
     def __post_init__(self) -> None:
         check(self)
@@ -63,12 +63,13 @@ class Material:
         """Whether the rows bring the answers of a teacher of their own."""
         return "teacher_logits" in self.rows[0]
 
-    def begin(self, model: nn.Module) -> None:
-        """`model`, as it is, becomes the teacher, unless the rows have one."""
-        if not self.taught_elsewhere:
-            self.teacher = copy.deepcopy(model).eval()
-            logits = distill.teacher_logits(self.teacher, self.method, self.rows)
-            self.rows = distill.join_teacher(self.rows, logits)
+    def taught_by(self, model: nn.Module) -> Material:
+        """With the answers of `model` as it is, unless the rows bring those of another teacher."""
+        if self.taught_elsewhere:
+            return self
+        teacher = copy.deepcopy(model).eval()
+        rows = distill.join_teacher(self.rows, distill.teacher_logits(teacher, self.method, self.rows))
+        return replace(self, rows=rows, teacher=teacher)
 
     def train(self, model: nn.Module, steps: int, objective: Any = None, **options: Any) -> None:
         """So many steps of the objective, of KD unless another is given."""
@@ -267,7 +268,7 @@ def compress(
     """
     check_order(passes, taught_elsewhere=material.taught_elsewhere)
     refuse_quantised(model, "compressing begins with numbers")
-    material.begin(model)
+    material = material.taught_by(model)
     made = Compressed(copy.deepcopy(model), [], [])
     for number, one in enumerate(passes):
         made.before.append(copy.deepcopy(made.model))

@@ -41,8 +41,8 @@ from labkit.zoo.building import pretrain
 
 # What the few-shot method is compared with; of a model that reads left to right only the last state knows the text.
 BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
-# Such a model is large: it trains by LoRA, for all its weights' gradients would fill the memory.
-COMPOSED = "student, composed"
+INNER, COMPOSED = "student, TinyBERT", "student, composed"
+# A model that reads left to right is large: it trains by LoRA, for all its weights' gradients would fill the memory.
 LORA, LORA_RATE = LoRA(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")), 2e-4
 
 
@@ -66,7 +66,7 @@ class Pipeline:
         self.named = load(settings.model, progress=progress) if settings.model else None
         self.left_to_right = self.named is not None and reads_left_to_right(self.named.model)
         self.own = has_own_student(settings, self.tasks[0], self.named)
-        self.best = COMPOSED if settings.compose else TAUGHT if self.own else "student, TinyBERT"
+        self.best = COMPOSED if settings.compose else TAUGHT if self.own else INNER
         if self.named is not None:
             check_cloze(settings, self.tasks[0], self.named)
         asked = {name: value for name, value in to_dict(settings).items() if name not in ("out", "resume")}
@@ -174,12 +174,13 @@ class Pipeline:
         self._once(ALONE, seed, lambda: self._adapted(student, task, seed, alone))
         if not task.splits["unlabelled"]:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
+        make = {
+            TAUGHT: lambda: self._distilled(student, task, seed, inner=False),
+            INNER: lambda: self._distilled(student, task, seed, inner=True),
+            COMPOSED: lambda: self._composed(student if self.own else base, task, seed),
+        }
         for name in dict.fromkeys([TAUGHT, self.best]):
-            inner, folder = name == "student, TinyBERT", small if name == self.best else None
-            if name == COMPOSED:
-                self._once(name, seed, lambda: self._composed(student if self.own else base, task, seed), small)
-            else:
-                self._once(name, seed, lambda inner=inner: self._distilled(student, task, seed, inner=inner), folder)
+            self._once(name, seed, make[name], small if name == self.best else None)
 
     def _shrunk(self, base: Loaded, seed: int) -> Loaded:
         """The teacher's like, with its tokenizer."""

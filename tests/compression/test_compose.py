@@ -86,6 +86,11 @@ def test_the_teacher_is_the_model_as_it_came_or_one_of_the_rows(parts, monkeypat
     )
     compress(model, [DropLayers(1), Distill(1)], Material(method, ROWS))
     np.testing.assert_allclose(taught[0], answers(model, method), rtol=1e-5, atol=1e-5)
+    material, other = Material(method, ROWS), copy.deepcopy(model)
+    other.classifier.bias.data += torch.tensor([5.0, 0.0])
+    for one in (model, other):  # the same material serves another teacher
+        compress(one, [DropLayers(1), Distill(1)], material)
+        np.testing.assert_allclose(taught.pop(), answers(one, method), rtol=1e-5, atol=1e-5)
     elsewhere = join_teacher(ROWS, np.tile([3.0, -3.0], (len(ROWS), 1)))
     compress(model, [Distill(1)], Material(method, elsewhere))
     assert np.all(np.array(taught[1]) == [3.0, -3.0])
