@@ -236,9 +236,9 @@ PAGES = (
           "two layers kept, DistilBERT": (71.9, GLUE), "two layers kept, PKD": (72.6, GLUE)}),
     Page("int8", "Int8 and ternary layers beside other libraries",
          "Time as a multiple of float32's in the same turn, one thread, three turns, on a CPU without integer "
-         "instructions for int8 (no VNNI), where labkit multiplies the integers as floats and so gains bytes, not time; "
-         "torch and onnxruntime have kernels for it, about twice as fast as float32 (lesson 04/04). Ternary weights are "
-         "rounded, not trained. OpenVINO was not installed."),
+         "instructions for int8 (no VNNI). There labkit multiplies the integers as floats, and so gains bytes, not "
+         "time; torch and onnxruntime have kernels for it, about twice as fast as float32 (lesson 04/04). Ternary "
+         "weights are rounded, not trained. OpenVINO was not installed."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),
