@@ -29,6 +29,7 @@ from labkit.fewshot.prompts.soft_tokens import attach_soft_tokens
 from labkit.fewshot.prompts.verbalizer import Verbalizer
 from labkit.fewshot.soft_prompts import Prefix, PromptTuning
 from labkit.foundations.pretraining import tokenize_corpus
+from labkit.zoo import folders
 from tests.fewshot.delta_models import EVERY
 
 TEXTS = ["the film was good", "a dull film .", "it was", "<b> & the film"]
@@ -71,6 +72,13 @@ def test_a_loaded_app_answers_as_the_model_did(tiny_parts, tmp_path, kind, quant
     assert app.card.quantised == quantised
     np.testing.assert_allclose(probabilities(app, TEXTS), before, rtol=0, atol=1e-6)
     assert before.std(axis=0).min() > 1e-3  # the texts are told apart, so that the comparison means something
+
+
+def test_eight_weights_in_a_byte_are_not_taken_for_too_few(tiny_parts, tmp_path, monkeypatch):
+    model, tokenizer, method, task = tiny_parts("head")
+    save_app(tmp_path / "app", FORMS["binary"].apply(model), tokenizer, method, task)
+    monkeypatch.setattr(folders, "SPARE", 0)
+    load_app(tmp_path / "app")
 
 
 def test_an_answer_names_the_likeliest_label(app):

@@ -43,7 +43,7 @@ def landscape(losses: Mapping[str, Sequence[float]], distances: Sequence[float])
     """The losses of several models along a direction, as `losses_along` finds them, as lines."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.5, 3.6), layout="constrained")
     axes, told = figure.subplots(), []
     for number, (name, found) in enumerate(losses.items()):
         axes.plot(distances, found, color=COLOURS[number], marker=MARKS[number], ms=5, label=name)
@@ -51,5 +51,5 @@ def landscape(losses: Mapping[str, Sequence[float]], distances: Sequence[float])
     axes.set(xlabel="distance, in units of each matrix's mean |w|", ylabel="loss")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#eeeeee", lw=0.7)
-    axes.legend(frameon=False, loc="upper center")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return Plot(figure, f"Loss by distance along one random direction. {'; '.join(told)}.")

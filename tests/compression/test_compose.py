@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
 
 from labkit.compression import compose, exporting, int8
 from labkit.compression.compose import (
@@ -64,6 +65,28 @@ def test_every_pass_leaves_what_it_says(parts):
     assert exporting.form_of(made.model) == "int8"
     assert made.steps[-1].bytes < made.steps[-2].bytes and made.steps[1].parameters < made.steps[0].parameters
     assert {step.score for step in made.steps} == {0.5}
+
+
+def test_every_kth_layer_stays_with_the_last_among_them():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 16}
+    model = BertForSequenceClassification(BertConfig(vocab_size=30, **sizes)).eval()
+    layers = list(model.bert.encoder.layer)
+    kept = DropLayers(2)(model, None).bert.encoder.layer
+    assert list(kept) == [layers[1], layers[3]]
+
+
+def test_the_heads_that_the_loss_minds_least_are_cut(parts):
+    model, method = parts
+    material = Material(method, ROWS).taught_by(model)
+    for layer, head in ((0, 1), (1, 0)):  # what these give reaches nothing
+        out = model.bert.encoder.layer[layer].attention.output.dense.weight
+        out.data[:, 16 * head : 16 * (head + 1)] = 0.0
+    whole = [layer.attention.self.value.weight for layer in model.bert.encoder.layer]
+    stay = [whole[0][:16], whole[1][16:]]
+    cut = CutHeads(0.5)(copy.deepcopy(model), material)
+    found = [layer.attention.self.value.weight for layer in cut.bert.encoder.layer]
+    assert all(torch.equal(one, other) for one, other in zip(found, stay, strict=True))
 
 
 def test_undo_goes_back_bit_for_bit(parts):
@@ -243,7 +266,8 @@ def test_onnxruntime_answers_as_the_model_does(parts, tmp_path):
     made = compress(model, parse("droplayers:1 cutheads:0.5 distill:2"), Material(method, ROWS))
     path = exporting.to_onnx(made.model, tmp_path / "student.onnx")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for rows in (ROWS[:1], ROWS):
+    longer = {"text": "the film was good " * 4}
+    for rows in (ROWS[:1], [*ROWS, longer]):  # the others are padded
         batch = method.collate(rows, None)
         names = ("input_ids", "attention_mask", "token_type_ids")
         given = {name: batch.get(name, torch.zeros_like(batch["input_ids"])).numpy() for name in names}
