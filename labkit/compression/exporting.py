@@ -112,8 +112,7 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     except ImportError as error:
         raise LabkitError("writing ONNX needs onnx and onnxscript: pip install 'labkit[quantize]'") from error
     names, free = ["input_ids", "attention_mask", "token_type_ids"], {0: "batch", 1: "tokens"}
-    example = tuple(torch.zeros(2, 8, dtype=torch.long) for _ in names)
-    example[1][:, :5] = 1  # a mask of ones alone would be left out of the graph
+    example = tuple(torch.zeros(2, 8, dtype=torch.long) for _ in names)  # one that came twice would be one input
     with _silenced(), evaluating(model), writing(path) as temporary:
         program = torch.onnx.export(
             _Logits(model).eval(), example, input_names=names, output_names=["logits"],

@@ -239,6 +239,10 @@ PAGES = (
          "instructions for int8 (no VNNI). There labkit multiplies the integers as floats, and so gains bytes, not "
          "time; torch and onnxruntime have kernels for it, about twice as fast as float32 (lesson 04/04). Ternary "
          "weights are rounded, not trained. OpenVINO was not installed."),
+    Page("int8_gemma", "Outliers in a real language model",
+         "Gemma 3 270M with its linear layers in fewer bits, perplexity per token on 24 sentences of SST-2: columns of "
+         "the activations in which some |x| is 6 or more spoil int8, and kept in floats they no longer do (Dettmers et "
+         "al. 2022, LLM.int8). The embeddings, two thirds of the file, stay in float32 (lesson 04/04)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

@@ -142,6 +142,7 @@ def test_what_is_trained_for_codes_is_stored_as_it_answered(parts, form, monkeyp
     monkeypatch.setattr(exporting.FORMS[form], "apply", watched)
     made = compress(model, [Quantize(form, 3)], Material(method, ROWS))
     assert type(made.model.classifier) is nn.Linear  # the head stays as it is
+    assert exporting.form_of(made.model) == form and len(seen["before"]) > 10
     for name, weight in seen["before"].items():
         torch.testing.assert_close(made.model.get_submodule(name).weight, weight, rtol=1e-6, atol=1e-6)
 
