@@ -181,10 +181,15 @@ PAGES = (
     Page("transformer_cost", "Attention beside a recurrence",
          "One layer of each, forward and backward over one text, in turns on one thread (lesson 01/03)."),
     Page("quantization", "Bits per weight", QUANTIZED, TERNARY_BERT, "Zhang et al. 2020, Table 1: QNLI, BERT-base"),
-    Page("int8", "Int8 and fewer bits beside other libraries",
-         "One thread, in turns; time as a share of float32's in the same turn, mean of three (lesson 04/04)."),
-    Page("int8_gemma", "Int8 and four bits in a real language model",
-         "Gemma 3 270M, all linear layers but the output's; perplexity of 24 sentences of SST-2 (lesson 04/04)."),
+    Page("int8", "Int8 and ternary layers beside other libraries",
+         "Time as a multiple of float32's in the same turn, one thread, three turns, on a CPU without integer "
+         "instructions for int8 (no VNNI). There labkit multiplies the integers as floats, and so gains bytes, not "
+         "time; torch and onnxruntime have kernels for it, about twice as fast as float32 (lesson 04/04). Ternary "
+         "weights are rounded, not trained. OpenVINO was not installed."),
+    Page("int8_gemma", "Outliers in a real language model",
+         "Gemma 3 270M with its linear layers in fewer bits, perplexity per token on 24 sentences of SST-2: columns of "
+         "the activations in which some |x| is 6 or more spoil int8, and kept in floats they no longer do (Dettmers et "
+         "al. 2022, LLM.int8). The embeddings stay in float32, 671 MB in each row (lesson 04/04)."),
     Page("pretraining", "Pre-training objectives",
          "Same text, same arithmetic: own loss, and accuracy down-stream; the world's first edition (lesson 01/04).",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},
@@ -234,15 +239,6 @@ PAGES = (
           "without the prediction loss": (73.5, TINYBERT),
           "teacher": (79.5, GLUE), "student, fine-tuned alone": (70.2, GLUE),
           "two layers kept, DistilBERT": (71.9, GLUE), "two layers kept, PKD": (72.6, GLUE)}),
-    Page("int8", "Int8 and ternary layers beside other libraries",
-         "Time as a multiple of float32's in the same turn, one thread, three turns, on a CPU without integer "
-         "instructions for int8 (no VNNI). There labkit multiplies the integers as floats, and so gains bytes, not "
-         "time; torch and onnxruntime have kernels for it, about twice as fast as float32 (lesson 04/04). Ternary "
-         "weights are rounded, not trained. OpenVINO was not installed."),
-    Page("int8_gemma", "Outliers in a real language model",
-         "Gemma 3 270M with its linear layers in fewer bits, perplexity per token on 24 sentences of SST-2: columns of "
-         "the activations in which some |x| is 6 or more spoil int8, and kept in floats they no longer do (Dettmers et "
-         "al. 2022, LLM.int8). The embeddings, two thirds of the file, stay in float32 (lesson 04/04)."),
     Page("world_en", "How hard the world's English tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("world_zh", "How hard the world's Chinese tasks are", "By head fine-tuning alone; see [the world](world.md)."),
     Page("long_training", "Speed of training", "`fit` beside a bare loop, and beside batches of many shapes."),

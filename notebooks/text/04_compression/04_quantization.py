@@ -250,8 +250,9 @@ print("its column in floats, not a tenth above that:", errors["outlier, its colu
 print("in this small model the largest |x| of a layer's input is below 20:", float(X.abs().max()) < 20)
 
 # %% [markdown]
-# The file does not change by this, because it is only another way to multiply. On a real language model, Gemma 3 270M,
-# [`benchmarks/int8.py`](../../benchmarks/int8.py) measures what it brings.
+# The file does not change by this, because it is only another way to multiply. A real language model, Gemma 3 270M, has such
+# columns: int8 alone raises its [perplexity](../glossary.ipynb#perplexity), and its outlier columns in floats take back two
+# thirds of that ([the numbers](../../docs/results.md#outliers-in-a-real-language-model)).
 #
 # **Four bits** have 16 codes. Spread evenly, many of them would stand for large weights, of which there are few. *NF4*
 # (Dettmers et al. 2023, [*QLoRA*](https://arxiv.org/abs/2305.14314)) puts them where normally distributed weights are dense,
