@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,6 +70,17 @@ def costs(model: nn.Module, method: Any, task: Task) -> dict[str, float]:
         "latency_ms": measure.latency(model, method, rows[:16]),
         "latency_32_ms": measure.latency(model, method, rows, 32),
     }  # fmt: skip
+
+
+def in_turns(models: dict[str, nn.Module], method: Any, task: Any, turns: int = 5) -> dict[str, tuple[float, float]]:
+    """Median milliseconds per row, one by one and 32 together, of each model."""
+    rows = task.splits["test"][:128]
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    for _ in range(turns):
+        for name, model in models.items():
+            single = measure.latency(model, method, rows[:8], repeats=2)
+            found[name].append((single, measure.latency(model, method, rows, 32, repeats=1)))
+    return {name: tuple(map(statistics.median, zip(*all_, strict=True))) for name, all_ in found.items()}
 
 
 def main() -> None:

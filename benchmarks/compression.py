@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import compressing
 import torch
-from torch import nn
 
 from labkit import measure
 from labkit.compression.compose import Material, compress, parse
@@ -86,7 +83,7 @@ def one_seed(report: Report, seed: int) -> None:
     sizes = {name: measure.bytes_on_disk(model) for name, model in models.items()}
     for name, stored in AGAIN.items():
         models[name], sizes[name] = undo(copy.deepcopy(models[stored])), sizes[stored]
-    times = in_turns(models, method, task)
+    times = compressing.in_turns(models, method, task)
     for name, model in models.items():
         one, many = times[name]
         report.add(
@@ -94,17 +91,6 @@ def one_seed(report: Report, seed: int) -> None:
             bytes=sizes[name], latency_ms=one, speedup=times[TEACHER][1] / many, smaller=sizes[TEACHER] / sizes[name],
         )  # fmt: skip
     report.save(RESULTS)
-
-
-def in_turns(models: dict[str, nn.Module], method: Any, task: Any, turns: int = 5) -> dict[str, tuple[float, float]]:
-    """Median milliseconds per row, one by one and 32 together, of each model."""
-    rows = task.splits["test"][:128]
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for _ in range(turns):
-        for name, model in models.items():
-            single = measure.latency(model, method, rows[:8], repeats=2)
-            found[name].append((single, measure.latency(model, method, rows, 32, repeats=1)))
-    return {name: tuple(map(statistics.median, zip(*all_, strict=True))) for name, all_ in found.items()}
 
 
 if __name__ == "__main__":

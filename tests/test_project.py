@@ -126,9 +126,9 @@ def test_every_requirement_has_a_pin_within_its_range(project):
 
 def test_extras_are_the_promised_ones(project):
     extras = set(project["project"]["optional-dependencies"])
-    assert extras == set("lab demos retrieval quantize deepspeed classroom minilm llm site dev all".split())
+    assert extras == set("lab demos retrieval quantize openvino deepspeed classroom minilm llm site dev all".split())
     everything = Requirement(project["project"]["optional-dependencies"]["all"][0])
-    assert everything.extras == extras - {"all", "deepspeed", "llm"}
+    assert everything.extras == extras - {"all", "deepspeed", "llm", "openvino"}
 
 
 def test_the_address_of_the_repository_is_unset(project):

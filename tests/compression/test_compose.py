@@ -260,23 +260,42 @@ def test_a_configuration_of_another_version_is_refused(parts, tmp_path, note):
         exporting.load(type(model), config, tmp_path)
 
 
-def test_onnxruntime_answers_as_the_model_does(parts, tmp_path):
-    runtime = pytest.importorskip("onnxruntime")
+@pytest.fixture(scope="module")
+def exported(tiny_parts, tmp_path_factory):
+    """The file, and pairs of inputs and what the model says."""
     pytest.importorskip("onnxscript")
-    model, method = parts
+    model, _, method, _ = tiny_parts()
     made = compress(model, parse("droplayers:1 cutheads:0.5 distill:2"), Material(method, ROWS))
-    path = exporting.to_onnx(made.model, tmp_path / "student.onnx")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    path, pairs = exporting.to_onnx(made.model, tmp_path_factory.mktemp("onnx") / "student.onnx"), []
     longer = {"text": "the film was good " * 4}
     for rows in (ROWS[:1], [*ROWS, longer]):  # the others are padded
         batch = method.collate(rows, None)
         names = ("input_ids", "attention_mask", "token_type_ids")
-        given = {name: batch.get(name, torch.zeros_like(batch["input_ids"])).numpy() for name in names}
+        inputs = {name: batch.get(name, torch.zeros_like(batch["input_ids"])).numpy() for name in names}
         with torch.no_grad():
-            wanted = method.logits(made.model.eval(), batch).numpy()
-        np.testing.assert_allclose(session.run(["logits"], given)[0], wanted, rtol=0, atol=1e-5)
+            pairs.append((inputs, method.logits(made.model.eval(), batch).numpy()))
+    return path, pairs
+
+
+def test_onnxruntime_answers_as_the_model_does(exported):
+    runtime, (path, pairs) = pytest.importorskip("onnxruntime"), exported
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for inputs, wanted in pairs:
+        np.testing.assert_allclose(session.run(["logits"], inputs)[0], wanted, rtol=0, atol=1e-5)
+
+
+def test_openvino_answers_as_the_model_does(exported):
+    openvino = pytest.importorskip("openvino", reason="pip install 'labkit[openvino]'")
+    path, pairs = exported
+    ready = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for inputs, wanted in pairs:
+        np.testing.assert_allclose(ready(inputs)["logits"], wanted, rtol=0, atol=1e-5)
+
+
+def test_codes_do_not_become_onnx(parts, tmp_path):
+    pytest.importorskip("onnxscript")
     with pytest.raises(UsageError, match="export before quantising"):
-        exporting.to_onnx(int8.apply(made.model), tmp_path / "codes.onnx")
+        exporting.to_onnx(int8.apply(copy.deepcopy(parts[0])), tmp_path / "codes.onnx")
     assert not (tmp_path / "codes.onnx").exists()
 
 

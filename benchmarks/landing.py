@@ -1,0 +1,136 @@
+"""Landing on real text: MiniLM with all labels of a task, and small students that learn its answers.
+
+    python benchmarks/landing.py DATA SST-2 Amazon     every row that is missing  -> labkit/results/landing_minilm.json
+
+DATA holds `sst2`, `mr` and `amazon4` (three domains; of each 1 600 reviews are for training and 400 for the test, title
+and text as one). The teacher is fine-tuned for EPOCHS. A student learns the teacher's answers on the training rows and
+on sentences without labels: those of MR that are in no test or dev sentence of SST-2, and those of the training reviews
+of Amazon. "from the labels" is a student of that size on the labels alone. Texts are cut after LENGTH tokens. Bytes are
+those of the file; "speedup" is in batches of 32, over the teacher's, all models of a task in turns on one thread. "read
+as numbers" is a file of codes that becomes floats when it is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from compressing import accuracy, in_turns, trained
+from few_shot_runs import opened
+
+from labkit import measure
+from labkit.compression.compose import Material, compress, parse
+from labkit.compression.distill import join_teacher, teacher_logits
+from labkit.compression.stored import undo
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.tasks import Task
+from labkit.zoo import load
+
+RESULTS = Path("labkit/results/landing_minilm.json")
+DOMAINS, TEST, LABELS = ("books", "dvd", "electronics"), 400, ("negative", "positive")
+LENGTH, EPOCHS, TEXTS = {"SST-2": 48, "Amazon": 64}, 2, 20_000  # tokens; of the teacher; sentences without labels
+TEACHER, TEACHER_RATE, RATE, STEPS = "teacher", 1e-4, 5e-4, 3000
+# name of the row -> the row that it goes on from, passes
+CHAINS = {
+    "one layer kept, distilled": (TEACHER, f"droplayers:1 distill:{STEPS}"),
+    "one layer kept, distilled, ternary": ("one layer kept, distilled", "quantize:ternary,1000"),
+    "two layers of width 192, distilled": (TEACHER, f"shrink:2,192 distill:{STEPS}"),
+    "two layers of width 192, distilled, int8": ("two layers of width 192, distilled", "quantize:int8"),
+}
+ALONE = {"one layer kept, from the labels": "droplayers:1", "two layers of width 192, from the labels": "shrink:2,192"}
+AGAIN = {f"{name}, read as numbers": name for name in CHAINS if name.endswith(("ternary", "int8"))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    report = opened(RESULTS, "python benchmarks/landing.py DATA SST-2 Amazon")
+    for name in options.tasks:
+        if name not in {row.task for row in report.rows}:
+            land(name, options.data)
+    print(opened(RESULTS, "").table())
+
+
+def land(name: str, data: Path) -> None:
+    """All models of a task, then their times in turns; the rows are saved together."""
+    task, base, models = TASKS[name](data), load("minilm"), {}
+    method = HeadClassifier(base.tokenizer, task.fields, max_length=LENGTH[name])
+    models[TEACHER], train = add_head(base.model, task.labels, pooling="mean", seed=0), task.splits["train"]
+    trained(models[TEACHER], method, train, steps=EPOCHS * len(train) // 32, lr=TEACHER_RATE)
+    print(name, TEACHER, f"{100 * accuracy(models[TEACHER], method, task):.1f}", flush=True)
+    rows = [*train, *unlabelled(data)]
+    material = Material(method, join_teacher(rows, teacher_logits(models[TEACHER], method, rows)), lr=RATE)
+    for student, passes in ALONE.items():
+        models[student] = compress(models[TEACHER], parse(passes), material).model
+        trained(models[student], method, train, steps=2 * EPOCHS * len(train) // 32, lr=RATE)
+    for student, (start, passes) in CHAINS.items():
+        models[student] = compress(models[start], parse(passes), material).model
+        print(name, student, f"{100 * accuracy(models[student], method, task):.1f}", flush=True)
+    sizes = {student: measure.bytes_on_disk(model) for student, model in models.items()}
+    for student, stored in AGAIN.items():
+        models[student], sizes[student] = undo(copy.deepcopy(models[stored])), sizes[stored]
+    times, report = in_turns(models, method, task), opened(RESULTS, "python benchmarks/landing.py DATA SST-2 Amazon")
+    for student, model in models.items():
+        one, many = times[student]
+        report.add(student, task, accuracy(model, method, task), parameters=measure.parameters(model),
+                   bytes=sizes[student], latency_ms=one, speedup=times[TEACHER][1] / many,
+                   smaller=sizes[TEACHER] / sizes[student])  # fmt: skip
+    report.save(RESULTS)
+
+
+def sst2(data: Path) -> Task:
+    """The sentences of SST-2."""
+    splits = {part: [{"label": int(label), "text": text} for label, text in labelled(data / f"sst2/stsa.binary.{part}")]
+              for part in ("train", "dev", "test")}  # fmt: skip
+    return Task("SST-2", ("text",), LABELS, splits)
+
+
+def amazon(data: Path) -> Task:
+    """The reviews of three domains."""
+    splits: dict[str, list[dict[str, object]]] = {"train": [], "test": []}
+    for text, label, part in reviews(data):
+        splits[part].append({"text": text, "label": label})
+    return Task("Amazon", ("text",), LABELS, splits)
+
+
+TASKS = {"SST-2": sst2, "Amazon": amazon}
+
+
+def reviews(data: Path) -> Iterator[tuple[str, int, str]]:
+    """Title and text, label, and whether it is for training or the test."""
+    for domain in DOMAINS:
+        lines = (data / f"amazon4/{domain}.jsonl").read_text(encoding="utf-8").splitlines()
+        random.Random(0).shuffle(lines)
+        for number, line in enumerate(lines):
+            row = json.loads(line)
+            yield f"{row['title']} . {row['text']}", int(row["label"]), "test" if number < TEST else "train"
+
+
+def labelled(path: Path) -> Iterator[tuple[str, str]]:
+    """Label and text of each line."""
+    for line in path.read_text(encoding="latin-1").split("\n"):
+        if line.strip():
+            yield tuple(line.strip().split(" ", 1))  # type: ignore[misc]
+
+
+def unlabelled(data: Path) -> list[dict[str, str]]:
+    """Sentences of MR, but for those that are tested on, then others of Amazon's training reviews, in any order."""
+    held = "\n".join(text for part in ("dev", "test") for _, text in labelled(data / f"sst2/stsa.binary.{part}"))
+    films = {text for _, text in labelled(data / "mr/rt-polarity.all") if text not in held}
+    wares = {one for text, _, part in reviews(data) if part == "train"
+             for one in re.split(r"(?<=[.!?])\s+", text) if 4 <= len(one.split()) <= 40}  # fmt: skip
+    others = random.Random(0).sample(sorted(wares), TEXTS - len(films))
+    return [{"text": text} for text in (*sorted(films), *others)]
+
+
+if __name__ == "__main__":
+    main()
