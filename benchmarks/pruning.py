@@ -108,8 +108,8 @@ class Bench:
         self.report.save(RESULTS)
         print(f"seed {self.seed}  {method:<40}{100 * value:6.1f}", {**costs, **more}, flush=True)
 
-    def pruned(self, rule: str, sparsity: float, weight: float = 0.0) -> tuple[nn.Module, float]:
-        """The model after its steps, with zeros, and the seconds of training."""
+    def pruned(self, rule: str, sparsity: float, weight: float = 0.0) -> nn.Module:
+        """The model after its steps, with zeros."""
         model = prepare(copy.deepcopy(self.tuned), rule, skip=["classifier"])
         leave_out = gradually(model, sparsity, 0, RAMP, EVERY, SCOPES[rule])
         cap = CAP(self.method, self.pretrained, copy.deepcopy(self.tuned), weight=weight) if weight else None
@@ -119,9 +119,8 @@ class Bench:
             if cap is not None and step in (RAMP // 3, RAMP * 2 // 3):
                 cap.snapshot(model)
 
-        began = time.perf_counter()
         self.trained(model, STEPS, RATE, cap, on_step)
-        return finish(model), time.perf_counter() - began
+        return finish(model)
 
     def trained(self, model: nn.Module, steps: int, rate: float, objective: Any, on_step: Any = None) -> nn.Module:
         """The model after so many steps."""
@@ -159,8 +158,8 @@ def trained_on(bench: Bench, sparsities: tuple[float, ...]) -> None:
     for who, (rule, own) in WAYS.items():
         for sparsity in [one for one in own if one in sparsities]:
             if bench.missing(name := f"{who}, {100 * sparsity:g} %"):
-                model, seconds = bench.pruned(rule, sparsity, CAP_WEIGHT * (who == "CAP"))
-                bench.add(name, model, sparsity=sparsity, seconds=seconds)
+                model = bench.pruned(rule, sparsity, CAP_WEIGHT * (who == "CAP"))
+                bench.add(name, model, sparsity=sparsity)
 
 
 def again(bench: Bench) -> None:
@@ -254,9 +253,9 @@ def layers(bench: Bench) -> None:
 def tune(bench: Bench) -> None:
     """Dev accuracy by CAP's weight, 0 for magnitude alone."""
     for weight in TRIED:
-        model, seconds = bench.pruned("magnitude", 0.95, weight)
+        model = bench.pruned("magnitude", 0.95, weight)
         value = compressing.accuracy(model, bench.method, bench.task, "dev")
-        print(f"weight {weight}: {100 * value:.1f}, zeros {sparsity_of(model):.3f}, {seconds:.0f} s", flush=True)
+        print(f"weight {weight}: {100 * value:.1f}, zeros {sparsity_of(model):.3f}", flush=True)
 
 
 PARTS = {"weights": single_weights, "heads": heads, "gates": gates_that_close, "layers": layers, "again": again}
