@@ -18,6 +18,7 @@ from labkit.zoo import load
 SCHEMA = "guid:str:1,text_a:str:1,label:str:1,domain:str:1,weight:str:1"
 DOMAINS = ("books", "dvd")
 META = "enable_distillation=True type=metakd"
+INSIDE = ("embedding", "hidden", "attention", "transfer")  # the losses of the first stage
 
 
 def write(path, rows, weight=lambda row: 0.5):
@@ -83,6 +84,23 @@ def test_a_student_learns_in_two_stages_and_ends_as_a_plain_app(teacher, tables,
     assert {"tinybert_projection", "domain_reader"}.isdisjoint(
         name.split(".")[0] for name in load_app(second).model.state_dict()
     )
+
+
+@pytest.mark.parametrize(("stage", "without"), [("first", {"prediction"}), ("second", {*INSIDE}), (None, set())])
+def test_a_stage_has_its_own_losses(teacher, tables, small, tmp_path, monkeypatch, stage, without):
+    from labkit.apps import meta_teaching
+
+    class Stop(Exception):
+        pass
+
+    def stop(method, model, temperature, **weights):
+        assert {name for name, weight in weights.items() if weight == 0} == without
+        raise Stop
+
+    monkeypatch.setattr(meta_teaching, "MetaDistill", stop)
+    own = f"{META} teacher_model_path={teacher}" + (f" distill_stage={stage}" if stage else "")
+    with pytest.raises(Stop):
+        main(command(tables, tmp_path / "out", own, small))
 
 
 def test_the_tables_weights_decide(tables, small, teacher, tmp_path):
