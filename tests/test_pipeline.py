@@ -17,8 +17,8 @@ from labkit.report import Report, results
 from labkit.zoo import RECIPES, Recipe, load
 
 METHODS = {
-    "fine-tune [CLS]", "fine-tune [mean]", "PET", "student, fine-tuned", "student, KD", "student, TinyBERT",
-    "PET + int8", "student, TinyBERT + int8",
+    "fine-tune [CLS]", "fine-tune [mean]", "PET", "student, fine-tuned", "student, KD", "student, composed",
+    "PET + int8",
 }  # fmt: skip
 TINY = Recipe("micro-bert-en", "en", "for tests", hidden=32, ffn=32, documents=400, steps=6, batch_size=16)
 
@@ -42,7 +42,8 @@ def test_all_stages_leave_artefacts_that_load(tiny, tmp_path):
     assert all(0 <= row.value <= 1 and row.bytes > 0 and row.latency_ms > 0 for row in report.rows)
     sizes = {row.method: row.bytes for row in report.rows}
     assert sizes["PET + int8"] < 0.5 * sizes["PET"]
-    assert sizes["student, TinyBERT"] < sizes["PET"]
+    assert sizes["student, composed"] < 0.3 * sizes["student, KD"]
+    assert load_app(out / "app").card.quantised == "ternary"
     assert (out / "report.png").stat().st_size > 10_000
     saved = json.loads((out / "report.json").read_text())
     assert saved["command"] == "labkit pipeline --seeds 1" and len(saved["rows"]) == len(METHODS)
@@ -56,7 +57,7 @@ def test_passes_in_place_of_the_last_stages(tiny, tmp_path):
     passes = "droplayers:1 cutheads:0.5,1 distill:3 prune:0.5,2 quantize:ternary,2"
     report = run(settings(tmp_path, compose=passes), progress=False)
     rows = {row.method: row for row in report.rows}
-    assert set(rows) == METHODS - {"student, TinyBERT", "student, TinyBERT + int8"} | {"student, composed"}
+    assert set(rows) == METHODS
     app = load_app(tmp_path / "out" / "app")
     assert app.card.quantised == "ternary" and app.card.metrics == {"accuracy": rows["student, composed"].value}
     assert rows["student, composed"].bytes < rows["PET"].bytes / 4

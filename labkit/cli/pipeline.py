@@ -70,8 +70,9 @@ def add_pipeline(commands: Any) -> None:
     )
     option(parser, "student-hidden", "its width, rounded up to suit its heads (default: 32, an own student 192)",
            type=COUNT, metavar="N")  # fmt: skip
-    option(parser, "compose", "compression passes in place of TinyBERT and int8, in their order: 'shrink:2,80 "
-           "distill:600 prune:0.5,200 quantize:int8'", metavar="PASSES")  # fmt: skip
+    option(parser, "compose", "the student's compression passes in their order: 'shrink:2,80 distill:600 "
+           "prune:0.5,200 quantize:int8' (default: the best point of the measured front, TinyBERT's stages and ternary "
+           "weights; KD and int8 for an own student)", metavar="PASSES")  # fmt: skip
     for name, text in PIPELINE_NUMBERS.items():
         option(parser, name, text, type=SOME if name in MAY_BE_NONE else COUNT, metavar="N")
     parser.add_argument("--settings", metavar="FILE", help="a JSON file with the same names; options typed here win")

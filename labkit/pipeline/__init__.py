@@ -5,9 +5,9 @@ all that is finished: an interrupted pipeline goes on where it was (`resume=True
 
     1-pretrained/          a masked language model            (the model named by `model` stays where it is)
     2-adapted/seed-K/      the large model, few-shot          head fine-tuning ([CLS], mean) and `few_shot`
-    3-distilled/           the small model                    fine-tuned alone, KD, TinyBERT
-    4-quantised/           both in int8
-    app/                   the small int8 model of the first seed: `labkit serve` opens it
+    3-distilled/           the small model                    fine-tuned alone, KD, all passes of compression
+    4-quantised/           the large model in int8, and a small one that is not in codes yet
+    app/                   the small model of the first seed in codes: `labkit serve` opens it
     report.json report.png settings.json
 
 A large model that reads left to right (`--model gemma-270m`) teaches a student of another kind: a BERT whose

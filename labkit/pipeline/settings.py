@@ -50,7 +50,7 @@ class PipelineSettings:
     student_vocabulary: Annotated[int, COUNT] = 8000  # an own student's WordPiece pieces, at most
     student_steps: Annotated[int, SOME] = 1500  # its steps of masked language modelling before it is taught
     distil_epochs: Annotated[int, COUNT] = 12
-    compose: str | None = None  # passes of `labkit.compression.compose` in place of TinyBERT and int8
+    compose: str | None = None  # passes of `labkit.compression.compose` that the student goes through
     unlabelled_rows: Annotated[int, SOME] = 8000  # at most this many unlabelled texts are used
     test_rows: Annotated[int, COUNT] = 1000
     head_steps: Annotated[int, COUNT] = 400  # for a model without a masked-LM head: steps that train one

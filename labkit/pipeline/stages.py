@@ -18,7 +18,6 @@ from labkit.apps import load_app, save_app
 from labkit.compression import distill, int8
 from labkit.compression.compose import Material, compress, parse
 from labkit.compression.shrink import shrink
-from labkit.compression.tinybert import TinyBert
 from labkit.config import fingerprint, to_dict
 from labkit.errors import DataError, say
 from labkit.evaluation import evaluate
@@ -41,7 +40,7 @@ from labkit.zoo.building import pretrain
 
 # What the few-shot method is compared with; of a model that reads left to right only the last state knows the text.
 BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
-INNER, COMPOSED = "student, TinyBERT", "student, composed"
+COMPOSED = "student, composed"
 # A model that reads left to right is large: it trains by LoRA, for all its weights' gradients would fill the memory.
 LORA, LORA_RATE = LoRA(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "o_proj")), 2e-4
 
@@ -66,7 +65,7 @@ class Pipeline:
         self.named = load(settings.model, progress=progress) if settings.model else None
         self.left_to_right = self.named is not None and reads_left_to_right(self.named.model)
         self.own = has_own_student(settings, self.tasks[0], self.named)
-        self.best = COMPOSED if settings.compose else TAUGHT if self.own else INNER
+        self.best = TAUGHT if self.own and not settings.compose else COMPOSED
         if self.named is not None:
             check_cloze(settings, self.tasks[0], self.named)
         asked = {name: value for name, value in to_dict(settings).items() if name not in ("out", "resume")}
@@ -86,7 +85,7 @@ class Pipeline:
                 self.time_in_turn(seed)
         self._say("5/5 table and picture")
         with files.writing_folder(self.out / "app") as temporary:
-            small = self._student(0) if self.settings.compose else self.out / "4-quantised/small-seed-0"
+            small = self._student(0) if self.best == COMPOSED else self.out / "4-quantised/small-seed-0"
             shutil.copytree(small, temporary, dirs_exist_ok=True)
         self.ledger.keep()
         self.report.plot(self.out / "report.png")
@@ -166,7 +165,9 @@ class Pipeline:
     # Stage 3
 
     def distil(self, base: Loaded, task: Task, seed: int) -> None:
-        """The small model: fine-tuned on the same examples, taught by KD, and by TinyBERT if it is of the same kind."""
+        """The small model: fine-tuned on the same examples, taught by KD, and by passes of compression, which are
+        TinyBERT's stages and two bits a weight if it is of the same kind and the settings name no others.
+        """
         layers, hidden = student_size(self.settings, self.own)
         self._say(f"3/5 distil into {layers} layers, {hidden} wide, seed {seed}")
         student = self._own_student() if self.own else self._shrunk(base, seed)
@@ -175,8 +176,7 @@ class Pipeline:
         if not task.splits["unlabelled"]:
             self._say("    no unlabelled text: distillation sees the few labelled examples only (add --unlabelled)")
         make = {
-            TAUGHT: lambda: self._distilled(student, task, seed, inner=False),
-            INNER: lambda: self._distilled(student, task, seed, inner=True),
+            TAUGHT: lambda: self._distilled(student, task, seed),
             COMPOSED: lambda: self._composed(student if self.own else base, task, seed),
         }
         for name in dict.fromkeys([TAUGHT, self.best]):
@@ -184,9 +184,13 @@ class Pipeline:
 
     def _shrunk(self, base: Loaded, seed: int) -> Loaded:
         """The teacher's like, with its tokenizer."""
-        heads, (layers, hidden) = base.model.config.num_attention_heads, student_size(self.settings, self.own)
-        hidden = heads * math.ceil(hidden / heads)  # the heads must divide the width
+        layers, hidden = self._size(base)
         return Loaded(shrink(base.model, layers=layers, hidden=hidden, seed=seed), base.tokenizer)
+
+    def _size(self, base: Loaded) -> tuple[int, int]:
+        """Layers and width of a shrunk student: the heads must divide the width."""
+        heads, (layers, hidden) = base.model.config.num_attention_heads, student_size(self.settings, self.own)
+        return layers, heads * math.ceil(hidden / heads)
 
     def _own_student(self) -> Loaded:
         """A BERT with a vocabulary of its own that has read the unlabelled text: one for all seeds."""
@@ -200,37 +204,42 @@ class Pipeline:
             )
         return load(str(folder))
 
-    def _distilled(self, start: Loaded, task: Task, seed: int, *, inner: bool) -> Trained:
-        """KD from the adapted teacher on all text there is; `inner` adds TinyBERT's losses inside the network first."""
-        teacher = load_app(self._teacher(seed))
-        rows = [*task.splits["train"], *task.splits["unlabelled"]]
-        student = add_head(start.model, task.labels, pooling="mean", seed=seed)
+    def _distilled(self, start: Loaded, task: Task, seed: int) -> Trained:
+        """KD from the adapted teacher on all text there is."""
         method = HeadClassifier(start.tokenizer, task.fields)
-        epochs, options = self.settings.distil_epochs, {"lr": 1e-3, "seed": seed, "progress": self.progress}
-        if inner:
-            tiny = TinyBert(method, teacher.model, prediction=0)
-            batches = Batches(method.read(rows), method.collate, BATCH, seed=seed)
-            with tiny.attached(student):
-                fit(student, tiny, batches, epochs=max(epochs // 4, 1), **options)
         objective = distill.Distill(method)
-        taught = method.read(self._taught(teacher, rows, seed))
-        batches = Batches(taught, objective.collate, BATCH, seed=seed)
-        fit(student, objective, batches, epochs=epochs, **options)
+        student = add_head(start.model, task.labels, pooling="mean", seed=seed)
+        rows = method.read(self._taught(load_app(self._teacher(seed)), task, seed))
+        batches = Batches(rows, objective.collate, BATCH, seed=seed)
+        fit(student, objective, batches, epochs=self.settings.distil_epochs, lr=1e-3, seed=seed, progress=self.progress)
         return Trained(student, start.tokenizer, method, measure.trainable(student))
 
     def _composed(self, start: Loaded, task: Task, seed: int) -> Trained:
-        """The passes of the settings, each of which learns from the adapted teacher on all text there is."""
-        rows = self._taught(load_app(self._teacher(seed)), [*task.splits["train"], *task.splits["unlabelled"]], seed)
-        method = HeadClassifier(start.tokenizer, task.fields)
+        """Passes of compression, each of which learns from the adapted teacher on all text there is."""
+        teacher, method = load_app(self._teacher(seed)), HeadClassifier(start.tokenizer, task.fields)
+        rows = self._taught(teacher, task, seed)
+        # Of a teacher with words of its own only the answers can be learned.
+        layers = None if self.own else teacher.model
+        material = Material(method, rows, batch_size=BATCH, seed=seed, progress=self.progress, teacher=layers)
         model = add_head(start.model, task.labels, pooling="mean", seed=seed)
-        material = Material(method, rows, batch_size=BATCH, seed=seed, progress=self.progress)
-        made = compress(model, parse(str(self.settings.compose)), material)
+        made = compress(
+            model, parse(self.settings.compose or self._passes(start, len(rows))), material,
+            score=lambda model: evaluate(model, method, task, "test", progress=False)[task.metric],
+        )  # fmt: skip
         for step in made.steps:
-            self._say(f"    {step.name:<26} {step.bytes / 1e6:.2f} MB   {step.seconds:5.1f} s")
+            said = f"{100 * step.score:5.1f} %   {step.bytes / 1e6:.2f} MB   {step.seconds:5.1f} s"
+            self._say(f"    {step.name:<26} {task.metric} {said}")
         return Trained(made.model, start.tokenizer, method)
 
-    def _taught(self, teacher: Any, rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-        """Rows with the teacher's logits, which are saved as they come and serve the second distillation too."""
+    def _passes(self, base: Loaded, rows: int) -> str:
+        """The best point of the measured front (`benchmarks/front.py`): TinyBERT's stages, then two bits a weight."""
+        (layers, hidden), epochs, batches = self._size(base), self.settings.distil_epochs, math.ceil(rows / BATCH)
+        inner, last = (max(epochs // part, 1) * batches for part in (4, 3))
+        return f"shrink:{layers},{hidden} distill:{epochs * batches},{inner} quantize:ternary,{last}"
+
+    def _taught(self, teacher: Any, task: Task, seed: int) -> list[dict[str, Any]]:
+        """All text with the teacher's logits, which are saved as they come and serve the second distillation too."""
+        rows = [*task.splits["train"], *task.splits["unlabelled"]]
         texts = [[row[field] for field in teacher.card.fields] for row in rows]
         saved = self.out / f"2-adapted/answers-seed-{seed}-{fingerprint(texts, teacher.card.files)}.safetensors"
         logits = distill.teacher_logits(
@@ -242,10 +251,10 @@ class Pipeline:
     # Stage 4
 
     def quantise(self, task: Task, seed: int) -> None:
-        """Both models in row-wise int8; a teacher that reads left to right stays as it is."""
+        """What has no codes yet in row-wise int8; a teacher that reads left to right stays as it is."""
         self._say(f"4/5 quantise to int8, seed {seed}")
         both = {} if self.left_to_right else {f"{self.settings.few_shot} + int8": self._teacher(seed)}
-        if not self.settings.compose:
+        if self.best != COMPOSED:
             both[f"{self.best} + int8"] = self._student(seed)
         for name, folder in both.items():
 
