@@ -12,7 +12,7 @@ from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
 from labkit.fewshot.methods import method_name
 from labkit.pipeline import PipelineSettings, run
-from labkit.pipeline.settings import few_shot_task
+from labkit.pipeline.settings import SHRUNK, few_shot_task
 from labkit.report import Report, results
 from labkit.zoo import RECIPES, Recipe, load
 
@@ -86,6 +86,17 @@ def test_the_default_is_a_method_that_none_is_ahead_of_on_reviews_without_a_sear
     assert {len(some) for some in scores.values()} == {3 * 5}, "every method on every task and draw"
     best, default = max(scores, key=lambda name: np.mean(scores[name])), PipelineSettings().few_shot
     assert best == default or Report(rows).compare(best, default).low <= 0
+
+
+def test_no_measured_chain_is_both_smaller_and_better_than_the_pipelines_own():
+    scores, sizes = defaultdict(list), {}
+    for row in results("front").rows:
+        scores[row.method].append(row.value)
+        sizes[row.method] = row.bytes
+    own = f"shrink:{SHRUNK[0]},{SHRUNK[1]} distill:3000,750 quantize:ternary,1000"
+    assert len(scores[own]) == 3
+    better = [name for name in scores if sizes[name] <= sizes[own] and np.mean(scores[name]) > np.mean(scores[own])]
+    assert not better
 
 
 def test_a_task_without_a_cloze_takes_a_method_without_label_words(tiny, tmp_path):

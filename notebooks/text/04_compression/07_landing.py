@@ -456,9 +456,10 @@ else:
     print(f"onnxruntime and torch differ by at most {off:.1e}")
 
 # %% [markdown]
-# In a terminal, `labkit serve FOLDER` opens a page and an interface for programs with this folder, and
-# `labkit pipeline --compose "shrink:1,40 distill:600 quantize:int8"` does all of this lesson in one command: adapt, distil,
-# compress, measure, save.
+# In a terminal, `labkit serve FOLDER` opens a page and an interface for programs with this folder, and `labkit pipeline` does
+# all of this lesson in one command: adapt, distil, compress, measure, save. It ends with a point of
+# [a front that was measured](../../docs/results.md#what-the-pipeline-ends-with); `--compose "shrink:1,40 distill:600 quantize:int8"`
+# gives it other passes.
 #
 # ## 7 · A real landing
 #
