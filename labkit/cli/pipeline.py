@@ -66,7 +66,7 @@ def add_pipeline(commands: Any) -> None:
            "(default: auto, which is own where the large model reads left to right)",
            choices=["auto", "shrunk", "own"])  # fmt: skip
     option(
-        parser, "student-layers", "layers of the small model (default: 2, an own student 3)", type=COUNT, metavar="N"
+        parser, "student-layers", "layers of the small model (default: 1, an own student 3)", type=COUNT, metavar="N"
     )
     option(parser, "student-hidden", "its width, rounded up to suit its heads (default: 32, an own student 192)",
            type=COUNT, metavar="N")  # fmt: skip

@@ -90,7 +90,7 @@ def _lesson(key: str, name: str, title: str, minutes: int, needs: str, systems: 
 #     the systems it teaches, the extras it needs
 LESSONS: tuple[Lesson, ...] = (
     _lesson("01/01", "words", "Words as vectors", 45, "",
-            "co-occurrence, PMI and SVD, word2vec, GloVe, fastText"),
+            "co-occurrence, PMI and SVD, word2vec"),
     _lesson("01/02", "sequences", "Reading one word after another", 45, "01/01",
             "RNN, GRU, LSTM, TextCNN, attention, ELMo"),
     _lesson("01/03", "transformer", "The Transformer, piece by piece", 60, "01/02",

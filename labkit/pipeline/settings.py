@@ -20,7 +20,7 @@ from labkit.tasks import Task, load_task
 from labkit.training.identity import content
 from labkit.zoo import Loaded, recipe
 
-SHRUNK, OWN = (2, 32), (3, 192)  # layers and width of a student, unless the settings say
+SHRUNK, OWN = (1, 32), (3, 192)  # layers and width of a student, unless the settings say
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PipelineSettings:
     resume: bool = False
     few_shot_steps: Annotated[int, COUNT] = 60
     student: Literal["auto", "shrunk", "own"] = "auto"  # the teacher made small, or a BERT with a vocabulary of its own
-    student_layers: Annotated[int | None, COUNT] = None  # 2, or 3 for an own student
+    student_layers: Annotated[int | None, COUNT] = None  # 1, or 3 for an own student
     student_hidden: Annotated[int | None, COUNT] = None  # 32, or 192 for an own student
     student_vocabulary: Annotated[int, COUNT] = 8000  # an own student's WordPiece pieces, at most
     student_steps: Annotated[int, SOME] = 1500  # its steps of masked language modelling before it is taught
