@@ -99,7 +99,7 @@ EASYNLP = (
 CP_TUNING = "Xu et al. 2022, RoBERTa, mean of the eight real tasks"
 QUANTIZED = (
     "One fine-tuned model in 8 bits, ternary (2 bits) and binary (1 bit) weights and embeddings, rounded or trained to "
-    "them: 100 steps, one seed; two points are within the noise. Activations have 8 bits where nothing else is said. "
+    "them: 100 steps; one point is within the noise. Activations have 8 bits where nothing else is said. "
     "BinaryBERT and the two binary matrices have 1 + 1 bits, as many as the ternary weights (lesson 04/04)."
 )
 TERNARY_BERT = {"full precision": 92.0, "TernaryBERT (TWN)": 91.1, "TernaryBERT (LAT)": 91.5}
