@@ -18,8 +18,10 @@ from torch import nn
 
 from labkit import measure
 from labkit.compression.shrink import shrink
+from labkit.compression.stored import undo
 from labkit.evaluation import evaluate
 from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.report import Report
 from labkit.tasks import Task, load_task
 from labkit.training import Batches, fit
 from labkit.zoo import Loaded, load
@@ -81,6 +83,24 @@ def in_turns(models: dict[str, nn.Module], method: Any, task: Any, turns: int = 
             single = measure.latency(model, method, rows[:8], repeats=2)
             found[name].append((single, measure.latency(model, method, rows, 32, repeats=1)))
     return {name: tuple(map(statistics.median, zip(*all_, strict=True))) for name, all_ in found.items()}
+
+
+def add_rows(
+    report: Report, task: Task, method: Any, models: Mapping[str, nn.Module], again: Mapping[str, str], seed: int = 0
+) -> None:
+    """A row of each model, the teacher first, times taken in turns; and of each in `again`, name -> model of codes, the
+    same with its codes made numbers when the file is read.
+    """
+    sizes, models = {name: measure.bytes_on_disk(model) for name, model in models.items()}, dict(models)
+    for name, stored in again.items():
+        models[name], sizes[name] = undo(copy.deepcopy(models[stored])), sizes[stored]
+    times, first = in_turns(models, method, task), next(iter(models))
+    for name, model in models.items():
+        one, many = times[name]
+        report.add(
+            name, task, accuracy(model, method, task), seed=seed, parameters=measure.parameters(model),
+            bytes=sizes[name], latency_ms=one, speedup=times[first][1] / many, smaller=sizes[first] / sizes[name],
+        )  # fmt: skip
 
 
 def main() -> None:

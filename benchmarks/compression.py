@@ -13,7 +13,6 @@ medians, all models of a seed in turns on one thread; "speedup" is in batches of
 from __future__ import annotations
 
 import argparse
-import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +20,8 @@ from pathlib import Path
 import compressing
 import torch
 
-from labkit import measure
 from labkit.compression.compose import Material, compress, parse
 from labkit.compression.distill import join_teacher, teacher_logits
-from labkit.compression.stored import undo
 from labkit.report import Report
 from labkit.tasks import load_task
 from labkit.world import World, corpus
@@ -80,16 +77,7 @@ def one_seed(report: Report, seed: int) -> None:
     for name, (start, passes) in CHAINS.items():
         models[name] = compress(models[start], parse(passes), material).model
         print(seed, name, f"{100 * compressing.accuracy(models[name], method, task):.1f}", flush=True)
-    sizes = {name: measure.bytes_on_disk(model) for name, model in models.items()}
-    for name, stored in AGAIN.items():
-        models[name], sizes[name] = undo(copy.deepcopy(models[stored])), sizes[stored]
-    times = compressing.in_turns(models, method, task)
-    for name, model in models.items():
-        one, many = times[name]
-        report.add(
-            name, task, compressing.accuracy(model, method, task), seed=seed, parameters=measure.parameters(model),
-            bytes=sizes[name], latency_ms=one, speedup=times[TEACHER][1] / many, smaller=sizes[TEACHER] / sizes[name],
-        )  # fmt: skip
+    compressing.add_rows(report, task, method, models, AGAIN, seed)
     report.save(RESULTS)
 
 

@@ -4,16 +4,15 @@
 
 DATA holds `sst2`, `mr` and `amazon4` (three domains; of each 1 600 reviews are for training and 400 for the test, title
 and text as one). The teacher is fine-tuned for EPOCHS. A student learns the teacher's answers on the training rows and
-on sentences without labels: those of MR that are in no test or dev sentence of SST-2, and those of the training reviews
-of Amazon. "from the labels" is a student of that size on the labels alone. Texts are cut after LENGTH tokens. Bytes are
-those of the file; "speedup" is in batches of 32, over the teacher's, all models of a task in turns on one thread. "read
-as numbers" is a file of codes that becomes floats when it is read.
+on sentences without labels, of MR and of the training reviews of Amazon, that hold no dev or test row. "from the
+labels" is a student of that size on the labels alone. Texts are cut after LENGTH tokens. Bytes are those of the file;
+"speedup" is in batches of 32, over the teacher's, all models of a task in turns on one thread. "read as numbers" is a
+file of codes that becomes floats when it is read.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import random
 import re
@@ -22,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compressing import accuracy, in_turns, trained
+from compressing import accuracy, add_rows, trained
 from few_shot_runs import opened
 
-from labkit import measure
 from labkit.compression.compose import Material, compress, parse
 from labkit.compression.distill import join_teacher, teacher_logits
-from labkit.compression.stored import undo
 from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.pipeline.overlap import clean
 from labkit.tasks import Task
+from labkit.tasks.rows import Row
 from labkit.zoo import load
 
-RESULTS = Path("labkit/results/landing_minilm.json")
+RESULTS, COMMAND = Path("labkit/results/landing_minilm.json"), "python benchmarks/landing.py DATA SST-2 Amazon"
 DOMAINS, TEST, LABELS = ("books", "dvd", "electronics"), 400, ("negative", "positive")
 LENGTH, EPOCHS = {"SST-2": 48, "Amazon": 64}, {"SST-2": 2, "Amazon": 1}  # tokens; of the teacher
 ONLY = {"Amazon": "two layers"}  # students of this name alone
@@ -56,11 +55,11 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", choices=TASKS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    report = opened(RESULTS, "python benchmarks/landing.py DATA SST-2 Amazon")
+    report = opened(RESULTS, COMMAND)
     for name in options.tasks:
         if name not in {row.task for row in report.rows}:
             land(name, options.data)
-    print(opened(RESULTS, "").table())
+    print(opened(RESULTS, COMMAND).table())
 
 
 def land(name: str, data: Path) -> None:
@@ -70,7 +69,7 @@ def land(name: str, data: Path) -> None:
     models[TEACHER], train = add_head(base.model, task.labels, pooling="mean", seed=0), task.splits["train"]
     trained(models[TEACHER], method, train, steps=EPOCHS[name] * len(train) // 32, lr=TEACHER_RATE)
     print(name, TEACHER, f"{100 * accuracy(models[TEACHER], method, task):.1f}", flush=True)
-    rows = [*train, *unlabelled(data)]
+    rows = [*train, *unlabelled(data, task)]
     material = Material(method, join_teacher(rows, teacher_logits(models[TEACHER], method, rows)), lr=RATE)
     for student, passes in chosen(ALONE, name):
         models[student] = compress(models[TEACHER], parse(passes), material).model
@@ -78,15 +77,8 @@ def land(name: str, data: Path) -> None:
     for student, (start, passes) in chosen(CHAINS, name):
         models[student] = compress(models[start], parse(passes), material).model
         print(name, student, f"{100 * accuracy(models[student], method, task):.1f}", flush=True)
-    sizes = {student: measure.bytes_on_disk(model) for student, model in models.items()}
-    for student, stored in chosen(AGAIN, name):
-        models[student], sizes[student] = undo(copy.deepcopy(models[stored])), sizes[stored]
-    times, report = in_turns(models, method, task), opened(RESULTS, "python benchmarks/landing.py DATA SST-2 Amazon")
-    for student, model in models.items():
-        one, many = times[student]
-        report.add(student, task, accuracy(model, method, task), parameters=measure.parameters(model),
-                   bytes=sizes[student], latency_ms=one, speedup=times[TEACHER][1] / many,
-                   smaller=sizes[TEACHER] / sizes[student])  # fmt: skip
+    report = opened(RESULTS, COMMAND)
+    add_rows(report, task, method, models, dict(chosen(AGAIN, name)))
     report.save(RESULTS)
 
 
@@ -130,14 +122,14 @@ def labelled(path: Path) -> Iterator[tuple[str, str]]:
             yield tuple(line.strip().split(" ", 1))  # type: ignore[misc]
 
 
-def unlabelled(data: Path) -> list[dict[str, str]]:
-    """Sentences of MR, but for those that are tested on, then others of Amazon's training reviews, in any order."""
-    held = "\n".join(text for part in ("dev", "test") for _, text in labelled(data / f"sst2/stsa.binary.{part}"))
-    films = {text for _, text in labelled(data / "mr/rt-polarity.all") if text not in held}
-    wares = {one for text, _, part in reviews(data) if part == "train"
-             for one in re.split(r"(?<=[.!?])\s+", text) if 4 <= len(one.split()) <= 40}  # fmt: skip
-    others = random.Random(0).sample(sorted(wares), TEXTS - len(films))
-    return [{"text": text} for text in (*sorted(films), *others)]
+def unlabelled(data: Path, task: Task) -> list[Row]:
+    """Sentences of MR, then others of Amazon's training reviews in any order; none holds a dev or test row."""
+    films = sorted({text for _, text in labelled(data / "mr/rt-polarity.all")})
+    wares = sorted({one for text, _, part in reviews(data) if part == "train"
+                    for one in re.split(r"(?<=[.!?])\s+", text) if 4 <= len(one.split()) <= 40})  # fmt: skip
+    random.Random(0).shuffle(wares)
+    held = [row for part in ("dev", "test") for row in task.splits.get(part, ())]
+    return clean([{"text": text} for text in (*films, *wares)], held, task.fields)[0][:TEXTS]
 
 
 if __name__ == "__main__":

@@ -447,7 +447,8 @@ print("ternary and trained, within 4 points of 32 bits:", results["ternary, trai
 # [standard error](../glossary.ipynb#standard-error) of about 3 points.)
 #
 # There are finer ways to choose the codes. **LAT**, *loss-aware ternarization*, weighs the error of each weight by how
-# much the loss depends on it, which it reads off Adam's average of squared gradients. The table in section 7 has both.
+# much the loss depends on it, which it reads off Adam's average of squared gradients. [The results](../../docs/results.md#bits-per-weight)
+# have both.
 #
 # ## 6 · One bit, by way of two
 #

@@ -479,23 +479,6 @@ for row in measured("landing").rows:
 # The order is the same in both: a prompt is better than a head, a small model alone is hardly better than guessing, and
 # taught by the large one it gains about twenty points. Int8 then costs no accuracy and makes a quarter of the bytes.
 #
-# And with many labels? MiniLM, a sentence encoder of six layers, learned from all labels of SST-2 and of product reviews (Amazon).
-# Its students learned its answers to 20 000 more sentences. The last column is the share of the teacher's right answers that
-# a student keeps.
-
-# %% tags=["nbval-check-output"]
-rows = {(row.task, row.method): row for row in measured("landing_minilm").rows}
-for data in ("SST-2", "Amazon"):
-    for name in ("teacher", "two layers of width 192, from the labels", "two layers of width 192, distilled, int8"):
-        row = rows[data, name]
-        print(f"{data:<7}{name:<42}{100 * row.value:5.1f} {row.bytes / 1e6:5.1f} MB  × {row['speedup']:.1f} as fast  "
-              f"{row.value / rows[data, 'teacher'].value:.1%}")  # fmt: skip
-
-# %% [markdown]
-# Even where labels are many, the student is better with a teacher. It is more than ten times smaller and seven times as fast, and
-# keeps 96 to 97 % of the right answers. On SST-2 a student with *one* layer of the teacher, at full width, in two bits, keeps 97 %
-# in a 25th of the bytes ([all rows](../../docs/results.md#landing-with-all-labels)).
-#
 # ## 8 · So, how does a large model become a small service?
 #
 # It learns the task from a prompt, answers sentences without labels,
