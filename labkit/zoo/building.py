@@ -45,7 +45,7 @@ from labkit.training import Batches, Curriculum, History, fit
 from labkit.world import corpus, drill, judging_words
 from labkit.zoo import translating
 from labkit.zoo.folders import write_record
-from labkit.zoo.recipes import AlbertRecipe, Recipe, TranslatorRecipe, WriterRecipe, recipe_hash
+from labkit.zoo.recipes import AlbertRecipe, Recipe, SpanRecipe, TranslatorRecipe, WriterRecipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, going_on
 
 PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
@@ -151,8 +151,9 @@ def _measured(item: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     """The plain objective, whose loss on unseen text is the model's figure."""
     if not isinstance(item, WriterRecipe):
         return MaskedLM(tokenizer)
-    kind = CausalLM if item.kind == "gpt" else SpanCorruption
-    return kind(tokenizer, max_length=item.max_length)
+    if isinstance(item, SpanRecipe):
+        return SpanCorruption(tokenizer, density=item.density, max_length=item.max_length)
+    return CausalLM(tokenizer, max_length=item.max_length)
 
 
 def _with_drill(item: Recipe, tokenizer: BertTokenizer, batches: Batches) -> Batches:

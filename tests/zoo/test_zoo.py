@@ -28,7 +28,7 @@ from labkit.world import World
 from labkit.world.parallel import pairs
 from labkit.zoo import RECIPES, AlbertRecipe, Recipe, building, load, store, translating
 from labkit.zoo.building import new_model, pretrain, stack
-from labkit.zoo.recipes import TranslatorRecipe, WriterRecipe, recipe_hash
+from labkit.zoo.recipes import SpanRecipe, TranslatorRecipe, WriterRecipe, recipe_hash
 from labkit.zoo.tokenizer import build_tokenizer, going_on, words
 
 SIZES = {"hidden": 32, "ffn": 32, "documents": 1500, "steps": 4, "batch_size": 8}
@@ -220,14 +220,17 @@ def test_the_fingerprint_knows_the_embedding_and_the_kind():
 # Models that write
 
 
-@pytest.mark.parametrize(("kind", "auto"), [("gpt", AutoModelForCausalLM), ("t5", AutoModelForSeq2SeqLM)])
-def test_a_writer_is_built_saved_and_read_by_plain_transformers(tmp_path, monkeypatch, kind, auto):
+@pytest.mark.parametrize(
+    ("kind", "auto", "head"),
+    [(WriterRecipe, AutoModelForCausalLM, "lm"), (SpanRecipe, AutoModelForSeq2SeqLM, "seq2seq")],
+)
+def test_a_writer_is_built_saved_and_read_by_plain_transformers(tmp_path, monkeypatch, kind, auto, head):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
-    monkeypatch.setitem(RECIPES, "tiny", WriterRecipe("tiny", "en", "for tests", kind=kind, **SIZES))
+    monkeypatch.setitem(RECIPES, "tiny", kind("tiny", "en", "for tests", **SIZES))
     folder = store.path("tiny", progress=False)
     plain, facts = auto.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert not facts["missing_keys"] and not facts["unexpected_keys"] and plain.config.use_cache
-    model, tokenizer = load("tiny", head="lm" if kind == "gpt" else "seq2seq")
+    model, tokenizer = load("tiny", head=head)
     batch = tokenizer("the soup was", return_tensors="pt", return_token_type_ids=False)
     written = model.generate(**batch, max_new_tokens=3, do_sample=False)
     assert torch.equal(written, plain.eval().generate(**batch, max_new_tokens=3, do_sample=False))
