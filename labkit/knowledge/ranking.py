@@ -1,8 +1,8 @@
 """Link prediction measured by ranks: of all entities, at which place does a model put the one that makes a fact?
 
-Both ends of each fact are asked for. Other entities that make a fact too are taken out first (*filtered*, Bordes et al.
-2013, §4.1), for it is no mistake to put them first; entities that tie share their places evenly (Berrendorf et al. 2020,
-"On the ambiguity of rank-based evaluation of entity alignment or link prediction methods").
+Both ends of each fact are asked for. Other entities that make a fact too are taken out first (*filtered*, Bordes et
+al. 2013, §4.1), for it is no mistake to put them first; entities that tie share their places evenly (Berrendorf et al.
+2020, "On the ambiguity of rank-based evaluation of entity alignment or link prediction methods").
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ Rank = Callable[[Tensor, int, Collection[int]], float]
 
 
 class Model(Protocol):
-    """What can be ranked by: a distance for each entity in the place of a triple's head or tail."""
+    """What can be ranked by."""
 
-    def to_all(self, triples: Tensor, column: int) -> Tensor: ...
+    def to_all(self, triples: Tensor, column: int) -> Tensor:
+        """The distances of triples (n, 3) with every entity in `column`: (n, entities)."""
 
 
 class Popularity:

@@ -1,9 +1,9 @@
-"""TransE (Bordes et al. 2013, "Translating embeddings for modeling multi-relational data"): h + r lies near t for a fact.
+"""TransE (Bordes et al. 2013, "Translating embeddings for modeling multi-relational data"): h + r lies near t.
 
-A true triple must lie nearer than a corrupted one, by a margin (§2, equation 1); entities keep length 1. Notable: Adam in
-place of plain SGD, negatives are never facts that are known, and the end to be replaced may be drawn by how many heads a
-tail has and tails a head (Wang et al. 2014, "Knowledge graph embedding by translating on hyperplanes", §3.2).
-`ranking.py` measures what is learned. The loop is its own because a step takes a millisecond.
+A fact must be nearer than a corrupted one, by a margin (§2, equation 1); entities keep length 1. Notable: Adam in place
+of plain SGD, negatives are never facts that are known, and the end to be replaced may be drawn by how many heads a tail
+has and tails a head (Wang et al. 2014, "Knowledge graph embedding by translating on hyperplanes", §3.2). `ranking.py`
+measures what is learned. The loop is its own because a step takes a millisecond.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def margin_loss(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
 def corrupt(
     triples: np.ndarray, column: np.ndarray, entities: int, known: Facts, rng: np.random.Generator
 ) -> np.ndarray:
-    """Triples (n, 3) with the end that `column` (n,) names, `HEAD` or `TAIL`, replaced at random: none is in `known`.
+    """Triples (n, 3) with the end that `column` (n,) names, `HEAD` or `TAIL`, drawn anew: none is in `known`.
 
     Entities are numbered below `entities`. DataError where an end has hardly an entity that makes no fact.
     """
