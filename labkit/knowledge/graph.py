@@ -157,9 +157,7 @@ def graph_of(
     for relation in acyclic:
         if circle := _circle(graph, relation):
             way = " → ".join(graph.entities[one] for one in circle)
-            raise DataError(
-                f"{places[0].split(':')[0]}: {relation!r} must not run in a circle, but does: {way}; drop one"
-            )
+            raise DataError(f"{relation!r} must not run in a circle, but does: {way}: drop one of these facts")
     return graph
 
 
