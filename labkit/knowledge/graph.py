@@ -41,7 +41,7 @@ class KnowledgeGraph:
         return {name: number for number, name in enumerate(self.entities)}
 
     @functools.cached_property
-    def _rows(self) -> list[list[int]]:
+    def _rows_of(self) -> list[list[int]]:
         """The rows of `triples` that each entity stands in."""
         rows: list[list[int]] = [[] for _ in self.entities]
         for row, (head, _, tail) in enumerate(self.triples.tolist()):
@@ -61,10 +61,14 @@ class KnowledgeGraph:
         head, relation, tail = (int(number) for number in triple)
         return self.entities[head], self.relations[relation], self.entities[tail]
 
+    def rows(self, entity: int) -> list[int]:
+        """The rows of `triples` that the entity with this number stands in."""
+        return self._rows_of[entity]
+
     @property
     def degrees(self) -> np.ndarray:
         """In how many triples each entity stands, (entities,)."""
-        return np.array([len(rows) for rows in self._rows])
+        return np.array([len(rows) for rows in self._rows_of])
 
     def around(self, entity: str, hops: int = 1) -> Around:
         """What lies within `hops` facts of an entity, and the facts among these; UsageError for an unknown one."""
@@ -76,7 +80,7 @@ class KnowledgeGraph:
                 if other not in distance:
                     distance[other] = distance[at] + 1
                     queue.append(other)
-        rows = sorted({row for one in distance for row in self._rows[one]})
+        rows = sorted({row for one in distance for row in self._rows_of[one]})
         ends = self.triples[rows][:, [0, 2]].tolist()
         inside = [row for row, (a, b) in zip(rows, ends, strict=True) if a in distance and b in distance]
         return Around(distance, self.triples[inside])
@@ -88,7 +92,7 @@ class KnowledgeGraph:
         queue = deque([first])
         while queue and last not in came:
             at = queue.popleft()
-            for row in self._rows[at]:
+            for row in self._rows_of[at]:
                 other = self._other(row, at)
                 if other not in came:
                     came[other] = (at, row)
@@ -107,7 +111,7 @@ class KnowledgeGraph:
         return int(head + tail) - at
 
     def _others(self, at: int) -> list[int]:
-        return [self._other(row, at) for row in self._rows[at]]
+        return [self._other(row, at) for row in self._rows_of[at]]
 
 
 class Around(NamedTuple):

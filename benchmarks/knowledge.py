@@ -1,0 +1,127 @@
+"""TransE on graphs of facts beside PyKEEN's, and labels by distant supervision before and after cleaning.
+
+    python benchmarks/knowledge.py graphs DATA     UMLS, Nations and WN18RR, folders of DATA  -> labkit/results/transe.json
+    python benchmarks/knowledge.py world           the world's graph                          -> labkit/results/transe.json
+    python benchmarks/knowledge.py distant         sentences of the world                    -> labkit/results/distant.json
+
+Every command makes the rows that are missing. Graphs: link prediction of the test triples, filtered, both ends, ties
+at their mean rank. "PyKEEN" are rows of its TransE (Ali et al. 2021) with the same dimension, norm, margin, negatives,
+batch, epochs, rate and optimizer, from another initialization; they are made where the package can be imported.
+"popularity" ranks by how often an entity stands at this end of the relation in training. Of WN18RR's test triples some
+name an entity that no training triple has; they are ranked like all others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from few_shot_runs import opened
+
+from labkit.knowledge.graph import Splits, read_splits, world_splits
+from labkit.knowledge.ranking import Popularity, evaluate_links
+from labkit.knowledge.transe import TransESettings, train_transe
+from labkit.report import Report
+
+RESULTS = Path("labkit/results")
+METRICS = {"mrr": "MRR", "hits@1": "Hits@1", "hits@3": "Hits@3", "hits@10": "Hits@10"}
+SEEDS = 3
+GRAPHS: dict[str, tuple[str, dict[str, Any], int]] = {  # name -> folder, settings, seeds
+    "UMLS": ("umls", {"norm": 1, "epochs": 100, "batch": 256, "lr": 0.01}, SEEDS),
+    "Nations": ("nations", {"norm": 1, "epochs": 100, "batch": 256, "lr": 0.01}, SEEDS),
+    "WN18RR": ("wn18rr", {"norm": 1, "epochs": 60, "batch": 4096, "lr": 0.01, "margin": 4.0}, 1),
+}
+COLUMNS = {"nations": ("relation", "head", "tail")}
+
+
+def graphs(folder: Path) -> None:
+    """UMLS and Nations on every seed, with PyKEEN where it is there; WN18RR once."""
+    for name, (place, options, seeds) in GRAPHS.items():
+        splits = read_splits(folder / place, COLUMNS.get(place, ("head", "relation", "tail")))
+        for seed in range(seeds):
+            settings = TransESettings(**options, seed=seed)
+            measured(name, splits, settings)
+            if name != "WN18RR" and importlib.util.find_spec("pykeen"):
+                row("TransE of PyKEEN", name, seed, lambda splits=splits, settings=settings: pykeen(splits, settings))
+
+
+def world() -> None:
+    """The world's graph: the held-out facts."""
+    for seed in range(SEEDS):
+        measured("world", world_splits(), TransESettings(epochs=60, batch=512, seed=seed))
+
+
+def measured(name: str, splits: Splits, settings: TransESettings) -> None:
+    """TransE and popularity on one graph."""
+
+    def trained() -> tuple[dict[str, float], float]:
+        began = time.perf_counter()
+        model = train_transe(splits.graph, settings, progress=False)
+        return evaluate_links(model, splits.test, splits.true), time.perf_counter() - began
+
+    row("TransE", name, settings.seed, trained)
+    popular = Popularity(splits.graph.triples, len(splits.graph.entities), len(splits.graph.relations))
+    row("popularity", name, 0, lambda: (evaluate_links(popular, splits.test, splits.true), 0.0))
+
+
+def row(method: str, task: str, seed: int, made: Any) -> None:
+    """A row for each metric, saved at once, unless it is there."""
+    path = RESULTS / "transe.json"
+    report: Report = opened(path, "python benchmarks/knowledge.py graphs DATA")
+    if (method, task, METRICS["mrr"], seed) in {one.key for one in report.rows}:
+        return
+    scores, seconds = made()
+    for key, metric in METRICS.items():
+        report.add(method, task, scores[key], seed=seed, metric=metric, seconds=seconds or None)
+    report.save(path)
+    print(
+        f"{task:<8} {method:<18} seed {seed} ",
+        {key: round(100 * one, 1) for key, one in scores.items()},
+        f"{seconds:.0f} s",
+        flush=True,
+    )
+
+
+def pykeen(splits: Splits, settings: TransESettings) -> tuple[dict[str, float], float]:
+    """PyKEEN's TransE at the same settings, on the same three files."""
+    from pykeen.pipeline import pipeline
+    from pykeen.triples import TriplesFactory
+
+    graph = splits.graph
+    names = {kind: {name: number for number, name in enumerate(some)} for kind, some in
+             (("entity_to_id", graph.entities), ("relation_to_id", graph.relations))}  # fmt: skip
+    parts = [TriplesFactory.from_labeled_triples(np.array([graph.named(triple) for triple in some], str), **names)
+             for some in (graph.triples, splits.test, splits.valid)]  # fmt: skip
+    began = time.perf_counter()
+    found = pipeline(
+        training=parts[0], testing=parts[1], validation=parts[2], model="TransE", device="cpu", random_seed=settings.seed,
+        model_kwargs={"embedding_dim": settings.dimension, "scoring_fct_norm": settings.norm},
+        loss="marginranking", loss_kwargs={"margin": settings.margin},
+        optimizer="adam", optimizer_kwargs={"lr": settings.lr},
+        negative_sampler="basic",
+        negative_sampler_kwargs={"num_negs_per_pos": settings.negatives, "filtered": True,
+                                 "filterer": "python-set"},
+        training_kwargs={"num_epochs": settings.epochs, "batch_size": settings.batch, "use_tqdm": False},
+        evaluation_kwargs={"use_tqdm": False},
+    )  # fmt: skip
+    keys = {"mrr": "inverse_harmonic_mean_rank", **{f"hits@{k}": f"hits_at_{k}" for k in (1, 3, 10)}}
+    return {name: found.get_metric(f"both.realistic.{key}") for name, key in keys.items()}, time.perf_counter() - began
+
+
+def main() -> None:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("graphs").add_argument("data", type=Path, metavar="DATA")
+    commands.add_parser("world")
+    options = parser.parse_args()
+    graphs(options.data) if options.command == "graphs" else world()
+
+
+if __name__ == "__main__":
+    main()
