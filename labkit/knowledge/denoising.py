@@ -1,12 +1,12 @@
 """Which labels to trust: a generator picks them against a discriminator, as in DSGAN (Qin, Xu & Wang 2018).
 
-Both are first taught, for one relation, to tell labelled texts from other ones. Then, in each round, the generator draws
-the labels that it takes for true. A discriminator that starts each round anew is told that just these are false, and the
-rest are true. It keeps believing in true ones longest, because so many are alike; the generator is rewarded for these.
+Both are first taught, for one relation, to tell labelled texts from others. Then, in each round, the generator draws
+the labels that it takes for right. A discriminator that starts each round anew is told that just these are wrong, and
+the rest right. It believes longest in labels that are like many others; the generator is rewarded for picking these.
 
-Two things differ from the paper. Its networks are convolutions with position embeddings; here n-grams are weighed, which
-takes seconds. It gives all labels of a bag their mean reward; here each label has its own, because with the mean the
-precision did not rise.
+Two things differ from the paper. Its networks are convolutions with position embeddings; here n-grams are weighed,
+which takes seconds. It gives all labels of a bag their mean reward; here each label has its own, because with the mean
+the precision did not rise.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def denoise(
     settings: DenoiseSettings = DenoiseSettings(),  # noqa: B008  frozen
     loss: Loss = picking_loss,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the labels of one relation, (given,) each, kept where above 0: after teaching alone, and after the game.
+    """Scores of the labels of one relation, (given,) each, kept where above 0: after teaching, and after the game.
 
     `other` are texts of the same pairs of types without the label: one half teaches the generator, one the
     discriminator. UsageError where there are too few.

@@ -1,14 +1,13 @@
-"""Distant supervision (Mintz et al. 2009): a text that names both ends of a fact is taken to state it. Often it does not.
+"""Distant supervision (Mintz et al. 2009): a text that names both ends of a fact is taken to state it, often wrongly.
 
-Each text states two facts. A part of the texts is built around a third one, of which each tells something of one end:
-"leo bauer designed the lamp , and wood bank is based in old sun", where old sun is his birthplace. The world knows what
-a text states, so that labels can be judged here, which nobody can on text that was found.
+Each text states two facts. A part of the texts is built around a third one, and each fact is about one end of it: "leo
+bauer designed the lamp , and wood bank is based in old sun", where old sun is his birthplace. The world knows what a
+text states, so that labels can be judged here, which nobody can on text that was found.
 """
 
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +64,14 @@ def _numbers(facts: Iterable[Fact]) -> Iterator[Numbers]:
         yield fact.head, numbers[fact.relation], fact.tail
         if BY_NAME[fact.relation].symmetric:
             yield fact.tail, numbers[fact.relation], fact.head
+
+
+def short_names(graph: KnowledgeGraph) -> dict[str, list[int]]:
+    """The first word of each name, with the entities whose names begin with it."""
+    names: dict[str, list[int]] = {}
+    for number, name in enumerate(graph.entities):
+        names.setdefault(name.split()[0], []).append(number)
+    return names
 
 
 def distant_labels(entities: Collection[int], facts: Iterable[Numbers]) -> set[Numbers]:

@@ -264,3 +264,19 @@ def world_splits(world: World = World(), language: str = "en") -> Splits:  # noq
     names = tuple(entity.name[language] for entity in graph.entities)
     types = tuple(entity.type for entity in graph.entities)
     return Splits(KnowledgeGraph(names, tuple(numbers), facts[~held], types), facts[:0], facts[held])
+
+
+def composed(splits: Splits, first: str, second: str, name: str, share: float = 0.2, seed: int = 0) -> Splits:
+    """The splits with one more relation, which two stated facts make: h is `name` of t, where h `first` x `second` t.
+
+    Of these facts a `share` is held out: it joins `test`, the rest the graph.
+    """
+    graph = splits.graph
+    kinds = [graph.relations.index(one) for one in (first, second)]
+    own, then = (graph.triples[graph.triples[:, 1] == kind] for kind in kinds)
+    ends = {head: tail for head, _, tail in then.tolist()}
+    made = [(head, len(graph.relations), ends[tail]) for head, _, tail in own.tolist() if tail in ends]
+    facts = np.random.default_rng(seed).permutation(np.array(made, np.int64).reshape(-1, 3))
+    held, told = np.split(facts, [round(share * len(facts))])
+    more = KnowledgeGraph(graph.entities, (*graph.relations, name), np.concatenate([graph.triples, told]), graph.types)
+    return Splits(more, splits.valid, np.concatenate([splits.test, held]))
