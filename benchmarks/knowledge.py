@@ -11,8 +11,8 @@ batch, epochs, rate and optimizer, from another initialization; they are made wh
 name an entity that no training triple has; they are ranked like all others. "world, native_of" are held-out facts of a
 relation made of two others (where somebody's city of birth lies), "world" are the other held-out facts.
 
-Distant supervision: TEXTS texts of two facts, half of them built around a third fact; labels of all relations, judged by
-what the texts state. Each relation has a game of its own, against four times as many texts without the label at most.
+Distant supervision: TEXTS texts of two facts, half of them built around a third one; labels of all relations, judged
+by what the texts state. Each relation has a game of its own, against at most four times as many other texts.
 "random" and "classifier, as many" keep as many labels of each relation as the game does.
 """
 
@@ -38,7 +38,7 @@ from labkit.world import World
 
 RESULTS = Path("labkit/results")
 METRICS = {"mrr": "MRR", "hits@1": "Hits@1", "hits@3": "Hits@3", "hits@10": "Hits@10"}
-SEEDS, TEXTS, NOISE, DERIVED = 3, 2000, 0.5, "native_of"
+SEEDS, TEXTS, NOISE, DERIVED = 3, 1200, 0.5, "native_of"
 GRAPHS: dict[str, tuple[str, dict[str, Any], int]] = {  # name -> folder, settings, seeds
     "Nations": ("nations", {"norm": 1, "negatives": 1, "batch": 256}, SEEDS),
     "UMLS": ("umls", {"norm": 1, "negatives": 1, "batch": 256}, SEEDS),
@@ -117,9 +117,14 @@ def cleaned(mine: list[Label], negative: list[Label], seed: int) -> dict[str, li
     frozen = denoise(mine, negative, DenoiseSettings(seed=seed, discriminator_lr=0.0))[1]
     count = int((after > 0).sum())
     by_chance = np.random.default_rng(seed).permutation(len(mine))
-    chosen = {"all labels": range(len(mine)), "random, as many": by_chance[:count],
-              "classifier alone": np.flatnonzero(before > 0), "classifier, as many": np.argsort(-before)[:count],
-              "game, discriminator not trained": np.flatnonzero(frozen > 0), "DSGAN": np.flatnonzero(after > 0)}  # fmt: skip
+    chosen = {
+        "all labels": range(len(mine)),
+        "random, as many": by_chance[:count],
+        "classifier alone": np.flatnonzero(before > 0),
+        "classifier, as many": np.argsort(-before)[:count],
+        "game, discriminator not trained": np.flatnonzero(frozen > 0),
+        "DSGAN": np.flatnonzero(after > 0),
+    }
     return {way: [mine[at] for at in some] for way, some in chosen.items()}
 
 

@@ -37,8 +37,8 @@ class DenoiseSettings:
 
     steps: Annotated[int, COUNT] = 60
     lr: Annotated[float, RATE] = 0.05
-    rounds: Annotated[int, COUNT] = 30
-    bag: Annotated[int, COUNT] = 64
+    rounds: Annotated[int, COUNT] = 60
+    bag: Annotated[int, COUNT] = 32
     discriminator_lr: Annotated[float, AMOUNT] = 2.0
     drop_weight: Annotated[float, AMOUNT] = 1.0
     seed: Annotated[int, SEED] = 0
