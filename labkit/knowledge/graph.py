@@ -7,9 +7,10 @@ degrees come from there. Reading one is strict, because a wrong triple is a wron
 from __future__ import annotations
 
 import functools
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,9 +160,7 @@ def graph_of(
     numbers = np.array([[some[name] for some, name in zip(known, triple, strict=True)] for triple in named], np.int64)
     graph = KnowledgeGraph(tuple(ends), tuple(kinds), numbers.reshape(-1, 3), tuple(types))
     for relation in acyclic:
-        if circle := _circle(graph, relation):
-            way = " → ".join(graph.entities[one] for one in circle)
-            raise DataError(f"{relation!r} must not run in a circle, but does: {way}: drop one of these facts")
+        _check_circles(graph, relation)
     return graph
 
 
@@ -177,28 +176,19 @@ def _check(place: str, triple: Triple, known: Sequence[Mapping[str, int]], seen:
     seen[triple] = place
 
 
-def _circle(graph: KnowledgeGraph, relation: str) -> list[int]:
-    """Entities that a relation leads along and back to the first of them; [] where it leads nowhere back."""
+def _check_circles(graph: KnowledgeGraph, relation: str) -> None:
+    """DataError, with the way, where a relation leads from an entity back to it."""
     if relation not in graph.relations:
         raise unknown("relation", relation, graph.relations)
-    own = graph.triples[graph.triples[:, 1] == graph.relations.index(relation)]
-    tails: dict[int, list[int]] = {}
-    for head, _, tail in own.tolist():
-        tails.setdefault(head, []).append(tail)
-    into = Counter(own[:, 2].tolist())
-    ready = [one for one in tails if not into[one]]  # nothing leads there: it is on no circle
-    while ready:
-        for tail in tails.pop(ready.pop(), ()):
-            into[tail] -= 1
-            if not into[tail]:
-                ready.append(tail)
-    if not +into:
-        return []
-    back = {tail: head for head, some in tails.items() for tail in some}  # all that are left can be walked backwards
-    way = [next(one for one in +into)]
-    while way.count(way[-1]) < 2:
-        way.append(back[way[-1]])
-    return way[way.index(way[-1]) :][::-1]
+    tails: dict[int, set[int]] = {}
+    for head, kind, tail in graph.triples.tolist():
+        if kind == graph.relations.index(relation):
+            tails.setdefault(head, set()).add(tail)
+    try:
+        TopologicalSorter(tails).prepare()
+    except CycleError as error:  # its second argument is the circle, backwards
+        way = " → ".join(graph.entities[one] for one in error.args[1][::-1])
+        raise DataError(f"{relation!r} must not run in a circle, but does: {way}: drop one of these facts") from error
 
 
 def read_triples(path: str | Path, columns: Sequence[str] = FIELDS) -> tuple[list[Triple], list[str]]:

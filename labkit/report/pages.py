@@ -269,10 +269,11 @@ PAGES = (
           "meta-teacher → TinyBERT": 80.0, "meta-teacher → meta-distillation": 80.4},
          "Pan et al. 2021, in the EasyNLP talk: mean of MNLI's five genres, 109 M → 14.5 M parameters"),
     Page("transe", "TransE on graphs of facts",
-         "Link prediction of held-out facts, filtered, both ends (lesson 02/01). PyKEEN's TransE has the same "
-         "settings, and runs beside ours. Popularity answers with the entities that are most often at this end of the "
-         "relation. “native_of” is made of two relations, so its facts follow from others; the world's other held-out "
-         "facts were drawn at random, and there the popular answer is better."),
+         "Link prediction of the test facts, filtered, both ends (lesson 02/01). PyKEEN's TransE has the same "
+         "settings, and runs beside ours. Popularity answers with the entities that are most often at this end."),
+    Page("transe_world", "TransE on the world's facts",
+         "“native_of” is where somebody's city of birth lies: its held-out facts follow from others. The world's other "
+         "held-out facts were drawn at random, and there the popular answer is better (lesson 02/01). Both ends."),
     Page("distant", "Distant supervision and its denoising",
          "Labels that a graph gives to texts of the world, half of them written around a fact that they do not state; "
          "kept as they are, at random, by a classifier, by DSGAN's game (lesson 02/01). With a discriminator that is "

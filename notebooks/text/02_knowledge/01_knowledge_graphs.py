@@ -57,10 +57,12 @@ asked = torch.tensor([[graph.number(PERSON), graph.relations.index("native_of"),
 distances = model.to_all(asked, TAIL)[0]  # to every entity
 for entity in distances.argsort()[:5].tolist():
     print(f"{graph.entities[entity]:<12}{graph.types[entity]:<10}{distances[entity]:.2f}")
-print("true:", [graph.named(fact)[2] for fact in splits.test if fact[:2].tolist() == asked[0, :2].tolist()])
+true = next(fact[2] for fact in splits.test.tolist() if fact[:2] == asked[0, :2].tolist())
+place = 1 + int((distances < distances[true]).sum())
+print(f"true: {graph.entities[true]}, at place {place} of {len(distances)}")
 
 # %% [markdown]
-# The nearest of 2 000 entities is the true country, and nobody told the model. It also was never told what a country is.
+# The true country is in front of nearly all entities, and nobody told the model. It was never told what a country is either.
 # How it knows will be clear at the end of section 3.
 #
 # ## 2 · Walking
@@ -314,10 +316,11 @@ from labkit.widgets import graph_explorer
 graph_explorer(splits, PERSON, lambda facts: ranks(model, facts, splits.true, filtered_rank, (TAIL,))[0] <= 10)
 
 # %% [markdown]
-# *Try it.* Go to the city in which the person was born, and to a country. Which relations have ✗ most often, and is the entity
-# in the middle then the head or the tail of the fact?
+# *Try it.* Go to some other persons, and to a film. Which relations have ✗ most often? (A hint: from one head the same step always
+# ends at the same place. How many tails can be there?)
 #
-# Real graphs have many regularities. UMLS is about medicine, Nations about states, and WN18RR about the meanings of words:
+# And real graphs? UMLS is about medicine, Nations about 14 states, and WN18RR about the meanings of words. **Predict**: a relation
+# that holds both ways, such as a treaty, is a step that leads back where it came from. What can TransE do with it?
 
 # %%
 from labkit.report import results
@@ -325,15 +328,18 @@ from labkit.report import results
 results("transe").table(metric="MRR")
 
 # %% [markdown]
-# On all three real graphs TransE is ahead of popularity; on the world's random facts it is behind. The same training by PyKEEN,
-# a library for such models, stands beside ours ([all numbers](../../docs/results.md#transe-on-graphs-of-facts)).
+# UMLS is full of facts that follow from others, and there TransE is far ahead. On Nations it is behind popularity: most of its
+# relations hold both ways, or nearly. From $h + r \approx t$ and $t + r \approx h$ follows $r \approx 0$, so the nearest entity to
+# $h + r$ is $h$ itself. This is a limit of the idea, and not of our training: the same training by PyKEEN, a library for such
+# models, stands beside it ([all numbers](../../docs/results.md#transe-on-graphs-of-facts)).
 #
 # ## 5 · Facts find their texts
 #
 # A graph can also label text. First one must know whom a text names. A dictionary finds names, but a name can belong to several
-# entities. Here texts call one entity by its first word only, and ["falcon"](../glossary.ipynb#entity-linking) begins many names.
+# entities, and [linking](../glossary.ipynb#entity-linking) must say which one is meant. Here texts give only the first word of a
+# name, "storm", with which many names begin.
 
-# %%
+# %% tags=["nbval-check-output"]
 from labkit.knowledge.distant import short_names, texts
 from labkit.knowledge.linking import Linker
 from labkit.world import World
@@ -342,13 +348,13 @@ from labkit.world.graph import build_graph
 frequency = [entity.frequency for entity in build_graph(World()).entities]
 names = {name: [number] for number, name in enumerate(graph.entities)}
 linker, short = Linker(graph, names, frequency), Linker(graph, names | short_names(graph), frequency)
-for sentence in ("falcon was founded in the night", "wolf eczema is treated with falcon", "the falcon is produced by storm robotics"):
-    ((mention, entity), *_) = [(m, e) for m, e in short.link(sentence.split()) if m.end - m.start == 1]
-    print(f"{sentence:<45}{len(mention.candidates)} candidates → {graph.entities[entity]}, a {graph.types[entity]}")
+for sentence in ("eagle colitis is treated with storm", "ian moreau bought the storm", "people spoke of storm"):
+    mention, entity = next((m, e) for m, e in short.link(sentence.split()) if m.end - m.start == 1)
+    print(f"{sentence:<38}{len(mention.candidates)} candidates → {graph.entities[entity]}, a {graph.types[entity]}")
 
 # %% [markdown]
 # The linker takes the candidate that shares most facts with the entities that the text names beyond doubt, and among equals the
-# most frequent one. In the first sentence nothing helps, so it can only take the most frequent.
+# most frequent one. In the last sentence nothing helps, so it can only take the most frequent.
 #
 # Now the idea of *distant supervision* (Mintz et al. 2009): **if a text names both ends of a fact, take it as stating the fact.**
 # So a graph of facts labels any amount of text, and nobody has to read it.
@@ -490,6 +496,11 @@ for name in ("born_in", "works_for", "stars"):
 for way, labels in kept.items():
     scores = judged(labels, kept["all labels"])
     print(f"{way:<18}{len(labels):>5} labels, precision {scores['precision']:.0%}, recall {scores['recall']:.0%}")
+
+# %% tags=["nbval-check-output"]
+precision = {way: judged(labels, kept["all labels"])["precision"] for way, labels in kept.items()}
+print("the classifier alone is more precise than all labels:", precision["classifier alone"] > precision["all labels"] + 0.02)
+print("the game is more precise than the classifier alone:", precision["after the game"] > precision["classifier alone"] + 0.04)
 
 # %% [markdown]
 # Two of these numbers pull in opposite directions. *Precision* is the share of kept labels that are right, *recall* the share of
