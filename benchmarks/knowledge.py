@@ -39,10 +39,11 @@ from labkit.world import World
 RESULTS = Path("labkit/results")
 METRICS = {"mrr": "MRR", "hits@1": "Hits@1", "hits@3": "Hits@3", "hits@10": "Hits@10"}
 SEEDS, TEXTS, NOISE, DERIVED = 3, 1200, 0.5, "native_of"
+SMALL = {"norm": 1, "margin": 2.0, "negatives": 4, "batch": 512, "epochs": 40, "lr": 0.02}
 GRAPHS: dict[str, tuple[str, dict[str, Any], int]] = {  # name -> folder, settings, seeds
-    "Nations": ("nations", {"norm": 1, "margin": 1.0, "negatives": 1, "batch": 256}, SEEDS),
-    "UMLS": ("umls", {"norm": 1, "margin": 1.0, "negatives": 1, "batch": 256}, SEEDS),
-    "WN18RR": ("wn18rr", {"norm": 1, "negatives": 1, "batch": 4096, "margin": 4.0}, 1),
+    "Nations": ("nations", SMALL, SEEDS),
+    "UMLS": ("umls", SMALL, SEEDS),
+    "WN18RR": ("wn18rr", {"norm": 1, "margin": 4.0, "negatives": 1, "batch": 4096, "epochs": 40, "lr": 0.02}, 1),
 }
 REAL, WORLD = ("transe", "graphs DATA"), ("transe_world", "world")  # a report's name, and the command that makes it
 COLUMNS = {"nations": ("relation", "head", "tail")}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, items, learns, loss, number
+from labkit.checks.exercise import Mistake, asked, exercise, expect, items, learns, loss, number
 from labkit.knowledge import denoising, distant, ranking, transe
 
 LESSON = "02/01"
@@ -20,7 +20,7 @@ HEAD, TAIL = transe.HEAD, transe.TAIL
 def margin_loss(function: Callable[..., Tensor]) -> None:
     """Distances of facts (n,) and of their negatives (n, k), the margin → the mean of [margin + d − d']₊."""
     positive = torch.tensor([1.0, 3.0, 0.5], requires_grad=True)
-    negative = torch.tensor([[1.5, 3.0], [2.0, 9.0], [0.75, 4.0]], requires_grad=True)
+    negative = torch.tensor([[1.25, 3.0], [2.0, 9.0], [0.8, 4.0]], requires_grad=True)
     value = asked(function, positive=positive, negative=negative, margin=0.5)
     p, n = positive.detach()[:, None], negative.detach()
     room, right = 0.5 + p - n, transe.margin_loss(positive, negative, 0.5)
@@ -48,8 +48,9 @@ def corrupt(function: Callable[..., Any]) -> None:
     triples = np.array([[0, 0, 1], [1, 0, 2], [3, 1, 0], [2, 1, 3]] * 60)
     column = np.array([HEAD, TAIL, TAIL, HEAD] * 60)
     known = {(0, 0, 1), (1, 0, 2), (3, 1, 0), (2, 1, 3), (1, 0, 0), (3, 1, 2), (4, 0, 1)}
-    found = asked(function, triples=triples, column=column, entities=6, known=known, rng=np.random.default_rng(0))
-    made = _triples(found, len(triples))
+    rng = np.random.default_rng(0)  # drawing changes it, which is allowed
+    given = {"triples": triples, "column": column, "entities": 6, "known": known}
+    made = _triples(asked(lambda *values: function(*values, rng), **given), len(triples))
     if (made == triples).all():
         raise Mistake("these are the facts themselves: replace the end that `column` names")
     rows, other = np.arange(len(triples)), np.where(column == HEAD, TAIL, HEAD)
@@ -66,14 +67,13 @@ def corrupt(function: Callable[..., Any]) -> None:
         free = {new for new in range(6) if tuple(np.where(np.arange(3) == column[at], new, triples[at])) not in known}
         if missing := free - set(drawn[at::4].tolist()):
             raise Mistake(f"entity {min(missing)} was never drawn in the place of {tuple(map(int, triples[at]))}, column {column[at]}, in 60 draws: every entity that makes no fact should be as likely")  # fmt: skip
-    again = _triples(function(triples, column, 6, known, np.random.default_rng(1)), len(triples))
+    again = _triples(function(*given.values(), np.random.default_rng(1)), len(triples))
     if (again == made).all():
         raise Mistake("another `rng` gives the same negatives: draw with the generator that you were given")
 
 
 def _triples(value: Any, rows: int) -> np.ndarray:
     """`value` as an array of whole numbers (rows, 3)."""
-    given(value)
     try:
         made = np.asarray(value)
     except ValueError as error:
@@ -88,16 +88,16 @@ def _triples(value: Any, rows: int) -> np.ndarray:
 @exercise(LESSON, ranking.filtered_rank)
 def filtered_rank(function: Callable[[Tensor, int, Collection[int]], Any]) -> None:
     """Distances (entities,), the answer, the other true answers → its filtered rank, ties shared."""
-    distances = torch.tensor([0.9, 0.2, 0.4, 0.7, 0.4, 0.1, 0.7, 0.7, 1.5])
+    distances = torch.tensor([0.9, 0.2, 0.4, 0.7, 0.4, 0.1, 0.7, 0.7, 1.5, 0.7])
     _rank(function, distances, 3, {1, 5}, "distances {d}, answer 3, others {{1, 5}}", [
-        (6.0, "the other true answers still count: leave out `others`, they are no mistakes"),
-        (3.0, "of entities at the same distance none is first: give the answer the middle of their places (here 3, 4, 5)"),
-        (5.0, "of entities at the same distance none is last: give the answer the middle of their places (here 3, 4, 5)"),
-        (4.5, "half of the entities that tie with it, but not of itself: it does not tie with itself"),
-        (3.5, "count half of each other entity at the same distance: two of them push the answer down by 1"),
-        (2.0, "this counts from 0: the best rank is 1"),
+        (6.5, "the other true answers still count: leave out `others`, they are no mistakes"),
+        (3.0, "of entities at the same distance none is first: give the answer the middle of their places (here 3 to 6)"),
+        (6.0, "of entities at the same distance none is last: give the answer the middle of their places (here 3 to 6)"),
+        (5.0, "half of the entities that tie with it, but not of itself: it does not tie with itself"),
+        (3.75, "count half of each other entity at the same distance: three of them push the answer down by 1.5"),
+        (3.5, "this counts from 0: the best rank is 1"),
     ])  # fmt: skip
-    _rank(function, distances, 8, set(), "the answer is the farthest of nine", [(1.0, "small distances are good: the nearest comes first")])  # fmt: skip
+    _rank(function, distances, 8, set(), "the answer is the farthest of ten", [(1.0, "small distances are good: the nearest comes first")])  # fmt: skip
     _rank(
         function,
         distances,

@@ -328,10 +328,10 @@ from labkit.report import results
 results("transe").table(metric="MRR")
 
 # %% [markdown]
-# UMLS is full of facts that follow from others, and there TransE is far ahead. On Nations it is behind popularity: most of its
-# relations hold both ways, or nearly. From $h + r \approx t$ and $t + r \approx h$ follows $r \approx 0$, so the nearest entity to
-# $h + r$ is $h$ itself. This is a limit of the idea, and not of our training: the same training by PyKEEN, a library for such
-# models, stands beside it ([all numbers](../../docs/results.md#transe-on-graphs-of-facts)).
+# UMLS is full of facts that follow from others, and there TransE is ahead of popularity. On Nations it is behind. Two facts in three
+# hold both ways there. From $h + r \approx t$ and $t + r \approx h$ follows $r \approx 0$, so the nearest entity to $h + r$ is $h$
+# itself, and the true tail comes second at best. This is a limit of the idea, and not of our training: the same training by
+# PyKEEN, a library for such models, stands beside it ([all numbers](../../docs/results.md#transe-on-graphs-of-facts)).
 #
 # ## 5 · Facts find their texts
 #
