@@ -16,7 +16,7 @@
 # negatives, and train it; rank its answers so that true ones are not counted as mistakes; say which facts an embedding
 # can infer; label text by distant supervision, measure the noise, and remove most of it.
 #
-# **50 minutes.** Before it: [words as vectors](../01_foundations/01_words.ipynb).
+# **45 minutes.** Before it: [words as vectors](../01_foundations/01_words.ipynb).
 
 # %%
 import labkit
