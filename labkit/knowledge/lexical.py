@@ -192,6 +192,19 @@ def bm25(
     return counted.index(np.repeat(idf, counted.holding) * often, idf * absent)
 
 
+def eager(passages: Sequence[str], weight: Callable[[Array, Array, Array, float, int], Array]) -> Inverted:
+    """The index with a weight of one's own, which is given arrays (postings,), and gives one.
+
+    Its arguments: how often the term stands in the passage, how many passages hold it, how many terms the passage has,
+    their mean over the passages, and the number of passages. Raises DataError as `bm25`.
+    """
+    counted = _counted(passages)
+    holding = np.repeat(counted.holding, counted.holding)
+    lengths = counted.lengths[counted.passages]
+    weights = weight(counted.often, holding, lengths, float(counted.lengths.mean()), len(passages))
+    return counted.index(np.asarray(weights))
+
+
 def tf_idf(passages: Sequence[str]) -> Inverted:
     """The index of some passages with TF-IDF: the product of query and passage vectors, the passage's of length 1.
 

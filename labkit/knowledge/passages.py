@@ -86,6 +86,24 @@ def judged(passages: Sequence[Row], queries: Sequence[Row], judgements: Sequence
     return Collection(texts, {"test": rows})
 
 
+def of_pairs(rows: Sequence[Row], query: str, passage: str, label: str = "label") -> Collection:
+    """A collection of rows that judge one passage for one query, as TREC-QA's: label 1 where it answers, else 0.
+
+    A query has also `candidates`, the passages it was judged with. Equal texts are one. Errors as `judged`.
+    """
+    passages, queries = (dict.fromkeys(row[field] for row in rows) for field in (passage, query))
+    texts, asked = ([{"id": one, "text": one} for one in some] for some in (passages, queries))
+    judgements = [{"query": row[query], "passage": row[passage], "grade": int(row[label])} for row in rows]
+    found = judged(texts, asked, judgements)
+    places = {text: place for place, text in enumerate(found.passages)}
+    candidates: dict[str, dict[int, None]] = {}
+    for row in rows:
+        candidates.setdefault(row[query], {})[places[row[passage]]] = None
+    return Collection(
+        found.passages, {"test": [{**row, "candidates": list(candidates[row["text"]])} for row in found.splits["test"]]}
+    )
+
+
 def _numbered(kind: str, rows: Sequence[Row]) -> dict[Any, int]:
     """The place of each id; every row has a text and an id of its own."""
     places: dict[Any, int] = {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from labkit.errors import DataError, UsageError
-from labkit.knowledge.lexical import IDF, best, bm25, terms, tf_idf
+from labkit.knowledge.lexical import IDF, best, bm25, eager, terms, tf_idf
 
 PASSAGES = ["old ocean lies in norland .", "the mayor of old ocean is colin irving", "colin irving likes lemon buns",
             "lemon buns , lemon tea and lemon salad"]  # fmt: skip
@@ -18,7 +18,7 @@ WORDS = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=12).map(" ".jo
 
 
 def test_the_score_of_one_term_by_hand():
-    """4 passages, "lemon" in 2: idf = ln(1 + 2.5 / 2.5). It stands 3 times in the last, of 7 terms; the mean is 6.25."""
+    """ "lemon" is in 2 of 4 passages: idf = ln(1 + 2.5 / 2.5). It stands 3 times among 7 terms; the mean is 6.25."""
     lengths = [len(terms(one)) for one in PASSAGES]
     assert lengths == [5, 8, 5, 7]
     factor = 1 - 0.75 + 0.75 * 7 / 6.25
@@ -50,6 +50,19 @@ def test_tf_idf_is_the_cosine_of_scikit_learn(passages, query):
     length = np.linalg.norm(raw.transform([query]).toarray())  # of the query, which labkit leaves out
     wanted = (one.transform(passages) @ one.transform([query]).T).toarray()[:, 0]
     np.testing.assert_allclose(tf_idf(passages).scores(query), wanted * length, atol=1e-4)
+
+
+def test_a_weight_of_ones_own():
+    def weight(often, holding, length, mean, count):
+        return (
+            np.log(1 + (count - holding + 0.5) / (holding + 0.5))
+            * often
+            / (often + 1.5 * (0.25 + 0.75 * length / mean))
+        )
+
+    own, known = eager(PASSAGES, weight), bm25(PASSAGES)
+    np.testing.assert_allclose(own.weights, known.weights, rtol=1e-6)
+    assert own.search("colin irving")[0].tolist() == known.search("colin irving")[0].tolist()
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 15))

@@ -4,7 +4,7 @@ import pytest
 
 from labkit.errors import DataError
 from labkit.knowledge.lexical import terms
-from labkit.knowledge.passages import TEST, judged, world_passages
+from labkit.knowledge.passages import TEST, judged, of_pairs, world_passages
 
 PASSAGES = [{"id": "a", "text": "lemon buns"}, {"id": "b", "text": "old ocean"}]
 QUERIES = [{"id": 1, "text": "ocean ?"}, {"id": 2, "text": "zebra ?"}]
@@ -33,6 +33,15 @@ def test_a_collection_of_ones_own():
     found = judged(PASSAGES, QUERIES, RIGHT)
     assert found.passages == ["lemon buns", "old ocean"]
     assert found.splits["test"] == [{"text": "ocean ?", "answers": {1: 2}}]
+
+
+def test_judged_pairs_become_a_collection():
+    rows = [{"q": "ocean ?", "a": "lemon", "label": "0"}, {"q": "ocean ?", "a": "sea", "label": "1"},
+            {"q": "tea ?", "a": "lemon", "label": "1"}, {"q": "none ?", "a": "sea", "label": "0"}]  # fmt: skip
+    found = of_pairs(rows, "q", "a")
+    assert found.passages == ["lemon", "sea"]
+    assert found.splits["test"] == [{"text": "ocean ?", "answers": {1: 1}, "candidates": [0, 1]},
+                                    {"text": "tea ?", "answers": {0: 1}, "candidates": [0]}]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from labkit.errors import DataError
-from labkit.knowledge.ranking import average_precision, measures, ndcg, recall, reciprocal_rank
+from labkit.knowledge.ranking import average_precision, fused, measures, ndcg, recall, reciprocal_rank
 
 N = 8
 ORDERS = st.permutations(range(N))
@@ -45,6 +45,14 @@ def test_grades_count_in_ndcg(order, grades, k):
 def test_means_over_queries():
     found = measures([[0, 1], [1, 0]], [{0}, {0}])
     assert found == pytest.approx({"mrr@10": 0.75, "map": 0.75, "ndcg@10": (1 + 1 / np.log2(3)) / 2, "recall@50": 1})
+
+
+def test_rankings_fused_by_hand():
+    """7: 1/2 + 1/3; 5: 1/3 + 1/2, seen later; 9: 1/4; 1: 1/4."""
+    assert fused([[7, 5, 9], [5, 7, 1]], k=1) == [7, 5, 9, 1]
+    assert fused([[4, 2]]) == [4, 2] and fused([[], [3]]) == [3]
+    assert fused([[0, 1, 2], [3, 1]], k=60)[0] == 1  # second twice beats first once
+    assert fused([[0, 1, 2], [3, 1]], k=0)[0] == 0  # equal, and seen first
 
 
 def test_bad_input():
