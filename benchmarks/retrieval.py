@@ -6,11 +6,13 @@
     python benchmarks/retrieval.py scale             100 000 passages -> labkit/results/retrieval_scale.json
 
 The ladder: 2 000 pages of the world and 362 queries, each of a fact that no training query asks for; "words differ" are
-those whose words, but for the name of the thing, stand in no page that answers them. All encoders start from
-micro-bert-en. The dual encoder of the first rung is trained with in-batch negatives for STEPS steps; each later rung
-starts from it and goes on for as many, at half the rate: with the same again, with BM25's negatives, with its own
-(ANCE, the index made anew REFRESHES times), and with its own without those that the cross-encoder takes for answers
-(RocketQA). "wrong negatives" is the share of the negatives that do answer their query; the world knows.
+those whose words, but for the name of the thing, stand in no page that answers them. All that learns starts from
+micro-bert-en. A dual encoder is trained with in-batch negatives for STEPS steps. From it others go on for MORE steps at
+half the rate: with the same again, with BM25's negatives, with its own (ANCE, the index made anew REFRESHES times), and
+with its own without those that the cross-encoder takes for answers (RocketQA). The cross-encoder, with the words marked
+that stand in both texts, reads the first TAKEN pages of a search; "scores added" is its logit plus BM25's score.
+`wrong_negatives` is the share of the negatives that do answer their query (the world knows), `terms` the entries a page
+has in SparTerm's index. Rows are kept as they come: run it again to go on.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ CROSS, CROSS_RATE = 300, 2e-3
 SPAR, SPAR_RATE = 100, 1e-3
 LARGE = 100_000
 NAMES = (
-    "dense, in-batch negatives", "dense, + further in-batch", "dense, + BM25's negatives", "dense, + its own (ANCE)",
-    "dense, + its own, denoised (RocketQA)", "BM25 and dense, fused", "BM25, re-ranked", "dense, re-ranked",
-    "BM25, re-ranked, scores added", "SparTerm, own words", "SparTerm, expanded", "dense, in-batch after ICT",
+    "dense, in-batch negatives", "dense, + further in-batch", "dense, + BM25's negatives", "BM25 and dense, fused",
+    "BM25, re-ranked", "BM25, re-ranked, scores added", "dense, re-ranked", "SparTerm, expanded", "SparTerm, own words",
+    "dense, + its own (ANCE)", "dense, + its own, denoised (RocketQA)", "dense, in-batch after ICT",
 )  # fmt: skip
 VARIANTS = ("robertson", "atire", "bm25l", "bm25+")
 
@@ -108,48 +110,55 @@ def lexical(bench: Bench, prefix: str = "") -> None:
 
 
 def ladder(bench: Bench, seed: int) -> None:
-    """One seed of all that learns."""
-    names = NAMES
-    if not any(bench.missing(name, "all queries", seed) for name in names):
+    """One seed of all that learns; what is there already is left out, with what only it needs."""
+    wanted = {name for name in NAMES if bench.missing(name, "all queries", seed)}
+    if not wanted:
         return
     passages, (body, tokenizer) = bench.world.passages, load(MODEL, head=None)
     method = DualEncoder(tokenizer, passages)
-    warm = trained(copy.deepcopy(body), method, bench.train, STEPS, RATE, seed)
-    dense(bench, names[0], warm, method, seed)
-    for name, rows in ((names[1], bench.train), (names[2], bench.mined)):
-        if bench.missing(name, "all queries", seed):
-            again = trained(copy.deepcopy(warm), method, rows, MORE, RATE / 2, seed + 1)
-            wrong = share_that_answers(rows) if rows is bench.mined else {}
-            dense(bench, name, again, method, seed, **wrong)
-    reader, judging = second_reader(bench, body, tokenizer, seed)
-
-    def keep(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        scores = judge(reader, judging, [r["text"] for r in rows], [r["negatives"] for r in rows], passages)
-        return denoised(rows, scores)
-
-    best = warm
-    for name, kept in ((names[3], None), (names[4], keep)):
-        if bench.missing(name, "all queries", seed) or kept:
-            best = copy.deepcopy(warm)
-            rounds = ance(best, method, bench.train, refreshes=REFRESHES, steps=MORE // REFRESHES, keep=kept, most=MOST,
-                          batch_size=BATCH, seed=seed + 1, lr=RATE / 2, progress=False)  # fmt: skip
-            dense(bench, name, best, method, seed, **share_that_answers(rounds[-1]))
-    meaning = DenseIndex(best, method).rankings(bench.asked)
-    words = bench.lexical.rankings(bench.asked)
-    bench.add(names[5], [fused(both) for both in zip(words, meaning, strict=True)], seed)
-    for name, first in zip(names[6:8], (words, meaning), strict=True):
-        first = [one[:TAKEN] for one in first]
-        scores, ms = timed(lambda first=first: judge(reader, judging, bench.asked, first, passages), len(bench.asked))
-        bench.add(name, reranked(first, scores), seed, latency_ms=ms)
-        if name == names[6]:
-            added = [logit(new) + bench.lexical.scores(asked)[one]
-                     for asked, one, new in zip(bench.asked, first, scores, strict=True)]  # fmt: skip
-            bench.add(names[8], reranked(first, added), seed, latency_ms=ms)
-    sparse(bench, names[9:11], seed)
-    if bench.missing(names[11], "all queries", seed):
+    encoders = list(NAMES[:3])
+    if wanted & {*NAMES[:4], NAMES[6], *NAMES[9:11]}:
+        encoders[0] = trained(copy.deepcopy(body), method, bench.train, STEPS, RATE, seed)
+        for at, rows in ((1, bench.train), (2, bench.mined)):
+            encoders[at] = trained(copy.deepcopy(encoders[0]), method, rows, MORE, RATE / 2, seed + 1)
+        for name, model in zip(NAMES, encoders, strict=False):
+            dense(bench, name, model, method, seed, **(share_that_answers(bench.mined) if model is encoders[2] else {}))
+    if wanted & {*NAMES[3:7], NAMES[10]}:
+        reader = second_reader(bench, body, tokenizer, seed)
+        if wanted & set(NAMES[3:7]):
+            second(bench, DenseIndex(encoders[2], method), *reader, seed)
+    sparse(bench, wanted, seed)
+    for name, keep in ((NAMES[9], None), (NAMES[10], keeper(reader, passages) if NAMES[10] in wanted else None)):
+        if name in wanted:
+            model = copy.deepcopy(encoders[0])
+            how = {"refreshes": REFRESHES, "steps": MORE // REFRESHES, "most": MOST, "batch_size": BATCH}
+            rounds = ance(model, method, bench.train, keep=keep, seed=seed + 1, lr=RATE / 2, progress=False, **how)
+            dense(bench, name, model, method, seed, **share_that_answers(rounds[-1]))
+    if NAMES[11] in wanted:
         rows, rest = cloze_pairs(passages, randomness(World(), "ict", seed))
         begun = trained(copy.deepcopy(body), DualEncoder(tokenizer, rest), rows, MORE, RATE, seed)
-        dense(bench, names[11], trained(begun, method, bench.train, STEPS, RATE, seed), method, seed)
+        dense(bench, NAMES[11], trained(begun, method, bench.train, STEPS, RATE, seed), method, seed)
+
+
+def second(bench: Bench, index: DenseIndex, model: Any, method: Any, seed: int) -> None:
+    """Two searches as one, and each in the order of the second reader."""
+    words, meaning, passages = bench.lexical.rankings(bench.asked), index.rankings(bench.asked), bench.world.passages
+    bench.add(NAMES[3], [fused(both) for both in zip(words, meaning, strict=True)], seed)
+    for name, first in ((NAMES[4], words), (NAMES[6], meaning)):
+        first = [one[:TAKEN] for one in first]
+        scores, ms = timed(lambda first=first: judge(model, method, bench.asked, first, passages), len(bench.asked))
+        bench.add(name, reranked(first, scores), seed, latency_ms=ms)
+        if name == NAMES[4]:
+            added = [logit(new) + bench.lexical.scores(asked)[one]
+                     for asked, one, new in zip(bench.asked, first, scores, strict=True)]  # fmt: skip
+            bench.add(NAMES[5], reranked(first, added), seed, latency_ms=ms)
+
+
+def keeper(reader: tuple[Any, Any], passages: Sequence[str]) -> Callable[[Sequence[Any]], list[dict[str, Any]]]:
+    """What takes the negatives out that the second reader takes for answers."""
+    return lambda rows: denoised(
+        rows, judge(*reader, [r["text"] for r in rows], [r["negatives"] for r in rows], passages)
+    )
 
 
 def trained(model: Any, method: Any, rows: Sequence[Any], steps: int, lr: float, seed: int) -> Any:
@@ -180,16 +189,14 @@ def second_reader(bench: Bench, body: Any, tokenizer: Any, seed: int) -> tuple[A
     return trained(add_head(body, 2, "mean", seed=seed), method, rows, CROSS, CROSS_RATE, seed), method
 
 
-def sparse(bench: Bench, names: Sequence[str], seed: int) -> None:
-    """SparTerm with the passages' own words, and expanded."""
+def sparse(bench: Bench, wanted: set[str], seed: int) -> None:
+    """SparTerm expanded, and with the passages' own words."""
     body, tokenizer = load(MODEL, head="mlm")
-    for name, expand in zip(names, (False, True), strict=True):
-        if bench.missing(name, "all queries", seed):
+    for name, expand in ((NAMES[7], True), (NAMES[8], False)):
+        if name in wanted:
             method = SparTerm(tokenizer, bench.world.passages, bench.train, expand=expand)
-            model = trained(
-                SparTermModel(copy.deepcopy(body), copy.deepcopy(body)), method, bench.train, SPAR, SPAR_RATE, seed
-            )
-            index = SparTermIndex(model, method)
+            model = SparTermModel(copy.deepcopy(body), copy.deepcopy(body))
+            index = SparTermIndex(trained(model, method, bench.train, SPAR, SPAR_RATE, seed), method)
             found, ms = timed(lambda index=index: index.rankings(bench.asked), len(bench.asked))
             entries = len(index.lists.weights) / len(bench.world.passages)
             bench.add(name, found, seed, latency_ms=ms, terms=entries)
