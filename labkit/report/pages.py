@@ -208,8 +208,8 @@ PAGES = (
          "and one that learns, from 16, 128 and 1000 rows (lesson 01/05)."),
     Page("retrieval", "Finding passages",
          "2 000 pages of the world and 362 questions; words differ: those of which no word but the name stands in a "
-         "page that answers. All that learns starts from micro-bert-en (lesson 02/05). One seed: two standard errors of a "
-         "difference are some five points. At equal steps BM25's negatives do not raise MRR more than further in-batch "
+         "page that answers. All that learns starts from micro-bert-en (lesson 02/05). One seed: two standard errors "
+         "of a difference are some five points. At equal steps BM25's negatives raise MRR no more than more in-batch "
          "training does, but they bring more of the answers among the first 50. The papers have MS MARCO.",
          {"all queries: BM25": (18.7, ROCKETQA), "all queries: dense, in-batch negatives": (32.4, ROCKETQA),
           "all queries: dense, + its own (ANCE)": (33.0, "Xiong et al. 2021, Table 1"),

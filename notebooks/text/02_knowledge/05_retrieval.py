@@ -304,6 +304,8 @@ in_batch_loss = check.in_batch_loss(in_batch_loss)
 from labkit.knowledge.dense import DenseIndex, DualEncoder
 from labkit.training import Batches
 
+small = in_batch_loss(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.8, 0.5], [0.2, 0.6]]), 0.1)
+print(f"the small case by your function: {small:.3f}")
 encoder, tokenizer = labkit.load_model(MODEL, head=None)
 method = DualEncoder(tokenizer, passages, loss_of=in_batch_loss)
 batches = Batches(train, method.collate, 32, seed=0)
