@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, items, learns, loss, number, parts, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, items, learns, loss, number, parts, whole
 from labkit.knowledge.dense import in_batch_loss as _in_batch_loss
-from labkit.knowledge.ranking import fused, ndcg, reciprocal_rank
+from labkit.knowledge.ranking import joined, ndcg, reciprocal_rank
 
 LESSON = "02/05"
 ARRAYS = "numbers give the right weight, but arrays do not: use np.log, not math.log, and no `if` on a value"
@@ -52,7 +52,7 @@ def term_weight(function: Callable[..., Any]) -> None:
             (np.log10(1 + (count - holding + 0.5) / (holding + 0.5)) * share, "this is the logarithm to the base 10: take the natural one, np.log"),
         ], 1e-4)  # fmt: skip
     _arrays(function)
-    other = number(function(2, 3, 7, 9, 12, k1=0.5, b=0.2), "with k1=0.5, b=0.2 the result")
+    other = number(function(2, 3, 7, 9, 12, 0.5, 0.2), "with k1=0.5, b=0.2 the result")
     expect(other, _term_weight(2, 3, 7, 9, 12, 0.5, 0.2), "right for k1=1.5 and b=0.75, but other settings change nothing, or not what they should: use k1 and b", (), 1e-4)  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _rank_scores(ranking: Sequence[int], answers: Collection[int], k: int) -> tu
 def rank_scores(function: Callable[..., Any]) -> None:
     """A ranking, the passages that answer, places to look at → reciprocal rank, NDCG."""
     for ranking, answers, k in (
-        ([7, 3, 5, 1], {3, 1}, 10), ([7, 3, 5, 1], {3, 1}, 2), ([4, 2, 9], {4, 2}, 3), ([5, 6, 8], {9}, 3),
+        ([7, 3, 5, 1], {3, 1}, 10), ([7, 3, 9, 5, 1], {3, 5, 8}, 4), ([4, 2, 9], {4, 2}, 3), ([5, 6, 8], {9}, 3),
         ([3, 1, 2, 4, 9], {9, 4, 2, 8, 7, 6}, 4), ([8, 7, 6, 5], {5}, 3), ([2, 0, 1], {0}, 5),
     ):  # fmt: skip
         _scores_of(function, ranking, answers, k)
@@ -120,11 +120,12 @@ def in_batch_loss(function: Callable[..., Tensor]) -> None:
         queries, passages = (F.normalize(torch.randn(n, 4, generator=draw), dim=1) for n in (3, 3 + more))
         inputs = {"queries": queries.requires_grad_(), "passages": passages.requires_grad_()}
         found = asked(function, **inputs, temperature=temperature)
-        value, scores = loss(found), (queries @ passages.T / temperature).detach()
+        value, scores = loss(found).detach(), (queries @ passages.T / temperature).detach()
         right = _in_batch_loss(queries, passages, temperature)
+        told = float(right.detach())
         case = "with two more passages, " if more else ""
         own = scores.log_softmax(1).diagonal()
-        expect(value, right.detach(), f"{case}wanted: the mean over questions of −ln of the share of their own passage; {float(right):.3f}, not {float(value):.3f}", [
+        expect(value, right.detach(), f"{case}wanted: the mean over questions of −ln of the share of their own passage; {told:.3f}, not {float(value):.3f}", [
             (_in_batch_loss(queries, passages, 1.0), "the temperature is missing: divide the products by it"),
             (_in_batch_loss(queries, passages, 1 / temperature), "this multiplies by the temperature: divide the products by it"),
             (_in_batch_loss(queries, passages[:3], temperature), "the further passages are left out: they stand in the sum below the line too"),
@@ -165,47 +166,38 @@ def hard_negatives(function: Callable[..., Any]) -> None:
             raise Mistake(f"{where}: {right} is wanted, not {chosen}")
 
 
-# Two rankings
+# Two scores
 
 
-def _fuse(rankings: Sequence[Sequence[int]], k: int = 60) -> list[int]:
-    return fused(rankings, k)
+def _join(words: Any, meaning: Any) -> Any:
+    return joined(words, meaning)
 
 
-@exercise(LESSON, _fuse)
-def fuse(function: Callable[..., Any]) -> None:
-    """Several rankings → one, by the sums of 1 / (k + place)."""
-    for rankings in ([[7, 5], [5, 9, 7]], [[0, 1, 2], [3, 1, 4]], [[4, 8, 6], [6, 4, 9]], [[5, 2]], [[1, 2, 3, 4], [9, 4], [8, 4]]):  # fmt: skip
-        found = items(asked(function, rankings=rankings), "a list of passages is wanted")
-        chosen = [whole(one, "a passage") for one in found]
-        _one_ranking(chosen, rankings, 60, "")
-    rankings = [[0, 1, 2], [3, 1]]
-    _one_ranking(
-        [whole(one) for one in items(given_k(function, rankings), "a list is wanted")], rankings, 5, "with k = 5: "
-    )
+@exercise(LESSON, _join)
+def join(function: Callable[..., Any]) -> None:
+    """Two scores of each passage, arrays (passages,) → one, the sum of both after each is scaled to 0…1."""
+    for words, meaning in (([8, 6, 0], [0.5, 0.8, 0.2]), ([3, 9, 4, 5], [-0.3, 0.1, 0.6, 0.2]), ([2, 7], [0.9, 0.4])):
+        a, b = np.array(words, dtype=float), np.array(meaning)
+        found = np.asarray(items(asked(function, words=a, meaning=b), "an array is wanted, one number per passage"), dtype=float)  # fmt: skip
+        where = f"words {words}, meaning {meaning}"
+        if found.shape != a.shape:
+            raise Mistake(f"{where}: one number per passage is wanted, {a.shape}, not {found.shape}")
+        if np.isnan(found).any():
+            raise Mistake(f"{where}: the result holds NaN: a division by 0, or the root of a negative number?")
+        one, two = _scaled(a), _scaled(b)
+        wanted = ", ".join(f"{value:.2f}" for value in one + two)
+        expect(found, one + two, f"{where}: {wanted} is wanted", [
+            (a + b, "the scores are added as they are, so the larger ones decide alone: scale each to 0…1 first"),
+            (a / a.max() + b / b.max(), "the smallest must become 0 too: take it away before you divide"),
+            (a / (a.max() - a.min()) + b / (b.max() - b.min()), "the range is right, but the smallest is not taken away"),
+            ((a - a.min()) / a.max() + (b - b.min()) / b.max(), "divide by the range, max − min, so that the largest becomes 1"),
+            (one, "the meaning is missing"),
+            (two, "the words are missing"),
+            (one * two, "this is a product: a passage that one search does not know would get 0 whatever the other says; add them"),
+            (-(one + two), "the sign is the wrong way round: the best passage has the largest sum"),
+            ((one + two) / 2, "half of it: add the two, a mean is not asked for"),
+        ])  # fmt: skip
 
 
-def given_k(function: Callable[..., Any], rankings: list[list[int]]) -> Any:
-    """What the function gives with k = 5."""
-    found = function(rankings, k=5)
-    given(found)
-    return found
-
-
-def _one_ranking(chosen: list[int], rankings: list[list[int]], k: int, case: str) -> None:
-    """Mistake unless the sums fall from place to place, and each passage stands once."""
-    sums: dict[int, float] = {}
-    for ranking in rankings:
-        for place, one in enumerate(ranking, start=1):
-            sums[one] = sums.get(one, 0.0) + 1 / (k + place)
-    where = f"{case}rankings {rankings}: you gave {chosen}"
-    if len(set(chosen)) < len(chosen):
-        raise Mistake(f"{where}; each passage stands once")
-    if set(chosen) != set(sums):
-        raise Mistake(f"{where}; all passages of all rankings are wanted, also those that only one has")
-    values = [sums[one] for one in chosen]
-    if any(a < b - 1e-9 for a, b in zip(values, values[1:], strict=False)):
-        if all(a <= b + 1e-9 for a, b in zip(values, values[1:], strict=False)):
-            raise Mistake(f"{where}; the worst stands first: sort by the largest sum")
-        told = ", ".join(f"{one}: {value:.4f}" for one, value in sorted(sums.items(), key=lambda pair: -pair[1]))
-        raise Mistake(f"{where}; the sums of 1 / ({k} + place), places counted from 1, are {told}")
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    return (scores - scores.min()) / (scores.max() - scores.min())

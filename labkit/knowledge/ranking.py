@@ -71,6 +71,12 @@ def fused(rankings: Sequence[Sequence[int]], k: int = 60) -> list[int]:
     return sorted(scores, key=lambda one: -scores[one])
 
 
+def joined(*scores: np.ndarray) -> np.ndarray:
+    """Several scores of the same passages, (passages,) each, as one: each scaled to 0…1, and added."""
+    ranges = [max(float(np.ptp(one)), 1e-12) for one in scores]
+    return np.sum([(one - np.min(one)) / width for one, width in zip(scores, ranges, strict=True)], axis=0)
+
+
 def _grade(relevant: Relevant, passage: int) -> float:
     return float(relevant.get(passage, 0)) if isinstance(relevant, Mapping) else float(passage in relevant)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from labkit.errors import DataError
-from labkit.knowledge.ranking import average_precision, fused, measures, ndcg, recall, reciprocal_rank
+from labkit.knowledge.ranking import average_precision, fused, joined, measures, ndcg, recall, reciprocal_rank
 
 N = 8
 ORDERS = st.permutations(range(N))
@@ -53,6 +53,12 @@ def test_rankings_fused_by_hand():
     assert fused([[4, 2]]) == [4, 2] and fused([[], [3]]) == [3]
     assert fused([[0, 1, 2], [3, 1]], k=60)[0] == 1  # second twice beats first once
     assert fused([[0, 1, 2], [3, 1]], k=0)[0] == 0  # equal, and seen first
+
+
+def test_scores_joined_by_hand():
+    found = joined(np.array([8.0, 6.0, 0.0]), np.array([0.5, 0.8, 0.2]))
+    np.testing.assert_allclose(found, [1.5, 1.75, 0.0])
+    np.testing.assert_allclose(joined(np.array([3.0, 3.0]), np.array([0.0, 2.0])), [0.0, 1.0])  # all equal says nothing
 
 
 def test_bad_input():

@@ -205,7 +205,7 @@ rank_scores = check.rank_scores(rank_scores)
 # ```
 # </details>
 #
-# Score the search by words, with all questions, and with those whose words differ: apart from the name, no word that says
+# Score the search by words (and count which share of the answers is in the first 50 places), with all questions, and with those whose words differ: apart from the name, no word that says
 # anything stands in a page that answers. **Predict**: how much lower is the second line?
 
 # %% tags=["nbval-check-output"]
@@ -213,17 +213,18 @@ queries = [row["text"] for row in test]
 
 
 def scored(rankings, name):
-    both = np.array([rank_scores(one, set(row["answers"]), 10) for one, row in zip(rankings, test, strict=True)])
-    differ = np.array([row["mismatch"] for row in test])
-    for what, some in (("all", both), ("words differ", both[differ])):
-        print(
-            f"{name:<24} {what:<13} {len(some):>3} questions: MRR@10 {some[:, 0].mean():.3f}, NDCG@10 {some[:, 1].mean():.3f}"
-        )
-    return both[:, 0]
+    rows = []
+    for ranking, row in zip(rankings, test, strict=True):
+        right = set(row["answers"])
+        rows.append([*rank_scores(ranking, right, 10), len(right & set(ranking[:50])) / len(right)])
+    each, differ = np.array(rows), np.array([row["mismatch"] for row in test])
+    for what, some in (("all", each), ("words differ", each[differ])):
+        first, gain, found = some.mean(0)
+        print(f"{name:<22} {what:<13} {len(some):>3} questions: MRR@10 {first:.3f}, NDCG@10 {gain:.3f}, in the first 50: {found:.0%}")
+    return each[:, 0]
 
 
-words = index.rankings(queries)
-by_words = scored(words, "BM25")
+by_words = scored(index.rankings(queries), "BM25")
 
 # %% [markdown]
 # Half of the questions have other words than their answer, and there BM25 is right much less often. The name leads to the
@@ -310,8 +311,8 @@ encoder, tokenizer = labkit.load_model(MODEL, head=None)
 method = DualEncoder(tokenizer, passages, loss_of=in_batch_loss)
 batches = Batches(train, method.collate, 32, seed=0)
 labkit.fit(encoder, method.loss, batches, steps=120, lr=3e-3, seed=0, progress=lab.progress)
-meaning = DenseIndex(encoder, method).rankings(queries)
-by_meaning = scored(meaning, "dense, in-batch")
+dense = DenseIndex(encoder, method)
+by_meaning = scored(dense.rankings(queries), "dense, in-batch")
 
 # %% [markdown]
 # Compare the two lines with those of BM25. With all questions this search is far behind, because a vector of 128 numbers
@@ -380,86 +381,93 @@ wrong = [one in row["answers"] for row in mined for one in row["negatives"]]
 print(f"{sum(wrong)} of {len(wrong)} negatives do answer the question ({sum(wrong) / len(wrong):.1%})")
 
 # %% [markdown]
-# A few "negatives" are answers that nobody has marked. Training pushes them away, which is wrong. Section 7 comes back to them.
-# Go on training with the negatives; your loss takes them as the further passages:
+# Some "negatives" are answers that nobody has marked, and training pushes them away. Section 8 comes back to them. Look at the
+# negatives in the output: they share *parts* of the name. **Predict**: what will the encoder learn from them, and which of the three
+# numbers will show it? Go on training; your loss takes the negatives as the further passages:
 
 # %%
 batches = Batches(mined, method.collate, 32, seed=1)
 labkit.fit(encoder, method.loss, batches, steps=50, lr=1.5e-3, seed=1, progress=lab.progress)
-meaning = DenseIndex(encoder, method).rankings(queries)
-by_meaning = scored(meaning, "dense, hard negatives")
+dense = DenseIndex(encoder, method)
+by_meaning = scored(dense.rankings(queries), "dense, hard negatives")
 
 # %% [markdown]
-# ## 6 · Two searches are better than one
+# The share of answers in the first 50 goes up: to tell "leo santos" from "eric santos", a vector must keep the whole name. The first
+# places hardly change. After so few steps that is noise, and section 8 compares both ways at equal steps.
+#
+# ## 6 · Two searches together
 #
 # One search keeps names exactly, the other one does not need the same words. How can we join them? Their scores cannot be
-# added, because BM25's go up to 10 and cosines up to 1. But *places* can be compared. In
-# [reciprocal rank fusion](../glossary.ipynb#reciprocal-rank-fusion) a passage gets $1 / (60 + \text{place})$ from each ranking
-# that holds it. Take the rankings 7, 5 and 5, 9, 7:
+# added as they are, because BM25's go up to 10 and cosines up to 1, so BM25 would decide alone. Scale each of them first, so that the
+# smallest becomes 0 and the largest 1. Three passages:
 #
-# | passage | from the first | from the second | sum |
-# |--:|--:|--:|--:|
-# | 5 | 1/62 | 1/61 | 0.03252 |
-# | 7 | 1/61 | 1/63 | 0.03227 |
-# | 9 | | 1/62 | 0.01613 |
+# | passage | BM25 | scaled | cosine | scaled | sum |
+# |--:|--:|--:|--:|--:|--:|
+# | 1 | 8 | 1 | 0.5 | 0.5 | 1.5 |
+# | 2 | 6 | 0.75 | 0.8 | 1 | **1.75** |
+# | 3 | 0 | 0 | 0.2 | 0 | 0 |
 #
-# Passage 5 comes first. It is good in both, while 7 is first in one and third in the other. (Cormack et al. 2009,
-# [*Reciprocal Rank Fusion*](https://doi.org/10.1145/1571941.1572114).)
+# Passage 2 comes first. It is good in both, while passage 1 is first in one of them only.
 #
-# ### Exercise 5: two rankings into one
+# ### Exercise 5: two scores into one
 #
-# *●●○ · 7 minutes*
+# *●●○ · 6 minutes*
 #
-# A list of rankings in; out one ranking with all their passages, the largest sum first. Equal ones may come in any order.
+# Two arrays with a score of each passage in; out one array, the sum of both after each was scaled to 0…1.
 #
 # ```python
-# fuse([[7, 5], [5, 9, 7]])  # [5, 7, 9], as above
+# join(np.array([8.0, 6.0, 0.0]), np.array([0.5, 0.8, 0.2]))  # [1.5, 1.75, 0.0], as above
 # ```
 
 
 # %%
-def fuse(rankings, k=60): ...  # your turn
+def join(words, meaning): ...  # your turn
 
 
-fuse = check.fuse(fuse)
+join = check.join(join)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Keep a dictionary from passage to sum, and begin each sum with 0: `sums.get(one, 0)`.
+# `scores - scores.min()` makes the smallest 0.
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `for place, one in enumerate(ranking, start=1)` counts the places from 1.
+# Divide by the range, `scores.max() - scores.min()`, and the largest becomes 1.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# `sorted(sums, key=lambda one: -sums[one])` sorts the passages by their sums, the largest first.
+# Write a function inside the function that scales one array, and call it twice.
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# def fuse(rankings, k=60):
-#     sums = {}
-#     for ranking in rankings:
-#         for place, one in enumerate(ranking, start=1):
-#             sums[one] = sums.get(one, 0) + 1 / (k + place)
-#     return sorted(sums, key=lambda one: -sums[one])
+# def join(words, meaning):
+#     def scaled(scores):
+#         return (scores - scores.min()) / (scores.max() - scores.min())
+#
+#     return scaled(words) + scaled(meaning)
 # ```
 # </details>
 #
-# Now everything that you built works together: your weights make the index, its rankings and those of the encoder that your
-# loss has trained become one, and your scores judge it.
+# Now everything that you built works together: your weights make the index, your loss has trained the encoder on the negatives
+# that your function has picked, and your scores judge both. **Predict**: is the joined search better than BM25 alone?
 
 # %% tags=["nbval-check-output"]
-both = [fuse([a, b]) for a, b in zip(words, meaning, strict=True)]
+from labkit.knowledge.lexical import best
+
+cosines = method.encode(encoder, queries) @ dense.vectors.T  # (questions, pages)
+both = [best(join(index.scores(query), row), 50).tolist() for query, row in zip(queries, cosines, strict=True)]
 by_both = np.array([rank_scores(one, set(row["answers"]), 10)[0] for one, row in zip(both, test, strict=True)])
 for name, alone in (("words", by_words), ("meaning", by_meaning)):
     apart = by_both - alone
-    print(f"both against {name:<8} better by more than two standard errors:", apart.mean() > 2 * apart.std() / len(apart) ** 0.5)
+    print(f"joined against {name:<8} better by more than two standard errors:", apart.mean() > 2 * apart.std() / len(apart) ** 0.5)
+
+# %%
+by_both = scored(both, "joined")
 
 # %% [markdown]
 # ## 7 · A second reader
@@ -480,7 +488,7 @@ from labkit.knowledge.reranking import cross_encoder, judge, pairs, reranked
 body, _ = labkit.load_model(MODEL, head=None)
 reader, judging = add_head(body, 2, "mean", seed=0), Marked(cross_encoder(tokenizer))
 batches = Batches(pairs(mined, passages), judging.collate, 32, seed=0)
-labkit.fit(reader, judging, batches, steps=120, lr=2e-3, seed=0, progress=lab.progress)
+history = labkit.fit(reader, judging, batches, steps=120, lr=2e-3, seed=0, progress=lab.progress)
 
 # %%
 some = 100  # questions
@@ -530,7 +538,7 @@ for name in dict.fromkeys(name for name, _ in rows if "BM25, " not in name or "r
 from labkit.widgets import retrieval_bench
 
 hard = [row for row in test if row["mismatch"]][:20]
-retrieval_bench({"BM25": index, "dense": DenseIndex(encoder, method)}, passages, [{"text": QUERY, "answers": answers.get(QUERY, [])}, *hard])
+retrieval_bench({"BM25": index, "dense": dense}, passages, [{"text": QUERY, "answers": answers.get(QUERY, [])}, *hard])
 
 # %% [markdown]
 # ## 9 · So, which search?

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 
 import numpy as np
 import torch
 from sklearn.metrics import ndcg_score
+from sklearn.preprocessing import MinMaxScaler
 from torch.nn import functional as F
 
-from labkit.checks.retrieval import _fuse, _hard_negatives, _rank_scores, _term_weight
+from labkit.checks.retrieval import _hard_negatives, _join, _rank_scores, _term_weight
 from labkit.knowledge.dense import in_batch_loss as _loss
 
 # Right
@@ -102,29 +102,21 @@ def negatives_in_numpy(ranking, positive, most):
     return some[some != positive][:most]
 
 
-def fuse_by_counting(rankings, k=60):
-    sums = defaultdict(float)
-    for ranking in rankings:
-        for place, one in enumerate(ranking, start=1):
-            sums[one] += 1 / (k + place)
-    return sorted(sums, key=sums.get, reverse=True)
+def join_by_loops(words, meaning):
+    sums = [0.0] * len(words)
+    for scores in (words, meaning):
+        low, high = min(scores), max(scores)
+        sums = [total + (score - low) / (high - low) for total, score in zip(sums, scores, strict=True)]
+    return sums
 
 
-def fuse_by_looking_up(rankings, k=60):
-    every = {one for ranking in rankings for one in ranking}
-
-    def total(one):
-        return sum(1 / (k + ranking.index(one) + 1) for ranking in rankings if one in ranking)
-
-    return sorted(every, key=lambda one: -total(one))
+def join_by_ptp(words, meaning):
+    return sum((scores - np.min(scores)) / np.ptp(scores) for scores in (words, meaning))
 
 
-def fuse_in_numpy(rankings, k=60):
-    sums = np.zeros(max(one for ranking in rankings for one in ranking) + 1)
-    for ranking in rankings:
-        sums[ranking] += 1 / (k + np.arange(1, len(ranking) + 1))
-    order = np.argsort(-sums, kind="stable")
-    return order[sums[order] > 0]
+def join_by_the_library(words, meaning):
+    both = MinMaxScaler().fit_transform(np.stack([words, meaning], axis=1))
+    return both.sum(1)
 
 
 RIGHT = {
@@ -132,7 +124,7 @@ RIGHT = {
     "rank_scores": [scores_by_loops, scores_in_numpy, scores_by_the_library],
     "in_batch_loss": [loss_by_loops, loss_by_shares, loss_by_einsum],
     "hard_negatives": [negatives_by_a_loop, negatives_by_removing, negatives_in_numpy],
-    "fuse": [fuse_by_counting, fuse_by_looking_up, fuse_in_numpy],
+    "join": [join_by_loops, join_by_ptp, join_by_the_library],
 }
 
 
@@ -227,13 +219,18 @@ WRONG = {
         (lambda r, p, m: 7, "a list of passages is wanted"),
         (lambda r, p, m: [float(one) + 0.5 for one in _hard_negatives(r, p, m)], "should be a whole number"),
     ],
-    "fuse": [
-        (lambda rankings, k=60: [one for ranking in rankings for one in ranking], "each passage stands once"),
-        (lambda rankings, k=60: _fuse(rankings, k)[::-1], "the worst stands first"),
-        (lambda rankings, k=60: list(rankings[0]), "also those that only one has"),
-        (lambda rankings, k=60: list(dict.fromkeys(one for ranking in rankings for one in ranking)), "the sums of 1"),
-        (lambda rankings, k=60: _fuse(rankings, 60), "with k = 5"),
-        (lambda rankings, k=60: 3, "a list of passages is wanted"),
-        (lambda rankings, k=60: _fuse(rankings, k)[:2], "all passages of all rankings"),
+    "join": [
+        (lambda a, b: a + b, "added as they are"),
+        (lambda a, b: a / a.max() + b / b.max(), "the smallest must become 0 too"),
+        (lambda a, b: a / np.ptp(a) + b / np.ptp(b), "the smallest is not taken away"),
+        (lambda a, b: (a - a.min()) / a.max() + (b - b.min()) / b.max(), "divide by the range"),
+        (lambda a, b: _join(a, a) / 2, "the meaning is missing"),
+        (lambda a, b: _join(b, b) / 2, "the words are missing"),
+        (lambda a, b: _join(a, a) * _join(b, b) / 4, "this is a product"),
+        (lambda a, b: -_join(a, b), "the sign is the wrong way round"),
+        (lambda a, b: _join(a, b) / 2, "a mean is not asked for"),
+        (lambda a, b: _join(a, b)[:1], "one number per passage is wanted"),
+        (lambda a, b: np.argsort(-_join(a, b)), "is wanted"),
+        (lambda a, b: _join(a, b) * np.nan, "the result holds NaN"),
     ],
 }  # fmt: skip
