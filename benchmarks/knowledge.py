@@ -32,7 +32,7 @@ from labkit.knowledge.denoising import DenoiseSettings, denoise
 from labkit.knowledge.distant import Label, judged, labelled, texts
 from labkit.knowledge.graph import Splits, composed, read_splits, world_splits
 from labkit.knowledge.linking import Linker
-from labkit.knowledge.ranking import Popularity, evaluate_links
+from labkit.knowledge.links import Popularity, evaluate_links
 from labkit.knowledge.transe import TransESettings, train_transe
 from labkit.world import World
 

@@ -110,7 +110,7 @@ LESSONS: tuple[Lesson, ...] = (
     _lesson("02/04", "kgbert", "Choosing which facts to read", 45, "02/02",
             "KGBERT, gated knowledge selection"),
     _lesson("02/05", "retrieval", "Finding the right passage", 60, "01/05",
-            "BM25, cross-encoders, DPR, ANCE, RocketQA, SparTerm", "retrieval"),
+            "BM25, cross-encoders, DPR, ANCE, RocketQA, SparTerm"),
     _lesson("02/06", "retrieval_augmented", "Answering with documents", 50, "01/06 02/05",
             "REALM, RAG, FiD, a search agent", "retrieval"),
     _lesson("02/07", "domains", "Medicine and law", 60, "01/05",

@@ -1,89 +1,89 @@
-"""Link prediction measured by ranks: of all entities, at which place does a model put the one that makes a fact?
+"""How good is a ranking? Reciprocal rank, average precision, NDCG and recall, of one query and their means.
 
-Both ends of each fact are asked for. Other entities that make a fact too are taken out first (*filtered*, Bordes et
-al. 2013, §4.1), for it is no mistake to put them first; entities that tie share their places evenly (Berrendorf et al.
-2020, "On the ambiguity of rank-based evaluation of entity alignment or link prediction methods").
+A ranking is a list of passages, the best first; `relevant` says which passages answer the query. Each measure is in
+[0, 1] and looks at the first k places. Where the judgements have grades, NDCG takes them (Järvelin & Kekäläinen 2002,
+*Cumulated gain-based evaluation*, with the gain itself and log2(1 + place), the first place being 1).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from labkit.errors import UsageError
-from labkit.knowledge.transe import HEAD, TAIL
+from labkit.errors import DataError
 
-KS = (1, 3, 10)
-CELLS = 50_000_000  # distances that are held at once: 200 MB
-Rank = Callable[[Tensor, int, Collection[int]], float]
+Relevant = Collection[int] | Mapping[int, float]  # the passages that answer, or each passage's grade
 
 
-class Model(Protocol):
-    """What can be ranked by."""
-
-    def to_all(self, triples: Tensor, column: int) -> Tensor:
-        """The distances of triples (n, 3) with every entity in `column`: (n, entities)."""
+def reciprocal_rank(ranking: Sequence[int], relevant: Relevant, k: int = 10) -> float:
+    """1 / the place of the first passage that answers; 0 where none is among the first k."""
+    return next((1 / place for place, one in enumerate(ranking[:k], start=1) if _grade(relevant, one)), 0.0)
 
 
-class Popularity:
-    """The baseline: the more often an entity has this end of the relation, the nearer. It reads no other end."""
-
-    def __init__(self, triples: np.ndarray, entities: int, relations: int) -> None:
-        self.counts = {column: torch.zeros(relations, entities) for column in (HEAD, TAIL)}
-        for column, counts in self.counts.items():
-            np.add.at(counts.numpy(), (triples[:, 1], triples[:, column]), 1)
-
-    def to_all(self, triples: Tensor, column: int) -> Tensor:
-        """Minus the counts: (n, entities)."""
-        return -self.counts[column][triples[:, 1]]
+def average_precision(ranking: Sequence[int], relevant: Relevant, k: int = 1000) -> float:
+    """The mean, over the passages that answer, of the share of right ones up to its place; 0 for one not found."""
+    found, total = 0, 0.0
+    for place, one in enumerate(ranking[:k], start=1):
+        if _grade(relevant, one):
+            found += 1
+            total += found / place
+    return total / _count(relevant)
 
 
-def filtered_rank(distances: Tensor, answer: int, others: Collection[int]) -> float:
-    """The place of `answer` by `distances` (entities,), nearest first and from 1, without `others`, the other answers
-    that are true. Entities at the same distance share their places: of two that tie for the first, each has 1.5.
+def ndcg(ranking: Sequence[int], relevant: Relevant, k: int = 10) -> float:
+    """The discounted gain of the first k places, divided by that of the best ranking."""
+    best = sorted((_grade(relevant, one) for one in relevant), reverse=True)
+    return _gain([_grade(relevant, one) for one in ranking[:k]]) / _gain(best[:k])
+
+
+def recall(ranking: Sequence[int], relevant: Relevant, k: int = 50) -> float:
+    """The share of the passages that answer that are among the first k."""
+    return sum(_grade(relevant, one) > 0 for one in ranking[:k]) / _count(relevant)
+
+
+def measures(rankings: Sequence[Sequence[int]], relevant: Sequence[Relevant]) -> dict[str, float]:
+    """The means over queries of `mrr@10`, `map`, `ndcg@10` and `recall@50`.
+
+    Raises DataError for no queries, another number of judgements, a passage that a ranking holds twice, and a query
+    without a passage that answers it: leave it out, for no ranking of it is better than another.
     """
-    kept = torch.ones(len(distances), dtype=torch.bool)
-    kept[[answer, *others]] = False
-    rest, own = distances[kept], distances[answer]
-    return 1 + int((rest < own).sum()) + int((rest == own).sum()) / 2
+    if not len(rankings) or len(rankings) != len(relevant):
+        raise DataError(f"{len(rankings)} rankings and {len(relevant)} judgements: one of each per query is needed")
+    for number, (ranking, right) in enumerate(zip(rankings, relevant, strict=True), start=1):
+        if not any(_grade(right, one) for one in right):
+            raise DataError(f"query {number} has no passage that answers it: leave it out")
+        if len(set(ranking)) < len(ranking):
+            raise DataError(f"the ranking of query {number} holds a passage twice: give each passage one place")
+    each = {"mrr@10": reciprocal_rank, "map": average_precision, "ndcg@10": ndcg, "recall@50": recall}
+    return {name: float(np.mean(list(map(one, rankings, relevant)))) for name, one in each.items()}
 
 
-def ranks(
-    model: Model,
-    triples: np.ndarray,
-    true: np.ndarray,
-    rank: Rank = filtered_rank,
-    columns: tuple[int, ...] = (HEAD, TAIL),
-) -> np.ndarray:
-    """The rank of each end of `triples` (n, 3) among all entities: (columns, n). `true` (m, 3) are all known facts."""
-    found = []
-    for column in columns:
-        answers = defaultdict(set)
-        for triple in true.tolist():
-            answers[tuple(triple[:column] + triple[column + 1 :])].add(triple[column])
-        for some in np.array_split(triples, 1 + len(triples) * _width(model, triples) // CELLS):
-            for triple, distances in zip(some.tolist(), model.to_all(torch.from_numpy(some), column), strict=True):
-                others = answers[tuple(triple[:column] + triple[column + 1 :])] - {triple[column]}
-                found.append(float(rank(distances, triple[column], others)))
-    return np.array(found).reshape(len(columns), -1)
+def fused(rankings: Sequence[Sequence[int]], k: int = 60) -> list[int]:
+    """Several rankings of one query as one: a passage gets 1 / (k + place) from each that holds it.
+
+    Of equal ones the first that was seen comes first (Cormack et al. 2009, *Reciprocal rank fusion*).
+    """
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for place, one in enumerate(ranking, start=1):
+            scores[one] = scores.get(one, 0.0) + 1 / (k + place)
+    return sorted(scores, key=lambda one: -scores[one])
 
 
-def _width(model: Model, triples: np.ndarray) -> int:
-    return model.to_all(torch.from_numpy(triples[:1]), TAIL).shape[1]
+def joined(*scores: np.ndarray) -> np.ndarray:
+    """Several scores of the same passages, (passages,) each, as one: each scaled to 0…1, and added."""
+    ranges = [max(float(np.ptp(one)), 1e-12) for one in scores]
+    return np.sum([(one - np.min(one)) / width for one, width in zip(scores, ranges, strict=True)], axis=0)
 
 
-def rank_metrics(found: np.ndarray) -> dict[str, float]:
-    """Of ranks of any shape: `mrr`, the mean of 1 / rank, and `hits@k`, the share of ranks up to k; all in [0, 1]."""
-    if not found.size:
-        raise UsageError("no facts to rank: give some that are held out")
-    return {"mrr": float((1 / found).mean()), **{f"hits@{k}": float((found <= k).mean()) for k in KS}}
+def _grade(relevant: Relevant, passage: int) -> float:
+    return float(relevant.get(passage, 0)) if isinstance(relevant, Mapping) else float(passage in relevant)
 
 
-def evaluate_links(model: Model, triples: np.ndarray, true: np.ndarray, rank: Rank = filtered_rank) -> dict[str, float]:
-    """`rank_metrics` over both ends of `triples`; UsageError for none. See `ranks`."""
-    return rank_metrics(ranks(model, triples, true, rank)) if len(triples) else rank_metrics(np.empty(0))
+def _count(relevant: Relevant) -> int:
+    return sum(_grade(relevant, one) > 0 for one in relevant)
+
+
+def _gain(grades: Sequence[float]) -> float:
+    return sum(grade / np.log2(1 + place) for place, grade in enumerate(grades, start=1))

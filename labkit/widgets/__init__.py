@@ -32,6 +32,7 @@ __all__ = [
     "prompt_explorer",
     "pruned_weights",
     "rank_map",
+    "retrieval_bench",
     "soft_prompt_neighbours",
     "task_mixture",
     "template_playground",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.prompt_explorer import prompt_explorer
     from labkit.widgets.pruned_weights import pruned_weights
     from labkit.widgets.rank_map import rank_map
+    from labkit.widgets.retrieval_bench import retrieval_bench
     from labkit.widgets.shown import Shown
     from labkit.widgets.soft_prompt_neighbours import soft_prompt_neighbours
     from labkit.widgets.task_mixture import task_mixture

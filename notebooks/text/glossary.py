@@ -177,6 +177,10 @@ print(report.compare("A", "B"))
 # share its [shared memory](#shared-memory), and can wait for one another. A block of 256 threads is eight warps. Lesson
 # [06/02](06_parallel/02_kernels.ipynb).
 #
+# <a id="bm25"></a>**BM25**: A score for a passage by the words of a query: rare words count more, a word that stands there
+# often counts little more than once, and long passages get less. A word that stands in all passages adds nearly 0. Lesson
+# [02/05](02_knowledge/05_retrieval.ipynb).
+#
 # <a id="bpe"></a>**BPE** (字节对编码): *Byte-pair encoding*: a vocabulary of pieces of words that begins with single characters
 # and joins the most frequent pair of neighbours, again and again. A word that was never seen falls apart into known
 # pieces: "lowest" into "low" and "est". Lesson [01/03](01_foundations/03_transformer.ipynb).
@@ -247,6 +251,10 @@ print(report.compare("A", "B"))
 # vectors in the blank are trained to be similar within a class and different between classes. A text gets the class of
 # the most similar labelled text, so nobody has to choose a word. Lesson [03/04](03_fewshot/04_cp_tuning.ipynb).
 #
+# <a id="cross-encoder"></a>**cross-encoder** (交叉编码器): A model that reads two texts together, such as a query and a
+# passage, and says how well they fit. Nothing can be computed beforehand, so it reads the 20 passages that a faster
+# search has found, not all 2,000. Lesson [02/05](02_knowledge/05_retrieval.ipynb).
+#
 # <a id="cross-entropy"></a>**cross-entropy** (交叉熵): The loss −log p, where p is the probability that the model gave to
 # the right answer, as a mean over rows or tokens. A guess between two answers has a loss of ln 2 = 0.69, an answer with
 # p = 0.9 one of 0.11. Lesson [01/04](01_foundations/04_pretraining.ipynb).
@@ -295,6 +303,10 @@ print(report.compare("A", "B"))
 # <a id="draw"></a>**draw** (抽样): One random choice of the few training examples, repeatable by its seed. With few
 # examples the score depends much on the draw, so a table gives the mean over several, and all methods get the same
 # ones. Lesson [03/02](03_fewshot/02_pet.ipynb).
+#
+# <a id="dual-encoder"></a>**dual encoder** (双塔模型): A model that turns each text into a vector alone. The vectors of all
+# passages are kept, so a query costs one encoding and a search for the nearest vectors. Lesson
+# [02/05](02_knowledge/05_retrieval.ipynb).
 
 # %% [markdown]
 # ## E
@@ -394,6 +406,10 @@ print(report.compare("A", "B"))
 # %% [markdown]
 # ## H
 #
+# <a id="hard-negatives"></a>**hard negatives** (难负例): Wrong answers that look right, such as the first passages of a search
+# that do not answer the query. A model learns more from them than from wrong answers drawn at random. Lesson
+# [02/05](02_knowledge/05_retrieval.ipynb).
+#
 # <a id="head"></a>**head** (分类头): The last layer, which turns hidden states into answers. A new head for 2 labels on a
 # model of width 160 has 2 · 160 + 2 = 322 weights that start at random; the head that fills blanks comes pre-trained.
 # (For attention heads see [attention](#attention).) Lesson [03/02](03_fewshot/02_pet.ipynb).
@@ -412,6 +428,10 @@ print(report.compare("A", "B"))
 # %% [markdown]
 # ## I
 #
+# <a id="in-batch-negatives"></a>**in-batch negatives** (批内负例): The right answers of the other rows of a batch, taken as wrong
+# ones. With 32 pairs in a batch, each query has 31 of them without any further encoding. Lesson
+# [02/05](02_knowledge/05_retrieval.ipynb).
+#
 # <a id="in-context-learning"></a>**in-context learning** (上下文学习): Doing a task after reading a few
 # [demonstrations](#demonstration) in the prompt, with no weight changed. GPT-3, with 175 billion weights, was the first
 # model known for it. Lesson [03/01](03_fewshot/01_prompts.ipynb).
@@ -424,6 +444,9 @@ print(report.compare("A", "B"))
 # <a id="intrinsic-dimension"></a>**intrinsic dimension** (本征维度): How many free numbers are enough to learn a task, if
 # the weights may move only along that many fixed random directions. It is far smaller than the number of weights, which
 # is one reason why a small delta can be enough. Lesson [03/06](03_fewshot/06_delta_tuning.ipynb).
+#
+# <a id="inverted-index"></a>**inverted index** (倒排索引): For each word the list of the passages that hold it. A query of five
+# words reads five lists, however many passages there are. Lesson [02/05](02_knowledge/05_retrieval.ipynb).
 #
 # <a id="ipet"></a>**iPET**: PET in generations: several models label texts for one another, and each generation trains
 # on more of them than the last. No model learns from its own answers. Lesson [03/02](03_fewshot/02_pet.ipynb).
@@ -540,9 +563,9 @@ print(report.compare("A", "B"))
 # ([tensor](#tensor-parallelism)). To train 175 billion weights takes 2.8 TB, and a large GPU has 80 GB. Lesson
 # [06/04](06_parallel/04_model_parallel.ipynb).
 #
-# <a id="mrr"></a>**MRR** (平均倒数排名): *Mean reciprocal rank*: the mean of 1 / rank of the right answer. Ranks 1, 2 and 10
-# give (1 + 0.5 + 0.1) / 3 = 0.53, so the first places count most. Lesson
-# [02/01](02_knowledge/01_knowledge_graphs.ipynb).
+# <a id="mrr"></a>**MRR** (平均倒数排名): *Mean reciprocal rank*: the mean of 1 / rank of the right answer, or of the first of
+# several. Ranks 1, 2 and 10 give (1 + 0.5 + 0.1) / 3 = 0.53, so the first places count most. MRR@10 counts 0 where none is
+# among the first ten. Lessons [02/01](02_knowledge/01_knowledge_graphs.ipynb), [02/05](02_knowledge/05_retrieval.ipynb).
 #
 # <a id="multi-task-training"></a>**multi-task training** (多任务训练): Training one model on the rows of several tasks. A
 # temperature sets how often each is read: with temperature 1 in proportion to its rows, with a very high one equally
@@ -553,6 +576,10 @@ print(report.compare("A", "B"))
 #
 # <a id="n-gram"></a>**n-gram** (n 元组): *n* words that stand side by side in a text. "we saw the film" has four of one word,
 # three of two, two of three, and one of four. Lesson [01/06](01_foundations/06_generation.ipynb).
+#
+# <a id="ndcg"></a>**NDCG** (归一化折损累计增益): A score of a ranking that counts each right answer by 1 / log2(1 + its place),
+# divided by the sum of the best possible ranking. An answer at place 3 counts 0.5. Lesson
+# [02/05](02_knowledge/05_retrieval.ipynb).
 #
 # <a id="nearest-neighbour"></a>**nearest neighbour** (最近邻): The labelled text whose vector is most similar to that of
 # the text in question; its label is the answer. It needs neither label words nor a trained head. Lesson
@@ -703,6 +730,10 @@ print(report.compare("A", "B"))
 # of a 768 × 8 and an 8 × 768 matrix has a rank of at most 8, which is what [LoRA](#lora) makes use of. Lesson
 # [03/06](03_fewshot/06_delta_tuning.ipynb).
 #
+# <a id="reciprocal-rank-fusion"></a>**reciprocal rank fusion**: A way to join rankings whose scores cannot be compared: a
+# passage gets 1 / (60 + place) from each ranking. It needs no training. Lesson
+# [02/05](02_knowledge/05_retrieval.ipynb).
+#
 # <a id="reduce-scatter"></a>**reduce-scatter** (归约散射): A [collective](#collective) after which each rank has one part
 # of the sum of all tensors. It is the first half of an all-reduce; ZeRO puts the optimizer's step between the two
 # halves. Lesson [06/03](06_parallel/03_data_parallel.ipynb).
@@ -824,6 +855,9 @@ print(report.compare("A", "B"))
 # <a id="ternary-weights"></a>**ternary weights** (三值权重): Weights that are −α, 0 or α, with one α for a matrix or a row.
 # They take two bits each, a sixteenth of fp32's bytes. A ternary matrix is the sum of two binary ones, in which each
 # weight is −α/2 or α/2. Lesson [04/04](04_compression/04_quantization.ipynb).
+#
+# <a id="tf-idf"></a>**TF-IDF** (词频-逆文档频率): A weight for a word in a text: how often it stands there, times a number that
+# is large for words which few texts have. Lesson [02/05](02_knowledge/05_retrieval.ipynb).
 #
 # <a id="tile"></a>**tile** (分块): A small square of a matrix that a block of threads loads into shared memory. With
 # tiles of 32 × 32 a matrix product loads a 32nd of the numbers that it would load without. Lesson

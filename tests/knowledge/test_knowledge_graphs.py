@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import DataError, TrainingError, UsageError
 from labkit.knowledge.graph import graph_of, read_splits, read_triples, world_splits
-from labkit.knowledge.ranking import Popularity, evaluate_links, filtered_rank, rank_metrics, ranks
+from labkit.knowledge.links import Popularity, evaluate_links, filtered_rank, rank_metrics, ranks
 from labkit.knowledge.transe import HEAD, TAIL, TransE, TransESettings, corrupt, head_share, margin_loss, train_transe
 from labkit.world import World
 from labkit.world.graph import build_graph

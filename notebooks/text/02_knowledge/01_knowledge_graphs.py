@@ -288,7 +288,7 @@ filtered_rank = check.filtered_rank(filtered_rank)
 # most were drawn at random when this world was made. **Predict**: for which of the three kinds is TransE better than popularity?
 
 # %%
-from labkit.knowledge.ranking import Popularity, rank_metrics, ranks
+from labkit.knowledge.links import Popularity, rank_metrics, ranks
 
 new = splits.test[:, 1] == graph.relations.index("native_of")
 kinds = {"told": graph.triples[::12], "native_of, held out": splits.test[new], "others, held out": splits.test[~new]}
