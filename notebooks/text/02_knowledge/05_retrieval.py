@@ -521,7 +521,7 @@ for name in ("second reader alone", "sum of both"):
 from labkit.report.pages import page
 
 measured = page("retrieval").report
-measured.plot(task="words differ", metric="mrr@10", title="Questions with other words than their answer: MRR@10", ranked=True)
+measured.plot(task="words differ", metric="mrr@10", title="MRR@10 where words differ", ranked=True)
 
 # %% tags=["nbval-check-output"]
 rows = {(row.method, row.metric): row for row in measured.rows if row.task == "all queries" and row.seed == 0}
