@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from labkit import Report
 from labkit.errors import UsageError
-from labkit.report import accuracy_of_the_surest, against, coverage, results
+from labkit.report import accuracy_of_the_surest, against, coverage, results, scatter
 
 
 def test_lines_say_every_mean_in_words():
@@ -32,6 +32,14 @@ def test_a_picture_of_two_measures_has_each_point_with_its_setting():
     (axes,) = plot.figure.axes
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[3, 50], [30, 90]], [[4.04, 70]]]
     assert [text.get_text() for text in axes.texts] == ["α = 0", "α = 1", ""] and axes.get_xscale() == "log"
+
+
+def test_a_scatter_says_how_well_the_order_of_one_measure_is_that_of_the_other():
+    plot = scatter({"up": [(1, 10), (2, 20), (3, 40)], "bent": [(1, 1), (2, 3), (3, 2)]}, "dose", "effect", "Drug")
+    assert plot.alt.startswith("Drug. effect against dose. up: 3 points, 1 to 3 and 10 to 40, rank correlation 1.00; ")
+    assert plot.alt.endswith("bent: 3 points, 1 to 3 and 1 to 3, rank correlation 0.50.")
+    (axes,) = plot.figure.axes
+    assert [len(some.get_offsets()) for some in axes.collections] == [3, 3] and axes.get_ylabel() == "effect"
 
 
 @settings(deadline=None, max_examples=50)

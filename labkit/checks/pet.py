@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, same, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, items, same, tensor, whole
 from labkit.fewshot.pet.self_training import most_confident as most_confident_rows
 
 LESSON = "03/02"
@@ -28,7 +28,7 @@ def label_probabilities(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Blank logits (batch, vocabulary) and one word id a class (classes,) → label probabilities (batch, classes)."""
     logits = torch.randn(5, 11, generator=torch.Generator().manual_seed(3)) * 2
     words = torch.tensor([7, 2, 9])
-    found = tensor(function(logits.clone(), words.clone()), (5, 3))
+    found = tensor(asked(function, blank_logits=logits.clone().requires_grad_(), word_ids=words), (5, 3), gradient=True)
     picked = logits[:, words]
     over_words, over_all = picked.softmax(1), logits.softmax(1)[:, words]
     mistakes = [
@@ -149,3 +149,46 @@ def _pairs(value: Any, chances: Tensor) -> list[tuple[int, int]]:
     if len(set(pairs)) != len(pairs):
         raise Mistake("a row stands in the result twice")
     return sorted(pairs)
+
+
+def _generation(scores: Tensor, per_class: int) -> list[list[tuple[int, int]]]:
+    return _taught(scores, per_class, lambda others: _soft_labels(others, torch.ones(len(others)), 1.0))
+
+
+def _taught(scores: Tensor, per_class: int, voted: Callable[[Tensor], Tensor]) -> list[list[tuple[int, int]]]:
+    """For each model the surest rows of what `voted` makes of the others' scores."""
+    others = ([other for other in range(len(scores)) if other != own] for own in range(len(scores)))
+    return [_most_confident(voted(scores[some]), per_class) for some in others]
+
+
+@exercise(LESSON, _generation)
+def generation(function: Callable[[Tensor, int], list[list[tuple[int, int]]]]) -> None:
+    """Scores (models, rows, classes) and a number a class → for each model [(row, class), …], taught by the others."""
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.randn(3, 12, 3, generator=draw).mul(3).log_softmax(-1)
+    _taught_as(function, scores, 2, "", {
+        "every model is taught by all, itself included: leave its own scores out, or it repeats its own mistakes":
+            [_most_confident(_soft_labels(scores, torch.ones(3), 1.0), 2)] * 3,
+        "every model is taught by its own answers: that is self-training. Ask the other models": [_most_confident(one.softmax(1), 2) for one in scores],
+        "the others' probabilities are averaged: average their scores, then one softmax, as in soft_labels": _taught(scores, 2, lambda some: some.softmax(2).mean(0)),
+        "only one of the other models is asked: average over all of them": _taught(scores, 2, lambda some: some[0].softmax(1)),
+        "a temperature other than 1 changes which rows are the surest: here T is 1": _taught(scores, 2, lambda some: _soft_labels(some, torch.ones(2), 2.0)),
+    })  # fmt: skip
+    _taught_as(function, scores[:2, :7], 1, "right for three models and two rows per class, wrong for two models and one: ", {})  # fmt: skip
+
+
+def _taught_as(
+    function: Callable[..., Any], scores: Tensor, per_class: int, case: str, mistakes: dict[str, list[list[tuple[int, int]]]]
+) -> None:  # fmt: skip
+    """Mistake unless each model gets its rows; of `mistakes`, what is said and the rows of whoever makes it."""
+    shape = f"a list with one entry for each of the {len(scores)} models is wanted, each a list of (row, class)"
+    value = items(asked(function, scores=scores, per_class=per_class), case + shape)
+    if len(value) != len(scores):
+        raise Mistake(case + shape)
+    found, right = [_pairs(one, scores[0]) for one in value], _generation(scores, per_class)
+    for text, wrong in mistakes.items():
+        if found == wrong != right:
+            raise Mistake(text)
+    for own, (some, wanted) in enumerate(zip(found, right, strict=True)):
+        if some != wanted:
+            raise Mistake(f"{case}model {own} should learn {wanted} from the others, not {some}")

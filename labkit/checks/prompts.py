@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, number, parts, tensor, whole
 from labkit.checks.limit import TimeUp
 from labkit.fewshot.prompts.encoding import fit_lengths
 
@@ -86,62 +86,79 @@ def calibrated(function: Callable[[Tensor, Tensor], Tensor]) -> None:
         (_calibrated(p, p.mean(0)), "you divided by the mean over the batch: that is calibration on texts. Here the answer to the text without content is given"),
     ]  # fmt: skip
     expect(found, _calibrated(p, p_free), "wanted: p(label | text) / p(label | no content), divided by its sum over the labels", mistakes)  # fmt: skip
-    neutral = tensor(asked(function, p=p_free[None].clone(), p_free=p_free), (1, 3), "for a batch of one text, the result")
+    neutral = tensor(
+        asked(function, p=p_free[None].clone(), p_free=p_free), (1, 3), "for a batch of one text, the result"
+    )
     expect(neutral, torch.full((1, 3), 1 / 3), "a text without content itself must come out even: a third each")
 
 
-def _relevance(chances: Tensor, owners: Tensor, names: Tensor) -> Tensor:
-    own, rest = _likeness(chances / chances.norm(dim=0), owners, names)
-    return own * (len(names) - 1) / rest
+def _entropy(p: Tensor) -> Tensor:
+    """In nats, over the last dimension; 0 · log 0 is 0."""
+    return -torch.xlogy(p, p).sum(-1)
 
 
-def _likeness(vectors: Tensor, owners: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
-    """Scalar products of each word's column with that of its own class's name, and their sum over the other classes."""
-    alike = vectors.T @ vectors[:, names]  # (words, classes)
-    own = alike[torch.arange(len(owners)), owners]
-    return own, alike.sum(1) - own
+def _mutual_information(p: Tensor) -> float:
+    return float(_entropy(p.mean(0)) - _entropy(p).mean())
 
 
-@exercise(LESSON, _relevance)
-def relevance(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """Word probabilities (texts, words), each word's class (words,), each class's name word (classes,) → R (words,)."""
-    generator = torch.Generator().manual_seed(7)
-    chances = torch.rand(8, 7, generator=generator)
-    owners, names = torch.tensor([2, 0, 1, 0, 2, 1, 0]), torch.tensor([3, 2, 4])
-    nan = "0 divided by 0: the length of a column of zeros, or a likeness to no label at all?"
-    found = tensor(asked(function, chances=chances, owners=owners, names=names), (7,), nan=nan)
-
-    def ratio(vectors: Tensor, words: Tensor = names) -> Tensor:
-        own, rest = _likeness(vectors, owners, words)
-        return own * 2 / rest
-
-    own, rest = _likeness(chances / chances.norm(dim=0), owners, names)
-    centred = chances - chances.mean(0)
+@exercise(LESSON, _mutual_information)
+def mutual_information(function: Callable[[Tensor], float]) -> None:
+    """Answers (texts, classes), each row with the sum 1 → the entropy of their mean less the mean of their entropies."""
+    p = torch.randn(6, 3, generator=torch.Generator().manual_seed(4)).mul(2).softmax(1)
+    found, mean, each = number(asked(function, p=p)), _entropy(p.mean(0)), _entropy(p)
     mistakes = [
-        (own / rest, "the factor |Y| − 1 is missing: R compares with the *mean* likeness to the other labels, not with their sum"),
-        (own, "this is the likeness to the word's own label alone: divide by the mean likeness to the others"),
-        (own * 2 / (own + rest), "the sum below runs over the *other* labels: leave the word's own out"),
-        (own * 3 / rest, "the factor is |Y| − 1, the number of the other labels, not |Y|"),
-        (rest / 2 / own, "this is 1 / R: the likeness to the own label stands above the line"),
-        (ratio(chances), "these are scalar products: divide each word's vector by its length, or frequent words count more"),
-        (ratio(chances / chances.norm(dim=1, keepdim=True)), "you divided by the lengths of the texts' rows: a word's vector is a *column*, (texts,)"),
-        (ratio(centred / centred.norm(dim=0)), "you subtracted each word's mean: that is a correlation. A cosine leaves the columns where they are"),
-        (ratio(chances / chances.norm(dim=0), torch.tensor([1, 2, 0])), "you compared with the first word of each class: its name is the word number names[class]"),
+        (mean, "this is the entropy of the mean answer alone: subtract the mean of the texts' entropies, or a prompt that never decides looks good"),
+        (each.mean(), "this is the mean of the texts' entropies alone: subtract it from the entropy of the mean answer"),
+        (each.mean() - mean, "the two are exchanged: the mean answer is the less decided one, so its entropy comes first"),
+        (mean - each.sum(), "the entropies of the texts are added up: take their mean"),
+        ((mean - each.mean()) / np.log(2), "this is in bits: take natural logarithms, torch.log"),
+        ((mean - each.mean()) / 3, "a mean is taken over the classes, too: an entropy is a sum over the classes"),
+        (mean + each.mean(), "the two entropies are added: subtract the second"),
+        (_entropy(p.mean(1)) - each.mean(), "the mean answer is a mean over the texts (dim 0), one number per class"),
     ]  # fmt: skip
-    expect(found, own * 2 / rest, "wanted: cos(word, its label's name) · (|Y| − 1) / Σ over the other labels of cos(word, their name)", mistakes)  # fmt: skip
-    _another_relevance(function, generator)
+    expect(found, mean - each.mean(), "wanted: the entropy of the mean answer, less the mean over the texts of each answer's entropy", mistakes)  # fmt: skip
+    sure = number(asked(function, p=torch.eye(4)[:, :2] + torch.eye(4)[:, 2:]), nan="0 · log 0, which counts as 0: torch.xlogy(p, p), or p * p.clamp(min=1e-12).log()")  # fmt: skip
+    expect(sure, np.log(2), "two sure answers of each of two classes have log 2 = 0.69: a probability of 0 adds nothing to an entropy", tolerance=1e-4)  # fmt: skip
+    same_answer = number(asked(function, p=torch.tensor([[0.9, 0.1]] * 3)))
+    expect(same_answer, 0, "a prompt that answers 0.9 and 0.1 to every text has the mutual information 0", tolerance=1e-4)  # fmt: skip
 
 
-def _another_relevance(function: Callable[[Tensor, Tensor, Tensor], Tensor], generator: torch.Generator) -> None:
-    """Four labels instead of three, two of whose names are alike, and probabilities as small as real ones."""
-    chances = torch.rand(5, 6, generator=generator) * 1e-3
-    chances[:, 2] = chances[:, 0] * 2
-    owners, names = torch.tensor([0, 1, 2, 3, 1, 3]), torch.tensor([0, 1, 2, 5])
-    found = tensor(asked(function, chances=chances, owners=owners, names=names), (6,), "for four labels, the result")
-    right, (own, rest) = _relevance(chances, owners, names), _likeness(chances / chances.norm(dim=0), owners, names)
-    twins = own * 3 / (rest - own * (owners % 2 == 0))  # the names of labels 0 and 2 have the same cosines
+def _choose_prompt(answers: Tensor) -> tuple[int, Tensor]:
+    best = max(range(len(answers)), key=lambda place: _mutual_information(answers[place]))
+    return best, _calibrated(answers[best], answers[best].mean(0))
+
+
+@exercise(LESSON, _choose_prompt)
+def choose_prompt(function: Callable[[Tensor], tuple[int, Tensor]]) -> None:
+    """Answers (prompts, texts, classes) → the place of the one with the most mutual information, its calibrated answers."""
+    generator = torch.Generator().manual_seed(9)
+    heard = torch.randn(8, 3, generator=generator)
+    bias = torch.tensor([[9.0, 0, 0], [0, 0, 0], [0, -1, 0.5], [18.0, 3, 0], [4.0, 0, 0]])
+    strength = torch.tensor([1.0, 0.1, 2.0, 4.0, 0.0])
+    answers = (bias[:, None] + strength[:, None, None] * heard).softmax(-1)
+    _chosen(function, answers, "")
+    _chosen(function, answers[[2, 3, 0]][:, 1:7], "right for five prompts and eight texts, wrong for three and six: ")
+
+
+def _chosen(function: Callable[[Tensor], Any], answers: Tensor, case: str) -> None:
+    """Mistake unless the place and the answers are those of the best prompt."""
+    value, names = asked(function, answers=answers), ("place", "answers")
+    place, found = parts(value, names)
+    place, found = whole(place, "the place of the prompt"), tensor(found, answers.shape[1:], "the answers")
+    right, wanted = _choose_prompt(answers)
+    even = torch.stack([_calibrated(p, p.mean(0)) for p in answers])
+    rules = {
+        int(answers.amax(-1).mean(1).argmax()): "you chose the prompt that is surest of its answers: a prompt may be sure and always say the same",
+        int(_entropy(answers.mean(1)).argmax()): "you chose the prompt whose mean answer is the most even: it may be undecided about every text",
+        max(range(len(even)), key=lambda at: _mutual_information(even[at])): "you calibrated first and chose then: a prompt that hardly looks at the texts may look good so. Choose by the answers as they are",
+        min(range(len(answers)), key=lambda at: _mutual_information(answers[at])): "you chose the smallest mutual information: the largest is wanted",
+    }  # fmt: skip
+    if place != right:
+        raise Mistake(case + rules.get(place, f"prompt {right} has the largest mutual information; you chose prompt {place}"))  # fmt: skip
+    best = answers[right]
     mistakes = [
-        (right * 2 / 3, "the factor is right for three labels only: |Y| − 1 is 3 for four of them, `len(names) - 1`"),
-        (twins, "two labels' names have the same cosines here, and both are left out of the sum: leave the word's own out by its number, not by its value"),
+        (best, f"{case}these are the answers as they are: calibrate them"),
+        (_calibrated(best, answers.mean((0, 1))), f"{case}you divided by the mean over all prompts: divide by the mean of the chosen one alone"),
+        *[(even[at], f"{case}these are the answers of prompt {at}, not of the chosen one") for at in range(len(even)) if at != right],
     ]  # fmt: skip
-    expect(found, right, "right for three labels and large probabilities, wrong for four labels and small ones: add nothing to a length, and take the number of labels from `names`", mistakes, 1e-4)  # fmt: skip
+    expect(found, wanted, f"{case}the place is right; the answers should be calibrated(answers[place], their mean over the texts)", mistakes)  # fmt: skip

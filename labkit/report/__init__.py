@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from labkit.report.comparison import Comparison
 from labkit.report.figure import Plot
-from labkit.report.lines import accuracy_of_the_surest, against, coverage
+from labkit.report.lines import accuracy_of_the_surest, against, coverage, scatter
 from labkit.report.result import Result
 from labkit.report.rows import Report, results
 from labkit.report.table import Table
 
 __all__ = [
-    "Comparison", "Plot", "Report", "Result", "Table", "accuracy_of_the_surest", "against", "coverage", "results",
+    "Comparison", "Plot", "Report", "Result", "Table",
+    "accuracy_of_the_surest", "against", "coverage", "results", "scatter",
 ]  # fmt: skip

@@ -102,6 +102,28 @@ def against(curves: Mapping[str, Mapping[str, tuple[float, float]]], x: str, y: 
     return Plot(figure, f"{y} against {x}. " + "; ".join(text) + ".")
 
 
+def scatter(groups: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, title: str = "") -> Plot:
+    """Points (x, y), each group with a colour and a mark of its own; its rank correlation (ties have their mean rank)
+    stands in the legend and in the words.
+    """
+    from matplotlib.figure import Figure
+    from scipy.stats import spearmanr
+
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    axes, said = figure.subplots(), []
+    for number, (name, points) in enumerate(groups.items()):
+        across, along = np.asarray(points, float).T
+        order = spearmanr(across, along).statistic
+        look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)], "s": 32, "alpha": 0.75}
+        axes.scatter(across, along, label=f"{name}: rank correlation {order:.2f}", **look)
+        spans = (f"{some.min():.3g} to {some.max():.3g}" for some in (across, along))
+        said.append(f"{name}: {len(points)} points, {' and '.join(spans)}, rank correlation {order:.2f}")
+    axes.set(xlabel=x, ylabel=y, title=title)
+    _tidy(axes, "both")
+    axes.legend(frameon=False, fontsize=9)
+    return Plot(figure, f"{title + '. ' if title else ''}{y} against {x}. {'; '.join(said)}.")
+
+
 def accuracy_of_the_surest(probabilities: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """Entry k: the accuracy in [0, 1] of the k + 1 rows with the highest probability; (n,).
 

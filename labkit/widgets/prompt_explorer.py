@@ -30,7 +30,7 @@ from labkit.widgets.shown import Explorer, Picture, Shown, as_written, beside, b
 from labkit.widgets.template_playground import KINDS as PARTS
 from labkit.widgets.template_playground import compute as read
 
-MAX_WORDS, TOP = 12, 10
+MAX_WORDS, TOP = 12, 6
 KINDS = {**PARTS, "field": ("", "your text"), "cut": ("", "cut off: no room")}  # kind of token -> its fill, its legend
 
 

@@ -224,5 +224,11 @@ def test_every_lesson_with_exercises_has_its_answers(name):
 
 
 def test_exercises_of_a_lesson_are_found():
-    assert exercises("03/02") == ["label_probabilities", "fuzzy_probabilities", "soft_labels", "most_confident"]
+    assert exercises("03/02") == [
+        "label_probabilities",
+        "fuzzy_probabilities",
+        "soft_labels",
+        "most_confident",
+        "generation",
+    ]
     assert exercises("09/01") == []

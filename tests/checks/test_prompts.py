@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib
 
-import numpy as np
-import torch
-
 from labkit.checks import prompts
 from tests.checks.answers.prompts import until_equal
 from tests.checks.solutions import solutions
@@ -21,11 +18,7 @@ def test_a_loop_that_never_meets_the_room_is_stopped_and_named(monkeypatch):
 
 
 def test_the_lessons_functions_agree_with_labkit():
-    from labkit.fewshot.prompts import knowledgeable
     from labkit.fewshot.prompts.encoding import fit_lengths
 
-    chances, owners = np.random.default_rng(1).random((9, 6)), np.array([0, 0, 1, 1, 2, 2])
-    found = SHOWN["relevance"](*map(torch.from_numpy, (chances, owners, np.array([0, 2, 4]))))
-    np.testing.assert_allclose(found, knowledgeable.relevance(chances, owners))
     for lengths, room in (([9, 2, 30], 17), ([5, 5, 5], 7), ([0, 4], 4)):
         assert sorted(SHOWN["cut_longest"](lengths, room)) == sorted(fit_lengths(lengths, room))

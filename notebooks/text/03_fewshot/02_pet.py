@@ -9,28 +9,21 @@
 # %% [markdown]
 # # PET: asking the model, instead of teaching a head
 #
-# You have four labelled reviews of each kind and want a classifier. A new classification head starts from random
-# numbers and has eight sentences to become useful. But a pre-trained language model already has a head: the one that
-# fills blanks. *Pattern-exploiting training* (PET) turns the task into a blank that this head can fill.
+# You have eight labelled reviews, four of each class, and want a classifier. A new [head](../glossary.ipynb#head)
+# starts from random numbers. But a pre-trained language model has a head already, the one that fills blanks.
+# *Pattern-exploiting training* (PET) turns the task into a blank for it. What do eight labels add to a model that can
+# already be asked?
 #
-# **After this lesson you can**
+# **After this lesson you can** write a classifier as a [cloze](../glossary.ipynb#cloze) and train it; compare it with a
+# new head; use several words per class and several patterns; let models teach one another on texts without labels
+# (iPET), and say when labels help at all.
 #
-# - write a classifier as a cloze, with a *pattern* and a *verbalizer*, and say why it needs no new weights;
-# - train it, measure it against head fine-tuning at 1, 4 and 16 examples per class, and say when training helps;
-# - make it independent of one lucky choice of words (Fuzzy-PET) and of one pattern (an ensemble);
-# - let models label data for themselves and for one another (self-training, iPET), and tell when that helps.
-#
-# **45 minutes.** Before it: [pre-training](../01_foundations/04_pretraining.ipynb), where the blank-filling head comes
-# from. You need Python and a little PyTorch.
+# **45 minutes.** Before it: [prompts](01_prompts.ipynb).
 
 # %%
 import labkit
 
 lab = labkit.setup(lesson="03/02")
-
-# %% [markdown]
-# Everything below follows from these three strings. Try a hub model (`"bert-base-uncased"`), a folder, or a task of your
-# own (`"table:train.tsv,dev.tsv,test.tsv"`), and run all cells again.
 
 # %%
 MODEL = "mini-bert-en"  # @param {type:"string"}
@@ -38,122 +31,98 @@ TASK = "world/reviews"  # @param {type:"string"}
 SHOTS = 4  # @param {type:"integer"}
 
 # %% [markdown]
-# ## 1 · Eight sentences
+# ## 1 · Eight reviews, two heads
 #
-# `few_shot` draws `SHOTS` training rows of each class. The rest of the training rows lose their labels: unlabelled text is
-# cheap, labels are not, and the second half of this lesson makes use of that. Of the test set this page asks the first 400
-# rows, to be quick; the measured tables further down ask all 1000.
+# `few_shot` draws four training rows per class (four [shots](../glossary.ipynb#shot)); all other training rows lose
+# their labels. The page asks 300 test reviews. The shortest of them, read by a new head that learns from the eight
+# reviews, and by the cloze, which learns nothing. The cloze is the [pattern](../glossary.ipynb#pattern) "it was ___ ."
+# with the words "bad" and "great":
 
 # %%
-from dataclasses import replace
+import copy
 
-from labkit.report import Table
+from labkit.fewshot.pet import PET
+from labkit.foundations.heads import HeadClassifier, add_head
+from labkit.training import Batches
 
+model, tokenizer = labkit.load_model(MODEL, head="mlm")
 task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
-task = replace(task, splits={**task.splits, "test": task.splits["test"][:400]})
-rows = task.splits["train"]
-Table(("label", "review"), tuple((task.labels[row["label"]], row["text"]) for row in rows))
+rows, test, unlabelled = task.splits["train"], task.splits["test"][:300], task.splits["unlabelled"][:300]
+cloze, head = PET.for_task(task, tokenizer), HeadClassifier(tokenizer, task.fields)
+
+
+def trained(model, method, rows, lr=3e-5, objective=None):
+    """`model` after 60 steps of 8 rows each, by the method's own loss or by `objective`."""
+    batches = Batches(rows, method.collate, 8, seed=0)
+    labkit.fit(model, objective or method.loss, batches, steps=60, lr=lr, seed=0, progress=lab.progress)
+    return model
+
+
+# %%
+import numpy as np
+
+with_head = trained(add_head(model, task.labels, seed=0), head, rows, lr=3e-4)
+review = min(test, key=lambda row: len(row["text"]))
+print(f"{review['text']} ({task.labels[review['label']]})\n")
+for name, one, method in (
+    ("new head, 60 steps on eight reviews", with_head, head),
+    ("cloze, nothing trained", model, cloze),
+):
+    shares = labkit.predict(one, method, [review], progress=False)[0]
+    print(f"{name}: negative {shares[0]:.0%}, positive {shares[1]:.0%}")
 
 # %% tags=["nbval-check-output"]
-print(
-    f"{len(rows)} labelled rows, {len(task.splits['unlabelled'])} without a label, {len(task.splits['test'])} to test on"
-)
-print(
-    f"guessing is right in {100 * task.chance:.0f} %, the best possible reader in {100 * task.ceiling:.1f} %"
-)
+truth = np.array([row["label"] for row in test])  # (rows,)
+
+
+def right(model, method, some=test):
+    """The share of labelled rows that the model answers right."""
+    answers = labkit.predict(model, method, some, progress=False).argmax(1)
+    return float((answers == np.array([row["label"] for row in some])).mean())
+
+
+scores = {"new head": right(with_head, head), "cloze, untrained": right(model, cloze)}
+for name, score in scores.items():
+    print(f"{name}: {score:.0%} of {len(test)} reviews right")
+print(f"guessing: {task.chance:.0%}, the best possible reader: {task.ceiling:.0%}")
 
 # %% [markdown]
-# Why not 100 %? One opinion in eight contradicts its review's label, and in some reviews such opinions are the majority. Look
-# at the first row above: a tasteful solo, a thrilling guitar, and the label is "negative". The world that made these sentences
-# knows the best accuracy that any reader can reach, so every table can show it. And not every opinion is one plain word of
-# praise or blame: "not wild at all" and "could not have been better" have to be composed from their parts.
+# The head guesses, and the cloze, which has seen no label, comes close to the best possible reader. (That one is not at
+# 100 %, because some reviews contradict their label.)
 #
 # ## 2 · A blank instead of a head
 #
-# **Fine-tuning a head.** Let $h_x \in \mathbb{R}^d$ be the mean of the model's hidden vectors for text $x$. A new head
-# gives each label $l$ a probability
+# **A new head** has a vector $w_l$ and a bias for each label, drawn at random. Nothing that the model learned in
+# pre-training says what they should be. **PET** has no new weight. For a blank, the model gives a
+# [logit](../glossary.ipynb#logit) to each word of its vocabulary. Take a vocabulary of four words, "bad", "the",
+# "great", "so", with the logits $2, 0, 1, 3$. "so" is the likeliest, but it is no answer. Between "bad" and "great" the
+# [softmax](../glossary.ipynb#softmax) gives
 #
-# $$q_{\text{head}}(l \mid x) = \mathrm{softmax}(W h_x + b)_l ,$$
+# $$\frac{e^2}{e^2 + e^1} = 0.73 \quad \text{and} \quad \frac{e^1}{e^2 + e^1} = 0.27 .$$
 #
-# with $W \in \mathbb{R}^{\text{labels} \times d}$ drawn at random. Nothing the model learned in pre-training says what
-# the rows of $W$ should be.
+# With the pattern $P$, which writes the text $x$ into a sentence with a blank, the
+# [verbalizer](../glossary.ipynb#verbalizer) $v$, which names a word for each label, and the logit $M(w \mid z)$ of word
+# $w$ in the blank of $z$:
 #
-# **PET.** A *pattern* $P$ writes the text into a sentence with one blank, `it was ___ .` A *verbalizer* $v$ names a word
-# for each label: $v(\text{negative}) =$ "bad", $v(\text{positive}) =$ "great". Let $M(w \mid z)$ be the logit with which
-# the language model puts word $w$ into the blank of $z$. A label's score is its word's logit, and the answer is the
-# softmax **over the label words only**:
+# $$q(l \mid x) = \frac{e^{M(v(l) \mid P(x))}}{\sum_{l'} e^{M(v(l') \mid P(x))}} .$$
 #
-# $$s(l \mid x) = M\big(v(l) \mid P(x)\big), \qquad q(l \mid x) = \frac{e^{s(l \mid x)}}{\sum_{l'} e^{s(l' \mid x)}} .$$
+# (Schick & Schütze 2021, [*Exploiting cloze questions for few-shot text
+# classification*](https://arxiv.org/abs/2001.07676), §3.1.)
 #
-# (Schick & Schütze 2021, [*Exploiting cloze questions for few-shot text classification*](https://arxiv.org/abs/2001.07676),
-# §3.1.) There is no new weight in it. Here it is, with nothing but the model's own forward pass:
+# ### Exercise 1: the verbalizer
+#
+# *●○○ · 5 minutes*
+#
+# The blank's logits (batch, vocabulary) and one word id per class (classes,) in; $q$, (batch, classes), out. The model
+# learns through it, so it keeps its gradient.
+#
+# ```python
+# label_probabilities(torch.tensor([[2.0, 0.0, 1.0, 3.0]]), torch.tensor([0, 2]))  # [[0.73, 0.27]]
+# ```
 
 # %%
 import torch
 
-model, tokenizer = labkit.load_model(MODEL, head="mlm")
-model.eval()
-
-pattern = "{text} it was {mask} ."
-words = {"negative": "bad", "positive": "great"}
-
-
-word_ids = tokenizer.convert_tokens_to_ids(list(words.values()))  # one per label
-
-
-def blank_logits(text: str) -> torch.Tensor:
-    """The model's logits for the blank: (vocabulary,)."""
-    filled = pattern.replace("{text}", text).replace("{mask}", tokenizer.mask_token)
-    inputs = tokenizer(filled, return_tensors="pt")
-    blank = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero().item()
-    with torch.no_grad():
-        return model(**inputs).logits[0, blank]
-
-
-def cloze(text: str) -> torch.Tensor:
-    """Probability of each label: (labels,)."""
-    return blank_logits(text)[word_ids].softmax(0)
-
-
-for text in (
-    "the solo was tasteful . there was a thrilling guitar .",
-    "the phone was tedious . what an ugly screen .",
-    "the plot was far from dull . the cast was not bad at all .",
-):
-    print(
-        f"{text:<58}",
-        {label: round(p, 3) for label, p in zip(words, cloze(text).tolist(), strict=True)},
-    )
-
-# %% [markdown]
-# Nobody has shown the model a label yet, and it has an opinion on the first two. The third praises by negation, and there it
-# is undecided. Play with it before reading on. (The model has 1.5 million parameters and knows the words of its own world
-# only: "pancake" falls into letters, which say little. With `MODEL = "bert-base-uncased"` it knows yours.)
-#
-# 1. Write a review whose two halves disagree. Which half wins? Swap their order.
-# 2. Change the pattern to `all in all it was {mask} .` and to `the book was {mask} .` Does the answer move?
-# 3. Replace `bad` by a word that is negative but rare, such as `mediocre`. What happens to the *other* label, and why?
-
-# %%
-from labkit.widgets import prompt_explorer
-
-prompt_explorer(
-    model, tokenizer, "we found the blender polished . the lid seemed so ugly to us .", "{text} it was {mask} .",
-    {"negative": ["bad", "terrible"], "positive": ["great", "good"]},
-)  # fmt: skip
-
-# %% [markdown]
-# ### Your turn: the verbalizer
-#
-# *●○○ · 5 minutes*
-#
-# Given the blank's logits for a batch of texts, $(\text{batch}, \text{vocabulary})$, and one word id per class,
-# $(\text{classes},)$, return $q(l \mid x)$: $(\text{batch}, \text{classes})$.
-#
-# For example, a vocabulary of four words, `blank_logits = [[2, 0, 1, 3]]` and `word_ids = [0, 2]`: the label words have the
-# logits 2 and 1, and the softmax over these two gives `[[0.73, 0.27]]`. The fourth word, the likeliest of all, does not count.
-
-# %%
 from labkit.checks import pet as check
 
 
@@ -170,7 +139,7 @@ label_probabilities = check.label_probabilities(label_probabilities)
 #
 # <details><summary>Hint 2</summary>
 #
-# `blank_logits[:, word_ids]` picks one column a class, in the order of the classes: (batch, classes).
+# `blank_logits[:, word_ids]` picks one column per class, in the order of the classes: (batch, classes).
 # </details>
 #
 # <details><summary>Hint 3</summary>
@@ -185,191 +154,105 @@ label_probabilities = check.label_probabilities(label_probabilities)
 #     return blank_logits[:, word_ids].softmax(-1)
 # ```
 # </details>
-
-# %% [markdown]
-# ### The same, made safe
 #
-# The functions above break easily: a review that contains the text `[MASK]` has two blanks; a long one is cut, blank and all;
-# a label word may be several pieces of the tokenizer. `labkit.fewshot.pet.PET` takes care of all that, and is otherwise what
-# you just wrote. These are its two central methods, and below them your function beside the library's on a hundred reviews:
+# Play with the cloze before you train it. **Which half wins in a review whose halves disagree, and does it still win
+# when you exchange them?** Then replace `bad, terrible` by `mediocre`, which is rare. What happens to the *other*
+# label?
 
 # %%
-import inspect
+from labkit.widgets import prompt_explorer
 
-from labkit.fewshot.pet import PET
-from labkit.fewshot.prompts.verbalizer import Verbalizer
+prompt_explorer(
+    model, tokenizer, "we found the blender polished . the lid seemed so ugly to us .", "{text} it was {mask} .",
+    {"negative": ["bad", "terrible"], "positive": ["great", "good"]},
+)  # fmt: skip
 
-pet = PET(pattern, Verbalizer(words, tokenizer), tokenizer)
-print(inspect.getsource(PET.logits), inspect.getsource(PET.loss), sep="\n")
+# %% [markdown]
+# ## 3 · What eight labels add
+#
+# PET's loss is the [cross-entropy](../glossary.ipynb#cross-entropy) of the labelled rows, $-\log q(l_i \mid x_i)$, a
+# mean over them. It changes the whole model, in small steps, because the model is good already. **Predict**: the
+# untrained cloze has seen no label, and PET sees eight. By how many points will PET be ahead? Your function trains it:
+
+# %%
+word_ids = cloze.verbalizer.word_ids[:, 0]  # of "bad" and "great"
+
+
+def objective(model, batch):
+    shares = label_probabilities(cloze.mask_logits(model, batch)[:, 0], word_ids)  # (batch, classes)
+    return torch.nn.functional.nll_loss(shares.clamp(min=1e-12).log(), batch["labels"])
+
+
+with_pet = trained(copy.deepcopy(model), cloze, rows, objective=objective)
 
 # %% tags=["nbval-check-output"]
-some = task.splits["test"][:100]
-logits = torch.stack([blank_logits(row["text"]) for row in some])  # (batch, vocabulary)
-by_hand = label_probabilities(logits, torch.tensor(word_ids))
-by_labkit = torch.from_numpy(labkit.predict(model, pet, some))
-print("largest difference below 1e-5:", bool((by_hand - by_labkit).abs().max() < 1e-5))
-
-# %% [markdown]
-# ## 3 · Training, and what a few examples are worth
-#
-# PET's loss is the cross-entropy of the $N$ labelled examples, $L = -\frac{1}{N}\sum_i \log q(l_i \mid x_i)$. It changes
-# the whole model, gently: the pre-trained head is good already, and large steps would make it forget. Both methods get
-# the same rows, the same number of steps, and each its own learning rate, the best of several on the dev rows of eight
-# tasks (`benchmarks/fewshot.py tune`).
-#
-# **Before you run the next cell**: the untrained cloze has seen no label, PET sees eight. By how many points will PET be
-# ahead of it?
-
-# %%
-import copy
-
-from labkit.foundations.heads import HeadClassifier, add_head
-from labkit.training import Batches
-
-
-def trained(model, method, rows, lr, seed=0, steps=60):
-    """`model` after `steps` steps of the method's loss on `rows`."""
-    batches = Batches(rows, method.collate, min(16, len(rows)), seed=seed)
-    labkit.fit(model, method.loss, batches, steps=steps, lr=lr, seed=seed, progress=lab.progress)
-    return model
-
-
-def score(model, method):
-    return labkit.evaluate(model, method, task, "test", progress=lab.progress)[task.metric]
-
-
-# The task brings patterns and words of its own; this is its first pattern.
-pet = PET.for_task(task, tokenizer)
-report = labkit.Report()
-report.add("cloze, untrained", task, score(model, pet))
-
-head = HeadClassifier(tokenizer, task.fields)
-with_head = trained(add_head(model, task.labels, seed=0), head, rows, 3e-4)
-report.add("fine-tune [mean]", task, score(with_head, head))
-with_pet = trained(copy.deepcopy(model), pet, rows, 3e-5)
-report.add("PET", task, score(with_pet, pet))
-report.table()
-
-# %% tags=["nbval-check-output"]
-for name, some in (("untrained", model), ("trained", with_pet)):
-    answers = labkit.predict(some, pet, rows).argmax(1)
-    right = sum(int(answer) == row["label"] for answer, row in zip(answers, rows, strict=True))
-    print(f"of the eight labelled reviews, the {name} cloze gets {right} right")
-
-# %% [markdown]
-# The head is at chance, and PET is not ahead of the untrained cloze but behind it. The second cell says why. This draw is an
-# unlucky one: its opinions mislead so often that the untrained cloze, which is right on most of the test set, fails on
-# most of these eight. Training made all eight right. It could do so only by learning exceptions by heart, and what it
-# learned there does not hold for other reviews.
-#
-# One draw of eight sentences says little. So here is the same experiment three times at 1, 4 and 16 examples per class
-# (`python benchmarks/pet.py`; [its rows](../../labkit/results/pet_reviews.json)). A point is the mean, a bar one standard
-# deviation.
-
-# %%
-from labkit.report import results
-
-measured = results("pet_reviews")
-measured.lines(
-    "shots",
-    label="labelled examples per class",
-    title="PET against a new head, world/reviews, three draws",
+scores["PET"] = right(with_pet, cloze)
+error = 2 * (2 * 0.25 / len(test)) ** 0.5  # two standard errors of a difference, at most
+print(
+    "PET is ahead of the untrained cloze by more than two standard errors:",
+    scores["PET"] - scores["cloze, untrained"] > error,
 )
+for name, one in (("untrained", model), ("trained", with_pet)):
+    print(f"of the {len(rows)} labelled reviews the {name} cloze gets {right(one, cloze, rows) * len(rows):.0f} right")
 
 # %% [markdown]
-# Look at three things. **The best point of the picture is the untrained cloze, at 0 examples.** This world's pre-training text
-# ends many reviews with a verdict, so the question is one that the model has been asked before, thousands of times. **A few
-# examples take something away**: much of it in one draw with one example per class, where the bar is long; less and less
-# with more examples, because more rows outvote the misleading ones. **The heads hardly leave chance**, even with 16 examples
-# per class. With the labels of the whole training set a head does reach 88 to 91 % on three tasks of this kind
-# ([the world's tasks](../../docs/world.md)), so this world's polarity can be learned by a head; but not from so little.
+# It is not ahead, and the last two lines say why. The untrained cloze is right in most test reviews, but it fails in
+# most of these eight: this [draw](../glossary.ipynb#draw) has many reviews that contradict their label. After training
+# all eight are right, but what had to change for them is of no use for other reviews.
 #
-# Which of the differences are more than noise? The difference between two methods is taken draw by draw:
-
-
-# %% tags=["nbval-check-output"]
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
-    points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
-        return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
-
-
-for shots in (1, 4, 16):
-    difference = measured.compare(f"PET, {shots}-shot", f"fine-tune [mean], {shots}-shot")
-    print(f"{shots:>2} examples per class: PET against the head {verdict(difference)}")
-
-untrained = next(row.value for row in measured.rows if row.method == "PET, zero-shot")
-clozes = [row.value for row in measured.rows if row.method.startswith("PET") and row["shots"] > 0]
-behind = sum(value < untrained for value in clozes)
-print(f"of {len(clozes)} trained clozes, {behind} are behind the untrained one")
-
-# %% [markdown]
-# So PET's lead over the head is what pre-training brought, not what eight labels taught. Section 6 asks whether that is so for
-# other tasks as well.
-#
-# The paper has the same gap, and shows where it closes: on AG's News, ten labelled examples *in all* give 25.0 % with a
-# fine-tuned RoBERTa (large) and 87.5 % with PET; a hundred give 86.0 % and 88.3 % (Table 1).
-#
-# ## 4 · Whose words? Fuzzy-PET
-#
-# Somebody chose "bad" and "great". Another person would have taken other words, and got another accuracy. How much does
-# that matter? Before any training this is cheap to measure: one pass of the model gives the probability of *every* word in
-# the blank of every test review, and all choices of words can be read off from it. Below, a hundred people each take words at
-# random from the 130 or so that this world has for praise and as many for blame: one word per class, or three, whose
-# probabilities are added up.
+# One draw says little. Here are three, with 1, 4 and 16 examples per class ([all
+# numbers](../../docs/results.md#pet-against-a-head)). A point is the mean, a bar one
+# [standard deviation](../glossary.ipynb#standard-deviation); at 0 stands the untrained cloze.
 
 # %%
-import random
+from labkit.report.pages import page
 
-from labkit.fewshot.auto_prompts.candidates import blank_log_probabilities
-from labkit.world.settings import lexicon
+measured = page("pet_reviews").report
+measured.lines("shots", label="labelled examples per class", title="PET against a new head, world/reviews, three draws")
 
-asked = task.splits["test"]
-blanks = blank_log_probabilities(model, tokenizer, pet.template, asked)  # (rows, vocabulary)
-truth = torch.tensor([row["label"] for row in asked])
-pool = [lexicon("reviews", task.language).get(label, task.words[label]) for label in task.labels]
-chosen = labkit.Report()
-for number in range(100):
-    some = [random.Random(number).sample(pool_of_one, 3) for pool_of_one in pool]
-    ids = torch.tensor([tokenizer.convert_tokens_to_ids(words_of_one) for words_of_one in some])
-    for name, count in (("one word per class", 1), ("three words per class", 3)):
-        answers = blanks[:, ids[:, :count]].logsumexp(2).argmax(1)
-        chosen.add(name, task, (answers == truth).float().mean().item(), seed=number)
-chosen.plot(title="Untrained: random label words")
+# %% tags=["nbval-check-output"]
+for shots in (1, 4, 16):
+    print(f"{shots:>2} per class:", measured.compare(f"PET, {shots}-shot", f"fine-tune [mean], {shots}-shot"))
+untrained = next(row.value for row in measured.rows if row.method == "PET, zero-shot")
+clozes = [row.value for row in measured.rows if row.method.startswith("PET") and row["shots"]]
+print(f"of {len(clozes)} trained clozes, {sum(value < untrained for value in clozes)} are behind the untrained one")
 
 # %% [markdown]
-# A dot is one choice, and the large mark is their mean. On the whole it hardly matters *which* words one takes: pre-training
-# made them near synonyms in this blank, so nearly every choice comes close to "bad" and "great". But look at the two dots
-# far to the left in the lower row. In both of these choices "wrong" is among the three negative words, and it is a common word,
-# which this world uses outside of reviews, too. The three positive words beside it are rare. So "wrong" is the likelier word
-# after many reviews that praise, and they are called negative. Adding up three words does not protect from that; it only makes
-# it likelier that a common word stands on one side alone. So the words of a verbalizer should be equally common, more than
-# they should be well chosen.
+# Look at the two ends of the picture. **On the left**, with no label, the cloze is as good as it will be: this world's
+# pre-training text ends many reviews with a verdict, so the model has been asked this question thousands of times. A
+# few labels take something away, and most of it with one example per class, where one misleading review is half of the
+# data. **On the right**, the heads have hardly left 50 %. So PET's lead over the head comes from pre-training, not from
+# the labels.
 #
-# *Fuzzy-PET*, from the system with which Alibaba PAI and DAMO won the FewCLUE benchmark, gives every class several words, in
-# sets $v_1, \dots, v_K$. An example is trained with **each** set, and the answer **adds up** the probabilities of all of a
-# class's words:
+# The paper has the same gap and shows where it closes. On AG's News, ten labelled examples *in all* give 25.0 % with a
+# fine-tuned RoBERTa and 87.5 % with PET; a hundred give 86.0 % and 88.3 % (Table 1).
 #
-# $$L = \frac{1}{K}\sum_{k=1}^{K} L_{\text{PET}}(v_k), \qquad
-# q(l \mid x) = \frac{\sum_k p\big(v_k(l) \mid P(x)\big)}{\sum_{l'} \sum_k p\big(v_k(l') \mid P(x)\big)},
-# \qquad p(w \mid z) = \mathrm{softmax}\big(M(\cdot \mid z)\big)_w .$$
+# What is cheap is text *without* labels. The rest of the lesson asks whether it can win back what the labels have cost.
 #
-# Here $p$ is the softmax over the **whole vocabulary**: a word the model would never write contributes nothing, whichever
-# class it was assigned to. With $K = 1$ this is PET.
+# ## 4 · Several words: Fuzzy-PET
 #
-# ### Your turn: the fuzzy verbalizer
+# Somebody chose "bad" and "great". A rare word beside a frequent one would give the same answer after every review, as
+# in [lesson 03/01](01_prompts.ipynb). So give each class several words, and add up their *probabilities*. Take four
+# words with the probabilities $0.5, 0.3, 0.1, 0.1$, of which the first and the third belong to class 0, the others to
+# class 1. Class 0 gets $0.5 + 0.1 = 0.6$, class 1 gets $0.3 + 0.1 = 0.4$. One likely word is enough, and an unlikely
+# one does no harm. (To add up the *logits* would multiply the probabilities: $0.05$ against $0.03$.) With $p$, the
+# softmax over the **whole vocabulary**, and $K$ words $v_1(l), \dots, v_K(l)$ per class:
+#
+# $$q(l \mid x) = \frac{\sum_k p\big(v_k(l) \mid P(x)\big)}{\sum_{l'} \sum_k p\big(v_k(l') \mid P(x)\big)} .$$
+#
+# This is the *fuzzy verbalizer* of the system with which Alibaba PAI and DAMO won the FewCLUE benchmark
+# ([03/08](08_fewclue.ipynb)).
+#
+# ### Exercise 2: the fuzzy verbalizer
 #
 # *●●○ · 8 minutes*
 #
-# Blank logits $(\text{batch}, \text{vocabulary})$ and word ids $(\text{classes}, K)$ in, $q(l \mid x)$ out,
-# $(\text{batch}, \text{classes})$.
+# Blank logits (batch, vocabulary) and word ids (classes, K) in; $q$, (batch, classes), out.
 #
-# For example, a vocabulary of four words whose logits are the logarithms of 0.5, 0.3, 0.1 and 0.1, so that these are also
-# their probabilities, and `word_ids = [[0, 2], [1, 3]]`: the words of class 0 have 0.5 + 0.1 = 0.6 together, those of class 1
-# have 0.3 + 0.1 = 0.4, and the result is `[[0.6, 0.4]]`. (Adding the two logits of a class, which multiplies the
-# probabilities, would give 0.05 against 0.03, and so 0.625.)
+# ```python
+# logits = torch.tensor([[0.5, 0.3, 0.1, 0.1]]).log()
+# fuzzy_probabilities(logits, torch.tensor([[0, 2], [1, 3]]))  # [[0.6, 0.4]]
+# ```
 
 
 # %%
@@ -381,8 +264,8 @@ fuzzy_probabilities = check.fuzzy_probabilities(fuzzy_probabilities)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Add *probabilities*, not logits: adding logits would multiply the probabilities, and a single unlikely word would veto its
-# class.
+# Add *probabilities*, not logits: adding logits would multiply the probabilities, and a single unlikely word would veto
+# its class.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -403,65 +286,47 @@ fuzzy_probabilities = check.fuzzy_probabilities(fuzzy_probabilities)
 #     return mass / mass.sum(-1, keepdim=True)
 # ```
 # </details>
+#
+# "vile" is rare and "good" is frequent. **Predict**: what does the untrained cloze say with these two words, and what
+# with both pairs?
 
 # %% tags=["nbval-check-output"]
-sets = [["bad", "vile"], ["great", "good"]]  # of each class
-ids = torch.tensor([tokenizer.convert_tokens_to_ids(some) for some in sets])
-for name, some in (("bad / great", ids[:, :1]), ("vile / good", ids[:, 1:]), ("both sets", ids)):
+from labkit.fewshot.auto_prompts.candidates import blank_log_probabilities
+
+model.eval()
+blanks = blank_log_probabilities(model, tokenizer, cloze.template, test[:200])  # (rows, vocabulary)
+ids = torch.tensor([tokenizer.convert_tokens_to_ids(some) for some in (["bad", "vile"], ["great", "good"])])
+for name, some in (("bad / great", ids[:, :1]), ("vile / good", ids[:, 1:]), ("both pairs", ids)):
     answers = fuzzy_probabilities(blanks, some).argmax(1)
-    right = (answers == truth).float().mean()
-    print(f"untrained, {name:<12} right {right:.0%}, says positive {(answers == 1).float().mean():.0%}")
-
-# %%
-from labkit.fewshot.pet.fuzzy import FuzzyPET
-
-sets = [
-    {"negative": "bad", "positive": "great"},
-    {"negative": "vile", "positive": "good"},
-]
-methods = {
-    f"PET, {one['negative']} / {one['positive']}": PET(
-        task.patterns[0], Verbalizer(one, tokenizer), tokenizer
-    )
-    for one in sets
-}
-methods["Fuzzy-PET, both sets"] = FuzzyPET(task.patterns[0], sets, tokenizer)
-lines = []
-for name, method in methods.items():
-    before = score(model, method)
-    after = score(trained(copy.deepcopy(model), method, rows, 3e-5), method)
-    lines.append((name, f"{100 * before:.1f}", f"{100 * after:.1f}"))
-Table(("label words", "untrained (%)", "trained on eight reviews (%)"), tuple(lines))
+    share = (answers == torch.tensor(truth[:200])).float().mean()
+    print(f"{name:<12} right {share:.0%}, says positive {(answers == 1).float().mean():.0%}")
 
 # %% [markdown]
-# "vile / good" is the bad case on purpose: "vile" is rare and "good" is common, so the untrained cloze says "positive" every
-# time. Eight reviews mend that. Fuzzy-PET does not have the problem to begin with, because "vile" and "bad" stand in one sum.
-# After training all three are within a few points of each other, and 400 test rows cannot tell them apart: the standard error
-# of an accuracy near 87 % is 1.7 points. So on this task Fuzzy-PET is an insurance against a bad choice of words, not a gain
-# over a good one. Whether that holds for other tasks can be seen in section 6.
+# The bad pair does no harm beside the good one. So several words are an insurance against one bad choice, and not a
+# gain over a good one.
 #
-# ## 5 · Several patterns, one classifier
+# ## 5 · Several patterns, one vote
 #
-# The pattern was somebody's choice too. PET's answer is to take several, train a model with each, and let them vote. With
-# weights $w_m$ (equal, or each model's accuracy on the training rows before training) and a temperature $T = 2$,
+# The pattern was somebody's choice too. PET takes several, trains a model with each, and lets them vote. Two models and
+# one text: the first has the scores $(2, 0)$ and the weight 3, the second has $(0, 0)$ and the weight 1. The weighted
+# mean is $\big((3 \cdot 2 + 1 \cdot 0) / 4, 0\big) = (1.5, 0)$. At the
+# [temperature](../glossary.ipynb#temperature) 2 this is divided by 2, and the softmax of $(0.75, 0)$ is $(0.68, 0.32)$. With the score $s_m(l \mid x)$ of model
+# $m$, which is its log-probability, and its weight $w_m$:
 #
-# $$\bar s(l \mid x) = \frac{1}{\sum_m w_m} \sum_m w_m\, s_m(l \mid x), \qquad
-# \tilde q(l \mid x) = \mathrm{softmax}\big(\bar s(\cdot \mid x) / T\big)_l .$$
+# $$\tilde q(l \mid x) = \mathrm{softmax}\bigg( \frac{\sum_m w_m\, s_m(\cdot \mid x)}{T \, \sum_m w_m} \bigg)_l .$$
 #
-# These *soft labels* $\tilde q$ are computed for thousands of unlabelled texts, and an ordinary classifier, with a head,
-# learns from them: one model to serve, and the patterns are no longer needed. $T > 1$ flattens the distribution, so that
-# the classifier also sees which wrong label was nearly right.
+# These are [soft labels](../glossary.ipynb#soft-label). PET computes them for thousands of texts, and an ordinary
+# classifier learns from them. $T > 1$ flattens, so that the classifier also sees which wrong label was nearly right.
 #
-# ### Your turn: soft labels
+# ### Exercise 3: soft labels
 #
 # *●●○ · 8 minutes*
 #
-# Scores $(\text{models}, \text{batch}, \text{classes})$, weights $(\text{models},)$ and $T$ in; soft labels
-# $(\text{batch}, \text{classes})$ out.
+# Scores (models, batch, classes), weights (models,) and $T$ in; soft labels (batch, classes) out.
 #
-# For example, two models and one text: `scores = [[[2, 0]], [[0, 0]]]`, `weights = [3, 1]`, `temperature = 2`. The weighted
-# mean of the scores is (3·2 + 1·0) / 4 = 1.5 for class 0, and 0 for class 1; divided by 2 they are 0.75 and 0; the softmax
-# is `[[0.68, 0.32]]`.
+# ```python
+# soft_labels(torch.tensor([[[2.0, 0.0]], [[0.0, 0.0]]]), torch.tensor([3.0, 1.0]), 2)  # [[0.68, 0.32]]
+# ```
 
 
 # %%
@@ -473,8 +338,8 @@ soft_labels = check.soft_labels(soft_labels)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Average the *scores*, then take one softmax. Averaging the models' probabilities is a different formula: it has no single
-# temperature.
+# Average the *scores*, then take one softmax. Averaging the models' probabilities is a different formula: it has no
+# single temperature.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -497,72 +362,54 @@ soft_labels = check.soft_labels(soft_labels)
 # </details>
 
 # %%
-import numpy as np
+ways = [cloze, *(PET.for_task(task, tokenizer, pattern=number) for number in (1, 2))]
+models = [with_pet, *(trained(copy.deepcopy(model), way, rows) for way in ways[1:])]
 
-from labkit.fewshot.pet.self_training import Member
 
-members, report = [Member(with_pet, pet)], labkit.Report()
-for number in range(1, len(task.patterns)):
-    method = PET.for_task(task, tokenizer, pattern=number)
-    members.append(Member(trained(copy.deepcopy(model), method, rows, 3e-5), method))
-for number, member in enumerate(members, 1):
-    report.add(f"PET, pattern {number}", task, score(member.model, member.method))
-each = np.stack([labkit.predict(member.model, member.method, asked, progress=False) for member in members])
-scores, weights = torch.from_numpy(each).clamp(1e-12).log(), torch.ones(len(members))  # (models, batch, classes), (models,)
-voted = soft_labels(scores, weights, 1.0).numpy()
-report.add("their vote", task, float(np.mean(voted.argmax(1) == truth.numpy())))
-report.table()
+def said(models, rows):
+    """Scores of every model: (models, rows, classes)."""
+    each = [labkit.predict(one, way, rows, progress=False) for one, way in zip(models, ways, strict=True)]
+    return torch.from_numpy(np.stack(each)).clamp(1e-12).log()
 
-# %% [markdown]
-# And the soft labels of four test reviews. All numbers are the probability of "positive".
 
-# %%
-columns = [*each[:, :4, 1], voted[:4, 1], soft_labels(scores[:, :4], weights, 2.0)[:, 1]]
-Table(
-    ("review", "pattern 1", "pattern 2", "pattern 3", "vote, T = 1", "soft label, T = 2"),
-    tuple((row["text"], *(f"{p[at]:.2f}" for p in columns)) for at, row in enumerate(asked[:4])),
-)
+before = said(models, test)
+vote = soft_labels(before, torch.ones(3), 1.0)
+for way, one in zip(ways, before, strict=True):
+    print(f"{str(way.template):<34} {float((one.argmax(1).numpy() == truth).mean()):.1%}")
+print(f"{'their vote':<34} {float((vote.argmax(1).numpy() == truth).mean()):.1%}")
 
 # %% [markdown]
-# The vote is about as good as the best of the three patterns, and one need not know which of them that is. In the second
-# review ("sensational", "not petty") the patterns disagree, so its soft label is near one half; the first review has its
-# answer from all three, and even there $T = 2$ leaves the other label a few per cent. The classifier itself needs thousands
-# of such rows and is not trained on this page; section 6 has its results.
+# Nobody knows beforehand which pattern is the best, and the vote need not know it.
 #
-# ## 6 · Learning from one's own answers
+# ## 6 · Teaching one another: iPET
 #
-# Once models can label text, they can make training data. *Self-training* adds a model's surest answers to its training
-# rows and trains anew. *iPET* lets several models do this **for one another**, in generations $g = 1, 2, \dots$ whose
-# training sets grow by a factor each time. No model is trained on its own answers: their errors are the ones that it would
-# only repeat.
-#
-# Both stand on one assumption: *the surer, the righter*. It can be looked at. Below, the ensemble's answers on the rows
-# whose labels it was not given are sorted by confidence; the curve says how many of the surest $k$ % are right.
+# Models that can label texts can make training rows. But which answers should be believed? The surest ones, if *the
+# surer* means *the righter*. Sort the vote's answers by confidence. **Predict**: how many of the surest 10 % are right?
 
 # %%
 from labkit.report import coverage
 
-coverage(voted, truth.tolist(), "Three patterns vote: how right are the surest?")
+coverage(vote.numpy(), truth.tolist(), "Three patterns vote: how right are the surest?")
 
 # %% [markdown]
-# The curve falls from left to right, as it should: the surest half is right clearly more often than all rows together. But it
-# leaves 100 % early. A review whose opinions contradict its label is read with full confidence, and wrongly. So some
-# pseudo-labels are wrong, even among the surest.
+# The curve falls from left to right, as it should: the surer, the righter. But a review that contradicts its label is
+# read with full confidence, and wrongly. So among the sure answers some are wrong, though fewer.
 #
-# Two more things keep it from going wrong. Rows are taken **class by class**, in the proportion of the labelled ones: else
-# the easiest class floods the training set, the next model believes in it even more, and so on. And a row is taken for the
-# class that is likeliest for it, or not at all.
+# Rows are taken **class by class**. Otherwise the easiest class would fill the training set, and the next model would
+# prefer it even more. And a row is taken only for the class that is likeliest for it.
 #
-# ### Your turn: the surest rows
+# ### Exercise 4: the surest rows
 #
 # *●●○ · 10 minutes*
 #
-# Probabilities $(\text{rows}, \text{classes})$ and a number per class in; a list of `(row, class)` out. For each class $c$,
-# of the rows whose likeliest class is $c$, the `per_class` with the highest probability; fewer where there are not so
-# many.
+# Probabilities (rows, classes) and a number per class in; a list of `(row, class)` out. For each class $c$, of the rows
+# whose likeliest class is $c$, the `per_class` with the highest probability; fewer where there are not so many.
 #
-# For example, `probabilities = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]`: class 0 is the likeliest in the rows 0 and 1, class 1 in
-# row 2. With `per_class = 1` the result is `[(0, 0), (2, 1)]`, with `per_class = 2` it is `[(0, 0), (1, 0), (2, 1)]`.
+# ```python
+# p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+# most_confident(p, 1)  # [(0, 0), (2, 1)]
+# most_confident(p, 2)  # [(0, 0), (1, 0), (2, 1)]: class 1 has only one row
+# ```
 
 
 # %%
@@ -600,88 +447,140 @@ most_confident = check.most_confident(most_confident)
 #     return chosen
 # ```
 # </details>
+
+# %%
+for per_class in (10, 50, 100):
+    chosen = most_confident(vote, per_class)
+    share = sum(int(truth[row]) == c for row, c in chosen) / len(chosen)
+    print(f"at most {per_class:>3} per class: {len(chosen):>3} test reviews, {share:.0%} with their right label")
+
+# %% [markdown]
+# *Self-training* adds a model's own surest answers to its training rows. But a model's errors are the ones that it
+# would only repeat. In *iPET* the models do it **for one another**: each is taught by the vote of the *others*, in
+# generations whose training sets grow.
 #
-# With your function, the rows that the vote of section 5 is surest of, and how many of them it calls by their right label:
+# ### Exercise 5: a generation
+#
+# *●●● · 10 minutes*
+#
+# Scores (models, rows, classes) and a number per class in; out a list with one entry per model: the `(row, class)` that
+# it shall learn. They are the surest rows of the soft labels of all *other* models, with equal weights and $T = 1$.
+#
+# ```python
+# scores = torch.tensor([[[0.9, 0.1], [0.6, 0.4]], [[0.3, 0.7], [0.8, 0.2]]]).log()  # two models, two rows
+# generation(scores, 1)  # [[(1, 0), (0, 1)], [(0, 0)]]: the first learns what the second says, and the other way round
+# ```
+
 
 # %%
-for per_class in (10, 50, 150):
-    rows_of = most_confident(torch.from_numpy(voted), per_class)
-    right = sum(int(truth[row]) == label for row, label in rows_of)
-    print(f"at most {per_class:>3} per class: {len(rows_of):>3} rows, {right / len(rows_of):.0%} right")
+def generation(scores, per_class): ...  # your turn
+
+
+generation = check.generation(generation)
 
 # %% [markdown]
-# `labkit.fewshot.pet.self_training.ipet` is a short loop around this function. Read it: every line has been said above.
+# <details><summary>Hint 1</summary>
+#
+# A loop over the models; for each, `soft_labels` of the others, then `most_confident`.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.cat([scores[:own], scores[own + 1 :]])` are the others' scores.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# The weights are `torch.ones(len(others))`.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def generation(scores, per_class):
+#     taught = []
+#     for own in range(len(scores)):
+#         others = torch.cat([scores[:own], scores[own + 1 :]])
+#         voted = soft_labels(others, torch.ones(len(others)), 1.0)
+#         taught.append(most_confident(voted, per_class))
+#     return taught
+# ```
+# </details>
+#
+# With your functions, 300 reviews without labels, and 24 of them per class, every model is trained anew. **Predict**:
+# will they be ahead of the untrained cloze?
 
 # %%
-from labkit.fewshot.pet.self_training import ipet
+taught = generation(said(models, unlabelled), 24)
+new = [
+    trained(copy.deepcopy(model), way, [*rows, *({**unlabelled[int(row)], "label": int(c)} for row, c in some)])
+    for way, some in zip(ways, taught, strict=True)
+]  # fmt: skip
+after = said(new, test)
+for name, some in (("eight labels", before), ("and one generation", after)):
+    each = [float((one.argmax(1).numpy() == truth).mean()) for one in some]
+    print(f"{name:<19}", ", ".join(f"{share:.1%}" for share in each), f"· mean {sum(each) / 3:.1%}")
+print(f"the untrained cloze: {scores['cloze, untrained']:.1%}")
 
-source = inspect.getsource(ipet)
-print(source.partition('"""')[0] + source.rpartition('"""')[2].lstrip("\n"))
-
-# %% [markdown]
-# All of it together, on three tasks with four examples per class (`python benchmarks/pet_family.py methods`): English
-# reviews, English news in fifteen topics, and EPRSTMT, Chinese reviews in the format of FewCLUE. All methods but the heads
-# use clozes; those with an arrow end in an ordinary classifier. The paper's column is AG's News with ten labelled examples,
-# for the order of methods rather than the numbers. This is one draw of examples: differences of a point or two mean nothing.
-# The last method, the cloze without any training, is asked here.
-
-# %%
-family = results("pet_family")
-family.add("cloze, untrained", "world/reviews", untrained)
-for name, of in (("world/news", "mini-bert-en"), ("world/fewclue/eprstmt", "mini-bert-zh")):
-    its_model, its_tokenizer = labkit.load_model(of, head="mlm")
-    other = labkit.load_task(name)
-    plain = PET.for_task(other, its_tokenizer)
-    family.add("cloze, untrained", other, labkit.evaluate(its_model, plain, other, "test", progress=lab.progress)[other.metric])  # fmt: skip
-
-paper = {"fine-tune [mean]": 25.0, "ensemble → classifier": 87.5, "iPET → classifier": 89.3}
-family.table(
-    paper,
-    source='Schick & Schütze 2021, Table 1: AG\'s News, 10 examples, RoBERTa large ("PET" is ensemble → classifier)',
+# %% tags=["nbval-check-output"]
+each = [float((one.argmax(1).numpy() == truth).mean()) for one in (*before, *after)]
+print(
+    "all six are within two standard errors of the untrained cloze:",
+    all(abs(one - scores["cloze, untrained"]) < error for one in each),
 )
 
 # %% [markdown]
-# Read the table against its last row, the cloze that nobody trained. **PET is below it in all three columns**: what section 3
-# showed for reviews holds for news and for Chinese reviews too. Four examples per class cost a little, because the model
-# already knew the question. **What was built on PET wins much of this back**, except for the soft labels on EPRSTMT, which
-# win nothing. Soft labels from three patterns, one's own surest answers, generations that teach one another: all three learn
-# from unlabelled rows too, beside which a few misleading labels weigh less. iPET is the best of the trained methods in every
-# column, as it is in the paper, and ends about where the untrained cloze began. Fuzzy-PET is level with PET: the tasks' first
-# words are good ones here. **The head** is near chance on both kinds of reviews; on news it is far from chance, because
-# topics show in single words, but far behind the clozes, too.
+# On 300 reviews nothing is gained or lost beyond [noise](../glossary.ipynb#beyond-noise). The smaller effects need more
+# rows: here are three tasks with all test rows and two generations (one draw of four examples per class). Methods with
+# an arrow end in an ordinary classifier, taught by soft labels. Diamonds are the paper's, on AG's News ([all
+# numbers](../../docs/results.md#what-was-built-on-pet)):
+
+# %%
+page("pet_family").plot()
+
+# %% tags=["nbval-check-output"]
+family, alone = page("pet_family").report, {"world/reviews": untrained}
+for name, of in (("world/news", "mini-bert-en"), ("world/fewclue/eprstmt", "mini-bert-zh")):
+    its_model, its_tokenizer = labkit.load_model(of, head="mlm")
+    other = labkit.load_task(name)
+    alone[name] = labkit.evaluate(its_model, PET.for_task(other, its_tokenizer), other, progress=False)[other.metric]
+for name, cloze_alone in alone.items():
+    value = {row.method: row.value for row in family.rows if row.task == name}
+    print(
+        f"{name:<22} untrained cloze {cloze_alone:.1%}, PET {value['PET']:.1%}, iPET {value['iPET → classifier']:.1%}"
+    )
+
+# %% [markdown]
+# The order is the paper's: head, PET, ensemble, iPET. In all three lines PET is below the untrained cloze. Texts without
+# labels win back what a few labels have cost, because beside hundreds of pseudo-labelled rows a few misleading ones
+# weigh less: iPET ends about where the untrained cloze began.
 #
-# So what are labels good for? For a question that pre-training has hardly asked. Lesson [03/05](05_auto_prompts.ipynb) has
-# one, facts against opinions: there its hand-written cloze is right in about 60 % untrained, and in about 80 % after training
-# on 16 examples per class. Where a model knows the question already, a few labels are worth more for measuring the untrained
-# cloze than for changing it.
+# ## 7 · So, what do eight labels add?
 #
-# What it costs: PET trains one model, the ensemble three and a classifier, iPET nine and a classifier. The classifier that
-# is served is the same in all three cases.
+# **To a head**, everything that it knows, and that is hardly more than guessing. **To a cloze whose question the model
+# knows**, nothing: on average a few labels cost a little, and texts without labels win it back. There, labels are worth
+# more for measuring the untrained cloze than for changing it. Labels help where pre-training has hardly asked the
+# question: lesson [03/05](05_auto_prompts.ipynb) has one.
 #
-# When would all this fail? When the surest answers are wrong in the same way: a word that means something else in the
-# domain, a class that no pattern recognises. Self-training then repeats the error with more examples. The curve above is
-# worth drawing before you trust it.
+# All this fails when the surest answers are wrong in the same way, because self-training then repeats the error. Draw
+# the curve of section 6 before you trust it.
 #
-# ## 7 · Keep the result
-#
-# An *app* is a folder with model, tokenizer and method. `labkit serve` opens it as a page, `labkit predict` runs it over a
-# file, and lesson 04/01 on distillation takes it as its teacher.
+# An *app* is a folder with model, tokenizer and method. `labkit serve` opens it as a page, `labkit predict` runs it
+# over a file, and [distillation](../04_compression/01_distillation.ipynb) takes it as its teacher:
 
 # %%
 from labkit.apps import load_app, save_app
 
-save_app("artefacts/03_02_pet", members[0].model, tokenizer, members[0].method, task)
-load_app("artefacts/03_02_pet").predict(
-    "i found the soup superb . she told me that the waiter was charming ."
-)
+save_app("artefacts/03_02_pet", with_pet, tokenizer, cloze, task)
+load_app("artefacts/03_02_pet").predict("i found the soup superb . she told me that the waiter was charming .")
 
 # %% [markdown]
 # ## Read on
 #
-# - Schick & Schütze 2021, [*Exploiting cloze questions*](https://arxiv.org/abs/2001.07676) (PET, iPET) and [*It's not just size
-#   that matters*](https://arxiv.org/abs/2009.07118) (small models against GPT-3).
+# - Schick & Schütze 2021, linked above, and [*It's not just size that matters*](https://arxiv.org/abs/2009.07118) (small models
+#   against GPT-3).
 # - `labkit/fewshot/pet/`: [`pet.py`](../../labkit/fewshot/pet/pet.py), [`fuzzy.py`](../../labkit/fewshot/pet/fuzzy.py),
-#   [`self_training.py`](../../labkit/fewshot/pet/self_training.py), each shorter than this page.
-# - Next, 03/03: the pattern itself is learned, as vectors that need not be words (soft prompts); and 03/04, CP-Tuning, does
-#   without label words.
+#   [`self_training.py`](../../labkit/fewshot/pet/self_training.py): your `generation` is the loop of its `ipet`.
 # - In class: the assignment `assignments/source/03_fewshot`; to show others: `labkit demo fewshot`.
+# - Next, [03/03](03_soft_prompts.ipynb): the pattern itself is learned, as vectors that need not be words; and
+#   [03/04](04_cp_tuning.ipynb) does without label words.

@@ -21,6 +21,12 @@ def in_numpy(z, w):
     return torch.from_numpy(powers / powers.sum(1, keepdims=True))
 
 
+def by_ratio(z, w):
+    """1 / Σ e^(z' − z): every class beside every other."""
+    picked = z.gather(1, w.expand(len(z), -1))
+    return 1 / (picked[:, None, :] - picked[:, :, None]).exp().sum(2)
+
+
 def sums_of_classes(z, w):
     p = torch.softmax(z, dim=-1)
     mass = torch.stack([sum(p[:, word] for word in own) for own in w], 1)
@@ -61,8 +67,34 @@ def by_numpy(p, k):
     return [(row, c) for c, rows in enumerate(own) for row in rows[np.argsort(-p[rows, c])][:k]]
 
 
+def vote(scores):
+    return scores.mean(0).softmax(-1)
+
+
+def without(scores, own):
+    return torch.cat([scores[:own], scores[own + 1 :]])
+
+
+def generation_in_one(s, k):
+    return [by_sorting(vote(without(s, own)), k) for own in range(len(s))]
+
+
+def by_subtraction(s, k):
+    """The others' sum is the sum of all less the own."""
+    total = s.sum(0)
+    return [by_hiding(torch.softmax((total - own) / (len(s) - 1), 1), k) for own in s]
+
+
+def generation_with_loops(s, k):
+    taught = ()
+    for own in range(len(s)):
+        mean = sum(s[other] for other in range(len(s)) if other != own) / (len(s) - 1)
+        taught = (*taught, by_numpy(mean.exp() / mean.exp().sum(1, keepdim=True), k))
+    return taught
+
+
 RIGHT = {
-    "label_probabilities": [one_by_one, in_numpy, lambda z, w: z.index_select(1, w).log_softmax(-1).exp()],
+    "label_probabilities": [one_by_one, by_ratio, lambda z, w: z.index_select(1, w).log_softmax(-1).exp()],
     "fuzzy_probabilities": [sums_of_classes, fuzzy_in_numpy, lambda z, w: z.log_softmax(-1)[:, w].logsumexp(2).softmax(1)],
     "soft_labels": [
         model_by_model,
@@ -70,6 +102,7 @@ RIGHT = {
         lambda s, w, t: torch.softmax(torch.tensordot(w, s, 1) / (w.sum() * t), 1),
     ],
     "most_confident": [by_sorting, by_hiding, by_numpy],
+    "generation": [generation_in_one, by_subtraction, generation_with_loops],
 }  # fmt: skip
 
 
@@ -99,6 +132,8 @@ WRONG = {
         (lambda z, w: z[:, w + 20].softmax(1), "stopped with IndexError"),
         (lambda z, w: z[:, w].flip(1).softmax(1), "to other values"),
         (lambda z, w: z[:, w].relu(), "must sum to 1"),
+        (lambda z, w: z[:, w].softmax(1).detach(), "gradient"),
+        (in_numpy, r"Can't call numpy\(\)"),
     ],
     "fuzzy_probabilities": [
         (lambda z, w: z.softmax(1)[:, w].sum(2), "divide each class's sum"),
@@ -130,5 +165,16 @@ WRONG = {
         (chosen_by(lambda p, k: [(2, 0), (3, 0), (0, 1), (1, 1)]), "places among"),
         (lambda p, k: p.argmax(1).tolist(), "list of pairs"),
         (chosen_by(lambda p, k: [(5, 0), (0, 0), (3, 1), (4, 1)]), "highest probability"),
+    ],
+    "generation": [
+        (lambda s, k: [by_sorting(vote(s), k) for _ in s], "itself included"),
+        (lambda s, k: [by_sorting(own.softmax(1), k) for own in s], "that is self-training"),
+        (lambda s, k: [by_sorting(without(s, own).softmax(2).mean(0), k) for own in range(len(s))], "average their scores"),
+        (lambda s, k: [by_sorting(without(s, own)[0].softmax(1), k) for own in range(len(s))], "only one of the other models"),
+        (lambda s, k: [by_sorting((without(s, own).mean(0) / 2).softmax(1), k) for own in range(len(s))], "here T is 1"),
+        (lambda s, k: dict(enumerate(by_subtraction(s, k))), "list of pairs"),
+        (lambda s, k: [by_sorting(vote(without(s, own)), k + 1) for own in range(len(s))], "model 0 should learn"),
+        (lambda s, k: [by_sorting(vote(without(s, own)), 2) for own in range(len(s))], "wrong for two models"),
+        (lambda s, k: by_subtraction(s, k)[:-1], "one entry for each of the 3"),
     ],
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 
 import numpy as np
 import torch
@@ -83,60 +84,63 @@ def one_too_many(lengths, room):
     return out
 
 
-def unit(p):
-    return p / p.norm(dim=0)
+def entropy(p):
+    return -(p * p.clamp(min=1e-12).log()).sum(-1)
 
 
-def like(p, o, n, how=unit):
-    alike = how(p).T @ how(p)[:, n]
-    return alike, alike[torch.arange(len(o)), o]
+def with_loops(p):
+    def h(row):
+        return -sum(x * math.log(x) for x in row if x > 0)
+
+    mean = [sum(column) / len(p) for column in zip(*p.tolist(), strict=True)]
+    return h(mean) - sum(h(row) for row in p.tolist()) / len(p)
 
 
-def wrong(above):
-    """A relevance from a function of likeness to all labels, and to the own."""
-    return lambda p, o, n: above(*like(p, o, n))
+def divergence(p):
+    """The mean Kullback-Leibler divergence of the answers from their mean."""
+    mean = p.mean(0, keepdim=True)
+    return (torch.xlogy(p, p) - torch.xlogy(p, mean)).sum(1).mean()
 
 
-def relevance_of(how):
-    def found(p, o, n):
-        alike, own = like(p, o, n, how)
-        return own * (len(n) - 1) / (alike.sum(1) - own)
+def information_in_numpy(p):
+    p = p.numpy().astype(np.float64)
+    logs = np.log(np.where(p > 0, p, 1))
+    mean = p.mean(0)
+    return -(mean * np.log(mean)).sum() + (p * logs).sum(1).mean()
+
+
+def even(p):
+    return normal(p / p.mean(0))
+
+
+def chosen_by(rule):
+    """A choice by a rule on one prompt's answers; the answers calibrated."""
+
+    def found(answers):
+        place = int(torch.stack([torch.as_tensor(rule(p)) for p in answers]).argmax())
+        return place, even(answers[place])
 
     return found
 
 
-def word_by_word(p, o, n):
-    found = []
-    for word, own in enumerate(o.tolist()):
-        alike = [torch.cosine_similarity(p[:, word], p[:, name], dim=0) for name in n]
-        others = [a for label, a in enumerate(alike) if label != own]
-        found.append(alike[own] / (sum(others) / len(others)))
-    return torch.stack(found)
+def all_at_once(a):
+    mean = a.mean(1)
+    gain = torch.special.entr(mean).sum(-1) - torch.special.entr(a).sum(-1).mean(-1)
+    ratio = a[gain.argmax()] / mean[gain.argmax()]
+    return gain.argmax(), ratio / ratio.sum(1, keepdim=True)
 
 
-def relevance_in_numpy(p, o, n):
-    p, o, n = p.numpy().astype(np.float64), o.numpy(), n.numpy()
-    alike = (p.T @ p[:, n]) / np.outer(np.linalg.norm(p, axis=0), np.linalg.norm(p[:, n], axis=0))
-    own = np.eye(len(n), dtype=bool)[o]
-    return torch.from_numpy(alike[own] / alike[~own].reshape(len(o), -1).mean(1))
+def with_a_loop(answers):
+    best, most = None, -1.0
+    for place, p in enumerate(answers):
+        if with_loops(p) > most:
+            best, most = place, with_loops(p)
+    return [best, calibrated_rows(answers[best], answers[best].mean(0))]
 
 
-def by_mask(p, o, n):
-    alike = torch.nn.functional.normalize(p, dim=0).T @ torch.nn.functional.normalize(p[:, n], dim=0)
-    own = torch.nn.functional.one_hot(o, len(n)).bool()
-    return alike[own] * (len(n) - 1) / alike.masked_fill(own, 0).sum(1)
-
-
-def by_value(p, o, n):
-    """The other labels are those whose cosine differs from the own one."""
-    alike, own = like(p, o, n)
-    others = (alike - own[:, None]).abs() > 1e-7
-    return own * (len(n) - 1) / (alike * others).sum(1)
-
-
-def overwrites(p, o, n):
-    p /= p.norm(dim=0)
-    return relevance_of(lambda q: q)(p, o, n)
+def sorted_first(answers):
+    places = sorted(range(len(answers)), key=lambda at: information_in_numpy(answers[at]))
+    return places[-1], (answers[places[-1]].log() - answers[places[-1]].mean(0).log()).softmax(1)
 
 
 def calibrated_rows(p, f):
@@ -169,7 +173,13 @@ RIGHT = {
         lambda p, f: (p.log() - f.log()).softmax(-1),
         lambda p, f: torch.einsum("bc,c->bc", p, 1 / f).div((p @ (1 / f))[:, None]),
     ],
-    "relevance": [word_by_word, relevance_in_numpy, by_mask],
+    "mutual_information": [
+        with_loops,
+        divergence,
+        information_in_numpy,
+        lambda p: entropy(p.mean(0)) - entropy(p).mean(),
+    ],
+    "choose_prompt": [all_at_once, with_a_loop, sorted_first, chosen_by(divergence)],
 }
 
 WRONG = {
@@ -212,20 +222,30 @@ WRONG = {
         (writes, "changed `"),
         (lambda p, f: normal(p / f).tolist(), "not list"),
     ],
-    "relevance": [
-        (wrong(lambda a, own: own / (a.sum(1) - own)), "− 1 is missing"),
-        (wrong(lambda a, own: own), "own label alone"),
-        (wrong(lambda a, own: own * 2 / a.sum(1)), "leave the word's own out"),
-        (wrong(lambda a, own: own * 3 / (a.sum(1) - own)), r"not \|Y\|"),
-        (wrong(lambda a, own: (a.sum(1) - own) / 2 / own), "1 / R"),
-        (wrong(lambda a, own: a), r"shape \(7, 3\)"),
-        (wrong(lambda a, own: own * 2 / (a.sum(1) - own)), "right for three labels only"),
-        (relevance_of(lambda p: p), "scalar products"),
-        (relevance_of(lambda p: p / p.norm(dim=1, keepdim=True)), r"a \*column\*"),
-        (relevance_of(lambda p: unit(p - p.mean(0))), "that is a correlation"),
-        (lambda p, o, n: relevance_of(unit)(p, o, torch.stack([(o == c).nonzero()[0, 0] for c in range(len(n))])), "first word of each class"),
-        (by_value, "not by its value"),
-        (relevance_of(lambda p: p / p.norm(dim=0).clamp(min=0.1)), "add nothing to a length"),
-        (overwrites, "changed `"),
+    "mutual_information": [
+        (lambda p: entropy(p.mean(0)), "of the mean answer alone"),
+        (lambda p: entropy(p).mean(), "of the texts' entropies alone"),
+        (lambda p: entropy(p).mean() - entropy(p.mean(0)), "exchanged"),
+        (lambda p: entropy(p.mean(0)) - entropy(p).sum(), "take their mean"),
+        (lambda p: divergence(p) / math.log(2), "in bits"),
+        (lambda p: divergence(p) / p.shape[1], "over the classes, too"),
+        (lambda p: entropy(p.mean(0)) + entropy(p).mean(), "are added"),
+        (lambda p: entropy(p.mean(1)) - entropy(p).mean(), r"over the texts \(dim 0\)"),
+        (lambda p: (p * p.log()).sum(1).mean() - (p.mean(0) * p.mean(0).log()).sum(), "NaN: 0 . log 0"),
+        (lambda p: p.var(0).sum(), "wanted: the entropy"),
+        (lambda p: divergence(p).abs() + 0.01 * (p.std(0).sum() < 1e-6), "the mutual information 0"),
+        (lambda p: entropy(p.mean(0)) - entropy(p), "one number"),
+    ],
+    "choose_prompt": [
+        (chosen_by(lambda p: p.amax(1).mean()), "surest of its answers"),
+        (chosen_by(lambda p: entropy(p.mean(0))), "mean answer is the most even"),
+        (chosen_by(lambda p: divergence(even(p))), "calibrated first"),
+        (lambda a: (all_at_once(a)[0], a[all_at_once(a)[0]]), "calibrate them"),
+        (lambda a: (all_at_once(a)[0], normal(a[all_at_once(a)[0]] / a.mean((0, 1)))), "over all prompts"),
+        (lambda a: (all_at_once(a)[0], even(a[1])), "of prompt 1, not of the chosen"),
+        (lambda a: (all_at_once(a)[0], all_at_once(a)[1].argmax(1)), r"the answers has shape \(8,\)"),
+        (lambda a: all_at_once(a)[1], "2 results are wanted"),
+        (chosen_by(lambda p: -divergence(p)), "the smallest mutual information"),
+        (lambda a: (2, even(a[2])), "wrong for three and six"),
     ],
 }  # fmt: skip
