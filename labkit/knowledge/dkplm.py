@@ -11,7 +11,7 @@ trains beside the model and that is thrown away: what stays has BERT's keys, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -147,47 +147,56 @@ def inside(starts: Tensor, stops: Tensor, length: int) -> tuple[Tensor, Tensor]:
     return ((places >= starts[:, None]) & (places < stops[:, None])).nonzero(as_tuple=True)
 
 
-class Decoder(nn.Module):
-    """Says a triple's other entity token by token, from the mention's vector m and the relation's r:
+def decoded(mentions: Tensor, relations: Tensor, step: Callable[[Tensor], Tensor], tokens: int) -> Tensor:
+    """The states (n, tokens, d) from which the other entities' tokens are said, of mentions and relations (n, d):
 
-    h₀ = norm(m),  hᵢ = tanh(W (hᵢ₋₁ ⊙ r)),  and token i is scored by hᵢ with the model's own words.
-
-    A relation read backwards, from tail to head, has an r of its own. (The paper takes r from the graph's vectors.)
+    hᵢ = tanh(step(hᵢ₋₁ ⊙ r)), h₀ the mention; `step` is a linear layer from d to d.
     """
+    state, states = mentions, []
+    for _ in range(tokens):
+        state = torch.tanh(step(state * relations))
+        states.append(state)
+    return torch.stack(states, 1)
 
-    def __init__(self, relations: int, d: int) -> None:
-        super().__init__()
-        self.norm, self.step, self.relations = nn.LayerNorm(d), nn.Linear(d, d), nn.Embedding(2 * relations, d)
-        nn.init.normal_(self.relations.weight, 1.0, 0.3)  # near 1: at first every relation lets the mention through
 
-    def forward(self, mentions: Tensor, relation: Tensor, is_head: Tensor, tokens: int) -> Tensor:
-        """hᵢ of `tokens` tokens, (n, tokens, d), from mentions (n, d), relation numbers (n,), is_head (n,)."""
-        state, r, states = self.norm(mentions), self.relations(2 * relation + is_head), []
-        for _ in range(tokens):
-            state = torch.tanh(self.step(state * r))
-            states.append(state)
-        return torch.stack(states, 1)
+def relational_loss(
+    mentions: Tensor, relations: Tensor, wanted: Tensor, step: Callable[[Tensor], Tensor],
+    say: Callable[[Tensor], Tensor], chances: Tensor, draws: Tensor,
+) -> Tensor:  # fmt: skip
+    """L_De, a mean over all tokens of the names `wanted` (n, tokens), −100 behind a shorter one, of mentions and
+    relations (n, d): `say` gives the words' scores (…, vocabulary) of states (…, d).
+    """
+    asked = wanted != IGNORE
+    states = decoded(mentions, relations, step, wanted.shape[1])[asked]
+    return sampled_loss(say(states), wanted[asked], chances, draws)
 
 
 class DKPLM(nn.Module):
     """The objective: `.collate(rows, rng)` for Batches, `.loss(model, batch)` for fit, the model a `BertForMaskedLM`.
 
-    L = λ₁ · L_MLM + (1 − λ₁) · L_De, in nats. Rows are of `linked`; a mention of one of the `targets` is injected, at
-    most `most` per text, each with a fact of `graph` about it whose other entity the text does not mention, if there
-    is one (else the decoder would copy). `inject=False` leaves the mention's own tokens in place; `lambda_1=1` decodes
-    nothing. `names` are token ids -> entity, `vectors` the graph's. Tokens of injected mentions are never hidden.
+    L = λ₁ · L_MLM + (1 − λ₁) · L_De, in nats. Rows are of `linked`. At most `most` mentions per text, of the entities
+    `targets`, are chosen, each with a fact of `graph` about it whose other entity the text does not mention, if there
+    is one (else the decoder would copy). A chosen mention is read as its stand-in in a share `inject` of all cases,
+    else as it is written; either way its tokens are never asked for, and the fact is decoded from its state after layer
+    `layer` (−1: the last), unless `lambda_1` is 1. `names` are token ids -> entity, `vectors` the graph's; `pseudo`
+    and `read` may be your own.
+
+    The paper has `inject=1`, the last layer, and takes the decoder's relations from the graph's vectors; here they are
+    learned, two per relation, for it is read from the head and from the tail.
     """
 
     def __init__(
         self, model: nn.Module, masked: MaskedLM, graph: KnowledgeGraph, vectors: TransE,
         names: Mapping[tuple[int, ...], int], targets: Sequence[int], *, lambda_1: float = 0.5, samples: int = 256,
-        most: int = 2, inject: bool = True,
+        most: int = 1, inject: float = 1.0,
+        layer: int = -1, pseudo: Callable[..., Tensor] = pseudo_token, read: Callable[..., Tensor] = relational_loss,
     ) -> None:  # fmt: skip
         super().__init__()
         if not 0 < lambda_1 <= 1:
             raise UsageError(f"lambda_1={lambda_1}: the share of masked language modelling must lie in (0, 1]")
         d = unwrapped(model).config.hidden_size
-        self.masked, self.lambda_1, self.samples, self.most, self.inject = masked, lambda_1, samples, most, inject
+        self.masked, self.lambda_1, self.samples, self.most = masked, lambda_1, samples, most
+        self.inject, self.layer, self.pseudo, self.read = inject, layer, pseudo, read
         self.facts = _facts(graph, targets)
         self.register_buffer("tokens", _padded(names, len(graph.entities)), persistent=False)
         words = self.tokens[torch.from_numpy(graph.triples[:, [0, 2]]).flatten()]
@@ -200,25 +209,26 @@ class DKPLM(nn.Module):
         nn.init.normal_(
             self.project.weight, 0, scale
         )  # a word among words: the vectors that it is applied to are short
-        self.decoder = Decoder(len(graph.relations), d)
+        self.norm, self.step, self.said = nn.LayerNorm(d), nn.Linear(d, d), nn.Embedding(2 * len(graph.relations), d)
+        nn.init.normal_(self.said.weight, 1.0, 0.3)  # near 1: at first every relation lets the mention through
 
     def collate(self, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """What `MaskedLM` has, and for up to `most` injected mentions of each row "spans" (batch, most, 2), first token
-        and the one after the last, −1 where there is none; "triples" (batch, most, 3), the other entity, the relation,
-        whether the mention is the head; "count:decoding" (batch,), tokens to decode.
+        """What `MaskedLM` has; of up to `most` chosen mentions of each row "spans" (batch, most, 3), first token, the
+        one after the last, whether the stand-in is read, −1 where there is none; "triples" (batch, most, 3), the other
+        entity, the relation, whether the mention is the head; "count:decoding" (batch,), tokens to decode.
 
         DataError naming the row for mentions that overlap, lie outside the text, or are of an unknown entity.
         """
         rng = np.random.default_rng(0) if rng is None else rng
         batch, tokens = self.masked.collate(rows, rng), self.tokens.cpu()
-        spans = torch.full((len(rows), self.most, 2), -1)
+        spans = torch.full((len(rows), self.most, 3), -1)
         triples = torch.zeros(len(rows), self.most, 3, dtype=torch.long)
         for number, row in enumerate(rows):
             check_mentions(row, number + 1, len(tokens))
             own = [one for one in row["mentions"] if one[2] in self.facts]
             for nth, at in enumerate(rng.permutation(len(own))[: self.most]):
                 start, stop, entity = own[at]
-                spans[number, nth] = torch.tensor([start, stop])
+                spans[number, nth] = torch.tensor([start, stop, int(rng.random() < self.inject)])
                 triples[number, nth] = torch.tensor(self.fact(entity, row["mentions"], rng))
                 batch["input_ids"][number, start:stop] = torch.as_tensor(row["input_ids"][start:stop]).long()
                 batch["labels"][number, start:stop] = IGNORE
@@ -237,35 +247,39 @@ class DKPLM(nn.Module):
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """L of a batch, a scalar in nats."""
         bert, asked = unwrapped(model), batch["labels"] != IGNORE
-        row, nth = (batch["spans"][..., 0] >= 0).nonzero(as_tuple=True)  # (n,) injected mentions
-        (start, stop), triples = batch["spans"][row, nth].T, batch["triples"][row, nth]
+        row, nth = (batch["spans"][..., 0] >= 0).nonzero(as_tuple=True)  # (n,) chosen mentions
+        (start, stop, replaced), triples = batch["spans"][row, nth].T, batch["triples"][row, nth]
         which, place = inside(start, stop, batch["input_ids"].shape[1])
         words = bert.get_input_embeddings()(batch["input_ids"])  # (batch, tokens, d)
-        if self.inject:
-            words = words.index_put((row[which], place), self.stand_ins(triples)[which])
-        states = bert.base_model(inputs_embeds=words, attention_mask=batch["attention_mask"]).last_hidden_state
-        logits = bert.cls(states[asked]).float()
+        here = replaced[which] == 1
+        words = words.index_put((row[which[here]], place[here]), self.stand_ins(triples)[which[here]])
+        states = bert.base_model(
+            inputs_embeds=words, attention_mask=batch["attention_mask"], output_hidden_states=True
+        ).hidden_states
+        logits = bert.cls(states[-1][asked]).float()
         hidden = F.cross_entropy(logits, batch["labels"][asked]) if len(logits) else logits.sum()
         if self.lambda_1 == 1 or not len(row):
             return hidden
-        sums = states.new_zeros(len(row), states.shape[-1]).index_add(0, which, states[row[which], place])
-        decoded = self.decoding_loss(bert, sums / (stop - start)[:, None], triples)
-        return self.lambda_1 * hidden + (1 - self.lambda_1) * weight_of(batch, "decoding") * decoded
+        read = states[self.layer][row[which], place]  # (tokens of mentions, d)
+        mentions = read.new_zeros(len(row), read.shape[-1]).index_add(0, which, read) / (stop - start)[:, None]
+        said = self.decoding_loss(bert, mentions, triples)
+        return self.lambda_1 * hidden + (1 - self.lambda_1) * weight_of(batch, "decoding") * said
 
     __call__ = loss
 
     def stand_ins(self, triples: Tensor) -> Tensor:
         """The word vectors (n, d) that stand for mentions with these triples (n, 3)."""
         other, relation, is_head = triples.T
-        return self.project(pseudo_token(self.entities[other], self.relations[relation], is_head.bool()))
+        return self.project(self.pseudo(self.entities[other], self.relations[relation], is_head.bool()))
 
     def decoding_loss(self, bert: nn.Module, mentions: Tensor, triples: Tensor) -> Tensor:
         """L_De of mentions (n, d): the mean over the tokens of the other entities' names, a scalar in nats."""
         other, relation, is_head = triples.T
-        wanted = self.tokens[other]  # (n, tokens)
-        states = self.decoder(mentions, relation, is_head, wanted.shape[1])[wanted != IGNORE]
         draws = torch.multinomial(self.chances, self.samples, replacement=True)
-        return sampled_loss(bert.get_output_embeddings()(states).float(), wanted[wanted != IGNORE], self.chances, draws)
+        return self.read(
+            self.norm(mentions), self.said(2 * relation + is_head), self.tokens[other], self.step,
+            lambda states: bert.get_output_embeddings()(states).float(), self.chances, draws,
+        )  # fmt: skip
 
 
 def _facts(graph: KnowledgeGraph, targets: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:

@@ -29,6 +29,7 @@ from labkit.world.schema import BY_NAME, RELATIONS, Fact
 from labkit.world.settings import World, lexicon, randomness
 
 BANDS = ("head", "torso", "tail")  # of the entity that is asked about: spoken of often, sometimes, rarely
+SMALL = World(entities=200, facts=560, held_out=0.3)  # few enough facts to be learned in minutes, and not all of them
 KINDS = ("stated", "graph", "unseen")  # where a fact can be had: in text, in the graph alone, in neither
 AGAIN = 0.12  # share of texts that say their fact twice, in other words: a model that reads them learns to copy
 
@@ -50,10 +51,10 @@ class Study:
     `edges` are the shares of all mentions from which an entity counts as head, and below which as tail.
     """
 
-    world: World
+    world: World = SMALL
     language: str = "en"
     shared: float = 0.5
-    edges: tuple[float, float] = (0.01, 0.003)
+    edges: tuple[float, float] = (0.01, 0.004)
 
     @cached_property
     def graph(self) -> Graph:
@@ -91,12 +92,13 @@ class Study:
 
     @cached_property
     def probes(self) -> tuple[Probe, ...]:
-        """Every fact of a relation with one tail per head, asked for it in one wording."""
-        rng, words = randomness(self.world, "probes", self.language), lexicon("facts", self.language)["relations"]
+        """Every fact of a relation with one tail per head, asked for it in each of its wordings."""
+        words, most = lexicon("facts", self.language)["relations"], max(1, self.world.paraphrases)
         return tuple(
-            Probe(fact, rng.choice(words[fact.relation]["say"]), self.band(fact.head), self.kind(fact))
+            Probe(fact, pattern, self.band(fact.head), self.kind(fact))
             for fact in self.graph.facts
             if BY_NAME[fact.relation].functional
+            for pattern in words[fact.relation]["say"][:most]
         )
 
     def texts(self, count: int, part: str = "corpus") -> list[str]:

@@ -130,12 +130,10 @@ def test_sampled_loss_is_cross_entropy_when_every_word_is_drawn_once():
 
 def test_the_decoder_goes_from_the_mention_through_the_relation():
     torch.manual_seed(0)
-    decoder, mentions = dkplm.Decoder(3, 8), torch.randn(4, 8)
-    relation, is_head = torch.tensor([0, 0, 2, 2]), torch.tensor([1, 0, 1, 1])
-    found, weight, bias = decoder(mentions, relation, is_head, 2), decoder.step.weight, decoder.step.bias
-    r = decoder.relations.weight[[1, 0, 5, 5]]
-    first = torch.tanh((decoder.norm(mentions) * r) @ weight.T + bias)
-    torch.testing.assert_close(found, torch.stack([first, torch.tanh((first * r) @ weight.T + bias)], 1))
+    step, mentions, r = torch.nn.Linear(8, 8), torch.randn(4, 8), torch.randn(4, 8)
+    first = torch.tanh((mentions * r) @ step.weight.T + step.bias)
+    second = torch.tanh((first * r) @ step.weight.T + step.bias)
+    torch.testing.assert_close(dkplm.decoded(mentions, r, step, 2), torch.stack([first, second], 1))
 
 
 # The objective
@@ -156,7 +154,7 @@ def test_mentions_of_targets_are_injected_and_never_asked_for(made):
     facts = {(0, 2, 1): None}
     for seed in range(20):
         batch = own.collate(rows, np.random.default_rng(seed))
-        assert batch["spans"].tolist() == [[[1, 3]], [[1, 3]], [[-1, -1]]]
+        assert batch["spans"].tolist() == [[[1, 3, 1]], [[1, 3, 1]], [[-1, -1, -1]]]
         assert torch.equal(batch["input_ids"][0, 1:3], torch.from_numpy(rows[0]["input_ids"][1:3]).long())
         assert (batch["labels"][:2, 1:3] == IGNORE).all() and batch["count:decoding"][2] == 0
         for number, entity in enumerate(("anna reed", "ben cole")):
@@ -172,7 +170,7 @@ def test_mentions_of_targets_are_injected_and_never_asked_for(made):
 def test_the_stand_in_hides_the_mention_and_nothing_else(made):
     tokenizer, *_, rows = made
     model = bert(len(tokenizer))
-    for inject in (True, False):
+    for inject in (1.0, 0.0):
         own = objective(made, model, inject=inject)
         batch = own.collate(rows, np.random.default_rng(0))
         torch.manual_seed(0)
@@ -180,7 +178,7 @@ def test_the_stand_in_hides_the_mention_and_nothing_else(made):
         changed[0, 1:3] = tokenizer.convert_tokens_to_ids("moon")
         torch.manual_seed(0)
         after = own.loss(model, batch | {"input_ids": changed})
-        assert torch.equal(before, after) == inject
+        assert torch.equal(before, after) == bool(inject)
         batch["triples"][0, 0, 0] = 4  # another entity
         torch.manual_seed(0)
         assert not torch.equal(own.loss(model, batch), before)
@@ -227,7 +225,9 @@ def test_decoding_learns_to_say_the_other_entity(made):
     state = (
         model.bert(inputs_embeds=given, attention_mask=batch["attention_mask"][:1]).last_hidden_state[:, 1:3].mean(1)
     )
-    said = model.get_output_embeddings()(own.decoder(state, *batch["triples"][0, 0, 1:][:, None], 1)).argmax(-1)
+    _, relation, is_head = batch["triples"][0, 0]
+    r = own.said(2 * relation + is_head)[None]
+    said = model.get_output_embeddings()(dkplm.decoded(own.norm(state), r, own.step, 1)).argmax(-1)
     assert own.facts[anna] and tokenizer.decode(said[0]) == "soup"
 
 
