@@ -197,7 +197,7 @@ class DKPLM(nn.Module):
         d = unwrapped(model).config.hidden_size
         self.masked, self.lambda_1, self.samples, self.most = masked, lambda_1, samples, most
         self.inject, self.layer, self.pseudo, self.read = inject, layer, pseudo, read
-        self.facts = _facts(graph, targets)
+        self.facts = facts_of(graph, targets)
         self.register_buffer("tokens", _padded(names, len(graph.entities)), persistent=False)
         words = self.tokens[torch.from_numpy(graph.triples[:, [0, 2]]).flatten()]
         counts = torch.bincount(words[words != IGNORE], minlength=len(masked.tokenizer)).float()
@@ -282,7 +282,7 @@ class DKPLM(nn.Module):
         )  # fmt: skip
 
 
-def _facts(graph: KnowledgeGraph, targets: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:
+def facts_of(graph: KnowledgeGraph, targets: Sequence[int]) -> dict[int, list[tuple[int, int, bool]]]:
     """Target -> its facts, (other, relation, is it the head?). DataError for one that has none."""
     facts: dict[int, list[tuple[int, int, bool]]] = {int(one): [] for one in targets}
     for head, relation, tail in graph.triples.tolist():
