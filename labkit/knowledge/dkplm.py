@@ -272,13 +272,27 @@ class DKPLM(nn.Module):
         other, relation, is_head = triples.T
         return self.project(self.pseudo(self.entities[other], self.relations[relation], is_head.bool()))
 
+    @torch.no_grad()
+    def says(self, model: nn.Module, entities: Sequence[int], relations: Sequence[int]) -> Tensor:
+        """What the decoder says of heads through relations, (n,) both: log-probabilities (n, tokens, vocabulary). Each
+        head's name stands alone in a text, as it is written.
+        """
+        bert, tokens, ends = unwrapped(model), self.tokens[list(entities)], self.masked.tokenizer
+        texts = [[ends.cls_token_id, *name[name != IGNORE].tolist(), ends.sep_token_id] for name in tokens]
+        batch = {name: torch.from_numpy(value) for name, value in to_batch(texts, ends.pad_token_id).items()}
+        states = bert.base_model(**batch, output_hidden_states=True).hidden_states[self.layer]
+        named = F.pad(tokens != IGNORE, (1, states.shape[1] - tokens.shape[1] - 1)).float()  # (n, tokens of a text)
+        mentions = (states * named[..., None]).sum(1) / named.sum(1, keepdim=True)
+        r = self.said(2 * torch.as_tensor(relations) + 1)
+        return bert.cls(decoded(self.norm(mentions), r, self.step, tokens.shape[1])).float().log_softmax(-1)
+
     def decoding_loss(self, bert: nn.Module, mentions: Tensor, triples: Tensor) -> Tensor:
         """L_De of mentions (n, d): the mean over the tokens of the other entities' names, a scalar in nats."""
         other, relation, is_head = triples.T
         draws = torch.multinomial(self.chances, self.samples, replacement=True)
         return self.read(
             self.norm(mentions), self.said(2 * relation + is_head), self.tokens[other], self.step,
-            lambda states: bert.get_output_embeddings()(states).float(), self.chances, draws,
+            lambda states: bert.cls(states).float(), self.chances, draws,
         )  # fmt: skip
 
 

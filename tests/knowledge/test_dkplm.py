@@ -215,20 +215,26 @@ def test_micro_batches_add_up_to_the_whole(made, monkeypatch):
 def test_decoding_learns_to_say_the_other_entity(made):
     tokenizer, graph, *_, rows = made
     model = bert(len(tokenizer))
-    own = objective(made, model, lambda_1=0.2)
-    fit(model, own.loss, Batches(rows, own.collate, 3), steps=150, lr=3e-3, progress=False)
-    batch, anna = own.collate(rows, np.random.default_rng(0)), graph.number("anna reed")
-    words = own.stand_ins(batch["triples"][:1, 0])
-    given = model.get_input_embeddings()(batch["input_ids"][:1]).index_put(
-        (torch.zeros(2).long(), torch.tensor([1, 2])), words
-    )
-    state = (
-        model.bert(inputs_embeds=given, attention_mask=batch["attention_mask"][:1]).last_hidden_state[:, 1:3].mean(1)
-    )
-    _, relation, is_head = batch["triples"][0, 0]
-    r = own.said(2 * relation + is_head)[None]
-    said = model.get_output_embeddings()(dkplm.decoded(own.norm(state), r, own.step, 1)).argmax(-1)
-    assert own.facts[anna] and tokenizer.decode(said[0]) == "soup"
+    own = objective(made, model, inject=0.0)
+    fit(model, own.loss, Batches(rows, own.collate, 3), steps=120, lr=5e-3, progress=False)
+    for head, relation, tail in (("anna reed", "likes", "soup"), ("ben cole", "born in", "far cedar")):
+        said = own.says(model, [graph.number(head)], [graph.relations.index(relation)])
+        assert said.exp().sum(-1).allclose(torch.ones(()))
+        assert tokenizer.decode(said[0, : len(tail.split())].argmax(-1)) == tail
+
+
+def test_what_is_said_of_a_name_does_not_depend_on_longer_ones_beside_it(made):
+    tokenizer, graph, *_ = made
+    model = bert(len(tokenizer))
+    own = objective(made, model, layer=1)
+    entities, relations = [graph.number("soup"), graph.number("anna reed")], [0, 1]
+    both = own.says(model, entities, relations)
+    for at in (0, 1):
+        torch.testing.assert_close(both[at], own.says(model, entities[at : at + 1], relations[at : at + 1])[0])
+    states = model.bert(**tokenizer("anna reed", return_tensors="pt"), output_hidden_states=True).hidden_states[1]
+    h = own.norm(states[0, 1:3].mean(0))
+    first = torch.tanh(own.step(h * own.said.weight[2 * 1 + 1]))
+    torch.testing.assert_close(both[1, 0], model.cls(first).log_softmax(-1))
 
 
 # Afterwards

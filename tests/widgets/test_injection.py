@@ -50,9 +50,9 @@ def test_the_picture_says_all_of_it_and_obeys_no_markup(given):
     for text in (picture.alt, picture.html):
         assert "⟨soup − likes⟩" in text and "anna reed: 4.0, far cedar: 2.0" in text
     assert picture.html.count("⟨soup − likes⟩") == 2  # one for each token of the name
-    tokenizer, _, _, klt = given
-    graph = graph_of([("soup", "<b>", "anna reed")])
-    assert "<b>" not in draw(compute(tokenizer, graph, names_of(tokenizer, graph), [1, 1], "soup .")).html.replace("<b>Text</b>", "").replace("<b>Reads</b>", "").replace("<b>Says</b>", "")  # fmt: skip
+    graph = graph_of([("soup", "<i>", "anna reed")])
+    html = draw(compute(given[0], graph, names_of(given[0], graph), [1, 1], "soup .")).html
+    assert "<i>" not in html and "&lt;i&gt;" in html
 
 
 def test_the_controls_change_the_picture(given):
