@@ -34,12 +34,11 @@ TRANSE = TransESettings(dimension=64, epochs=200)
 BELOW = 0.005  # R: who is spoken of more rarely is of the long tail
 WAYS: dict[str, dict[str, Any] | None] = {
     "masked language modelling": None,
-    "DKPLM": {"inject": 0.5},
-    "DKPLM, always injected": {"inject": 1.0},
     "DKPLM, never injected": {"inject": 0.0},
-    "DKPLM, nothing decoded": {"lambda_1": 1.0},
-    "DKPLM, all entities": {"every": True},
-    "DKPLM, decoded from the last layer": {"layer": -1},
+    "DKPLM": {},
+    "DKPLM, nothing injected or decoded": {"inject": 0.0, "lambda_1": 1.0},
+    "DKPLM, half of the mentions injected": {"inject": 0.5},
+    "DKPLM, never injected, all entities": {"inject": 0.0, "every": True},
 }
 
 

@@ -284,7 +284,8 @@ class DKPLM(nn.Module):
         named = F.pad(tokens != IGNORE, (1, states.shape[1] - tokens.shape[1] - 1)).float()  # (n, tokens of a text)
         mentions = (states * named[..., None]).sum(1) / named.sum(1, keepdim=True)
         r = self.said(2 * torch.as_tensor(relations) + 1)
-        return bert.cls(decoded(self.norm(mentions), r, self.step, tokens.shape[1])).float().log_softmax(-1)
+        said = decoded(self.norm(mentions), r, self.step, tokens.shape[1])
+        return bert.get_output_embeddings()(said).float().log_softmax(-1)
 
     def decoding_loss(self, bert: nn.Module, mentions: Tensor, triples: Tensor) -> Tensor:
         """L_De of mentions (n, d): the mean over the tokens of the other entities' names, a scalar in nats."""
@@ -292,7 +293,7 @@ class DKPLM(nn.Module):
         draws = torch.multinomial(self.chances, self.samples, replacement=True)
         return self.read(
             self.norm(mentions), self.said(2 * relation + is_head), self.tokens[other], self.step,
-            lambda states: bert.cls(states).float(), self.chances, draws,
+            lambda states: bert.get_output_embeddings()(states).float(), self.chances, draws,
         )  # fmt: skip
 
 

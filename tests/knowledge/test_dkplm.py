@@ -97,7 +97,7 @@ def test_importance_is_one_over_the_cosine_without_the_mention(made):
     found = importance(model, rows, len(graph.entities), 0)
     wanted = []
     for text in ("anna reed was born in far cedar .", "was born in far cedar ."):
-        wanted.append(model.bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0))
+        wanted.append(model.bert(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0).detach())
     assert found[graph.number("anna reed")] == pytest.approx(1 / float(F.cosine_similarity(*wanted, dim=0)), rel=1e-4)
     assert np.isnan(found[graph.number("ruria")]) and (found[:3] >= 1).all()
     assert np.isnan(importance(model, [], 3, 0)).all()
@@ -125,7 +125,9 @@ def test_sampled_loss_is_cross_entropy_when_every_word_is_drawn_once():
     torch.testing.assert_close(dkplm.sampled_loss(scores, wanted, uniform, all_words), F.cross_entropy(scores, wanted))
     skewed = torch.arange(1, 10) / 45  # many draws, of unequal chances: near it
     draws = torch.multinomial(skewed, 200_000, replacement=True)
-    assert dkplm.sampled_loss(scores, wanted, skewed, draws) == pytest.approx(F.cross_entropy(scores, wanted), abs=0.02)
+    assert float(dkplm.sampled_loss(scores, wanted, skewed, draws)) == pytest.approx(
+        float(F.cross_entropy(scores, wanted)), abs=0.02
+    )
 
 
 def test_the_decoder_goes_from_the_mention_through_the_relation():
@@ -151,7 +153,7 @@ def test_without_targets_it_is_masked_language_modelling(made):
 def test_mentions_of_targets_are_injected_and_never_asked_for(made):
     tokenizer, graph, _, _, rows = made
     own = objective(made, bert(len(tokenizer)), most=1)
-    facts = {(0, 2, 1): None}
+    facts = set()
     for seed in range(20):
         batch = own.collate(rows, np.random.default_rng(seed))
         assert batch["spans"].tolist() == [[[1, 3, 1]], [[1, 3, 1]], [[-1, -1, -1]]]
@@ -161,10 +163,10 @@ def test_mentions_of_targets_are_injected_and_never_asked_for(made):
             other, relation, is_head = batch["triples"][number, 0].tolist()
             ends = (graph.number(entity), other) if is_head else (other, graph.number(entity))
             assert [ends[0], relation, ends[1]] in graph.triples.tolist()
-            facts[other, relation, is_head] = None
+            facts.add((graph.entities[other], graph.relations[relation], is_head))
             assert batch["count:decoding"][number] == len(graph.entities[other].split())
-    # anna reed's only other fact, since her birthplace stands in the text; both of ben cole's
-    assert len(facts) == 4 - 1 + 0 and (graph.number("soup"), 1, 1) in facts
+    # of anna reed's facts the one whose tail does not stand in the text; both of ben cole's
+    assert facts == {("soup", "likes", 1), ("far cedar", "born in", 1), ("wild moon", "made by", 0)}
 
 
 def test_the_stand_in_hides_the_mention_and_nothing_else(made):
@@ -234,7 +236,7 @@ def test_what_is_said_of_a_name_does_not_depend_on_longer_ones_beside_it(made):
     states = model.bert(**tokenizer("anna reed", return_tensors="pt"), output_hidden_states=True).hidden_states[1]
     h = own.norm(states[0, 1:3].mean(0))
     first = torch.tanh(own.step(h * own.said.weight[2 * 1 + 1]))
-    torch.testing.assert_close(both[1, 0], model.cls(first).log_softmax(-1))
+    torch.testing.assert_close(both[1, 0], model.get_output_embeddings()(first).log_softmax(-1))
 
 
 # Afterwards

@@ -438,3 +438,60 @@ found = {"decoder, after": decoder_scores(dkplm, taught, tokenizer, study, tail)
 hits = {name: by_band(tail, ranks(study, tail, values)) for name, values in found.items()}
 lines = [(name, *(f"{100 * cells[kind, 'tail']['hits']:.0f}" for kind in KINDS)) for name, cells in hits.items()]
 Table(("% right, tail", *KINDS), tuple(lines))
+
+# %% [markdown]
+# PLACEHOLDER-AFTER-SLICE
+#
+# ## 6 · The whole comparison
+#
+# The same, longer: 500 steps on 16 000 texts, in the same order for all. Plain masked language modelling against DKPLM, and DKPLM
+# with parts changed ([all numbers](../../docs/results.md#knowledge-of-frequent-and-of-rare-things)). *Frequency alone* answers with the
+# entity that text names most often for the relation. **Predict**: which line has the most of the rare facts that are stated? Which
+# the most of those that only the graph has?
+
+# %%
+from labkit.report.pages import page
+
+report = page("knowledge_probes").report
+COLUMNS = ("stated, head", "stated, torso", "stated, tail", "graph, tail", "unseen, tail")
+labkit.Report([row for row in report.rows if row.task in COLUMNS and "told" not in row.method]).table()
+
+# %% [markdown]
+# PLACEHOLDER-TABLE
+#
+# ## 7 · What it costs to serve
+#
+# Nothing. The objective, the graph and its vectors are deleted, the model is saved, and `transformers` loads it as what it is:
+
+# %% tags=["nbval-check-output"]
+import tempfile
+
+from transformers import BertForMaskedLM
+
+question = tokenizer(f"{graph.entities[targets[0]]} lives in [MASK] [MASK] .", return_tensors="pt")
+with torch.no_grad():
+    before = taught(**question).logits
+extra = sum(parameter.numel() for parameter in dkplm.parameters())
+with tempfile.TemporaryDirectory() as folder:
+    taught.save_pretrained(folder)
+    del dkplm, vectors, graph, batches
+    served = BertForMaskedLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        after = served(**question).logits
+print("the keys of a plain BERT:", list(served.state_dict()) == list(model.state_dict()))
+print("the same answer without graph, projection and decoder:", torch.equal(before, after))
+print(f"weights that were needed in training only: {extra:,}")
+
+# %% [markdown]
+# ## 8 · So, can a graph be needed in training only?
+#
+# PLACEHOLDER-ANSWER
+#
+# ## Read on
+#
+# - Zhang et al. 2022, [*DKPLM: decomposable knowledge-enhanced pre-trained language model for natural language
+#   understanding*](https://arxiv.org/abs/2112.01047).
+# - Petroni et al. 2019, [*Language models as knowledge bases?*](https://arxiv.org/abs/1909.01066), where probing with blanks
+#   comes from.
+# - [`dkplm.py`](../../labkit/knowledge/dkplm.py) and [`probes.py`](../../labkit/knowledge/probes.py).
+# - Next, 02/05: facts that stay outside the model, and are looked up.

@@ -177,7 +177,7 @@ WRONG = {
         (lambda f, s, k, r: f * s * k, "not the frequency itself"),
         (lambda f, s, k, r: s + k if f < r else 0, "multiplied, not added"),
         (lambda f, s, k, r: k / s if f < r else 0, "multiply by it"),
-        (lambda f, s, k, r: None, "did you forget `return`"),
+        (lambda f, s, k, r: {}.get(f), "did you forget `return`"),
     ],
     "pseudo": [
         (lambda o, r, h: pseudo_token(o, r, ~h), "the signs are exchanged"),
