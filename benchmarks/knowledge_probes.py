@@ -73,7 +73,7 @@ class Bench:
         """A row for each kind and band, written at once."""
         for (kind, band), cell in by_band(probes, ranks(self.study, probes, found)).items():
             task = f"{kind}, {band}"
-            self.report.add(method, task, cell["hits"], seed=seed, mrr=cell["mrr"], n=cell["n"], **more)
+            self.report.add(method, task, cell["hits"], seed=seed, mrr=cell["mrr"], probes=cell["n"], **more)
             print(f"{method:<40} seed {seed} {task:<16} {100 * cell['hits']:5.1f} mrr {100 * cell['mrr']:5.1f}",
                   flush=True)  # fmt: skip
         self.report.save(self.path)
