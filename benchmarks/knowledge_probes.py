@@ -30,7 +30,7 @@ from labkit.zoo import load
 
 RESULTS = Path("labkit/results/knowledge_probes.json")
 MODEL, SEEDS, STEPS, BATCH, LR, MASKED = "mini-bert-en", 1, 500, 32, 2e-3, 0.3
-TRANSE = TransESettings(dimension=64, epochs=200)
+TRANSE = TransESettings(dimension=64, norm=1, margin=1.0, negatives=1, epochs=200, batch=256)
 BELOW = 0.005  # R: who is spoken of more rarely is of the long tail
 WAYS: dict[str, dict[str, Any] | None] = {
     "masked language modelling": None,

@@ -7,9 +7,10 @@ degrees come from there. Reading one is strict, because a wrong triple is a wron
 from __future__ import annotations
 
 import functools
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ class KnowledgeGraph:
         return {name: number for number, name in enumerate(self.entities)}
 
     @functools.cached_property
-    def _rows(self) -> list[list[int]]:
+    def _rows_of(self) -> list[list[int]]:
         """The rows of `triples` that each entity stands in."""
         rows: list[list[int]] = [[] for _ in self.entities]
         for row, (head, _, tail) in enumerate(self.triples.tolist()):
@@ -61,10 +62,14 @@ class KnowledgeGraph:
         head, relation, tail = (int(number) for number in triple)
         return self.entities[head], self.relations[relation], self.entities[tail]
 
+    def rows(self, entity: int) -> list[int]:
+        """The rows of `triples` that the entity with this number stands in."""
+        return self._rows_of[entity]
+
     @property
     def degrees(self) -> np.ndarray:
         """In how many triples each entity stands, (entities,)."""
-        return np.array([len(rows) for rows in self._rows])
+        return np.array([len(rows) for rows in self._rows_of])
 
     def around(self, entity: str, hops: int = 1) -> Around:
         """What lies within `hops` facts of an entity, and the facts among these; UsageError for an unknown one."""
@@ -76,7 +81,7 @@ class KnowledgeGraph:
                 if other not in distance:
                     distance[other] = distance[at] + 1
                     queue.append(other)
-        rows = sorted({row for one in distance for row in self._rows[one]})
+        rows = sorted({row for one in distance for row in self._rows_of[one]})
         ends = self.triples[rows][:, [0, 2]].tolist()
         inside = [row for row, (a, b) in zip(rows, ends, strict=True) if a in distance and b in distance]
         return Around(distance, self.triples[inside])
@@ -88,7 +93,7 @@ class KnowledgeGraph:
         queue = deque([first])
         while queue and last not in came:
             at = queue.popleft()
-            for row in self._rows[at]:
+            for row in self._rows_of[at]:
                 other = self._other(row, at)
                 if other not in came:
                     came[other] = (at, row)
@@ -107,7 +112,7 @@ class KnowledgeGraph:
         return int(head + tail) - at
 
     def _others(self, at: int) -> list[int]:
-        return [self._other(row, at) for row in self._rows[at]]
+        return [self._other(row, at) for row in self._rows_of[at]]
 
 
 class Around(NamedTuple):
@@ -155,9 +160,7 @@ def graph_of(
     numbers = np.array([[some[name] for some, name in zip(known, triple, strict=True)] for triple in named], np.int64)
     graph = KnowledgeGraph(tuple(ends), tuple(kinds), numbers.reshape(-1, 3), tuple(types))
     for relation in acyclic:
-        if circle := _circle(graph, relation):
-            way = " → ".join(graph.entities[one] for one in circle)
-            raise DataError(f"{relation!r} must not run in a circle, but does: {way}: drop one of these facts")
+        _check_circles(graph, relation)
     return graph
 
 
@@ -173,28 +176,19 @@ def _check(place: str, triple: Triple, known: Sequence[Mapping[str, int]], seen:
     seen[triple] = place
 
 
-def _circle(graph: KnowledgeGraph, relation: str) -> list[int]:
-    """Entities that a relation leads along and back to the first of them; [] where it leads nowhere back."""
+def _check_circles(graph: KnowledgeGraph, relation: str) -> None:
+    """DataError, with the way, where a relation leads from an entity back to it."""
     if relation not in graph.relations:
         raise unknown("relation", relation, graph.relations)
-    own = graph.triples[graph.triples[:, 1] == graph.relations.index(relation)]
-    tails: dict[int, list[int]] = {}
-    for head, _, tail in own.tolist():
-        tails.setdefault(head, []).append(tail)
-    into = Counter(own[:, 2].tolist())
-    ready = [one for one in tails if not into[one]]  # nothing leads there: it is on no circle
-    while ready:
-        for tail in tails.pop(ready.pop(), ()):
-            into[tail] -= 1
-            if not into[tail]:
-                ready.append(tail)
-    if not +into:
-        return []
-    back = {tail: head for head, some in tails.items() for tail in some}  # all that are left can be walked backwards
-    way = [next(one for one in +into)]
-    while way.count(way[-1]) < 2:
-        way.append(back[way[-1]])
-    return way[way.index(way[-1]) :][::-1]
+    tails: dict[int, set[int]] = {}
+    for head, kind, tail in graph.triples.tolist():
+        if kind == graph.relations.index(relation):
+            tails.setdefault(head, set()).add(tail)
+    try:
+        TopologicalSorter(tails).prepare()
+    except CycleError as error:  # its second argument is the circle, backwards
+        way = " → ".join(graph.entities[one] for one in error.args[1][::-1])
+        raise DataError(f"{relation!r} must not run in a circle, but does: {way}: drop one of these facts") from error
 
 
 def read_triples(path: str | Path, columns: Sequence[str] = FIELDS) -> tuple[list[Triple], list[str]]:
@@ -260,3 +254,19 @@ def world_splits(world: World = World(), language: str = "en") -> Splits:  # noq
     names = tuple(entity.name[language] for entity in graph.entities)
     types = tuple(entity.type for entity in graph.entities)
     return Splits(KnowledgeGraph(names, tuple(numbers), facts[~held], types), facts[:0], facts[held])
+
+
+def composed(splits: Splits, first: str, second: str, name: str, share: float = 0.2, seed: int = 0) -> Splits:
+    """The splits with one more relation, which two stated facts make: h is `name` of t, where h `first` x `second` t.
+
+    Of these facts a `share` is held out: it joins `test`, the rest the graph.
+    """
+    graph = splits.graph
+    kinds = [graph.relations.index(one) for one in (first, second)]
+    own, then = (graph.triples[graph.triples[:, 1] == kind] for kind in kinds)
+    ends = {head: tail for head, _, tail in then.tolist()}
+    made = [(head, len(graph.relations), ends[tail]) for head, _, tail in own.tolist() if tail in ends]
+    facts = np.random.default_rng(seed).permutation(np.array(made, np.int64).reshape(-1, 3))
+    held, told = np.split(facts, [round(share * len(facts))])
+    more = KnowledgeGraph(graph.entities, (*graph.relations, name), np.concatenate([graph.triples, told]), graph.types)
+    return Splits(more, splits.valid, np.concatenate([splits.test, held]))

@@ -33,12 +33,12 @@ class TransESettings:
     """`norm` 1 or 2 is the distance's, `negatives` counts corrupted triples per fact. UsageError for what cannot be."""
 
     dimension: Annotated[int, COUNT] = 50
-    norm: int = 1
-    margin: Annotated[float, AMOUNT] = 1.0
+    norm: int = 2
+    margin: Annotated[float, AMOUNT] = 0.5
     sampling: Sampling = "uniform"
-    negatives: Annotated[int, COUNT] = 1
-    epochs: Annotated[int, COUNT] = 100
-    batch: Annotated[int, COUNT] = 256
+    negatives: Annotated[int, COUNT] = 4
+    epochs: Annotated[int, COUNT] = 60
+    batch: Annotated[int, COUNT] = 512
     lr: Annotated[float, RATE] = 0.01
     seed: Annotated[int, SEED] = 0
 

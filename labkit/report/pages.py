@@ -276,6 +276,16 @@ PAGES = (
           "BERT-mix → TinyBERT": 79.6, "BERT-mtl → TinyBERT": 79.7, "multi-teachers → MTN-KD": 77.2,
           "meta-teacher → TinyBERT": 80.0, "meta-teacher → meta-distillation": 80.4},
          "Pan et al. 2021, in the EasyNLP talk: mean of MNLI's five genres, 109 M → 14.5 M parameters"),
+    Page("transe", "TransE on graphs of facts",
+         "Link prediction of the test facts, filtered, both ends (lesson 02/01). PyKEEN's TransE has the same "
+         "settings, and runs beside ours. Popularity answers with the entities that are most often at this end."),
+    Page("transe_world", "TransE on the world's facts",
+         "“native_of” is where somebody's city of birth lies: its held-out facts follow from others. The world's other "
+         "held-out facts were drawn at random, and there the popular answer is better (lesson 02/01). Both ends."),
+    Page("distant", "Distant supervision and its denoising",
+         "Labels that a graph gives to texts of the world, half of them written around a fact that they do not state; "
+         "kept as they are, at random, by a classifier, by DSGAN's game (lesson 02/01). With a discriminator that is "
+         "not trained there is no game, and more wrong labels are kept."),
     Page("memory", "Memory of one training step", "Techniques that save it, predicted and measured (lesson 06/01)."),
     Page("lamb", "LAMB and large batches", "Layers that learn at different speeds (lesson 06/01)."),
     Page("fusion", "A fused kernel", "Bias and GELU in one pass over memory (lesson 06/02)."),

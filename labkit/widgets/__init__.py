@@ -21,6 +21,8 @@ __all__ = [
     "elastic_sizes",
     "embedding_map",
     "feature_space",
+    "graph_explorer",
+    "injection",
     "label_words",
     "lstm_gates",
     "masking_explorer",
@@ -49,6 +51,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.elastic_sizes import elastic_sizes
     from labkit.widgets.embedding_map import embedding_map
     from labkit.widgets.feature_space import feature_space
+    from labkit.widgets.graph_explorer import graph_explorer
+    from labkit.widgets.injection import injection
     from labkit.widgets.label_words import label_words
     from labkit.widgets.lstm_gates import lstm_gates
     from labkit.widgets.masking_explorer import masking_explorer

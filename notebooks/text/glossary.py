@@ -279,6 +279,10 @@ print(report.compare("A", "B"))
 # original one or was put there by the *generator*, a smaller network. It learns from all tokens; a masked language
 # model learns from the 15 % that are hidden. Lesson [01/04](01_foundations/04_pretraining.ipynb).
 #
+# <a id="distant-supervision"></a>**distant supervision** (远程监督): Labelling text with a graph: a text that names both
+# ends of a fact is taken to state it. It costs nothing, and many labels are wrong: "anna left Oslo" does not say that she
+# was born there. Lesson [02/01](02_knowledge/01_knowledge_graphs.ipynb).
+#
 # <a id="distillation"></a><a id="kd"></a>**distillation, KD** (知识蒸馏): Training a small model, the *student*, to give
 # the answers of a large one, the *teacher*. The student learns from [soft labels](#soft-label) on many unlabelled
 # texts; the last step of PET does the same with an ensemble as its teacher. Lessons [03/02](03_fewshot/02_pet.ipynb),
@@ -317,6 +321,10 @@ print(report.compare("A", "B"))
 # <a id="entailment"></a>**entailment** (文本蕴含): A text entails a statement if the statement follows from it: "the film
 # was great" entails "somebody liked a film". Any classification can be asked so, with one statement for each label,
 # which makes one task of many. Lesson [03/07](03_fewshot/07_instruction.ipynb).
+#
+# <a id="entity-linking"></a>**entity linking** (实体链接): Saying which entity of a graph a name in a text means. "Falcon"
+# may be a bank or a medicine; the other names beside it decide. Lesson
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb).
 #
 # <a id="entropy"></a>**entropy** (熵): How undecided a distribution is: 0 if one answer is certain, ln 2 = 0.69 if two
 # are equally likely. A loss may reward entropy, so that a model does not become too sure of easy cues. Lesson
@@ -431,8 +439,9 @@ print(report.compare("A", "B"))
 # from a teacher's (0.8, 0.2). Lesson [04/01](04_compression/01_distillation.ipynb).
 #
 # <a id="knowledge-graph"></a>**knowledge graph** (知识图谱): Facts written as triples of subject, relation and object, such
-# as (Oslo, capital of, Norway). Module 02 teaches models with them; in 03/08 a hook is left open for such a model.
-# Lessons [02/03](02_knowledge/03_dkplm.ipynb), [03/08](03_fewshot/08_fewclue.ipynb), 02/01 (not written yet).
+# as (Oslo, capital of, Norway). It can be walked, turned into vectors, and used to label text. Lessons
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb), [02/03](02_knowledge/03_dkplm.ipynb),
+# [03/08](03_fewshot/08_fewclue.ipynb).
 
 # %% [markdown]
 # ## L
@@ -472,8 +481,9 @@ print(report.compare("A", "B"))
 # <a id="logit"></a>**logit** (对数几率): A score before the softmax, any real number. Only differences count: logits of 2
 # and 0 and logits of 5 and 3 both mean 88 % and 12 %. Lesson [03/02](03_fewshot/02_pet.ipynb).
 #
-# <a id="long-tail"></a>**long tail** (长尾): The many things of which each is rare. In the small world of lesson 02/03, 82 of
-# 150 entities together make up less than a third of all mentions. Lesson [02/03](02_knowledge/03_dkplm.ipynb).
+# <a id="long-tail"></a>**long tail** (长尾): The many entities or words that are each rare, and together frequent. If a
+# thousand entities have one mention each, a model meets none of them often enough to learn it by heart. Lessons
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb), [02/03](02_knowledge/03_dkplm.ipynb).
 #
 # <a id="lora"></a>**LoRA** (低秩适配): *Low-rank adaptation*: the frozen matrix W becomes W + BA (times a constant), where
 # A and B are thin and only they are trained. For a matrix of 768 × 768 and rank 8 these are 12,288 numbers in place of
@@ -530,6 +540,10 @@ print(report.compare("A", "B"))
 # hold it: between its layers ([pipeline](#pipeline-parallelism)) or inside its matrices
 # ([tensor](#tensor-parallelism)). To train 175 billion weights takes 2.8 TB, and a large GPU has 80 GB. Lesson
 # [06/04](06_parallel/04_model_parallel.ipynb).
+#
+# <a id="mrr"></a>**MRR** (平均倒数排名): *Mean reciprocal rank*: the mean of 1 / rank of the right answer. Ranks 1, 2 and 10
+# give (1 + 0.5 + 0.1) / 3 = 0.53, so the first places count most. Lesson
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb).
 #
 # <a id="multi-task-training"></a>**multi-task training** (多任务训练): Training one model on the rows of several tasks. A
 # temperature sets how often each is read: with temperature 1 in proportion to its rows, with a very high one equally
@@ -623,6 +637,10 @@ print(report.compare("A", "B"))
 # <a id="pipeline-parallelism"></a>**pipeline parallelism** (流水线并行): Each device (*stage*) holds some of the layers and
 # hands its results on to the next, as in a production line. The batch is cut into micro-batches, so that several stages
 # work at once. Lesson [06/04](06_parallel/04_model_parallel.ipynb).
+#
+# <a id="policy-gradient"></a>**policy gradient** (策略梯度): A way to learn from choices that cannot be differentiated: draw
+# a choice, and raise the logarithm of its probability in proportion to the reward that it brought. Lesson
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb).
 #
 # <a id="pooling"></a>**pooling** (池化): Making one vector of a text from the vectors of its tokens: the first token's, or the
 # mean of all. [Padding](#padding) must not count. Lesson [01/05](01_foundations/05_finetuning.ipynb).

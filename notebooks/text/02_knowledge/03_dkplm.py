@@ -16,7 +16,8 @@
 # **After this lesson you can** say which entities a language model does not know, and find them; inject a fact of a graph
 # into a sentence, and have it decoded; train a BERT with both; measure what it knows afterwards, and where a fact got stuck.
 #
-# **45 minutes.** Before it: [one body, many heads](../01_foundations/05_finetuning.ipynb) and TransE, from lesson 02/01.
+# **45 minutes.** Before it: [one body, many heads](../01_foundations/05_finetuning.ipynb) and
+# [facts as a graph](01_knowledge_graphs.ipynb).
 
 # %%
 import labkit
@@ -156,7 +157,7 @@ print(f"{(score > 0).sum()} of {len(entities)} entities are of the long tail")
 # %% [markdown]
 # ## 3 · A stand-in made of a fact
 #
-# TransE (lesson 02/01) gives every entity and relation a vector such that $e_h + r \approx e_t$ for a fact $(h, r, t)$. So an entity
+# TransE ([02/01](01_knowledge_graphs.ipynb)) gives every entity and relation a vector such that $e_h + r \approx e_t$ for a fact $(h, r, t)$. So an entity
 # can be written with its facts, and without its own vector: a head is $e_t - r$, a tail is $e_h + r$. On two numbers each:
 #
 # > $e_t = (0.9, 0.4)$, $r = (0.5, -0.2)$: the head is near $e_t - r = (0.4, 0.6)$.
@@ -211,7 +212,7 @@ pseudo = check.pseudo(pseudo)
 # %%
 from labkit.knowledge.transe import TransESettings, train_transe
 
-vectors = train_transe(graph, TransESettings(dimension=64, epochs=100), progress=lab.progress)
+vectors = train_transe(graph, TransESettings(dimension=64), progress=lab.progress)
 head, relation, tail = torch.from_numpy(graph.triples).T
 with torch.no_grad():
     made = pseudo(vectors.entities[tail], vectors.relations[relation], torch.ones(len(head), dtype=torch.bool))
@@ -413,7 +414,7 @@ relational = check.relational(relational)
 # about a frequent entity.
 
 # %%
-from labkit.widgets.injection import injection
+from labkit.widgets import injection
 
 rare = [max(score[entity] for _, _, entity in row["mentions"]) > 0 for row in rows[:20]]
 order = sorted(range(8), key=lambda at: not rare[at])  # sentences with a rare mention first
