@@ -3,8 +3,8 @@
     python benchmarks/knowledge_probes.py             every row that is missing -> labkit/results/knowledge_probes.json
     python benchmarks/knowledge_probes.py --seconds 400     no new run after so long; run again to go on
 
-mini-bert-en goes on for STEPS steps of 64 texts in a world of 200 entities and 560 facts, of which it has read none.
-Each way reads the same texts in the same order. Text states 7 in 10 facts; DKPLM's graph has these and half of the
+mini-bert-en goes on for STEPS steps of BATCH texts in a world of 150 entities and 420 facts, of which it has read none.
+Each way reads the same texts in the same order. Text states 7 of 10 facts; DKPLM's graph has these and half of the
 others. A probe is a fact with a blank for its tail, in each wording; score: Hits@1, the share of blanks whose answer is
 first of all entities of its type. "told" puts the fact before the blank. Bands are of the entity asked about.
 """
