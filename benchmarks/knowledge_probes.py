@@ -37,6 +37,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "DKPLM, never injected": {"inject": 0.0},
     "DKPLM": {},
     "DKPLM, nothing injected or decoded": {"inject": 0.0, "lambda_1": 1.0},
+    "DKPLM, never injected, decoded from the second layer": {"inject": 0.0, "layer": 2},
     "DKPLM, half of the mentions injected": {"inject": 0.5},
     "DKPLM, never injected, all entities": {"inject": 0.0, "every": True},
 }

@@ -35,7 +35,8 @@ def compute(
     tokenizer: PreTrainedTokenizerBase, graph: KnowledgeGraph, names: Mapping[tuple[int, ...], int],
     klt: Sequence[float], sentence: str, fact: int = 1,
 ) -> Injection:  # fmt: skip
-    """The mention of the highest KLT, above 0, with its fact number `fact`, counted from 1 and round again.
+    """The mention of the highest KLT, above 0, with its fact number `fact`, counted from 1 and round again; those whose
+    other entity stands in the sentence come last.
 
     `names` are token ids -> entity, `klt` (entities,). UsageError for a sentence without a mention.
     """
@@ -49,7 +50,8 @@ def compute(
     if mentions[taken][3] <= 0:
         return Injection(tokens, mentions)
     entity = found[taken][2]
-    facts = facts_of(graph, [entity])[entity]
+    there = {one for _, _, one in found}
+    facts = sorted(facts_of(graph, [entity])[entity], key=lambda one: one[0] in there)
     other, relation, is_head = facts[(fact - 1) % len(facts)]
     triple = graph.named((entity, relation, other) if is_head else (other, relation, entity))
     formula = f"{graph.entities[other]} {'−' if is_head else '+'} {graph.relations[relation]}"
@@ -64,8 +66,9 @@ def draw(one: Injection) -> Picture:
         chip(token, {one.taken: INJECTED}.get(at[place], OTHER) if place in at else "")
         for place, token in enumerate(one.tokens)
     )
-    scores = ", ".join(f"{name}: {score:.1f}" for _, _, name, score in one.mentions)
-    body = f"{heading('Text', f'mentions and their KLT: {escape(scores)}.')}<div>{text}</div>"
+    scores = ", ".join(dict.fromkeys(f"{name}: {score:.1f}" for _, _, name, score in one.mentions))
+    legend = f"mentions and their KLT: {escape(scores)} (orange: taken, blue: not)."
+    body = f"{heading('Text', legend)}<div>{text}</div>"
     if one.taken is None:
         told = "No mention is of the long tail, so the text is read as it is and nothing is decoded."
         return Picture(frame(f"{body}<div>{told}</div>"), f"Mentions and their KLT: {scores}. {told}")

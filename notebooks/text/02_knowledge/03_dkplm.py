@@ -41,15 +41,14 @@ from labkit.knowledge.probes import Probe, Study, ranks, scores
 from labkit.world import World
 
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
-model.eval()
 read = Study(World())  # the world whose texts it has read
 cities = {one.name["en"]: one for one in read.graph.of_type("city")}
 for name in ("great candle", "far frost"):
     (fact,) = [one for one in read.graph.facts if one.head == cities[name].id and one.relation == "located_in"]
     probe = Probe(fact, "{h} lies in {t}", "", "")
     for told in (False, True):
-        found = torch.from_numpy(scores(model, tokenizer, read, [probe], told=told)[0])
-        said = read.graph.of_type("country")[int(found.argmax())].name["en"]
+        best = scores(model, tokenizer, read, [probe], told=told)[0].argmax()
+        said = read.graph.of_type("country")[best].name["en"]
         before = f"{name} lies in {read.graph.name(fact.tail, 'en')} . " if told else ""
         print(f"{before}{name} lies in ___ .  {said} (right: {read.graph.name(fact.tail, 'en')})")
     print(f"  {1e4 * cities[name].frequency:.1f} of 10 000 mentions are of {name}\n")
