@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from few_shot_runs import opened
 
 from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
@@ -91,6 +92,7 @@ class Bench:
     def run(self, way: str, settings: dict[str, Any] | None, seed: int) -> None:
         """Go on with a copy of the model that way, and probe it."""
         model, began = copy.deepcopy(self.model), time.perf_counter()
+        torch.manual_seed(seed)
         own = self.masked if settings is None else self.objective(model, **settings)
         batches = Batches(self.rows, own.collate, BATCH, seed=seed, lengths=self.lengths)
         fit(model, own.loss, batches, steps=self.steps, lr=LR, seed=seed, progress=False)

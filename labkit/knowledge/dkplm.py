@@ -188,8 +188,8 @@ class DKPLM(nn.Module):
     def __init__(
         self, model: nn.Module, masked: MaskedLM, graph: KnowledgeGraph, vectors: TransE,
         names: Mapping[tuple[int, ...], int], targets: Sequence[int], *, lambda_1: float = 0.5, samples: int = 256,
-        most: int = 1, inject: float = 1.0,
-        layer: int = -1, pseudo: Callable[..., Tensor] = pseudo_token, read: Callable[..., Tensor] = relational_loss,
+        most: int = 1, inject: float = 1.0, layer: int = -1, pseudo: Callable[..., Tensor] = pseudo_token,
+        read: Callable[..., Tensor] = relational_loss,
     ) -> None:  # fmt: skip
         super().__init__()
         if not 0 < lambda_1 <= 1:
@@ -205,10 +205,8 @@ class DKPLM(nn.Module):
         for name in ("entities", "relations"):
             self.register_buffer(name, getattr(vectors, name).detach().clone(), persistent=False)
         self.project = nn.Linear(self.entities.shape[1], d)
-        scale = unwrapped(model).get_input_embeddings().weight.std().item()
-        nn.init.normal_(
-            self.project.weight, 0, scale
-        )  # a word among words: the vectors that it is applied to are short
+        # A stand-in is about as long as a word's vector, as the graph's vectors are of length 1.
+        nn.init.normal_(self.project.weight, 0, unwrapped(model).get_input_embeddings().weight.std().item())
         self.norm, self.step, self.said = nn.LayerNorm(d), nn.Linear(d, d), nn.Embedding(2 * len(graph.relations), d)
         nn.init.normal_(self.said.weight, 1.0, 0.3)  # near 1: at first every relation lets the mention through
 
