@@ -25,7 +25,7 @@ from labkit.lab import Bar, generator
 Sampling = Literal["uniform", "bernoulli"]
 Facts = Collection[tuple[int, int, int]]
 HEAD, TAIL = 0, 2  # columns of a triple
-TRIES = 100  # draws for a negative; an end that still makes a fact is one that nearly all entities may take
+TRIES = 20  # draws for a negative, before the few that are left are looked for
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def corrupt(
 ) -> np.ndarray:
     """Triples (n, 3) with the end that `column` (n,) names, `HEAD` or `TAIL`, drawn anew: none is in `known`.
 
-    Entities are numbered below `entities`. DataError where an end has hardly an entity that makes no fact.
+    Entities are numbered below `entities`. DataError where each of them makes a fact.
     """
     made, wrong = triples.copy(), np.arange(len(triples))
     for _ in range(TRIES):
@@ -91,9 +91,14 @@ def corrupt(
         wrong = wrong[[tuple(triple) in known for triple in made[wrong].tolist()]]
         if not len(wrong):
             return made
-    raise DataError(
-        f"triple {tuple(triples[wrong[0]].tolist())}: nearly every entity there makes a fact; none is false"
-    )
+    for row in wrong:  # hardly an entity is left: look for those that are
+        every = np.repeat(made[row : row + 1], entities, axis=0)
+        every[:, column[row]] = np.arange(entities)
+        free = [triple for triple in every.tolist() if tuple(triple) not in known]
+        if not free:
+            raise DataError(f"triple {tuple(triples[row].tolist())}: every entity there makes a fact: leave one out")
+        made[row] = free[rng.integers(len(free))]
+    return made
 
 
 def head_share(triples: np.ndarray, relations: int, sampling: Sampling) -> np.ndarray:

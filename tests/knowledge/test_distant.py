@@ -107,6 +107,9 @@ def test_labels_are_the_facts_between_names_and_are_judged_by_what_is_stated(lan
     facts = set(map(tuple, of.triples.tolist()))
     some = list(texts(WORLD, language, 60, 0.5))
     assert some == list(texts(WORLD, language, 60, 0.5)) and some != list(texts(WORLD, language, 60, 0.5, seed=1))
+    for text in some:  # a marriage is stated both ways
+        both = {fact for fact in text.stated if of.relations[fact[1]] in ("married_to", "borders")}
+        assert {fact[::-1] for fact in both} == both
     mine, other = labelled(some, linker(of, language))
     for label in mine:
         assert label.fact in facts and label.tokens.count(HEAD) == label.tokens.count(TAIL) == 1

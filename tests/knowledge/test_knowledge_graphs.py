@@ -167,7 +167,10 @@ def test_negatives_are_drawn_evenly_and_refused_where_all_is_true():
     made = corrupt(triples, np.full(6000, TAIL), 5, known, np.random.default_rng(0))
     assert np.bincount(made[:, TAIL], minlength=5).tolist()[1:3] == [0, 0]
     assert np.abs(np.bincount(made[:, TAIL])[[0, 3, 4]] - 2000).max() < 160
-    with pytest.raises(DataError, match=r"triple \(0, 0, 0\): nearly every entity"):
+    all_but_one = {(0, 0, tail) for tail in range(400) if tail != 77}
+    made = corrupt(np.array([[0, 0, 1]] * 50), np.full(50, TAIL), 400, all_but_one, np.random.default_rng(0))
+    assert (made == [0, 0, 77]).all()
+    with pytest.raises(DataError, match=r"triple \(0, 0, 0\): every entity there makes a fact: leave one out"):
         corrupt(np.array([[0, 0, 0]]), np.array([TAIL]), 2, {(0, 0, 0), (0, 0, 1)}, np.random.default_rng(0))
 
 

@@ -16,7 +16,7 @@
 # negatives, and train it; rank its answers so that true ones are not counted as mistakes; say which facts an embedding
 # can infer; label text by distant supervision, measure the noise, and remove most of it.
 #
-# **50 minutes.** Before it: [words as vectors](../01_foundations/01_words.ipynb).
+# **45 minutes.** Before it: [words as vectors](../01_foundations/01_words.ipynb).
 
 # %%
 import labkit
@@ -553,5 +553,4 @@ for more, options in (
 # **Read on**: Bordes et al. 2013, "Translating embeddings for modeling multi-relational data"; Ruffinelli et al. 2020, "You CAN teach an
 # old dog new tricks!", on how much settings matter; Mintz et al. 2009 on distant supervision; Qin et al. 2018, "DSGAN".
 #
-# **Next**: in [Teaching a model about entities](02_entities.ipynb) these vectors go into a language model, and in
-# [Knowledge that costs nothing to serve](03_dkplm.ipynb) they help to write facts into its weights.
+# **Next**: in lesson 02/02 these vectors go into a language model, and in 02/03 they help to write facts into its weights.
