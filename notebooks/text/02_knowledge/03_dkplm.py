@@ -511,7 +511,7 @@ Table(("blanks filled rightly, %", *COLUMNS), tuple((way, *(cells[way, column] f
 #
 # Nothing. The objective, the graph and its vectors are deleted, the model is saved, and `transformers` loads it as what it is:
 
-# %% tags=["nbval-check-output"]
+# %%
 import tempfile
 
 from transformers import BertForMaskedLM
@@ -526,6 +526,8 @@ with tempfile.TemporaryDirectory() as folder:
     served = BertForMaskedLM.from_pretrained(folder).eval()
     with torch.no_grad():
         after = served(**question).logits
+
+# %% tags=["nbval-check-output"]
 print("the keys of a plain BERT:", list(served.state_dict()) == list(model.state_dict()))
 print("the same answer without graph, projection and decoder:", torch.equal(before, after))
 print(f"weights that were needed in training only: {extra:,}")
