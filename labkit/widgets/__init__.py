@@ -22,6 +22,7 @@ __all__ = [
     "embedding_map",
     "feature_space",
     "graph_explorer",
+    "injection",
     "label_words",
     "lstm_gates",
     "masking_explorer",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.embedding_map import embedding_map
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.graph_explorer import graph_explorer
+    from labkit.widgets.injection import injection
     from labkit.widgets.label_words import label_words
     from labkit.widgets.lstm_gates import lstm_gates
     from labkit.widgets.masking_explorer import masking_explorer

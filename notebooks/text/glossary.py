@@ -463,7 +463,8 @@ print(report.compare("A", "B"))
 #
 # <a id="knowledge-graph"></a>**knowledge graph** (知识图谱): Facts written as triples of subject, relation and object, such
 # as (Oslo, capital of, Norway). It can be walked, turned into vectors, and used to label text. Lessons
-# [02/01](02_knowledge/01_knowledge_graphs.ipynb), [03/08](03_fewshot/08_fewclue.ipynb).
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb), [02/03](02_knowledge/03_dkplm.ipynb),
+# [03/08](03_fewshot/08_fewclue.ipynb).
 
 # %% [markdown]
 # ## L
@@ -504,8 +505,8 @@ print(report.compare("A", "B"))
 # and 0 and logits of 5 and 3 both mean 88 % and 12 %. Lesson [03/02](03_fewshot/02_pet.ipynb).
 #
 # <a id="long-tail"></a>**long tail** (长尾): The many entities or words that are each rare, and together frequent. If a
-# thousand entities have one mention each, a model meets none of them often enough to learn it by heart. Lesson
-# [02/01](02_knowledge/01_knowledge_graphs.ipynb).
+# thousand entities have one mention each, a model meets none of them often enough to learn it by heart. Lessons
+# [02/01](02_knowledge/01_knowledge_graphs.ipynb), [02/03](02_knowledge/03_dkplm.ipynb).
 #
 # <a id="lora"></a>**LoRA** (低秩适配): *Low-rank adaptation*: the frozen matrix W becomes W + BA (times a constant), where
 # A and B are thin and only they are trained. For a matrix of 768 × 768 and rank 8 these are 12,288 numbers in place of
@@ -691,6 +692,9 @@ print(report.compare("A", "B"))
 # content, or as the mean answer over many texts. If it is far from even, the prompt is biased, and
 # [calibration](#calibration) helps. Lesson [03/01](03_fewshot/01_prompts.ipynb).
 #
+# <a id="probe"></a>**probe** (探测): A question that shows what a model knows without teaching it to answer: "anna reed was
+# born in ___ .", with all cities to choose from. Lesson [02/03](02_knowledge/03_dkplm.ipynb).
+#
 # <a id="prompt"></a>**prompt** (提示): The words around a text that tell a language model what is asked of it. The same
 # text in two prompts can get two answers. Lesson [03/01](03_fewshot/01_prompts.ipynb).
 #
@@ -712,6 +716,10 @@ print(report.compare("A", "B"))
 # <a id="pseudo-log-likelihood"></a>**pseudo-log-likelihood** (伪对数似然): A score for a whole text from a masked language
 # model: each token is hidden in turn, and the log-probabilities of the right ones are added up. A text of 20 tokens
 # takes 20 passes. Lesson [03/01](03_fewshot/01_prompts.ipynb).
+#
+# <a id="pseudo-token"></a>**pseudo token** (伪词元): A vector read in the place of a word's. DKPLM makes it of a fact in a
+# [knowledge graph](#knowledge-graph): if (h, r, t) holds, h is read as the vector of t less that of r. Lesson
+# [02/03](02_knowledge/03_dkplm.ipynb).
 
 # %% [markdown]
 # ## Q
@@ -772,6 +780,10 @@ print(report.compare("A", "B"))
 # <a id="safetensors"></a>**safetensors**: A file format for weights that holds numbers and nothing that could be run.
 # labkit reads models only from such files and JSON; a pickled file can run code when it is opened. Lesson
 # [03/06](03_fewshot/06_delta_tuning.ipynb).
+#
+# <a id="sampled-softmax"></a>**sampled softmax** (采样 softmax): A [softmax](#softmax) over the right word and some that are
+# drawn, instead of the whole vocabulary. Each drawn word stands for others, so its score is corrected for how often it is
+# drawn. Lesson [02/03](02_knowledge/03_dkplm.ipynb).
 #
 # <a id="sector"></a>**sector** (扇区): 32 bytes of a GPU's memory, the least that it moves. Whoever needs 4 bytes of a
 # sector moves all 32. Lesson [06/02](06_parallel/02_kernels.ipynb).
