@@ -120,10 +120,10 @@ PAGES = (
          {"fine-tune [last]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
     Page("landing_minilm", "Landing with all labels",
          "MiniLM fine-tuned with all labels of SST-2 (6 920 sentences) and of three domains of Amazon (4 800 reviews), "
-         "and students that learn its answers to these and to 20 000 sentences without labels; on Amazon those of width 192 "
-         "alone. A file of two bits or int8 that is read as numbers is as small, and as fast as floats. No student keeps "
-         "95 % on SST-2; 94.4 % is the most. Only 2 003 of its 20 000 sentences are about films and not in its training "
-         "rows, since SST-2 was itself drawn from MR. One draw; 1 821 and 1 200 test rows (lesson 04/07)."),
+         "and students that learn its answers to these and to 20 000 sentences without labels; on Amazon the narrow "
+         "ones alone. A file of two bits or int8 that is read as numbers is as small, and as fast as floats. No student "
+         "keeps 95 % on SST-2; 94.4 % is the most. Only 2 003 of its 20 000 sentences are about films and not in its "
+         "training rows, since SST-2 was itself drawn from MR. One draw; 1 821 and 1 200 test rows (lesson 04/07)."),
     Page("sst2_minilm", "The pipeline with a sentence encoder",
          "MiniLM has no masked-LM head of its own: a prompt gains nothing over a head."),
     Page("fewshot_bert", "Few-shot methods on eight tasks",
@@ -219,6 +219,13 @@ PAGES = (
           "all queries: SparTerm, expanded": (27.9, "Bai et al. 2020"),
           "all queries: BM25, re-ranked": (36.5, "Nogueira & Cho 2019, BERT-large")},
          "MRR@10 on MS MARCO's dev set"),
+    Page("retrieval_real", "Finding answers to real questions",
+         "TREC-QA, dev questions: among the sentences of all questions, and among each question's own candidates. "
+         "MiniLM was trained to compare sentences, on other text, and sees these questions for the first time (lesson "
+         "02/05)."),
+    Page("retrieval_scale", "An index of 100 000 passages",
+         "BM25 beside bm25s, and vectors of 128 numbers searched exactly and by FAISS; recall is of the exact search's "
+         "first ten. Times are medians of turns on one thread (lesson 02/05)."),
     Page("knowledge_probes", "Knowledge of frequent and of rare things",
          "mini-bert-en goes on for 500 steps of 32 texts in a small world of which it has read no fact: plain masked "
          "language modelling, DKPLM as in the paper (every chosen mention is injected), and with one thing changed, on "
