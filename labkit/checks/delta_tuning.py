@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, same, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, same, tensor, trains
 
 LESSON = "03/06"
 SILENT = (
@@ -180,37 +181,9 @@ def own_delta(function: Make) -> None:
         x = _drawn((3, 5, d_in))[0]
         found = module(x)
         tensor(found, (3, 5, d_out), f"for d_in = {d_in} and d_out = {d_out}, what the module gives")
-        numbers = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        if not numbers:
-            raise Mistake("nothing trains: make the numbers a torch.nn.Parameter and an attribute of the module (a plain tensor, or one in a list, is not found)")  # fmt: skip
-        if (count := sum(parameter.numel() for parameter in numbers)) > d_in + d_out:
-            raise Mistake(f"it trains {count} numbers for d_in = {d_in} and d_out = {d_out}: at most d_in + d_out = {d_in + d_out}, as many as LoRA of rank 1")  # fmt: skip
         if not same(found, torch.zeros_like(found)):
             raise Mistake("a new delta has to give 0, so that training begins with the model as it is: start one factor at 0")  # fmt: skip
-        _moves(module, x, numbers)
-
-
-def _moves(module: nn.Module, x: Tensor, numbers: list[nn.Parameter]) -> None:
-    """Mistake unless two steps of gradient descent reach every number, and each text has its own answer."""
-    weights = torch.arange(1.0, module(x).numel() + 1).reshape(module(x).shape)
-    moved = [False] * len(numbers)
-    for _ in range(2):
-        found = module(x)
-        tensor(found, found.shape, "what the module gives", gradient=True)
-        gradients = torch.autograd.grad((weights * found).sum(), numbers, retain_graph=True, allow_unused=True)
-        with torch.no_grad():
-            for place, (number, gradient) in enumerate(zip(numbers, gradients, strict=True)):
-                if gradient is not None and gradient.abs().max() > 0:
-                    number.add_(gradient / gradient.abs().max())
-                    moved[place] = True
-    if not any(moved):
-        raise Mistake("every gradient is 0 at the start, so nothing would ever move: of two factors start one at 0, not both")  # fmt: skip
-    if not all(moved):
-        raise Mistake("some of the numbers that train never get a gradient: they count, but change nothing")
-    found = module(x)
-    if not same(found, module(x)):
-        raise Mistake("two calls give two answers: draw at random once, in __init__")
-    if same(found, torch.zeros_like(found)):
-        raise Mistake("after training it still gives 0: compute with the numbers in forward, anew at each call")
-    if not same(found[:1], module(x[:1]), 1e-4):
-        raise Mistake("what a text gets depends on the other texts of its batch: keep the first dimension apart")
+        most = d_in + d_out
+        trains(module, partial(module, x), most, f"at most d_in + d_out = {most} for these sizes, as many as LoRA of rank 1")  # fmt: skip
+        if not same(module(x)[:1], module(x[:1]), 1e-4):
+            raise Mistake("what a text gets depends on the other texts of its batch: keep the first dimension apart")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, same, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, tensor, trains, whole
 
 LESSON = "03/03"
 INPUTS = ("queries", "keys", "values", "prefix keys", "prefix values")
@@ -165,28 +165,4 @@ def own_prompt(function: Callable[[Tensor], nn.Module]) -> None:
             raise Mistake(
                 f"the prompt has {rows} vectors: 1 to 16 are wanted, each of them takes a place from the text"
             )
-        _trains(module, prompt, d)
-
-
-def _trains(module: nn.Module, prompt: Tensor, d: int) -> None:
-    """Mistake unless a few numbers train, reach the prompt, and move it at the next call."""
-    numbers = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    count = sum(parameter.numel() for parameter in numbers)
-    if not count:
-        raise Mistake("nothing trains: make the numbers a torch.nn.Parameter and an attribute of the module (a plain tensor, or one in a list, is not found)")  # fmt: skip
-    if count >= d:
-        raise Mistake(f"it trains {count} numbers with d = {d}: fewer than d are wanted, because one free vector has as many. Is the table of words a Parameter? Keep what does not train with register_buffer(name, tensor)")  # fmt: skip
-    tensor(prompt, prompt.shape, "the prompt", gradient=True)
-    if not same(prompt, module()):
-        raise Mistake("two calls give two prompts: draw at random once, in __init__, so that training and test see the same prompt")  # fmt: skip
-    weights = torch.arange(1.0, prompt.numel() + 1).reshape(prompt.shape)
-    gradients = torch.autograd.grad((weights * prompt).sum(), numbers, allow_unused=True)
-    if any(gradient is None for gradient in gradients):
-        raise Mistake("some of the numbers that train do not reach the prompt: they count, but change nothing")
-    if not any(gradient.abs().max() > 0 for gradient in gradients):
-        raise Mistake("every gradient is 0 at the start, so nothing would ever move: of two factors one may start at 0, not both")  # fmt: skip
-    with torch.no_grad():
-        for parameter, gradient in zip(numbers, gradients, strict=True):
-            parameter.add_(gradient / gradient.abs().max().clamp(min=1e-9))
-        if same(prompt, module()):
-            raise Mistake("the prompt stays as it is when its numbers change: compute it in forward, anew at each call")
+        trains(module, module, d - 1, f"fewer than d = {d} are wanted, because one free vector has as many. Is the table of words a Parameter? Keep what does not train with register_buffer(name, tensor)")  # fmt: skip
