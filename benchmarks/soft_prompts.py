@@ -34,7 +34,7 @@ from labkit.zoo import load
 RESULTS, TUNING = Path("labkit/results/soft_prompts.json"), Path("labkit/results/soft_prompts_rates.json")
 STEPS, SHOTS, TUNING_SEED, PRETRAINING = 100, 16, 10, 150
 MODELS = {"small": "micro-bert-en", "large": "mini-bert-en", "Chinese": "mini-bert-zh"}
-PAIRS = [(size, task) for size in ("small", "large") for task in ("world/subj", "world/news")]
+PAIRS = [(size, task) for task in ("world/subj", "world/news") for size in ("large", "small")]
 PAIRS.append(("Chinese", "world/fewclue/eprstmt"))
 GRID = {
     "head": (3e-4, 1e-3, 3e-3),
@@ -91,10 +91,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["run", "tune"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--on", default=",".join(map("/".join, PAIRS)), help="e.g. large/world/subj,small/world/subj")
+    parser.add_argument("--ways", default=",".join(WAYS), help="names, joined by commas")
     options = parser.parse_args()
     tune()  # where a rate has not been tried yet
     if options.part == "run":
-        run(options.seeds)
+        run(options.seeds, options.on.split(","), options.ways.split(","))
 
 
 def adapted(start: Start, way: str, rate: float) -> Adapted:
@@ -114,17 +116,17 @@ def pretrained(base: Any, tokenizer: Any, language: str, seed: int) -> torch.Ten
     return backbone(model).soft_prompt.weight.detach().clone()
 
 
-def run(seeds: int) -> None:
-    rates, report = best_rates(), opened(RESULTS, f"python benchmarks/soft_prompts.py run --seeds {seeds}")
+def run(seeds: int, pairs: list[str], ways: list[str]) -> None:
+    rates, report = best_rates(), opened(RESULTS, "")
+    report.command = "python benchmarks/soft_prompts.py run"
     bases = {size: load(name) for size, name in MODELS.items()}
     for seed in range(seeds):
-        for size, name in PAIRS:
+        for size, name in (pair for pair in PAIRS if "/".join(pair) in pairs):
             start = Start(*bases[size], load_task(name).few_shot(SHOTS, seed), seed)
             once(report, f"cloze, {size}", start, functools.partial(cloze(PET), start))
-            for way, (_, kind) in WAYS.items():
-                rate = rates[name, kind]
+            for way in ways:
+                rate = rates[name, WAYS[way][1]]
                 once(report, f"{way}, {size}", start, functools.partial(adapted, start, way, rate), lr=rate)
-            report.save(RESULTS)
     print(report.table())
 
 
@@ -142,6 +144,7 @@ def once(report: Report, method: str, start: Start, make: Callable[[], Adapted],
     size = 0 if method.startswith("cloze") else trainable(found.model)
     extra |= {"trainable": size, "parameters": parameters(start.model)}
     report.add(method, task, value, seed=seed, **extra)
+    report.save(RESULTS)
     print(f"{task.name}  seed {seed}  {method:<32} {100 * value:.1f}  {size} trained", flush=True)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from labkit import Report
 from labkit.errors import UsageError
 from labkit.report import accuracy_of_the_surest, against, coverage, results, scatter
+from labkit.report.trade_off import front, points, trade_off
 
 
 def test_lines_say_every_mean_in_words():
@@ -65,3 +66,37 @@ def test_results_come_with_their_command():
     assert "benchmarks/pet.py" in results("pet_reviews").command
     with pytest.raises(UsageError, match="pet_reviews"):
         results("pet_review")
+
+
+POINT = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(POINT, min_size=1, max_size=8))
+def test_the_front_is_what_no_other_beats(drawn):
+    some = {str(number): point for number, point in enumerate(drawn)}
+    found = front(some)
+    for name, (trained, accuracy) in some.items():
+        better = [n for n, (t, a) in some.items() if (t < trained and a >= accuracy) or (t <= trained and a > accuracy)]
+        assert (name in found) is not bool(better)
+    assert [some[name][0] for name in found] == sorted(some[name][0] for name in found)
+
+
+def test_points_are_means_over_seeds():
+    report = Report()
+    for seed, value in enumerate((0.7, 0.8)):
+        report.add("LoRA", "a task", value, seed=seed, trainable=100)
+    report.add("untrained", "a task", 0.5)
+    assert points(report.rows) == {"LoRA": (100, pytest.approx(75)), "untrained": (0, 50)}
+
+
+def test_a_trade_off_shows_the_front_and_the_own_point():
+    some = {"untrained": (0, 50.0), "few": (10, 70.0), "worse": (100, 60.0), "all": (1000, 80.0), "mine": (4, 71.5)}
+    plot = trade_off({"a model": some, "another": {"head": (5, 40.0)}}, own=("mine",))
+    assert "mine 4 numbers, 71.5 %, on the front; few 10 numbers, 70.0 %; worse" in plot.alt
+    axes, other = plot.figure.axes
+    assert [axes.get_title(), other.get_title()] == ["a model", "another"] and axes.get_xscale() == "log"
+    marks = {tuple(line.get_xydata()[0]): line.get_marker() for line in axes.lines if len(line.get_xydata()) == 1}
+    assert marks == {(10, 70): "x", (100, 60): "x", (1000, 80): "o", (4, 71.5): "*"}
+    assert max(axes.lines, key=lambda line: len(line.get_xydata())).get_xydata().tolist()[0] == [4, 71.5]
+    assert {"few", "worse", "all", "mine", "untrained 50.0"} <= {text.get_text() for text in axes.texts}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, learns, number, tensor
-from labkit.measure import parameters, trainable
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, same, tensor, trains
 
 LESSON = "03/06"
-SILENT = "the values are right, but {} gets no gradient, so it would never learn: .detach(), .data and no_grad() cut it off"
+SILENT = (
+    "the values are right, but {} gets no gradient, so it would never learn: .detach(), .data and no_grad() cut it off"
+)
 CUT = "the values are right, but not the gradient of {}: a part of the way to it is cut off"
+Make = Callable[[int, int], nn.Module]
 
 
 def _drawn(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -20,37 +23,111 @@ def _drawn(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
     return tuple(torch.randn(*shape, generator=draw) for shape in shapes)
 
 
-def _lora_forward(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    return x @ weight.T + alpha / a.shape[0] * (x @ a.T @ b.T)
+def _lora_update(x: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    return alpha / a.shape[0] * (x @ a.T @ b.T)
 
 
-@exercise(LESSON, _lora_forward)
-def lora_forward(function: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]) -> None:
-    """x (batch, d_in), W (d_out, d_in), A (r, d_in), B (d_out, r), α → W x + (α/r)·B A x: (batch, d_out)."""
-    x, weight, a, b = _drawn((4, 7), (5, 7), (2, 7), (5, 2))
-    result = asked(function, x=x, W=weight, A=a.requires_grad_(), B=b.requires_grad_(), alpha=6.0)
-    found = tensor(result, (4, 5), gradient=True)
-    plain, update = x @ weight.T, (x @ a.T @ b.T).detach()
+@exercise(LESSON, _lora_update)
+def lora_update(function: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
+    """x (batch, tokens, d_in), A (r, d_in), B (d_out, r), α → (α/r)·B A x: (batch, tokens, d_out)."""
+    x, a, b = _drawn((3, 4, 7), (2, 7), (5, 2))
+    result = asked(function, x=x, A=a.requires_grad_(), B=b.requires_grad_(), alpha=6.0)
+    found, update = tensor(result, (3, 4, 5), gradient=True), (x @ a.T @ b.T).detach()
     mistakes = [
-        (plain, "this is the frozen layer alone: the update B A x is missing"),
-        (3 * update, "this is the update alone: the frozen layer's W x is missing"),
-        (plain + update, "the update is not scaled: multiply it by α/r"),
-        (plain + 6 * update, "you scaled by α: divide it by the rank r = A.shape[0], so that a larger rank does not mean a larger update"),
-        (plain + update / 6, "you divided by α: the scale is α/r"),
-        (plain + 2 / 6 * update, "the scale is upside down: α/r, not r/α"),
-        (plain + 6 / 7 * update, "you divided by d_in: r is the *small* dimension, A.shape[0]"),
-        (plain + 6 / 5 * update, "you divided by d_out: r is the *small* dimension, A.shape[0]"),
-        (plain + 6 / 4 * update, "you divided by the number of examples: r is the *small* dimension, A.shape[0]"),
-        (3 * (plain + update), "the frozen part is scaled too: the factor α/r belongs to the update only"),
+        (update, "the update is not scaled: multiply it by α/r"),
+        (6 * update, "you scaled by α: divide it by the rank r = A.shape[0], so that a larger rank does not mean a larger update"),
+        (update / 6, "you divided by α: the scale is α/r"),
+        (2 / 6 * update, "the scale is upside down: α/r, not r/α"),
+        (6 / 7 * update, "you divided by d_in: r is the *small* dimension, A.shape[0]"),
+        (6 / 5 * update, "you divided by d_out: r is the *small* dimension, A.shape[0]"),
+        (6 / 3 * update, "you divided by the number of texts: r is the *small* dimension, A.shape[0]"),
     ]  # fmt: skip
-    expect(found, plain + 3 * update, "other values: wanted is x Wᵀ + (α/r)·x Aᵀ Bᵀ, with r = A.shape[0]", mistakes)
-    learns(result, _lora_forward(x, weight, a, b, 6.0), {"A": a, "B": b}, CUT, SILENT)
-    x, weight, a, b = _drawn((2, 6), (9, 6), (4, 6), (9, 4))
-    other = tensor(function(x, weight, a, b, 3.0), (2, 9), "with rank 4 and α = 3, the result")
-    rounded = [(x @ weight.T, "with rank 4 and α = 3 the update is gone: `/` keeps the fraction 3/4, `//` drops it")]
-    expect(other, _lora_forward(x, weight, a, b, 3.0), "right for rank 2, wrong for rank 4 with α = 3: take r from A.shape[0]", rounded)  # fmt: skip
-    silent = tensor(function(x, weight, a, torch.zeros_like(b), 3.0), (2, 9), "with B = 0, the result")
-    expect(silent, x @ weight.T, "with B = 0 the answer must be the frozen layer's")
+    expect(found, 3 * update, "other values: wanted is (α/r)·x Aᵀ Bᵀ, with r = A.shape[0]", mistakes)
+    learns(result, _lora_update(x, a, b, 6.0), {"A": a, "B": b}, CUT, SILENT)
+    x, a, b = _drawn((2, 1, 6), (4, 6), (9, 4))
+    other = tensor(function(x, a, b, 3.0), (2, 1, 9), "with rank 4 and α = 3, the result")
+    rounded = [(0 * other, "with rank 4 and α = 3 the update is gone: `/` keeps the fraction 3/4, `//` drops it")]
+    expect(other, _lora_update(x, a, b, 3.0), "right for rank 2, wrong for rank 4 with α = 3: take r from A.shape[0]", rounded)  # fmt: skip
+
+
+def _attach(model: nn.Module, key: str, make: Make) -> nn.Module:
+    model.requires_grad_(False)
+    for name, layer in list(model.named_modules()):
+        if f".{name}".endswith(f".{key}"):
+            layer.delta = make(layer.in_features, layer.out_features)
+            layer.register_forward_hook(lambda layer, inputs, output: output + layer.delta(inputs[0]))
+    return model
+
+
+class _Tower(nn.Module):
+    """Three layers, each of a part "query" and one whose name only ends in the same letters; `added` to the queries."""
+
+    def __init__(self, added: Sequence[Tensor] = ()) -> None:
+        super().__init__()
+        parts = [{"query": nn.Linear(6, 4), "prequery": nn.Linear(4, 6)} for _ in range(3)]
+        self.layers = nn.ModuleList(map(nn.ModuleDict, parts))
+        for parameter, values in zip(self.parameters(), _drawn(*(p.shape for p in self.parameters())), strict=True):
+            parameter.data = values
+        for layer, more in zip(self.layers, added, strict=False):
+            layer["query"].weight.data += more
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer["prequery"](layer["query"](x).tanh())
+        return x
+
+
+@exercise(LESSON, _attach)
+def attach(function: Callable[[nn.Module, str, Make], nn.Module]) -> None:
+    """A model, the end of names, make(d_in, d_out) → the model, frozen, with a new delta beside each module so named."""
+    (x,), made = _drawn((2, 5, 6)), []
+
+    def make(d_in: int, d_out: int) -> nn.Module:
+        made.append(nn.Linear(d_in, d_out, bias=False))
+        nn.init.zeros_(made[-1].weight)
+        return made[-1]
+
+    model = function(_Tower(), "query", make)
+    given(model)
+    if not isinstance(model, nn.Module):
+        raise Mistake(f"return the model, not {type(model).__name__}")
+    _right_places([(delta.in_features, delta.out_features) for delta in made])
+    _only_they_train(model, [delta.weight for delta in made])
+    if not same(model(x), _Tower()(x)):
+        raise Mistake("with deltas that give 0 the model must answer as before: what a delta gives is *added* to what its layer gives")  # fmt: skip
+    with torch.no_grad():
+        for delta, values in zip(made, _drawn((4, 6), (4, 6), (4, 6)), strict=True):
+            delta.weight.copy_(values)
+    added = [delta.weight.detach() for delta in made]
+    mistakes = [
+        (_Tower([added[-1]] * 3)(x), "every layer uses the delta of the last one: a function made in a loop sees the loop's last value; reach the delta through the layer that the hook is given, layer.delta"),
+        (_Tower()(x), "the deltas change nothing: a forward hook has to return `output + layer.delta(inputs[0])`"),
+        (_Tower([2 * one for one in added])(x), "each delta is added twice: does a layer have two hooks?"),
+    ]  # fmt: skip
+    expect(model(x), _Tower(added)(x), "wanted: what each layer gives plus what its delta makes of the layer's input", mistakes, tolerance=1e-4)  # fmt: skip
+
+
+def _right_places(sizes: list[tuple[int, int]]) -> None:
+    """Mistake unless deltas of these sizes were made for the three queries."""
+    if not sizes:
+        raise Mistake("no delta was made: 'query' is the end of the names 'layers.0.query', 'layers.1.query' …; model.named_modules() gives the names")  # fmt: skip
+    if len(sizes) > 3 and {(6, 4), (4, 6)} == set(sizes):
+        raise Mistake("'layers.0.prequery' got a delta too: 'query' must be the whole last part of a name, so ask whether '.' + name ends with '.' + key")  # fmt: skip
+    if sizes[0] == (4, 6):
+        raise Mistake("make(d_in, d_out) was called with the two sizes exchanged: a linear layer has in_features and out_features")  # fmt: skip
+    if len(sizes) != 3:
+        raise Mistake(f"deltas made for 3 modules of this name: {len(sizes)}; call make once for each of them")
+
+
+def _only_they_train(model: nn.Module, own: list[nn.Parameter]) -> None:
+    """Mistake unless the deltas' weights, all of them and no others, train and are found by an optimizer."""
+    there = {id(parameter): parameter.requires_grad for parameter in model.parameters()}
+    if any(trains and one not in map(id, own) for one, trains in there.items()):
+        raise Mistake("weights of the model still train: freeze it first, model.requires_grad_(False)")
+    if not all(id(weight) in there for weight in own):
+        raise Mistake("a delta is not among model.parameters(), so no optimizer would find it: make it an attribute of its layer, layer.delta = …")  # fmt: skip
+    if not all(there[id(weight)] for weight in own):
+        raise Mistake("the deltas are frozen too: freeze the model before you make them")
 
 
 def _merge_lora(weight: Tensor, a: Tensor, b: Tensor, alpha: float) -> Tensor:
@@ -80,80 +157,33 @@ def merge_lora(function: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> N
     expect(wide, _merge_lora(weight, a, b, 5.0), "right for W (6, 6) and rank 3, wrong for W (5, 7), rank 2 and α = 5: take r from A.shape[0]", rounded)  # fmt: skip
 
 
-def _kronecker_layer(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return x @ sum(map(torch.kron, a, b))
+class _Scaled(nn.Module):
+    """A fixed random matrix, and a trained scale for each of its outputs, 0 at the start: d_out numbers."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__()
+        drawn = torch.randn(d_out, d_in, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("fixed", drawn / d_in**0.5)
+        self.scales = nn.Parameter(torch.zeros(d_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scales * (x @ self.fixed.T)
 
 
-@exercise(LESSON, _kronecker_layer)
-def kronecker_layer(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """x (batch, d_in), A (n, p, q), B (n, d_in/p, s) → x·Σᵢ Aᵢ ⊗ Bᵢ: (batch, q·s)."""
-    x, a, b = _drawn((5, 8), (3, 2, 2), (3, 4, 4))
-    result = asked(function, x=x, A=a.requires_grad_(), B=b.requires_grad_())
-    found = tensor(result, (5, 8), gradient=True)
-    terms = [torch.kron(one, other).detach() for one, other in zip(a, b, strict=True)]
-    dense = sum(terms)
-    mistakes = [
-        (x @ terms[0], "only the first of the n products counts here: add up all of them"),
-        (x @ terms[-1], "only the last of the n products counts here: add up all of them"),
-        (x @ torch.kron(a.sum(0), b.sum(0)), "each Aᵢ meets every B here, as in (Σ A) ⊗ (Σ B): multiply Aᵢ with the Bᵢ of the same i only, then add the n products"),
-        (x @ dense / 3, "you averaged the n products: add them up"),
-        (x @ sum(map(torch.kron, b, a)), "your factors are swapped: Aᵢ ⊗ Bᵢ is not Bᵢ ⊗ Aᵢ; the *small* Aᵢ says how blocks are weighted, Bᵢ is the block"),
-        (x @ dense.T, "your matrix is transposed: x stands left of it"),
-        (x @ torch.einsum("npq,nrs->pqrs", a, b).reshape(8, 8), "the axes are in the wrong order for a reshape: rows are (p, d_in/p) and columns (q, s), so move q behind d_in/p first"),
-    ]  # fmt: skip
-    expect(found, x @ dense, "other values: wanted is x @ Σᵢ torch.kron(A[i], B[i])", mistakes)
-    learns(result, _kronecker_layer(x, a, b), {"A": a, "B": b}, CUT, SILENT)
-    x, a, b = _drawn((4, 6), (2, 3, 2), (2, 2, 5))
-    wide = tensor(function(x, a, b), (4, 10), "with A (2, 3, 2) and B (2, 2, 5), the result")
-    expect(wide, _kronecker_layer(x, a, b), "right for square factors, wrong for A (2, 3, 2) and B (2, 2, 5)")
-
-
-def _trained_share(model: nn.Module) -> float:
-    return trainable(model) / parameters(model)
-
-
-@exercise(LESSON, _trained_share)
-def trained_share(function: Callable[[nn.Module], float]) -> None:
-    """A model → the share of its weights that training may change, in [0, 1]; tied weights count once."""
-    model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 6), nn.Linear(4, 10, bias=False))
-    model[2].weight = model[0].weight  # tied, as an LM head is
-    model[0].requires_grad_(False)
-    model[1].bias.requires_grad_(False)
-    flags = [weight.requires_grad for weight in model.parameters()]
-    found = number(function(model), nan="was something divided by 0 weights?")
-    if flags != [weight.requires_grad for weight in model.parameters()]:
-        raise Mistake("your function changed which weights train: it is asked to count them only")
-    total, trained = 40 + 24 + 6, 24
-    mistakes = [
-        (trained, "this is a number of weights: divide by the number of all"),
-        (100 * trained / total, "this is in per cent: return the share, between 0 and 1"),
-        (1 - trained / total, "this is the frozen share: count those with requires_grad"),
-        (trained / (total - trained), "you divided by the frozen weights: divide by all"),
-        (trained / (total + 40), "the tied matrix is counted twice: `model.parameters()` gives each tensor once, the state dict does not"),
-        (2 * trained / (2 * total + 40), "weights are counted once for every module around them: `model.parameters()` of the whole model already walks through all modules"),
-        (1 / 3, "you counted tensors: count their numbers, `parameter.numel()`"),
-        (1.0, "everything counts as trained: look at `parameter.requires_grad`"),
-        (round(trained / total, 2), "the share is rounded: return it as it is"),
-    ]  # fmt: skip
-    expect(found, trained / total, "wanted: the sum of numel() over parameters with requires_grad, divided by the sum over all", mistakes)  # fmt: skip
-    frozen = number(function(nn.Sequential(nn.Linear(3, 3)).requires_grad_(False)), "of a frozen model, the result")
-    expect(frozen, 0.0, "of a frozen model nothing trains: 0")
-    _counts_nested(function)
-
-
-def _counts_nested(function: Callable[[nn.Module], float]) -> None:
-    others = [
-        (20 / 65, "running means of a BatchNorm are counted: such buffers are no weights, and no optimizer changes them; `model.parameters()` leaves them out"),
-        (8 / 44, "a parameter that belongs to the model itself, not to one of its parts, is left out: `model.parameters()` has it"),
-    ]  # fmt: skip
-    nested = number(function(_nested()), "of nested layers, the result")
-    expect(nested, 20 / 56, "it goes wrong for nested layers: each parameter counts once, also where two of them hold equal numbers", others)  # fmt: skip
-
-
-def _nested() -> nn.Module:
-    """56 weights, 20 of which train: some in nested layers, some of the model's own, equal ones; and 9 in buffers."""
-    inner = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
-    model = nn.Sequential(inner, nn.LayerNorm(4), nn.BatchNorm1d(4)).requires_grad_(False)
-    inner[1].requires_grad_(True)
-    model.register_parameter("prompt", nn.Parameter(torch.zeros(3, 4)))
-    return model
+@exercise(LESSON, _Scaled)
+def own_delta(function: Make) -> None:
+    """d_in, d_out → a module (batch, tokens, d_in) → (batch, tokens, d_out), 0 at the start, at most d_in + d_out numbers."""
+    for d_in, d_out in ((24, 40), (32, 32), (40, 24)):
+        module = function(d_in, d_out)
+        given(module)
+        if not isinstance(module, nn.Module):
+            raise Mistake(f"a torch.nn.Module is wanted, so that training finds its numbers, not {type(module).__name__}")  # fmt: skip
+        x = _drawn((3, 5, d_in))[0]
+        found = module(x)
+        tensor(found, (3, 5, d_out), f"for d_in = {d_in} and d_out = {d_out}, what the module gives")
+        if not same(found, torch.zeros_like(found)):
+            raise Mistake("a new delta has to give 0, so that training begins with the model as it is: start one factor at 0")  # fmt: skip
+        most = d_in + d_out
+        trains(module, partial(module, x), most, f"at most d_in + d_out = {most} for these sizes, as many as LoRA of rank 1")  # fmt: skip
+        if not same(module(x)[:1], module(x[:1]), 1e-4):
+            raise Mistake("what a text gets depends on the other texts of its batch: keep the first dimension apart")

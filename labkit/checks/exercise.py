@@ -223,6 +223,37 @@ def learns(
             raise Mistake((silent if own is None and silent else cut).format(name))
 
 
+def trains(module: torch.nn.Module, call: Function, most: int, wanted: str) -> None:
+    """Mistake unless numbers of the module train, at most `most` (`wanted` says so), and two steps of gradient ascent on
+    what `call()` gives reach each of them and change what it gives.
+    """
+    numbers = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not numbers:
+        raise Mistake("nothing trains: make the numbers a torch.nn.Parameter and an attribute of the module (a plain tensor, or one in a list, is not found)")  # fmt: skip
+    if (count := sum(parameter.numel() for parameter in numbers)) > most:
+        raise Mistake(f"it trains {count} numbers: {wanted}")
+    before, reached = call().detach().clone(), set()
+    for _ in range(2):
+        found = call()
+        tensor(found, found.shape, "what it gives", gradient=True)
+        weights = torch.arange(1.0, found.numel() + 1).reshape(found.shape)
+        gradients = torch.autograd.grad((weights * found).sum(), numbers, retain_graph=True, allow_unused=True)
+        for place, gradient in enumerate(gradients):
+            if gradient is not None and gradient.abs().max() > 0:
+                numbers[place].data += gradient / gradient.abs().max()
+                reached.add(place)
+    if not reached:
+        raise Mistake("every gradient is 0 at the start, so nothing would ever move: of two factors start one at 0, not both")  # fmt: skip
+    if len(reached) < len(numbers):
+        raise Mistake("some of the numbers that train never get a gradient: they count, but change nothing")
+    if not same(call(), call()):
+        raise Mistake("two calls give two answers: draw at random once, in __init__")
+    if same(before, call()):
+        raise Mistake(
+            "it gives the same when its numbers have changed: compute with them in forward, anew at each call"
+        )
+
+
 def _plain(value: Any) -> Any:
     """A tensor as an array; anything else as it is."""
     return value.detach().numpy() if torch.is_tensor(value) else value

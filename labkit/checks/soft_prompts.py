@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, learns, tensor, whole
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, tensor, trains, whole
 
 LESSON = "03/03"
 INPUTS = ("queries", "keys", "values", "prefix keys", "prefix values")
@@ -133,3 +133,36 @@ def _counts(value: Any) -> dict[str, int]:
     if not isinstance(value, Mapping) or set(value) != {"prompt tuning", "prefix", "WARP"}:
         raise Mistake('a dictionary with the keys "prompt tuning", "prefix" and "WARP", and no others, is wanted')
     return {name: whole(number, f'the number under "{name}"') for name, number in value.items()}
+
+
+class _Mixture(nn.Module):
+    """Four vectors, each a mixture of the same eight words: 32 numbers."""
+
+    def __init__(self, words: Tensor) -> None:
+        super().__init__()
+        places = torch.randint(len(words), (8,), generator=torch.Generator().manual_seed(0))
+        self.register_buffer("some", words[places])
+        self.shares = nn.Parameter(torch.eye(4, 8))
+
+    def forward(self) -> Tensor:
+        return self.shares @ self.some
+
+
+@exercise(LESSON, _Mixture)
+def own_prompt(function: Callable[[Tensor], nn.Module]) -> None:
+    """Word vectors (vocabulary, d) → a module that trains fewer than d numbers; called, it gives a prompt (n, d)."""
+    draw = torch.Generator().manual_seed(6)
+    for vocabulary, d in ((300, 160), (200, 128)):
+        words = torch.randn(vocabulary, d, generator=draw)
+        module = asked(function, words=words)
+        if not isinstance(module, nn.Module):
+            raise Mistake(f"a torch.nn.Module is wanted, so that training finds its numbers, not {type(module).__name__}")  # fmt: skip
+        prompt = module()
+        given(prompt, "what the module gives when it is called")
+        rows = len(prompt) if torch.is_tensor(prompt) and prompt.ndim == 2 else 1
+        tensor(prompt, (rows, d), "the prompt", "a place of torch.empty that was never filled?")
+        if not 1 <= rows <= 16:
+            raise Mistake(
+                f"the prompt has {rows} vectors: 1 to 16 are wanted, each of them takes a place from the text"
+            )
+        trains(module, module, d - 1, f"fewer than d = {d} are wanted, because one free vector has as many. Is the table of words a Parameter? Keep what does not train with register_buffer(name, tensor)")  # fmt: skip

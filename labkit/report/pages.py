@@ -154,7 +154,10 @@ PAGES = (
          {"fine-tune [mean]": 25.0, "ensemble → classifier": 87.5, "iPET → classifier": 89.3},
          "Schick & Schütze 2021, Table 1: AG's News, ten labelled examples in all"),
     Page("pet_words", "Random choices of label words", "How much PET depends on the words (lesson 03/02)."),
-    Page("soft_prompts", "Soft prompts", "Accuracy against what is trained, on two sizes of a model (lesson 03/03)."),
+    Page("soft_prompts", "Soft prompts",
+         "Accuracy against what is trained: the methods that freeze mini-bert-en (large), and all methods on "
+         "micro-bert-en (small), whose untrained cloze guesses. One draw; seconds are the clock's on a busy machine "
+         "(lesson 03/03)."),
     Page("auto_prompts", "Prompts found by search", "Templates and words that nobody wrote (lesson 03/05)."),
     Page("delta", "Delta tuning", "Every delta against fine-tuning everything (lesson 03/06)."),
     Page("delta_cost", "What a delta costs", "Memory and time of one training step, measured in turn (lesson 03/06)."),

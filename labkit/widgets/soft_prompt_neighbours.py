@@ -22,6 +22,7 @@ from labkit.widgets.shown import Explorer, Picture, Shown, as_written, look
 
 MOST, TOP = 24, 8
 START, OTHER = "#0072B2", "#8a8a8a"
+LINE = "display:flex;align-items:center;gap:8px;font-size:13px;line-height:1.6;white-space:nowrap"
 
 
 def soft_rows(model: nn.Module) -> tuple[Tensor, Tensor]:
@@ -108,22 +109,23 @@ def draw(tokens: Sequence[Token], step: int, loss: float | None = None) -> Pictu
     blocks = [_block(number, token) for number, token in enumerate(tokens, 1)]
     marks = ((START, "■ the word it started as"), (OTHER, "▪ another word"))
     legend = " &nbsp; ".join(f'<span style="color:{colour}">{said[0]}</span>{said[1:]}' for colour, said in marks)
-    heading = boxes.heading(f"Nearest words {where}{loss_said}", "(cosine of the angle between vectors)")
+    heading = boxes.heading(f"Nearest words {where}{loss_said}", "(cosine between vectors; a whole bar is 1)")
     text = "; ".join(_said(number, token) for number, token in enumerate(tokens, 1))
     picture = boxes.frame(heading, boxes.side_by_side(*blocks), f"<div>{legend}</div>")
     return Picture(picture, f"Soft tokens {where}. {text}.")
 
 
 def _block(number: int, token: Token) -> str:
-    rows = []
+    lines = []
     for word, cosine in token.nearest:
         own = word == token.start
-        mark = f'<span style="color:{START if own else OTHER}">{"■" if own else "▪"}</span>'
+        style = f"display:inline-block;width:12px;color:{START if own else OTHER}"
+        mark = f'<span style="{style}">{"■" if own else "▪"}</span>'
+        name = f'<span style="display:inline-block;width:90px">{boxes.escape(word)}</span>'
         shown = boxes.bar([(max(0.0, cosine), START if own else OTHER)], 110)
-        rows.append((mark, boxes.escape(word), shown, f"{cosine:.2f}"))
-    rows.append(("", "", boxes.axis("1", "cosine", 110), ""))
+        lines.append(f'<div style="{LINE}">{mark} {name} {shown} {cosine:.2f}</div>')
     title = f"{number} · began as {token.start!r}"
-    return boxes.heading(title, f"now {token.kept:.2f} to its start") + boxes.table(("", "word", "", ""), rows)
+    return boxes.heading(title, f"now {token.kept:.2f} to its start") + "".join(lines)
 
 
 def _said(number: int, token: Token) -> str:

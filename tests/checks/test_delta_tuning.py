@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from labkit.fewshot.delta_tuning import LoRA, trained_tensors
-from labkit.fewshot.delta_tuning.compacter import KroneckerLinear
-from labkit.measure import parameters, trainable
+from labkit.measure import trainable
 from tests.checks.solutions import solutions
 from tests.fewshot.delta_models import make, train
 
@@ -15,22 +14,36 @@ SHOWN = solutions("03_fewshot/06_delta_tuning")
 
 def test_lora_is_that_of_the_library():
     model = train(LoRA(rank=2).attach(make()))
-    assert SHOWN["trained_share"](model) == trainable(model) / parameters(model)
     layer = model.bert.encoder.layer[0].attention.self.query
-    values, x = trained_tensors(layer), torch.randn(4, 32)
+    values, x = trained_tensors(layer), torch.randn(4, 3, 32)
     a, b = values["lora_A.lora.weight"], values["lora_B.lora.weight"]
     with torch.no_grad():
         merged = SHOWN["merge_lora"](layer.base_layer.weight, a, b, 16.0)
-        mine = SHOWN["lora_forward"](x, layer.base_layer.weight, a, b, 16.0)
-        torch.testing.assert_close(mine + layer.base_layer.bias, layer(x))
-        torch.testing.assert_close(x @ merged.T, mine, rtol=1e-4, atol=1e-5)
+        mine = layer.base_layer(x) + SHOWN["lora_update"](x, a, b, 16.0)
+        torch.testing.assert_close(mine, layer(x))
+        torch.testing.assert_close(x @ merged.T + layer.base_layer.bias, mine, rtol=1e-4, atol=1e-5)
 
 
-def test_the_kronecker_layer_is_that_of_the_library():
-    draw = torch.Generator().manual_seed(0)
-    layer = KroneckerLinear(12, 8, torch.nn.Parameter(torch.randn(4, 4, 4, generator=draw)), rank=2)
-    for weight in layer.parameters():
-        weight.data.normal_(generator=draw)
-    x = torch.randn(3, 12, generator=draw)
-    mine = SHOWN["kronecker_layer"](x, layer.a, layer.s @ layer.t) + layer.bias
-    torch.testing.assert_close(mine, layer(x), rtol=1e-4, atol=1e-5)
+def test_what_is_attached_by_name_is_the_librarys_lora():
+    theirs = train(LoRA(rank=2, targets=("attention.self.value",)).attach(make()))
+    tensors = iter(trained_tensors(theirs.bert).values())
+
+    class Beside(torch.nn.Module):
+        def __init__(self, d_in, d_out):
+            super().__init__()
+            self.a, self.b = torch.nn.Parameter(next(tensors).clone()), torch.nn.Parameter(next(tensors).clone())
+
+        def forward(self, x):
+            return SHOWN["lora_update"](x, self.a, self.b, 16.0)
+
+    mine = SHOWN["attach"](make(), "attention.self.value", Beside)
+    ids = torch.tensor([[2, 6, 7, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(mine.eval()(ids).logits, theirs.eval()(ids).logits)
+    assert trainable(mine) == trainable(theirs)
+
+
+def test_an_own_delta_changes_nothing_when_new():
+    model, ids = make().eval(), torch.tensor([[2, 6, 7, 3]])
+    before = model(ids).logits
+    torch.testing.assert_close(SHOWN["attach"](model, "intermediate.dense", SHOWN["own_delta"])(ids).logits, before)

@@ -36,3 +36,16 @@ def test_the_lessons_functions_agree_with_labkit():
         own = [linear(states)[0, :, :16] for linear in (module.query, module.key, module.value)]
         prefix = [one[0] for one in model.bert.prefix.layer(0)]
         torch.testing.assert_close(SHOWN["prefix_attention"](*own, *prefix), found)
+
+
+def test_an_own_prompt_steers_as_the_same_vectors_do():
+    from labkit.fewshot.soft_prompts import PromptTuning
+    from tests.fewshot.soft_prompt_models import bert
+
+    model, ids = PromptTuning(4).attach(bert()), torch.tensor([[2, 6, 7, 3]])
+    table = bert().bert.embeddings.word_embeddings
+    with torch.no_grad():
+        prompt = SHOWN["own_prompt"](table.weight.detach())()
+        model.bert.soft_prompt.weight.copy_(prompt)
+        spliced = bert()(inputs_embeds=SHOWN["splice"](table(ids), prompt)).logits
+        torch.testing.assert_close(model(ids).logits, torch.cat([spliced[:, :1], spliced[:, 5:]], 1))

@@ -9,30 +9,19 @@
 # %% [markdown]
 # # Prompts that are vectors
 #
-# PET's pattern, `it was ___ .`, is somebody's choice of words. But the model never reads words: it reads *vectors*, one per
-# token, and nothing says that the best ones for a task are those of any word. So let them be free, and train them. Once
-# they are, a second question follows: if a handful of vectors before the text can tell a model what to do, must the
-# model change at all?
+# PET's pattern, `it was ___ .`, is somebody's choice of words. But a model never reads words: it reads *vectors*, one per
+# [token](../glossary.ipynb#token). So let a few of these vectors be free, and train them while the model stays
+# [frozen](../glossary.ipynb#frozen). How much accuracy does this cost, and how few numbers are enough?
 #
-# **After this lesson you can**
+# **After this lesson you can** put trained vectors into a text, and into the attention of every layer; count what each
+# method trains; compare methods by accuracy and trained numbers at once; and design a prompt that needs fewer numbers.
 #
-# - turn a template's words into trained vectors (*P-tuning*), and say what its BiLSTM is for;
-# - steer a **frozen** model by vectors before the text (*prompt tuning*), by keys and values in every layer (*prefix
-#   tuning*), or by vectors in place of label words (*WARP*), and count what each of them trains;
-# - pre-train a prompt without labels (*PPT*);
-# - say from measurements what freezing costs on small models, and what the papers found on large ones.
-#
-# **45 minutes.** Before it: [PET](02_pet.ipynb), whose cloze and verbalizer are used all through. You need Python and a
-# little PyTorch.
+# **45 minutes.** Before it: [PET](02_pet.ipynb), whose [cloze](../glossary.ipynb#cloze) is used all through.
 
 # %%
 import labkit
 
 lab = labkit.setup(lesson="03/03")
-
-# %% [markdown]
-# Everything below follows from these three strings. Try `"micro-bert-en"`, a hub model (`"bert-base-uncased"`), or
-# a task such as `"world/news"`, and run all cells again.
 
 # %%
 MODEL = "mini-bert-en"  # @param {type:"string"}
@@ -40,76 +29,81 @@ TASK = "world/subj"  # @param {type:"string"}
 SHOTS = 16  # @param {type:"integer"}
 
 # %% [markdown]
-# ## 1 · A prompt that nobody could write
+# ## 1 · Four vectors change an answer
 #
-# The task: does a text about a film mainly say what happened (*objective*), or what somebody thought of it (*subjective*)?
-# About one sentence in seven is of the other kind. The task brings a pattern and one word per label.
+# The task: does a text about a film mainly tell what happens (*objective*), or what somebody thinks of it (*subjective*)?
+# Here is a test text that the untrained cloze gets wrong.
 
 # %%
-from labkit.fewshot.pet import PET
-from labkit.report import Table
+import copy
 
-task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
-rows = task.splits["train"]
+from labkit.fewshot.pet import PET
+
 model, tokenizer = labkit.load_model(MODEL, head="mlm")
 model.eval()
-pet = PET.for_task(task, tokenizer)
+task = labkit.load_task(TASK).few_shot(SHOTS, seed=0)
+rows, test, pet = task.splits["train"], task.splits["test"], PET.for_task(task, tokenizer)
+answers = labkit.predict(model, pet, test[:50]).argmax(1)
+text = next(row for row, answer in zip(test, answers, strict=False) if answer != row["label"])
 
-print(
-    f"{len(rows)} labelled rows; pattern {str(pet.template)!r}; words {dict(pet.verbalizer.words)}"
-)
-Table(("label", "text"), tuple((task.labels[row["label"]], row["text"]) for row in rows[:4]))
+
+def show(name, model):
+    shares = labkit.predict(model, pet, [text])[0]
+    print(f"{name:<17}", ", ".join(f"{label} {share:.0%}" for label, share in zip(task.labels, shares, strict=True)))
+
+
+print(f"{text['text']}  ({task.labels[text['label']]})\n\ncloze: {pet.template}")
+show("untrained:", model)
 
 # %% [markdown]
-# Here is a model's input taken apart. `input_ids` become vectors by looking up rows of the embedding table, and from
-# there on the ids are forgotten: `transformers` takes the vectors just as well (`inputs_embeds`). So we may put in
-# whatever we like between them. Below, four vectors of random numbers stand behind [CLS], and the blank is read as
-# before.
+# Now four vectors are put before every text. They start as the vectors of four random words, and only they are trained, for 20
+# steps on 32 other texts (16 [shots](../glossary.ipynb#shot)):
+
+# %%
+from labkit.fewshot.soft_prompts import PromptTuning
+from labkit.training import Batches
+
+steered = PromptTuning(tokens=4).attach(copy.deepcopy(model))
+before = {name: tensor.clone() for name, tensor in steered.state_dict().items()}
+batches = Batches(rows, pet.collate, 16, seed=0)
+labkit.fit(steered, pet.loss, batches, steps=20, lr=0.1, seed=0, progress=lab.progress)
+show("with 4 vectors:", steered)
+
+# %% tags=["nbval-check-output"]
+changed = [name for name, tensor in steered.state_dict().items() if not tensor.equal(before[name])]
+print(f"changed: {changed}, {before[changed[0]].numel()} numbers of {sum(t.numel() for t in model.parameters()):,}")
+
+# %% [markdown]
+# The model is the same as before, but its answer is another one. (The text was chosen to show it; all test texts follow soon.)
+# So a task can be a file of 640 numbers, and one model can serve many tasks. This is **prompt tuning**, and the vectors are
+# a [soft prompt](../glossary.ipynb#soft-prompt) (Lester et al. 2021, [*The power of
+# scale*](https://arxiv.org/abs/2104.08691)).
+#
+# ## 2 · Vectors among words
+#
+# A text enters the model as a row of its [embedding](../glossary.ipynb#embedding) table per token, and from there on nobody
+# asks which word it was. With $d = 2$ the text "[CLS] good [SEP]" may be $(1, 0), (0, 2), (3, 3)$. A prompt of two vectors,
+# $(8, 8)$ and $(9, 9)$, goes behind the first token, because [CLS] keeps its place:
+#
+# $$(1, 0),\ (8, 8),\ (9, 9),\ (0, 2),\ (3, 3) \qquad \text{in general} \qquad
+# e(\text{[CLS]}),\ p_1, \dots, p_n,\ e(w_1),\ e(w_2), \dots$$
+#
+# The $e(\cdot)$ are fixed, and the $p_i \in \mathbb{R}^d$ are trained.
+#
+# ### Exercise 1: put a prompt into a text
+#
+# *●●○ · 6 minutes*
+#
+# Word vectors (batch, tokens, d) and a prompt (n, d) in; (batch, tokens + n, d) out, with the same prompt behind the first
+# token of each text. It is trained, so a gradient of the result has to reach it.
+#
+# ```python
+# splice(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[8.0], [9.0]]))  # [[[1], [8], [9], [2], [3]]]
+# ```
 
 # %%
 import torch
 
-text = "the plot was so tedious to us ."
-inputs = tokenizer(f"{text} that is [MASK] .", return_tensors="pt")
-words = model.get_input_embeddings()(inputs["input_ids"]).detach()  # (1, tokens, d)
-
-
-label_ids = tokenizer.convert_tokens_to_ids([some[0] for some in pet.verbalizer.words.values()])
-
-
-def log_answer(vectors: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of the label words in the blank, which is the third token from the end: (labels,)."""
-    return model(inputs_embeds=vectors).logits[0, -3, label_ids].log_softmax(0)
-
-
-@torch.no_grad()
-def answer(vectors: torch.Tensor) -> dict[str, float]:
-    """The answer in plain numbers."""
-    chances = log_answer(vectors).exp().tolist()
-    return {label: round(p, 3) for label, p in zip(task.labels, chances, strict=True)}
-
-
-print("the words alone      ", answer(words))
-for seed in range(3):
-    noise = torch.randn(1, 4, words.shape[2], generator=torch.Generator().manual_seed(seed))
-    print("with 4 random vectors", answer(torch.cat([words[:, :1], noise, words[:, 1:]], 1)))
-
-# %% [markdown]
-# Random vectors move the answer, each set by another amount, and here all three the wrong way. A gradient will find out which
-# directions are useful.
-#
-# ### Your turn: put a prompt into a text
-#
-# *●●○ · 8 minutes*
-#
-# Word vectors $(\text{batch}, \text{tokens}, d)$ and a prompt $(n, d)$ in; $(\text{batch}, \text{tokens} + n, d)$ out, with
-# the prompt behind the first token of each row. It is the same prompt for all rows, and it must stay trainable: a gradient
-# of the result has to reach it.
-#
-# For example, one text of three tokens with $d = 1$, `word_vectors = [[[1], [2], [3]]]`, and `prompt = [[8], [9]]` give
-# `[[[1], [8], [9], [2], [3]]]`.
-
-# %%
 from labkit.checks import soft_prompts as check
 
 
@@ -126,8 +120,7 @@ splice = check.splice(splice)
 #
 # <details><summary>Hint 2</summary>
 #
-# `torch.cat` needs the same batch size everywhere: `prompt.expand(len(word_vectors), -1, -1)` is the prompt once a row,
-# without copying it.
+# `torch.cat` needs the same batch size everywhere: `prompt.expand(len(word_vectors), -1, -1)` is the prompt once per text.
 # </details>
 #
 # <details><summary>Hint 3</summary>
@@ -144,202 +137,115 @@ splice = check.splice(splice)
 # ```
 # </details>
 #
-# With it, a gradient can move the prompt. Here are five steps, from the first of the three random prompts and for this one
-# text, whose label is *subjective*; the model is not changed:
+# Your function now steers the model. `Steered` is PET, but it reads the model's [logits](../glossary.ipynb#logit) for the blank
+# behind your prompt, where the blank stands $n$ places further on. (The attention mask gets its ones by the same `splice`.)
 
-# %%
-start = torch.Generator().manual_seed(0)
-vectors = torch.randn(4, words.shape[2], generator=start).requires_grad_()
-optimizer = torch.optim.Adam([vectors], lr=0.1)
-for step in range(6):
-    print(f"steps: {step}", answer(splice(words, vectors)))
-    loss = -log_answer(splice(words, vectors))[-1]  # of the last label, "subjective"
-    (vectors.grad,) = torch.autograd.grad(loss, vectors)
-    optimizer.step()
+# %% tags=["idea"]
+class Prompted(torch.nn.Module):
+    """A frozen copy of a model, and a module whose call gives a prompt (n, d)."""
 
-# %% [markdown]
-# After five steps the model is sure of the right answer, and nothing but the four vectors has changed. Section 3 does the same
-# with all labelled texts of the task.
-#
-# ## 2 · P-tuning: let the template's words go
-#
-# *P-tuning* (Liu et al. 2021, [*GPT understands, too*](https://arxiv.org/abs/2103.10385)) keeps PET as it is and frees the
-# words of its pattern. Where `that is` stood, there are now two vectors $h_1, h_2$, which train **together with the whole
-# model**. They may start as the words' own vectors, so training starts where PET does.
-#
-# The authors saw that free vectors are hard to train: each gets its own gradient, and they begin wherever they begin.
-# They let a small network produce them, so that the tokens of one prompt depend on one another (§3.2):
-#
-# $$h_i = \mathrm{MLP}\big([\overrightarrow{h_i} : \overleftarrow{h_i}]\big), \qquad
-# \overrightarrow{h_i} = \overrightarrow{\mathrm{LSTM}}(e_1, \dots, e_i), \quad
-# \overleftarrow{h_i} = \overleftarrow{\mathrm{LSTM}}(e_i, \dots, e_n).$$
-#
-# After training the network is run once, its outputs are kept, and it is thrown away.
-#
-# In labkit a template says `{soft:that is}`, and the model's embedding gets a second, trained table behind its own.
-
-# %%
-import copy
-import inspect
-
-from labkit.fewshot.soft_prompts import PTuning
-
-p_tuning = PTuning.for_task(task, tokenizer)
-soft_model = p_tuning.attach(copy.deepcopy(model))
-print(p_tuning.template)
-print(soft_model.get_input_embeddings())
-
-# %% tags=["nbval-check-output"]
-some = task.splits["test"][:200]
-by_pet, by_p_tuning = labkit.predict(model, pet, some), labkit.predict(soft_model, p_tuning, some)
-print("untrained, P-tuning answers as PET does, bit for bit:", bool((by_pet == by_p_tuning).all()))
-
-# %%
-from labkit.foundations.heads import HeadClassifier, add_head
-from labkit.measure import trainable
-from labkit.training import Batches
+    def __init__(self, model, prompt):
+        super().__init__()
+        self.body, self.soft_prompt = copy.deepcopy(model).requires_grad_(False), prompt
+        self.get_input_embeddings = self.body.get_input_embeddings
 
 
-def trained(model, method, lr, steps=50, seed=0, on_step=None):
-    """`model` after `steps` steps of the method's loss on the labelled rows."""
-    batches = Batches(rows, method.collate, min(16, len(rows)), seed=seed)
-    labkit.fit(
-        model,
-        method.loss,
-        batches,
-        steps=steps,
-        lr=lr,
-        seed=seed,
-        on_step=on_step,
-        progress=lab.progress,
-    )
-    return model
+class Free(torch.nn.Module):
+    """A prompt all of whose numbers are free."""
+
+    def __init__(self, vectors):
+        super().__init__()
+        self.weight = torch.nn.Parameter(vectors.clone())
+
+    def forward(self):
+        return self.weight
 
 
-report = labkit.Report()
+class Steered(PET):
+    def mask_logits(self, model, batch, words=None):
+        prompt = model.soft_prompt()
+        vectors = splice(model.get_input_embeddings()(batch["input_ids"]), prompt)
+        seen = splice(batch["attention_mask"][..., None].float(), torch.ones(len(prompt), 1))[..., 0]
+        logits = model.body(inputs_embeds=vectors, attention_mask=seen).logits
+        return logits[torch.arange(len(logits))[:, None], batch["mask_positions"] + len(prompt)]
 
 
-def measure(name, model, method, weights=None):
-    """Score the model on the test set, and note how many of its weights were trained."""
-    value = labkit.evaluate(model, method, task, "test", progress=lab.progress)[task.metric]
-    report.add(name, task, value, trainable=trainable(model) if weights is None else weights)
-
-
-head = HeadClassifier(tokenizer, task.fields)
-measure("cloze, untrained", model, pet, weights=0)
-measure("fine-tune [mean]", trained(add_head(model, task.labels, "mean", seed=0), head, 3e-4), head)
-measure("PET", trained(copy.deepcopy(model), pet, 3e-5), pet)
-measure("P-tuning", trained(soft_model, p_tuning, 3e-5), p_tuning)
-with_lstm = PTuning.for_task(task, tokenizer, encoder="lstm")
-measure(
-    "P-tuning [LSTM]", trained(with_lstm.attach(copy.deepcopy(model)), with_lstm, 1e-4), with_lstm
-)
-report.table()
+method = Steered.for_task(task, tokenizer)
 
 # %% [markdown]
-# Each of the trained ones trains and stores a whole model for one task. That is no hardship at a few megabytes. It is one at
-# hundreds of gigabytes and a hundred tasks.
-#
-# ## 3 · Prompt tuning: the model stays as it is
-#
-# *Prompt tuning* (Lester et al. 2021, [*The power of scale*](https://arxiv.org/abs/2104.08691)) freezes every weight and trains
-# only the vectors: $n \cdot d$ numbers per task. The model is loaded once; a task is a file of a few kilobytes, and a batch
-# may hold rows of several tasks, each with its own prompt.
-#
-# `PromptTuning` hangs the vectors below the encoder and hooks two functions into its forward pass. You have just written
-# the first of them:
-
-# %%
-from labkit.fewshot.soft_prompts import PromptTuning
-from labkit.fewshot.soft_prompts.prompt import SoftPrompt
-
-print(inspect.getsource(SoftPrompt.insert))
-
-# %% [markdown]
-# The second takes the $n$ positions out of the encoder's result, so that blanks and heads find the text's own tokens where
-# they were. Who calls the model need not know that there is a prompt: PET's method works on it unchanged.
+# **Predict** before you run the next cell: the untrained cloze is right for 62 of 100 test texts. How many will it be with 640
+# trained numbers and 50 steps?
 
 # %%
 from labkit.widgets.soft_prompt_neighbours import Recorder
 
-prompt = PromptTuning(tokens=4)
-prompted = prompt.attach(copy.deepcopy(model))
-before = {name: tensor.clone() for name, tensor in prompted.state_dict().items()}
-recorder = Recorder(prompted, every=5)
-trained(prompted, pet, 0.1, on_step=recorder)
-measure("prompt tuning [4]", prompted, pet)
-report.table()
+words = model.get_input_embeddings().weight.detach()  # (vocabulary, d)
+
+
+def tuned(prompt, steps, lr, on_step=None):
+    """The model behind `prompt` after training, and its accuracy on the test texts in per cent."""
+    one = Prompted(model, prompt)
+    recorder = on_step and Recorder(one, every=on_step)
+    labkit.fit(one, method.loss, batches, steps=steps, lr=lr, seed=0, on_step=recorder, progress=lab.progress)
+    return one, 100 * labkit.evaluate(one, method, task, progress=lab.progress)["accuracy"], recorder
+
+
+start = words[torch.randint(len(words), (4,), generator=torch.Generator().manual_seed(0))]
+yours, accuracy, recorder = tuned(Free(start), steps=50, lr=0.1, on_step=5)
+print(f"{accuracy:.1f} % with {sum(p.numel() for p in yours.parameters() if p.requires_grad)} trained numbers")
 
 # %% tags=["nbval-check-output"]
-changed = [
-    name for name, tensor in prompted.state_dict().items() if not torch.equal(tensor, before[name])
-]
-print(
-    f"tensors that changed: {changed}, {trainable(prompted)} numbers of {sum(p.numel() for p in model.parameters())}"
-)
-
-prompt.detach(prompted)
-same = all(
-    torch.equal(a, b) for a, b in zip(prompted.parameters(), model.parameters(), strict=True)
-)
-print("without its prompt the model is the old one, bit for bit:", same)
+steered.base_model.soft_prompt.weight.data = yours.soft_prompt().data
+apart = labkit.predict(steered, pet, test[:50]) - labkit.predict(yours, method, test[:50])
+print("the same answers as labkit's PromptTuning with your vectors:", bool(abs(apart).max() < 1e-4))
 
 # %% [markdown]
-# ### What did the prompt become?
+# ### What did the vectors become?
 #
-# A prompt's vectors started as those of four words drawn at random. The bars show which words they are nearest to now; move
-# the slider to go through the training. Look for two things: how far each vector goes from its start, and whether its
-# neighbours *mean* anything for this task.
+# Each started as the vector of a word. Move the slider through the training. **The question**: after how many steps is a vector
+# no longer nearest to its own word, and does the word that it is nearest to then *mean* anything for this task?
 
 # %%
 from labkit.widgets import soft_prompt_neighbours
 
 soft_prompt_neighbours(recorder, tokenizer)
 
-# %%
-from labkit.widgets.soft_prompt_neighbours import compute
-
-unrelated = torch.randn(4, words.shape[2], generator=torch.Generator().manual_seed(0))
-for name, vectors in (
-    ("before training", recorder.rows[0]),
-    ("after training", recorder.rows[-1]),
-    ("random directions", unrelated),
-):
-    found = compute(vectors, vectors, recorder.words, tokenizer, top=1)
-    print(f"{name:<18} cosine to the nearest word:", [round(one.nearest[0][1], 2) for one in found])
-
 # %% [markdown]
-# In fifty steps the vectors leave the words where they started, and they come close to no other: their nearest words have a
-# cosine of about a third, where those of directions drawn at random have a fifth. So do not read the neighbours as a hidden
-# sentence. The prompt has gone where no word is, which is the very thing that a template cannot do. (Lester et al. found clusters
-# of related words around prompts of T5, but no instruction that a person could read, §7.)
+# <details><summary>Answer</summary>
 #
-# ## 4 · Prefix tuning: vectors in every layer
+# Look at the cosines. At the end, the nearest word of each vector has a cosine of about a third, which is hardly more than a
+# random direction has (about a fifth). So the vectors have left the words, and no hidden sentence can be read from their
+# neighbours. They went where no word is, which a template of words cannot do.
+# </details>
 #
-# A prompt stands below the first layer only, so the higher layers see just what the lower ones have made of it. *Prefix
-# tuning* (Li & Liang 2021, [paper](https://arxiv.org/abs/2101.00190)), and for understanding tasks *P-tuning v2* (Liu et al.
-# 2022, [paper](https://arxiv.org/abs/2110.07602)), gives **each layer** $n$ keys and values of its own. The text's tokens
-# attend to them as to any others:
+# ## 3 · Numbers in every layer
 #
-# $$\mathrm{Attn}(Q) = \mathrm{softmax}\!\left(\frac{Q\,[P_k ; K]^\top}{\sqrt{d}}\right) [P_v ; V], \qquad
-# P_k, P_v \in \mathbb{R}^{n \times d} \text{ for each layer.}$$
+# A prompt stands below the first layer, so the higher layers see only what the lower ones have made of it. **Prefix tuning** (Li &
+# Liang 2021, [paper](https://arxiv.org/abs/2101.00190); P-tuning v2: Liu et al. 2022,
+# [paper](https://arxiv.org/abs/2110.07602)) gives *each layer* $n$ [keys and values](../glossary.ipynb#attention) of its own,
+# and the text's tokens attend to them as to any others. One token, one prefix, $d = 1$:
 #
-# There are no queries in a prefix, because nothing is computed at its own positions. It is exactly what a generating model
-# keeps in its cache of earlier keys and values, which is how it gets in. As prefix and text share one softmax, the result is
-# a mixture, $(1-\lambda)\,\mathrm{Attn}(Q; K, V) + \lambda\,\mathrm{Attn}(Q; P_k, P_v)$, where each token's $\lambda$ is the
-# weight that its query gives to the prefix (He et al. 2022, [*Towards a unified view*](https://arxiv.org/abs/2110.04366),
-# §3.1).
+# - The token's query is 1.1. The prefix has the key 0 and the value 4, the token itself the key 1 and the value 2.
+# - The scores are 0 and 1.1. Their softmax gives the weights 0.25 and 0.75.
+# - The token receives $0.25 \cdot 4 + 0.75 \cdot 2 = 2.5$, where it received 2 without the prefix.
 #
-# ### Your turn: attention with a prefix
+# In symbols, with $P_k, P_v \in \mathbb{R}^{n \times d}$ trained in each layer, and the rest frozen:
 #
-# *●●○ · 10 minutes*
+# $$\mathrm{Attn}(Q) = \mathrm{softmax}\!\left(\frac{Q\,[P_k ; K]^\top}{\sqrt{d}}\right) [P_v ; V] .$$
 #
-# Queries, keys and values $(\text{tokens}, d)$, prefix keys and values $(n, d)$ in, for one head; what attention gives,
-# $(\text{tokens}, d)$, out. Every token sees the whole text and the whole prefix.
+# A prefix has no queries, because nothing is computed at its own places.
 #
-# For example, one token, $n = 1$ and $d = 1$: `queries = [[1.1]]`, `keys = [[1]]`, `values = [[2]]`, `prefix_keys = [[0]]`,
-# `prefix_values = [[4]]`. The scores are 0 for the prefix and 1.1 for the token itself, the weights 0.25 and 0.75, and the
-# result is $0.25 \cdot 4 + 0.75 \cdot 2$: `[[2.5]]`. ($\lambda$ is 0.25 here.)
+# ### Exercise 2: attention with a prefix
+#
+# *●●○ · 9 minutes*
+#
+# Queries, keys and values (tokens, d), prefix keys and values (n, d) in, for one head; what attention gives, (tokens, d), out.
+# Every token sees the whole text and the whole prefix.
+#
+# ```python
+# one = torch.ones(1, 1)
+# prefix_attention(1.1 * one, one, 2 * one, 0 * one, 4 * one)  # [[2.5]], as above
+# ```
 
 
 # %%
@@ -375,70 +281,63 @@ prefix_attention = check.prefix_attention(prefix_attention)
 # ```
 # </details>
 #
-# In labkit a hook hands each layer's attention its prefix as a cache, and widens the mask so that every token sees it. The text
-# keeps all its positions: unlike a prompt, a prefix takes none.
+# Does it do the work of the model's own attention? labkit puts a prefix of large random numbers into a copy. In a second copy,
+# your function takes the place of the attention in all four layers and all five heads, with the same prefix:
 
 # %%
 from labkit.fewshot.soft_prompts import Prefix
-from labkit.fewshot.soft_prompts.prefix import PrefixStates
 
-print(inspect.getsource(PrefixStates.prepend))
+prefixed, by_hand = Prefix(tokens=8, std=1.0).attach(copy.deepcopy(model)), copy.deepcopy(model)
 
-# %%
-prefixed = Prefix(tokens=8).attach(copy.deepcopy(model))
-measure("prefix [8]", trained(prefixed, pet, 0.03), pet)
-report.table()
 
-# %% [markdown]
-# Is that what you wrote? We compare the first head of the first layer in the trained model:
+def attention(own, keys, values):
+    """A layer's attention for one text, with prefix keys and values (heads, n, d_head), by your function."""
+
+    def forward(states, *_, **__):  # (1, tokens, d)
+        parts = [linear(states)[0].chunk(own.num_attention_heads, 1) for linear in (own.query, own.key, own.value)]
+        heads = [prefix_attention(*inputs) for inputs in zip(*parts, keys, values, strict=True)]
+        return torch.cat(heads, 1)[None], None
+
+    return forward
+
+
+for number, layer in enumerate(by_hand.base_model.encoder.layer):
+    layer.attention.self.forward = attention(layer.attention.self, *prefixed.base_model.prefix.layer(number))
 
 # %% tags=["nbval-check-output"]
-module = prefixed.eval().base_model.encoder.layer[0].attention.self
-size = module.attention_head_size
-with torch.no_grad():
-    by_model = module(words)[0][0, :, :size]  # (tokens, d_head)
-    own = [linear(words)[0, :, :size] for linear in (module.query, module.key, module.value)]
-    prefix = [some[0] for some in prefixed.base_model.prefix.layer(0)]  # keys and values of the first head
-    by_hand = prefix_attention(*own, *prefix)
-print("largest difference below 1e-5:", bool((by_hand - by_model).abs().max() < 1e-5))
+two = [labkit.predict(one, pet, test[:20], batch_size=1) for one in (prefixed, by_hand)]
+moved = abs(two[0] - labkit.predict(model, pet, test[:20])).max()
+print("the prefix moves the answers:", bool(moved > 0.01))
+print("by your attention, the same answers:", bool(abs(two[0] - two[1]).max() < 1e-4))
 
 # %% [markdown]
-# `Prefix(tokens=8, reparametrise=True)` computes keys and values by an MLP from fewer numbers while it trains, as Li & Liang
-# did; P-tuning v2 found that this helps on some tasks and hurts on others.
+# ## 4 · What trains?
 #
-# ## 5 · WARP: label words may go, too
+# These are the usual places for trained numbers. Except in P-tuning, the model is frozen.
 #
-# The verbalizer is the other half of the prompt. *WARP* (Hambardzumyan et al. 2021,
-# [paper](https://arxiv.org/abs/2101.00121)) freezes the model, trains a soft template, and replaces the label words by trained
-# vectors. PET compares the blank's state $f(h)$ with the embedding of "fact"; WARP compares it with a vector $\theta_c$ of the
-# class's own:
+# - **Prompt tuning**: $n$ vectors before the text. **PPT** (Gu et al. 2022, [paper](https://arxiv.org/abs/2109.04332)) trains
+#   the prompt first without labels. Texts are cut in two, and the blank between two halves says whether they belong together:
+#   `one night a pilot ___ steals a map .` → "yes".
+# - **Prefix tuning**: $n$ keys and $n$ values in each of $L$ layers.
+# - **WARP** (Hambardzumyan et al. 2021, [paper](https://arxiv.org/abs/2101.00121)): $n$ vectors in place of the pattern's
+#   words, and for each class $c$ a vector $\theta_c$ in place of its [label word](../glossary.ipynb#label-word)'s:
+#   $s_c = \theta_c \cdot f(h)$ with $f(h)$, the state in the blank.
+# - **P-tuning** (Liu et al. 2021, [*GPT understands, too*](https://arxiv.org/abs/2103.10385)): the pattern's words become
+#   vectors, as in `{text} {soft:that is} {mask} {soft:.}`, and *all weights* train with them. In the paper a small network
+#   (an LSTM) computes these vectors while they train, so that neighbours depend on each other.
 #
-# $$s_c = \theta_c \cdot f(h_{\text{[MASK]}}), \qquad q(c \mid x) = \mathrm{softmax}(s)_c .$$
+# With 2 tokens, 3 layers, $d = 4$ and 5 classes: a prompt has $2 \cdot 4 = 8$ numbers. A prefix has
+# $3 \cdot 2 \cdot 2 \cdot 4 = 48$, and WARP has $(2 + 5) \cdot 4 = 28$.
 #
-# Start each $\theta_c$ as its label word's embedding, and an untrained WARP answers (but for the head's bias) as PET does.
-
-# %%
-from labkit.fewshot.soft_prompts import WARP
-
-warp = WARP.for_task(task, tokenizer)
-measure("WARP", trained(warp.attach(copy.deepcopy(model)), warp, 0.01), warp)
-alone = WARP.for_task(task, tokenizer, soften=False)  # the template stays words
-measure("label vectors alone", trained(alone.attach(copy.deepcopy(model)), alone, 0.01), alone)
-report.table()
-
-# %% [markdown]
-# Class vectors alone, 320 numbers, do as well in this draw as with the soft template. But one draw of one task says little.
-# Section 7 has eight tasks and five draws.
-
-# %% [markdown]
-# ### Your turn: what trains?
+# ### Exercise 3: count them
 #
-# *●○○ · 5 minutes*
+# *●○○ · 4 minutes*
 #
-# For $n$ prompt tokens, a model of $L$ layers and width $d$, and $C$ classes, how many numbers do prompt tuning, prefix tuning
-# (without the MLP) and WARP train? Return a dictionary with the keys "prompt tuning", "prefix", "WARP".
+# The tokens $n$, the layers $L$, the width $d$ and the number of classes in; a dictionary out.
 #
-# For example, $n = 2$, $L = 3$, $d = 4$ and $C = 5$ give `{"prompt tuning": 8, "prefix": 48, "WARP": 28}`.
+# ```python
+# trained_weights(2, 3, 4, 5)  # {"prompt tuning": 8, "prefix": 48, "WARP": 28}
+# ```
 
 
 # %%
@@ -455,12 +354,12 @@ trained_weights = check.trained_weights(trained_weights)
 #
 # <details><summary>Hint 2</summary>
 #
-# A prefix has two vectors (key and value) per token in each layer. Heads divide a vector among themselves; they do not add to it.
+# A prefix has a key and a value per token in each layer. Heads divide a vector among themselves; they do not add to it.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# WARP has $n$ vectors before the text and one per class.
+# WARP has $n$ vectors in the text and one per class.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -472,151 +371,169 @@ trained_weights = check.trained_weights(trained_weights)
 # </details>
 
 # %% tags=["nbval-check-output"]
-layers, d = model.config.num_hidden_layers, model.config.hidden_size
-print(f"{layers} layers, d = {d}")
-for name, n, kind in (
-    ("prompt tuning", 4, PromptTuning(tokens=4)),
-    ("prefix", 8, Prefix(tokens=8)),
-    ("WARP", 3, warp),
-):
-    made, counted = kind.attach(copy.deepcopy(model)), trained_weights(n, layers, d, len(task.labels))
-    every = sum(p.numel() for p in model.parameters())
-    print(f"{name + f', {n} tokens:':<24}{trainable(made):>7,} of {every:,} train; by your formula {counted[name]:,}")
+from labkit.fewshot.soft_prompts import WARP
+from labkit.measure import trainable
+
+kinds = {"prompt tuning": (4, PromptTuning(tokens=4)), "prefix": (8, Prefix(tokens=8)),
+         "WARP": (3, WARP.for_task(task, tokenizer))}  # fmt: skip
+for name, (n, kind) in kinds.items():
+    counted = trained_weights(n, model.config.num_hidden_layers, model.config.hidden_size, len(task.labels))[name]
+    print(f"{name:<14}{n} tokens: {trainable(kind.attach(copy.deepcopy(model))):>6,} by the model, {counted:>6,} by you")
 
 # %% [markdown]
-# ## 6 · PPT: a prompt that is pre-trained
+# ## 5 · Accuracy against trained numbers
 #
-# A prompt of random words has to learn from thirty-two sentences not only the task but what a prompt is for. *PPT* (Gu et al.
-# 2022, [*Pre-trained prompt tuning*](https://arxiv.org/abs/2109.04332)) lets it learn the second part before, from text without
-# labels, in a task of the same form as those to come. For pairs of sentences it is this: cut texts in two, pair each first half
-# with its own second half or with another's, and ask `first ___ second` for "yes" or "no". The model stays frozen; only the
-# prompt is trained.
+# A method is good if it is accurate *and* trains few numbers, so two things must be compared at once. Three methods: A trains
+# 10 numbers and is right in 70 %, B trains 100 and is right in 75 %, C trains 1,000 and is right in 72 %. C is beaten by B,
+# which trains fewer and is better. A and B do not beat each other, because A trains fewer and B is better. They are the
+# [front](../glossary.ipynb#front).
+#
+# On the left are our methods with 16 shots and 100 steps, each at its own learning rate, all on the same
+# [draw](../glossary.ipynb#draw) ([the numbers](../../docs/results.md#soft-prompts)). On the right are methods on Gemma 3,
+# a real language model of 268 million weights, with 16 shots of real film reviews, three draws; *LoRA* trains small matrices
+# beside the frozen ones (lesson [03/06](06_delta_tuning.ipynb)). Circles and the line are the front, crosses are beaten, the
+# dashed line trains nothing. **Predict** before you look: is a prompt of 16 vectors more accurate than one of a single vector?
 
 # %%
-import numpy as np
+from dataclasses import replace
 
-from labkit.fewshot.soft_prompts.ppt import halves
+from labkit.report.trade_off import points, trade_off
 
-texts = [row["text"] for row in task.splits["unlabelled"][:2]]
-shown = halves(texts, np.random.default_rng(0))
-Table(
-    ("first", "blank", "second"),
-    tuple((row["first"], ("no", "yes")[row["label"]], row["second"]) for row in shown),
-)
+frozen = [replace(row, method=row.method.removesuffix(", large")) for row in labkit.report.results("soft_prompts").rows
+          if row.task == "world/subj" and row.method.endswith("large")]  # fmt: skip
+whole = [row for row in labkit.report.results("fewshot_bert").rows
+         if row.task == "world/subj" and row.method in ("PET", "P-tuning", "WARP", "fine-tune [mean]")]  # fmt: skip
+mini = points(row for row in [*frozen, *whole] if row.seed == 0)
+gemma = points(row for row in labkit.report.results("gemma").rows if row.task == "SST-2")
+names = {"zero-shot calibrated": "cloze, calibrated", "head (LoRA)": "head, LoRA", "cloze (LoRA)": "cloze, LoRA",
+         "P-tuning": "P-tuning, LoRA", "cloze (all weights)": "cloze, all weights"}  # fmt: skip
+large = {name: gemma[method] for method, name in names.items()} | {"linear probe": (641, gemma["linear probe"][1])}
+trade_off({"mini-bert-en, world/subj": mini, "gemma-270m, SST-2": large})
 
 # %% [markdown]
-# `PPT(tokens=16)` attaches like `PromptTuning`; `.pretrain(model, tokenizer, texts)` trains the prompt on such pairs, and
-# afterwards it is tuned as any other. Its authors pre-trained prompts of models of eleven billion weights on 10 GB of text.
+# **On the left**: 160 numbers, a single vector, bring 15 of the 20 points that PET, which trains all weights, brings over the
+# untrained cloze. Two vectors in place of the label words bring as much. With numbers in every layer (prefix) it is 18 of 20.
 #
-# ## 7 · What freezing costs
+# More vectors before the text are not better here. But do not blame their number: your four vectors of section 2 reached 76 %,
+# and the same four are at 70.5 % in the picture. There the rate of 1 and 100 steps come from another draw, for which they
+# were the best of those tried, and here you took 0.1 and 50. So a soft prompt is hard to tune, and that is a cost too.
 #
-# One draw of one task says little. Here are eight tasks with 16 examples per class, five draws of each, a hundred steps for every
-# method, and learning rates chosen on other draws (`python benchmarks/fewshot.py`; its rows: `labkit results fewshot_bert`). PET
-# and a new head train the whole model; *P-tuning* trains it too, with the BiLSTM of section 2; *WARP* freezes it. The last column
-# is what Xu et al. (2022, CP-Tuning) report for eight English tasks of the same shapes. Before you look: how many points do
-# you expect to lose when the model is frozen?
-
-# %%
-measured = labkit.report.results("fewshot_bert")
-theirs = {"fine-tune [CLS]": 69.51, "PET": 78.01, "P-tuning": 78.43, "WARP": 59.89}
-names = sorted({row.task for row in measured.rows})
-
-
-def line(method):
-    """Trained weights on the task of this page, the mean of eight tasks, the lowest and highest, the paper's mean."""
-    rows = [row for row in measured.rows if row.method == method]
-    means = [np.mean([100 * row.value for row in rows if row.task == name]) for name in names]
-    count = next(row.trainable for row in rows if row.task == "world/subj")
-    spread = f"{min(means):.1f} to {max(means):.1f}"
-    return method, f"{count:,}", f"{np.mean(means):.1f}", spread, f"{theirs[method]:.1f}"
-
-
-Table(
-    ("method", "trained weights", "mean of 8 tasks", "lowest to highest", "Xu et al., RoBERTa"),
-    tuple(map(line, theirs)),
-)
-
+# One draw says only so much: three points may be noise. For two of the methods there are five draws of eight tasks:
 
 # %% tags=["nbval-check-output"]
-def verdict(difference):
-    """Whether the 95 % interval of a paired difference leaves 0 out, and on which side."""
-    points = f"{100 * difference.difference:+5.1f} points"
-    if difference.low > 0:
-        return f"{points}, ahead"
-    return f"{points}, behind" if difference.high < 0 else f"{points}, no difference beyond noise"
-
-
-for method in ("WARP", "P-tuning"):
-    print(f"{method} against PET, on the same five draws")
-    for name in names:
-        print(f"    {name:<12} {verdict(measured.compare(method, 'PET', task=name))}")
+eight = labkit.report.results("fewshot_bert")
+for one, theirs in {"WARP": -25.7, "P-tuning": -2.2}.items():
+    for task_name, other in (("world/subj", theirs), (None, {"WARP": -18.1, "P-tuning": 0.4}[one])):
+        found = eight.compare(one, "PET", task=task_name)
+        print(f"{one} minus PET, {task_name or 'mean of 8 tasks'}: {100 * found.difference:+.1f} points "
+              f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]; Xu et al. 2022, real tasks, RoBERTa: {other:+.1f}")
 
 # %% [markdown]
-# **Freezing costs something, but not much.** WARP is behind PET on every task, and on seven of them beyond noise. But the mean
-# loss is four points, for 800 trained numbers beside 1.5 million, and in the mean WARP is nine points ahead of a new head that
-# trains the whole model. The loss is largest on this page's task, where that head is ahead of it. The authors of CP-Tuning found
-# another order: with RoBERTa, WARP comes last, behind fine-tuning. A likely reason is where the training starts: our model has
-# read this world's text and nothing else, so the label words are close to right before the first step.
+# WARP, with 800 numbers and a frozen model, loses to PET beyond noise, though not as much as in the table of Xu et al. (2022,
+# [paper](https://arxiv.org/abs/2204.00166)). P-tuning loses too: its LSTM begins with random vectors, and 32 texts have to
+# teach the model to read them.
 #
-# **P-tuning, with its BiLSTM, is behind PET on every task**, and its draws are far apart (a loss of twelve points that is not
-# beyond noise says so). Section 2 suggests a reason: without the network it starts where PET does, bit for bit; with it, the
-# template starts as random vectors, and a few examples have to teach the model to read them. (In the paper's table P-tuning and
-# PET are level with RoBERTa, and PET is ahead by two points with ALBERT.)
+# **On the right** freezing is a *gain*. To train all 268 million weights on 32 sentences is no better than to calibrate the
+# untrained cloze, and LoRA, with one number in 364, is eight points above it. Vectors in place of the pattern's words (P-tuning) add
+# nothing to LoRA.
 #
-# **Fifteen topics.** What can a frozen model learn, and which part of the prompt learns it? Here are news in fifteen topics: the
-# cloze as it is, sixteen trained vectors before the text, and WARP, each on **its own** training rows and on 300 test rows:
+# And larger models? Lester et al. saw prompt tuning far behind for the small T5, and level with training all weights for
+# models of billions, where five vectors are 20,480 numbers beside 11 billion. A prompt can only ask for what the frozen model knows,
+# and a larger model knows more.
+#
+# ## 6 · A prompt of your own
+#
+# Must every number of a prompt be free? A prompt of four vectors has $4 \cdot 160$ numbers, but they can be *computed* from fewer.
+# Two vectors, each a mixture of the same two words $(1, 0)$ and $(0, 2)$, with shares that are trained:
+#
+# - shares $(1, 0)$ and $(0.5, 0.5)$ give the vectors $(1, 0)$ and $(0.5, 1)$: four numbers, and $d$ can be as large as you like.
+#
+# ### Exercise 4: design a prompt
+#
+# *●●● · 12 minutes*
+#
+# The model's word vectors (vocabulary, d) in; a `torch.nn.Module` out, whose call without arguments gives a prompt (n, d) with 1
+# to 16 vectors, and which trains **fewer than d numbers**. Invent something: mixtures of words, one number per word vector, steps
+# along a few random directions, a product of two small tensors …
+#
+# ```python
+# prompt = own_prompt(torch.randn(300, 160))
+# prompt().shape  # for example (4, 160)
+# sum(p.numel() for p in prompt.parameters() if p.requires_grad)  # for example 32, in any case less than 160
+# ```
+
 
 # %%
-news = labkit.load_task("world/news").few_shot(16, seed=0).limited("test", 300)
-news_pet, news_warp = (kind.for_task(news, tokenizer) for kind in (PET, WARP))
-frozen = {
-    "cloze, untrained": (copy.deepcopy(model), news_pet, 0),
-    "prompt tuning [16]": (PromptTuning(tokens=16).attach(copy.deepcopy(model)), news_pet, 0.1),
-    "WARP": (news_warp.attach(copy.deepcopy(model)), news_warp, 0.01),
-}
-for name, (one, method, lr) in frozen.items():
-    if lr:
-        batches = Batches(news.splits["train"], method.collate, 16, seed=0)
-        labkit.fit(one, method.loss, batches, steps=100, lr=lr, progress=lab.progress)
-    found = [
-        labkit.evaluate(one, method, news, split, progress=lab.progress)[news.metric]
-        for split in ("train", "test")
-    ]
-    print(f"{name:<19} train {100 * found[0]:.0f} %, test {100 * found[1]:.0f} %")
+def own_prompt(words): ...  # your turn
+
+
+own_prompt = check.own_prompt(own_prompt)
 
 # %% [markdown]
-# The untrained cloze is right in three of four test texts, so there is little that a prompt has to teach. The sixteen
-# vectors do learn their 240 training rows, but on the test set they are no better than nothing: 2,560 free numbers fit the rows
-# and not the topics. WARP learns nearly all of its rows by heart, and the few points that it gains, in one draw and on 300 texts, may be noise. So it is not
-# the freezing that limits a method here. A frozen model *can* be steered; what 16 examples per class do not give is a direction
-# that also holds for other texts.
+# <details><summary>Hint 1</summary>
 #
-# **What the papers found on large models.** On SuperGLUE, Lester et al. saw prompt tuning far behind for the small T5, and level
-# with model tuning when models have billions of weights, where five tokens are 20,480 numbers beside eleven billion. Before
-# you praise a prompt, look at the first line of the last cell, the untrained cloze: a prompt can only bring out what the frozen
-# model knows, and a larger model knows more.
+# Like `Free` above, but `forward` computes. What trains is a `torch.nn.Parameter`; what is fixed, such as some word vectors, is
+# kept with `self.register_buffer("some", words[:8].clone())`.
+# </details>
 #
-# ## 8 · Keep the result
+# <details><summary>Hint 2</summary>
 #
-# `fold_soft_tokens` writes soft tokens (and WARP's class vectors) behind the last row of a plain, longer embedding table: a
-# model that any program using `transformers` loads. As an *app* it is served and run like every other.
+# A mixture: shares (4, 8) times words (8, d) is a prompt (4, d) of 32 numbers.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `torch.eye(4, 8)` are shares that begin with one whole word each. Take random words:
+# `torch.randint(len(words), (8,))`, with a generator, so that it can be repeated.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# class Mixture(torch.nn.Module):
+#     def __init__(self, words):
+#         super().__init__()
+#         places = torch.randint(len(words), (8,), generator=torch.Generator().manual_seed(0))
+#         self.register_buffer("some", words[places])
+#         self.shares = torch.nn.Parameter(torch.eye(4, 8))
+#
+#     def forward(self):
+#         return self.shares @ self.some
+#
+#
+# def own_prompt(words):
+#     return Mixture(words)
+# ```
+# </details>
+#
+# It learns for as many steps as the others did, and joins the picture. (Change `lr` and run the cell again: few numbers often need
+# larger steps.)
 
 # %%
-from labkit.apps import load_app, save_app
-from labkit.fewshot.prompts.soft_tokens import fold_soft_tokens
-
-folded = fold_soft_tokens(soft_model)
-save_app("artefacts/03_03_p_tuning", folded, tokenizer, p_tuning, task)
-load_app("artefacts/03_03_p_tuning").predict("one night a nervous pilot steals a map near cairo .")
+mine = own_prompt(words)
+yours, accuracy, _ = tuned(mine, steps=100, lr=0.1)
+count = sum(p.numel() for p in mine.parameters() if p.requires_grad)
+print(f"{accuracy:.1f} % with {count} numbers")
+trade_off({"mini-bert-en, world/subj": mini | {"yours": (count, accuracy)}}, own=("yours",))
 
 # %% [markdown]
+# labkit's answer to the exercise (it stands in the picture here, if you have not written one) trains 32 numbers: each vector is a
+# mixture of the same eight words. It lies between the two results of four *free* vectors, with a twentieth of their numbers. With
+# few examples such a constraint costs little, because less can be learned by heart. But if you try many designs on these test
+# texts, the best of them looks better than it is (the [winner's curse](../glossary.ipynb#winners-curse)); an honest choice is
+# made on the dev split.
+#
+# ## 7 · So, what does freezing cost?
+#
+# On the small model, with 16 shots, a few points. A hundred numbers bring most of what training brings, and the last points are the
+# expensive ones: they take ten thousand numbers in all layers, or all weights. On the larger model freezing costs nothing here.
+# What is gained is the same everywhere: one model in memory, and a file of a few kilobytes per task.
+#
 # ## Read on
 #
-# - Lester et al. 2021, [*The power of scale for parameter-efficient prompt tuning*](https://arxiv.org/abs/2104.08691); Liu et al.
-#   2022, [*P-tuning v2*](https://arxiv.org/abs/2110.07602), which answers it for small models.
-# - `labkit/fewshot/soft_prompts/`: [`prompt.py`](../../labkit/fewshot/soft_prompts/prompt.py),
-#   [`prefix.py`](../../labkit/fewshot/soft_prompts/prefix.py), [`ptuning.py`](../../labkit/fewshot/soft_prompts/ptuning.py),
-#   [`warp.py`](../../labkit/fewshot/soft_prompts/warp.py), [`ppt.py`](../../labkit/fewshot/soft_prompts/ppt.py): each shorter than
-#   this page.
-# - Next, 03/04, CP-Tuning: a soft template that serves every task, and no label words at all. Prompts and
-#   prefixes come back in 03/06, among the other ways to change a little of a model and keep the rest.
+# - The papers linked above; Liu et al. 2022 answer Lester et al. for small models.
+# - [`prompt.py`](../../labkit/fewshot/soft_prompts/prompt.py), [`prefix.py`](../../labkit/fewshot/soft_prompts/prefix.py),
+#   [`ptuning.py`](../../labkit/fewshot/soft_prompts/ptuning.py), [`warp.py`](../../labkit/fewshot/soft_prompts/warp.py) and
+#   [`ppt.py`](../../labkit/fewshot/soft_prompts/ppt.py) are short. `fold_soft_tokens` writes trained vectors behind the word
+#   table, so that any program that uses `transformers` can load the model.
+# - Next, [03/04](04_cp_tuning.ipynb): a soft template that serves every task, and no label words at all.

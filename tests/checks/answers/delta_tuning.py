@@ -8,16 +8,58 @@ from torch.nn import functional as F
 # Right
 
 
-def example_by_example(x, w, a, b, alpha):
+def example_by_example(x, a, b, alpha):
     rows = []
-    for row in x:
+    for row in x.flatten(0, 1):
         narrow = torch.stack([(row * direction).sum() for direction in a])
-        rows.append(w @ row + alpha / len(a) * (b @ narrow))
-    return torch.stack(rows)
+        rows.append(alpha / len(a) * (b @ narrow))
+    return torch.stack(rows).view(*x.shape[:2], -1)
 
 
-def with_einsum(x, w, a, b, alpha):
-    return torch.einsum("ni,oi->no", x, w) + torch.einsum("ni,ri,or->no", x, a, b) * (alpha / b.shape[1])
+def with_einsum(x, a, b, alpha):
+    return torch.einsum("nti,ri,or->nto", x, a, b) * (alpha / b.shape[1])
+
+
+def hooked(model, key, make):
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+
+    def add(layer, inputs, output):
+        return output + layer.beside(*inputs)
+
+    names = [name for name, _ in model.named_modules() if name.split(".")[-key.count(".") - 1 :] == key.split(".")]
+    for name in names:
+        layer = model.get_submodule(name)
+        layer.beside = make(layer.in_features, layer.out_features)
+        layer.register_forward_hook(add)
+    return model
+
+
+class Beside(torch.nn.Module):
+    def __init__(self, layer, delta):
+        super().__init__()
+        self.layer, self.delta = layer, delta
+
+    def forward(self, x):
+        return self.layer(x) + self.delta(x)
+
+
+def wrapped(model, key, make):
+    model.requires_grad_(False)
+    for name in [name for name, _ in model.named_modules() if name == key or name.endswith("." + key)]:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, Beside(layer, make(layer.weight.shape[1], layer.weight.shape[0])))
+    return model
+
+
+def by_a_default(model, key, make):
+    model.requires_grad_(False)
+    for name, layer in dict(model.named_modules()).items():
+        if ("." + name).endswith("." + key):
+            delta = make(layer.in_features, layer.out_features)
+            layer.add_module("delta", delta)
+            layer.register_forward_hook(lambda _, inputs, output, delta=delta: output + delta(inputs[0]))
+    return model
 
 
 def by_outer_products(w, a, b, alpha):
@@ -31,91 +73,128 @@ def merged_in_numpy(w, a, b, alpha):
     return torch.from_numpy(w.numpy() + alpha / a.shape[0] * (b.numpy() @ a.numpy()))
 
 
-def kron(a, b):
-    return sum(torch.kron(one, other) for one, other in zip(a, b, strict=True))
+class Own(torch.nn.Module):
+    """A delta by `call(module, x)`, with these numbers, which train."""
+
+    def __init__(self, call, **numbers):
+        super().__init__()
+        self.call = call
+        for name, value in numbers.items():
+            setattr(self, name, torch.nn.Parameter(value))
+
+    def forward(self, x):
+        return self.call(self, x)
 
 
-def never_made(x, a, b):
-    """The product in the factors, without the large matrix."""
-    parts = x.unflatten(1, (a.shape[1], -1))
-    return torch.einsum("xpr,npq,nrs->xqs", parts, a, b).flatten(1)
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
-def block_by_block(x, a, b):
-    total = 0
-    for one, block in zip(a, b, strict=True):
-        total = total + torch.cat([torch.cat([value * block for value in row], 1) for row in one], 0)
-    return x @ total
+def bias(d_in, d_out):
+    return Own(lambda m, x: m.b.expand(*x.shape[:-1], -1), b=torch.zeros(d_out))
 
 
-def moved_axes(x, a, b):
-    return x @ torch.einsum("npq,nrs->prqs", a, b).reshape(x.shape[1], -1)
+def rank_one(d_in, d_out):
+    return Own(lambda m, x: (x @ m.a)[..., None] * m.b, a=noise(d_in), b=torch.zeros(d_out))
 
 
-def count(model, of=lambda p: p.requires_grad):
-    return sum(p.numel() for p in model.parameters() if of(p))
+def kronecker(d_in, d_out):
+    """A small square ⊗ a fixed matrix."""
+    fixed = noise(d_in // 4, d_out // 4)
+    return Own(lambda m, x: x @ torch.kron(m.a, fixed), a=torch.zeros(4, 4))
 
 
-def every(_):
-    return True
+class Bottleneck(torch.nn.Module):
+    """An adapter with one neuron, without a bias."""
 
+    def __init__(self, d_in, d_out):
+        super().__init__()
+        self.down, self.up = torch.nn.Linear(d_in, 1, bias=False), torch.nn.Linear(1, d_out, bias=False)
+        torch.nn.init.zeros_(self.up.weight)
 
-def walked(model):
-    seen, trained, total = set(), 0, 0
-    for module in model.modules():
-        for p in module.parameters(recurse=False):
-            if id(p) not in seen:
-                seen.add(id(p))
-                total += p.numel()
-                trained += p.numel() if p.requires_grad else 0
-    return trained / total
-
-
-def by_shapes(model):
-    sizes = torch.tensor([torch.Size(p.shape).numel() for _, p in model.named_parameters()], dtype=torch.float64)
-    flags = torch.tensor([p.requires_grad for _, p in model.named_parameters()])
-    return (sizes * flags).sum() / sizes.sum()
+    def forward(self, x):
+        return self.up(torch.nn.functional.gelu(self.down(x)))
 
 
 RIGHT = {
-    "lora_forward": [
+    "lora_update": [
         example_by_example,
         with_einsum,
-        lambda x, w, a, b, s: F.linear(x, w) + F.linear(F.linear(x, a), b) * s / len(a),
-        lambda x, w, a, b, s: F.linear(x, w + s / min(a.shape) * b @ a),
+        lambda x, a, b, s: F.linear(F.linear(x, a), b) * s / len(a),
+        lambda x, a, b, s: x @ (s / min(a.shape) * b @ a).T,
     ],
+    "attach": [hooked, wrapped, by_a_default],
     "merge_lora": [
         by_outer_products,
         merged_in_numpy,
         lambda w, a, b, s: torch.addmm(w, b, a, alpha=s / a.size(0)),
         lambda w, a, b, s: w + torch.einsum("or,ri->oi", b, a).mul(s).div(b.shape[-1]),
     ],
-    "kronecker_layer": [never_made, block_by_block, moved_axes, lambda x, a, b: sum(x @ torch.kron(*two) for two in zip(a, b, strict=True))],
-    "trained_share": [walked, by_shapes, lambda m: count(m) / count(m, every), lambda m: 1 - count(m, lambda p: not p.requires_grad) / count(m, every)],
-}  # fmt: skip
+    "own_delta": [bias, rank_one, kronecker, Bottleneck],
+}
 
 
 # Wrong
 
 
-def lora(scale=lambda s, a, b, x: s / len(a), frozen=1.0, cut=()):
-    """`lora_forward` with one thing changed: the scale, a factor of the frozen part, or what gets no gradient."""
+def lora(scale=lambda s, a, b, x: s / len(a), cut=()):
+    """`lora_update` with one thing changed: the scale, or what gets no gradient."""
 
-    def function(x, w, a, b, s):
+    def function(x, a, b, s):
         own, other = (a.detach() if "a" in cut else a), (b.detach() if "b" in cut else b)
-        return frozen * x @ w.T + scale(s, a, b, x) * (x @ own.T @ other.T)
+        return scale(s, a, b, x) * (x @ own.T @ other.T)
 
     return function
 
 
-def merges_first(x, w, a, b, s):
-    w += (s / len(a) * b @ a).detach()
-    return x @ w.T + 0 * (a.sum() + b.sum())
-
-
-def half_the_way(x, w, a, b, s):
+def half_the_way(x, a, b, s):
     narrow = x @ a.T
-    return x @ w.T + s / len(a) * (narrow + narrow.detach()) / 2 @ b.T
+    return s / len(a) * (narrow + narrow.detach()) / 2 @ b.T
+
+
+def halves_x(x, a, b, s):
+    x /= 2
+    return 2 * lora()(x, a, b, s)
+
+
+def attached(fits=lambda name, key: f".{name}".endswith(f".{key}"), freeze="first", keep=True, answer=None, sizes=1,
+             give=lambda model: model):  # fmt: skip
+    """An `attach` with one thing changed."""
+
+    def function(model, key, make):
+        model.requires_grad_(freeze != "first")
+        kept = []
+        for name, layer in list(model.named_modules()):
+            if fits(name, key) and hasattr(layer, "in_features"):
+                delta = make(*(layer.in_features, layer.out_features)[::sizes])
+                kept.append(delta)
+                if keep:
+                    layer.delta = delta
+                layer.register_forward_hook(answer or (lambda layer, i, o, delta=delta: o + delta(i[0])))
+        if freeze == "last":
+            model.requires_grad_(False)
+        return give(model)
+
+    return function
+
+
+def last_of_the_loop(model, key, make):
+    model.requires_grad_(False)
+    for name, layer in list(model.named_modules()):
+        if f".{name}".endswith(f".{key}"):
+            layer.delta = delta = make(layer.in_features, layer.out_features)
+            layer.register_forward_hook(lambda layer, inputs, output: output + delta(inputs[0]))  # noqa: B023
+    return model
+
+
+def one_for_all(model, key, make):
+    model.requires_grad_(False)
+    delta = make(6, 4)
+    for name, layer in list(model.named_modules()):
+        if f".{name}".endswith(f".{key}"):
+            layer.delta = delta
+            layer.register_forward_hook(lambda layer, inputs, output: output + layer.delta(inputs[0]))
+    return model
 
 
 def merged(scale):
@@ -132,56 +211,63 @@ def scales_a(w, a, b, alpha):
     return w + b @ a
 
 
-def freezes(model):
-    share = count(model) / count(model, every)
-    model.requires_grad_(False)
-    return share
+class InAList(torch.nn.Module):
+    def __init__(self, d_in, d_out):
+        super().__init__()
+        self.numbers = [torch.zeros(d_out, requires_grad=True)]
+
+    def forward(self, x):
+        return self.numbers[0].expand(*x.shape[:-1], -1)
 
 
-def own_parts(model):
-    """All parameters but the model's own; a tied one counts once."""
-    inside = {id(p): p for child in model.children() for p in child.parameters()}.values()
-    return sum(p.numel() for p in inside if p.requires_grad) / sum(p.numel() for p in inside)
+class Once(torch.nn.Module):
+    """The update is computed in __init__."""
 
+    def __init__(self, d_in, d_out):
+        super().__init__()
+        self.scales = torch.nn.Parameter(torch.zeros(d_out))
+        self.matrix = noise(d_in, d_out) * self.scales
 
-def by_value(model):
-    seen = {str(p.tolist()): p for p in model.parameters()}.values()
-    return sum(p.numel() for p in seen if p.requires_grad) / sum(p.numel() for p in seen)
-
-
-def with_buffers(model):
-    return count(model) / (count(model, every) + sum(b.numel() for b in model.buffers()))
-
-
-def once_per_level(model):
-    found = [p for module in model.modules() for p in module.parameters()]
-    return sum(p.numel() for p in found if p.requires_grad) / sum(p.numel() for p in found)
+    def forward(self, x):
+        return x @ self.matrix
 
 
 WRONG = {
-    "lora_forward": [
-        (lora(lambda s, a, b, x: 0.0), "frozen layer alone"),
-        (lora(frozen=0.0), "update alone"),
+    "lora_update": [
         (lora(lambda s, a, b, x: 1.0), "not scaled"),
         (lora(lambda s, a, b, x: s), "scaled by α: divide"),
         (lora(lambda s, a, b, x: 1 / s), "divided by α"),
         (lora(lambda s, a, b, x: len(a) / s), "upside down"),
         (lora(lambda s, a, b, x: s / a.shape[1]), "divided by d_in"),
         (lora(lambda s, a, b, x: s / len(b)), "divided by d_out"),
-        (lora(lambda s, a, b, x: s / len(x)), "number of examples"),
-        (lambda x, w, a, b, s: s / len(a) * (x @ w.T + x @ a.T @ b.T), "frozen part is scaled"),
-        (lambda x, w, a, b, s: w @ x, "stopped with RuntimeError"),
-        (lambda x, w, a, b, s: (x @ w.T).T, r"shape \(5, 4\)"),
+        (lora(lambda s, a, b, x: s / len(x)), "number of texts"),
+        (lambda x, a, b, s: s / len(a) * (a @ x), "stopped with RuntimeError"),
+        (lambda x, a, b, s: x @ a.T, r"shape \(3, 4, 2\)"),
         (lora(lambda s, a, b, x: -s / len(a)), "other values"),
         (lora(lambda s, a, b, x: s // len(a)), "`//` drops it"),
         (lora(lambda s, a, b, x: s / 2), "wrong for rank 4"),
-        (lambda *given: lora()(*given) + (given[3] == 0).all(), "with B = 0"),
         (lora(cut="ab"), "no gradient, so nothing could learn"),
         (lora(cut="a"), "A gets no gradient"),
         (lora(cut="b"), "B gets no gradient"),
         (half_the_way, "not the gradient of A"),
-        (merges_first, "changed `W`"),
-        (lambda x, w, a, b, s: torch.from_numpy(lora()(x, w, a, b, s).detach().numpy()).tolist(), "not list"),
+        (halves_x, "changed `x`"),
+    ],
+    "attach": [
+        (lambda model, key, make: [model], "return the model, not list"),
+        (attached(fits=lambda name, key: name == key), "no delta was made"),
+        (attached(fits=lambda name, key: name.endswith(key)), "prequery' got a delta too"),
+        (attached(fits=lambda name, key: name.endswith("prequery")), "sizes exchanged"),
+        (attached(fits=lambda name, key: name in ("layers.0.query", "layers.1.query")), "3 modules of this name: 2"),
+        (one_for_all, "3 modules of this name: 1"),
+        (attached(freeze="never"), "still train"),
+        (attached(freeze="last"), "deltas are frozen too"),
+        (attached(keep=False), "no optimizer would find it"),
+        (attached(answer=lambda layer, i, o: layer.delta(i[0])), r"is \*added\*"),
+        (attached(answer=lambda layer, i, o: None), "change nothing"),
+        (attached(answer=lambda layer, i, o: o + 2 * layer.delta(i[0])), "added twice"),
+        (attached(answer=lambda layer, i, o: o - layer.delta(i[0])), "wanted: what each layer gives"),
+        (attached(answer=lambda layer, i, o: o + layer.delta(o)), "stopped with RuntimeError"),
+        (last_of_the_loop, "uses the delta of the last one"),
     ],
     "merge_lora": [
         (lambda w, a, b, s: s / len(a) * b @ a, "update alone: add"),
@@ -200,40 +286,19 @@ WRONG = {
         (merged(lambda s, a: s // len(a)), "`//` drops it"),
         (merged(lambda s, a: s / 3), "take r from"),
     ],
-    "kronecker_layer": [
-        (lambda x, a, b: x @ torch.kron(a[0], b[0]), "only the first"),
-        (lambda x, a, b: x @ torch.kron(a[-1], b[-1]), "only the last"),
-        (lambda x, a, b: x @ torch.kron(a, b).sum(0), "each Aᵢ meets every B"),
-        (lambda x, a, b: x @ kron(a, b) / len(a), "averaged"),
-        (lambda x, a, b: x @ kron(b, a), "swapped"),
-        (lambda x, a, b: x @ kron(a, b).T, "transposed"),
-        (lambda x, a, b: x @ torch.einsum("npq,nrs->pqrs", a, b).reshape(x.shape[1], -1), "order for a reshape"),
-        (lambda x, a, b: x @ kron(a, b) + 1, "other values"),
-        (lambda x, a, b: x @ kron(a, b).reshape(x.shape[1], x.shape[1]), "stopped with RuntimeError"),
-        (lambda x, a, b: kron(a, b), r"shape \(8, 8\)"),
-        (lambda x, a, b: x @ kron(a, b) * (1 if a.shape[1] == a.shape[2] else 2), "right for square factors"),
-        (lambda x, a, b: x @ kron(a[:3], b[:3]).data, "no gradient, so nothing could learn"),
-        (lambda x, a, b: x @ kron(a.detach(), b), "A gets no gradient"),
-        (lambda x, a, b: x @ (torch.kron(a[0], b[0]) + kron(a[1:], b[1:].detach())), "not the gradient of B"),
-        (lambda x, a, b: x.mul_(1 / 2) @ kron(a, b) * 2, "changed `x`"),
-    ],
-    "trained_share": [
-        (count, "a number of weights"),
-        (lambda m: 100 * count(m) / count(m, every), "per cent"),
-        (lambda m: 1 - count(m) / count(m, every), "frozen share"),
-        (lambda m: count(m) / (count(m, every) - count(m)), "by the frozen weights"),
-        (lambda m: count(m) / sum(t.numel() for t in m.state_dict().values()), "counted twice"),
-        (once_per_level, "once for every module"),
-        (lambda m: sum(p.requires_grad for p in m.parameters()) / len(list(m.parameters())), "counted tensors"),
-        (lambda m: 1.0, "everything counts"),
-        (lambda m: round(count(m) / count(m, every), 2), "rounded"),
-        (lambda m: [0.3, 0.2], "one number, not list"),
-        (lambda m: float("nan"), "divided by 0 weights"),
-        (lambda m: count(m) / count(m, every) if count(m) else 0.5, "of a frozen model"),
-        (lambda m: 0.9, "divided by the sum over all"),
-        (freezes, "changed which weights train"),
-        (own_parts, "belongs to the model itself"),
-        (by_value, "equal numbers"),
-        (with_buffers, "buffers are no weights"),
+    "own_delta": [
+        (lambda d_in, d_out: torch.zeros(d_in, d_out), "torch.nn.Module is wanted"),
+        (lambda d_in, d_out: Own(lambda m, x: None, a=noise(3)), "what the module gives is None"),
+        (lambda d_in, d_out: Own(lambda m, x: x * m.a, a=torch.zeros(d_in)), r"shape \(3, 5, 24\)"),
+        (lambda d_in, d_out: Own(lambda m, x: m.b.expand(len(x), -1), b=torch.zeros(d_out)), r"shape \(3, 40\)"),
+        (InAList, "nothing trains"),
+        (lambda d_in, d_out: Own(lambda m, x: x @ m.w, w=torch.zeros(d_in, d_out)), "it trains 960 numbers: at most d_in"),
+        (lambda d_in, d_out: Own(lambda m, x: (x @ m.a)[..., None] * m.b, a=noise(d_in), b=noise(d_out)), "has to give 0"),
+        (lambda d_in, d_out: Own(lambda m, x: (x @ m.a)[..., None] * m.b, a=torch.zeros(d_in), b=torch.zeros(d_out)), "every gradient is 0"),
+        (lambda d_in, d_out: Own(lambda m, x: m.b.expand(*x.shape[:-1], -1), a=noise(d_in), b=torch.zeros(d_out)), "never get a gradient"),
+        (lambda d_in, d_out: Own(lambda m, x: m.b.detach().expand(*x.shape[:-1], -1), b=torch.zeros(d_out)), "carries no gradient"),
+        (lambda d_in, d_out: Own(lambda m, x: x @ torch.randn(d_in, d_out) * m.b, b=torch.zeros(d_out)), "two calls give two"),
+        (Once, "compute with them in forward"),
+        (lambda d_in, d_out: Own(lambda m, x: x.mean((0, 1), keepdim=True)[..., :1] * m.b + 0 * x[..., :1], b=torch.zeros(d_out)), "other texts of its batch"),
     ],
 }  # fmt: skip

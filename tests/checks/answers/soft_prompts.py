@@ -104,7 +104,98 @@ def counted(n, layers, d, c):
 
 
 def in_numpy(n, layers, d, c):
-    return {"WARP": np.int64(d) * (n + c), "prefix": torch.tensor(2.0 * n * d) * layers, "prompt tuning": np.prod([n, d])}
+    return {
+        "WARP": np.int64(d) * (n + c),
+        "prefix": torch.tensor(2.0 * n * d) * layers,
+        "prompt tuning": np.prod([n, d]),
+    }
+
+
+class Own(torch.nn.Module):
+    """A prompt made by `call` from `numbers`, which train, and `fixed`, which do not."""
+
+    def __init__(self, call, numbers, **fixed):
+        super().__init__()
+        self.call, self.numbers = call, torch.nn.Parameter(numbers)
+        for name, value in fixed.items():
+            self.register_buffer(name, value)
+
+    def forward(self):
+        return self.call(self)
+
+
+def noise(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def scaled_words(w):
+    """One number for each of ten words."""
+    return Own(lambda m: m.numbers[:, None] * m.words, torch.ones(10), words=w[:10].clone())
+
+
+def subspace(w):
+    """θ₀ + P z, with z = 0 at the start."""
+    return Own(
+        lambda m: m.start + (m.basis @ m.numbers).view(5, -1),
+        torch.zeros(20),
+        start=w[:5].clone(),
+        basis=noise(5 * w.shape[1], 20),
+    )
+
+
+def softmax_of_words(w):
+    return Own(lambda m: m.numbers.softmax(1) @ m.words, noise(2, 30), words=w[5:35].clone())
+
+
+class Factors(torch.nn.Module):
+    """A vector as a product of small ones, one of which starts at 0."""
+
+    def __init__(self, w):
+        super().__init__()
+        wide = 8
+        self.left, self.right = torch.nn.Parameter(noise(wide)), torch.nn.Parameter(torch.zeros(w.shape[1] // wide))
+        self.register_buffer("start", w.mean(0))
+
+    def forward(self):
+        return (self.start + torch.outer(self.left, self.right).flatten())[None]
+
+
+class Both0(Factors):
+    def __init__(self, w):
+        super().__init__(w)
+        self.left.data.zero_()
+
+
+class InAList(torch.nn.Module):
+    def __init__(self, w):
+        super().__init__()
+        self.numbers, self.words = [noise(2, 4).requires_grad_()], w[:4].clone()
+
+    def forward(self):
+        return self.numbers[0] @ self.words
+
+
+class Once(torch.nn.Module):
+    """The prompt is computed in __init__."""
+
+    def __init__(self, w):
+        super().__init__()
+        self.numbers = torch.nn.Parameter(noise(2, 4))
+        self.prompt = self.numbers @ w[:4]
+
+    def forward(self):
+        return self.prompt
+
+
+class Idle(Factors):
+    def __init__(self, w):
+        super().__init__(w)
+        self.idle = torch.nn.Parameter(torch.zeros(3))
+
+
+def shortens(w):
+    w /= 2
+    return scaled_words(w)
 
 
 RIGHT = {
@@ -116,6 +207,7 @@ RIGHT = {
         lambda q, k, v, a, b: F.scaled_dot_product_attention(q[None], cat(a, k)[None], cat(b, v)[None])[0],
     ],
     "trained_weights": [counts(), counted, in_numpy],
+    "own_prompt": [scaled_words, subspace, softmax_of_words, Factors],
 }  # fmt: skip
 
 WRONG = {
@@ -176,5 +268,23 @@ WRONG = {
         (counts(warp=lambda n, m, d, c: None), 'under "WARP" is None'),
         (counts(prompt=lambda n, m, d, c: n * d + 0.5), "should be a whole number"),
         (lambda n, m, d, c: n * d, "a dictionary"),
+    ],
+    "own_prompt": [
+        (lambda w: w[:4].clone().requires_grad_(), "torch.nn.Module is wanted"),
+        (lambda w: Own(lambda m: None, noise(3)), "when it is called is None"),
+        (lambda w: Own(lambda m: m.numbers * w[0], noise(1)), r"shape \(160,\)"),
+        (lambda w: Own(lambda m: m.numbers * w[None, :4], noise(1)), r"shape \(1, 4, 160\)"),
+        (lambda w: Own(lambda m: m.numbers * w[:, :9].T, noise(1)), r"shape \(9, 300\)"),
+        (lambda w: Own(lambda m: m.numbers * w[:20], noise(1)), "has 20 vectors"),
+        (lambda w: Own(lambda m: m.numbers, noise(4, w.shape[1])), "it trains 640 numbers"),
+        (lambda w: Own(lambda m: m.numbers[:1], w.clone()), "it trains 48000 numbers"),
+        (InAList, "nothing trains"),
+        (lambda w: Own(lambda m: m.numbers.detach() * w[:2], noise(1)), "carries no gradient"),
+        (lambda w: Own(lambda m: m.numbers * torch.randn(2, w.shape[1]), noise(1)), "two calls give two answers"),
+        (Idle, "they count, but change nothing"),
+        (Both0, "every gradient is 0"),
+        (Once, "compute with them in forward"),
+        (shortens, "changed `words`"),
+        (lambda w: Own(lambda m: m.numbers / 0 * w[:2], torch.zeros(1)), "NaN: a place of torch.empty"),
     ],
 }  # fmt: skip
