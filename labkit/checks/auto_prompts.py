@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import comb
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, same, tensor
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, number, parts, same, tensor
 
 LESSON = "03/05"
 Step = tuple[Tensor, Tensor, Tensor]
@@ -125,11 +126,84 @@ def _many_rows(function: Callable[[Tensor, Tensor, int], Tensor], generator: tor
     scores = (torch.randn(300, 8, generator=generator) * 2).log_softmax(1)
     scores[:, 5] = scores[:, 2]
     labels = torch.arange(300) % 2
-    found = _ids(asked(function, log_probabilities=scores, labels=labels, k=8), (2, 8), "for 300 rows, two classes and k = 8, the result")
+    found = _ids(
+        asked(function, log_probabilities=scores, labels=labels, k=8),
+        (2, 8),
+        "for 300 rows, two classes and k = 8, the result",
+    )
     if any(len(set(row)) < 8 for row in found.tolist()):
         raise Mistake("words 2 and 5 are equally good in a second case, and one of them stands in a row twice: find words by their place, not by their value")  # fmt: skip
     sums = torch.stack([scores[labels == c].sum(0) for c in range(2)])
     expect(sums.gather(1, found), sums.sort(1, descending=True).values, "right for ten rows, wrong for 300: a product of so many probabilities is 0 in a computer. Add logarithms", tolerance=1e-4)  # fmt: skip
+
+
+def _best_pair(log_probabilities: Tensor, labels: Tensor, k: int) -> tuple[Tensor, float]:
+    first, second = _rank_words(log_probabilities, labels, k)
+    said = log_probabilities[:, second][:, None] > log_probabilities[:, first][:, :, None]  # (rows, k, k)
+    shares = (said == labels.bool()[:, None, None]).float().mean(0)
+    place = int(shares.argmax())
+    return torch.stack([first[place // k], second[place % k]]), float(shares.flatten()[place])
+
+
+@exercise(LESSON, _best_pair)
+def best_pair(function: Callable[[Tensor, Tensor, int], tuple[Tensor, float]]) -> None:
+    """Log-probabilities (rows, vocabulary), labels (rows,) of two classes, k → the pair (2,), its share of right rows."""
+    for rows, k, case in ((12, 4, ""), (9, 6, "right for 12 rows and k = 4, wrong for 9 rows and k = 6: ")):
+        generator = torch.Generator().manual_seed(10)
+        labels = torch.arange(rows) % 2
+        scores = (torch.randn(rows, 20, generator=generator) + torch.linspace(3, -3, 20)).log_softmax(1)
+        pair, share = parts(asked(function, log_probabilities=scores, labels=labels, k=k), ("pair", "share"))
+        pair, share = _ids(pair, (2,), f"{case}the pair"), number(share, f"{case}the share")
+        _is_best(scores, labels, k, pair, share, case)
+
+
+def _is_best(scores: Tensor, labels: Tensor, k: int, pair: Tensor, share: float, case: str) -> None:
+    """Mistake unless the pair is of the classes' words and right as often as any, and the share is its own."""
+    best, pools = _best_pair(scores, labels, k)[1], _rank_words(scores, labels, k).tolist()
+    if int(pair.min()) < 0 or int(pair.max()) >= scores.shape[1]:
+        raise Mistake(f"{case}the pair {pair.tolist()} should hold ids of the vocabulary, not places in the lists of words")  # fmt: skip
+    own = float((scores[:, pair].argmax(1) == labels).float().mean())
+    if [word in pool for word, pool in zip(pair.tolist(), pools, strict=True)] != [True, True]:
+        turned = " You have the classes exchanged: class 0 comes first" if pair[0] in pools[1] and pair[1] in pools[0] else ""  # fmt: skip
+        raise Mistake(f"{case}the pair {pair.tolist()} should have one of the {k} best words of class 0, and one of class 1.{turned}")  # fmt: skip
+    if own < best - 1e-6:
+        tops = [pool[0] for pool in pools]
+        what = "these are the likeliest words of both classes; try every pair of their words" if pair.tolist() == tops else "another pair does better: try all of them"  # fmt: skip
+        raise Mistake(f"{case}this pair is right in {own:.0%} of the rows, the best one in {best:.0%}: {what}")
+    mistakes = [
+        (own * len(labels), f"{case}this is the number of right rows: divide by the number of rows"),
+        (100 * own, f"{case}this is in per cent: a share lies between 0 and 1"),
+        (1 - own, f"{case}this is the share of wrong rows"),
+    ]
+    expect(share, own, f"{case}the pair is right in {own:.3f} of the rows, not in {share:.3f}", mistakes)
+
+
+def _expected_best(n: int, m: int, p: float) -> float:
+    below, total = 0.0, 0.0
+    for b in range(m):
+        below += comb(m, b) * p**b * (1 - p) ** (m - b)
+        total += 1 - below**n
+    return total / m
+
+
+@exercise(LESSON, _expected_best)
+def expected_best(function: Callable[[int, int, float], float]) -> None:
+    """The number of equal prompts, of rows, and the share that each gets right → expected score of the best."""
+    for n, m, p in ((1, 5, 0.3), (2, 2, 0.5), (9, 32, 0.7), (200, 8, 0.6), (3, 1, 0.25)):
+        case, right = f"the best of {n} on {m} rows, each right in {p:.0%}", _expected_best(n, m, p)
+        found = number(asked(function, n=n, m=m, p=p))
+        terms = [comb(m, b) * p**b * (1 - p) ** (m - b) for b in range(m + 1)]
+        below = [sum(terms[: b + 1]) for b in range(m + 1)]
+        mistakes = [
+            (p, f"{case}: this is what each is worth; the best of several scores more on average"),
+            (right * m, f"{case}: this is a number of rows: divide by m"),
+            (sum(1 - one**n for one in ([0, *below])[:m]) / m, f"{case}: P(B < b) is not P(B <= b): the sum for b includes the term of b itself"),
+            (1 - (1 - p) ** n, f"{case}: this is the chance that at least one prompt is right on a single row"),
+            (sum(1 - (1 - one) ** n for one in below[:m]) / m, f"{case}: (1 − P)^n speaks of the worst of n: take 1 − P^n"),
+            (sum(1 - n * one for one in below[:m]) / m, f"{case}: all n are at most b with the probability P to the power of n, not n times P"),
+            (sum(1 - one**n for one in terms[:m]) / m, f"{case}: P(B <= b) is a sum over 0 … b, not the probability of b alone"),
+        ]  # fmt: skip
+        expect(found, right, f"{case} should score {right:.4f}, not {found:.4f}", mistakes)
 
 
 def _first_order(gradient: Tensor, table: Tensor, now: int) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import itertools
+import math
 
 import numpy as np
 import torch
@@ -122,11 +124,74 @@ def subtracts_in_place(g, e, n):
     return e @ g.sum(0)
 
 
+def pair_by_loop(s, y, k):
+    best, most = None, -1.0
+    for a in words(s, y, k)[0].tolist():
+        for b in words(s, y, k)[1].tolist():
+            share = sum(int(bool(row[b] > row[a]) == bool(label)) for row, label in zip(s, y, strict=True)) / len(y)
+            if share > most:
+                best, most = torch.tensor([a, b]), share
+    return best, most
+
+
+def pair_by_product(s, y, k):
+    pairs = torch.cartesian_prod(*words(s, y, k))
+    shares = (s[:, pairs].argmax(2) == y[:, None]).double().mean(0)
+    return pairs[shares.argmax()], shares.max()
+
+
+def pair_in_numpy(s, y, k):
+    a, b = (one.numpy() for one in words(s, y, k))
+    gap = s.numpy()[:, b][:, None, :] - s.numpy()[:, a][:, :, None]
+    shares = ((gap > 0) == y.numpy().astype(bool)[:, None, None]).mean(0)
+    i, j = np.unravel_index(shares.argmax(), shares.shape)
+    return [torch.tensor([int(a[i]), int(b[j])]), shares[i, j]]
+
+
+def told(change):
+    """The right pair with its result changed."""
+    return lambda s, y, k: change(s, y, k, *pair_by_product(s, y, k))
+
+
+def worst_pair(s, y, k):
+    pairs = torch.cartesian_prod(*words(s, y, k))
+    shares = (s[:, pairs].argmax(2) == y[:, None]).double().mean(0)
+    return pairs[shares.argmin()], shares.min()
+
+
+def likeliest(s, y, k):
+    pair = words(s, y, k)[:, 0]
+    return pair, (s[:, pair].argmax(1) == y).float().mean()
+
+
+def cumulated(m, p):
+    terms = [math.comb(m, b) * p**b * (1 - p) ** (m - b) for b in range(m + 1)]
+    return list(itertools.accumulate(terms))
+
+
+def by_definition(n, m, p):
+    """Σ b · P(the best has b right rows) / m."""
+    upto = [0.0, *(one**n for one in cumulated(m, p))]
+    return sum(b * (upto[b + 1] - upto[b]) for b in range(m + 1)) / m
+
+
+def best_in_numpy(n, m, p):
+    return (1 - np.array(cumulated(m, p))[:m] ** n).sum() / m
+
+
+def best_in_torch(n, m, p):
+    row = torch.distributions.Binomial(m, torch.tensor(p, dtype=torch.float64))
+    below = row.log_prob(torch.arange(m, dtype=torch.float64)).exp().cumsum(0)
+    return float((1 - below**n).mean())
+
+
 unit = torch.nn.functional.normalize
 
 RIGHT = {
     "beam_step": [by_heap, by_numpy, beam_by_beam],
     "rank_words": [by_indicator, row_after_row, means_in_numpy],
+    "best_pair": [pair_by_loop, pair_by_product, pair_in_numpy],
+    "expected_best": [by_definition, best_in_numpy, best_in_torch],
     "first_order": [
         step_by_step,
         lambda g, e, n: (g @ e.T).sum(0) - (g @ e[n]).sum(),
@@ -193,5 +258,28 @@ WRONG = {
         (lambda g, e, n: (e - e[n]) / (e - e[n]).norm(dim=1, keepdim=True) @ g.sum(0), "NaN: 0 divided by 0, where the step"),
         (subtracts_in_place, "changed `"),
         (lambda g, e, n: (e - e[n]) @ g.sum(0) + 1, "for each word w"),
+    ],
+    "best_pair": [
+        (likeliest, "the likeliest words of both classes"),
+        (worst_pair, "another pair does better"),
+        (told(lambda s, y, k, pair, share: (pair.flip(0), share)), "classes exchanged"),
+        (told(lambda s, y, k, pair, share: (pair, share * len(y))), "the number of right rows"),
+        (told(lambda s, y, k, pair, share: (pair, 100 * share)), "in per cent"),
+        (told(lambda s, y, k, pair, share: (pair, 1 - share)), "share of wrong rows"),
+        (told(lambda s, y, k, pair, share: (pair, share / 2)), "of the rows, not in"),
+        (told(lambda s, y, k, pair, share: (pair + 100, share)), "not places in the lists"),
+        (told(lambda s, y, k, pair, share: (pair.tolist(), share)), "the pair should be a torch tensor"),
+        (told(lambda s, y, k, pair, share: pair), "the pair has shape"),
+        (lambda s, y, k: pair_by_product(s, y, 4), "wrong for 9 rows and k = 6"),
+    ],
+    "expected_best": [
+        (lambda n, m, p: p, "what each is worth"),
+        (lambda n, m, p: by_definition(n, m, p) * m, "a number of rows"),
+        (lambda n, m, p: sum(1 - one**n for one in [0, *cumulated(m, p)][:m]) / m, "is not P"),
+        (lambda n, m, p: 1 - (1 - p) ** n, "on a single row"),
+        (lambda n, m, p: sum(1 - (1 - one) ** n for one in cumulated(m, p)[:m]) / m, "worst of n"),
+        (lambda n, m, p: sum(1 - n * one for one in cumulated(m, p)[:m]) / m, "not n times P"),
+        (lambda n, m, p: by_definition(n, m, p) + 0.01, "should score 0.3000, not 0.3100"),
+        (lambda n, m, p: [by_definition(n, m, p)] * 2, "one number, not list"),
     ],
 }  # fmt: skip
