@@ -120,7 +120,7 @@ PAGES = (
          {"fine-tune [last]": 83.75, "PET": 90.63, "student, fine-tuned": 54.38, "student, KD": 71.25}, EASYNLP),
     Page("landing_minilm", "Landing with all labels",
          "MiniLM fine-tuned with all labels of SST-2 (6 920 sentences) and of three domains of Amazon (4 800 reviews), "
-         "and students that learn its answers to these and to 20 000 sentences without labels; on Amazon the narrow ones. "
+         "and students that learn its answers to these and to 20 000 sentences without labels; on Amazon, narrow ones. "
          "A file of two bits or int8 that is read as numbers is as small, and as fast as floats. No student keeps 95 % "
          "on SST-2; 94.4 % is the most. Only 2 003 of its 20 000 sentences are about films and not in its training "
          "rows, since SST-2 was itself drawn from MR. One draw; 1 821 and 1 200 test rows (lesson 04/07)."),
