@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from labkit.checks.exercise import Mistake, asked, exercise, expect, items, learns, loss, number
-from labkit.knowledge import denoising, distant, ranking, transe
+from labkit.knowledge import denoising, distant, links, transe
 
 LESSON = "02/01"
 HEAD, TAIL = transe.HEAD, transe.TAIL
@@ -85,7 +85,7 @@ def _triples(value: Any, rows: int) -> np.ndarray:
     return made
 
 
-@exercise(LESSON, ranking.filtered_rank)
+@exercise(LESSON, links.filtered_rank)
 def filtered_rank(function: Callable[[Tensor, int, Collection[int]], Any]) -> None:
     """Distances (entities,), the answer, the other true answers → its filtered rank, ties shared."""
     distances = torch.tensor([0.9, 0.2, 0.4, 0.7, 0.4, 0.1, 0.7, 0.7, 1.5, 0.7])
@@ -116,7 +116,7 @@ def _rank(
 ) -> None:  # fmt: skip
     shown = case.format(d=[round(float(one), 1) for one in distances])
     found = number(asked(function, distances=distances, answer=answer, others=others), "the rank")
-    right = ranking.filtered_rank(distances, answer, others)
+    right = links.filtered_rank(distances, answer, others)
     told = [(value, f"{shown}: {text}") for value, text in mistakes]
     expect(found, right, f"{shown}: the rank should be {right:g}, not {found:g}", told)
 

@@ -2,7 +2,7 @@
 
 A fact must be nearer than a corrupted one, by a margin (§2, equation 1); entities keep length 1. Notable: Adam in place
 of plain SGD, negatives are never facts that are known, and the end to be replaced may be drawn by how many heads a tail
-has and tails a head (Wang et al. 2014, "Knowledge graph embedding by translating on hyperplanes", §3.2). `ranking.py`
+has and tails a head (Wang et al. 2014, "Knowledge graph embedding by translating on hyperplanes", §3.2). `links.py`
 measures what is learned. The loop is its own because a step takes a millisecond.
 """
 
