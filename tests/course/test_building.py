@@ -15,6 +15,8 @@ from labkit.course.checking import problems
 from labkit.errors import DataError, LabkitError, UsageError
 from tests.course.small import HEADER, TEXT, course
 
+pytestmark = pytest.mark.usefixtures("small_is_excused")
+
 RICH = TEXT.replace(
     'print("two")',
     'print("two")\nprint("parts")',

@@ -17,6 +17,8 @@ ALT = "Bars: PET 87 and the better head 81 per cent."
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 HOME = "/" + "home/me"
 
+pytestmark = pytest.mark.usefixtures("small_is_excused")
+
 
 @pytest.fixture
 def lesson(tmp_path):

@@ -11,6 +11,8 @@ from labkit.cli.parser import Parser
 from labkit.errors import LabkitError, UsageError
 from tests.course.small import TEXT, course, notebook, write
 
+pytestmark = pytest.mark.usefixtures("small_is_excused")
+
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
