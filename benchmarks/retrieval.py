@@ -1,7 +1,7 @@
 """Finding passages by their words and by their meaning, a ladder of methods; beside bm25s; at scale; on real questions.
 
     python benchmarks/retrieval.py [--seeds 1]       the ladder       -> labkit/results/retrieval.json
-    python benchmarks/retrieval.py zh                TF-IDF and BM25 on the Chinese pages  (same file)
+    python benchmarks/retrieval.py variants          BM25's variants  -> labkit/results/retrieval_variants.json
     python benchmarks/retrieval.py real DATA         TREC-QA          -> labkit/results/retrieval_real.json
     python benchmarks/retrieval.py scale             100 000 passages -> labkit/results/retrieval_scale.json
 
@@ -64,6 +64,7 @@ class Bench:
 
     def __init__(self, path: Path, command: str, language: str = "en") -> None:
         self.path, self.report = path, opened(path, command)
+        self.words = "" if language == "en" else "Chinese, "
         self.world = world_passages(language)
         self.train, self.test = self.world.splits["train"], self.world.splits["test"]
         self.asked = [row["text"] for row in self.test]
@@ -79,8 +80,8 @@ class Bench:
     def add(self, method: str, rankings: Sequence[Sequence[int]], seed: int, **more: Any) -> None:
         """All queries, and those whose words differ."""
         parts = {
-            "all queries": range(len(self.test)),
-            "words differ": [n for n, r in enumerate(self.test) if r["mismatch"]],
+            self.words + "all queries": range(len(self.test)),
+            self.words + "words differ": [n for n, r in enumerate(self.test) if r["mismatch"]],
         }
         for task, chosen in parts.items():
             found = measures([rankings[n] for n in chosen], [self.test[n]["answers"] for n in chosen])
@@ -97,16 +98,15 @@ def timed(search: Callable[[], Any], queries: int) -> tuple[Any, float]:
     return found, 1000 * (time.perf_counter() - began) / queries
 
 
-def lexical(bench: Bench, prefix: str = "") -> None:
-    """TF-IDF and BM25's variants; nothing is drawn, so they have one seed."""
-    passages = bench.world.passages
-    makers = {"TF-IDF": lambda: tf_idf(passages), "BM25": lambda: bm25(passages)}
-    makers |= {f"BM25, {name}": lambda name=name: bm25(passages, name) for name in VARIANTS}
-    for name, make in makers.items():
-        if bench.missing(prefix + name, "all queries", 0):
-            index = make()
+def lexical(bench: Bench, names: Sequence[str]) -> None:
+    """TF-IDF, or BM25 in a variant ("BM25, atire"); nothing is drawn, so they have one seed."""
+    for name in names:
+        if bench.missing(name, bench.words + "all queries", 0):
+            kind, _, variant = name.partition(", ")
+            passages = bench.world.passages
+            index = tf_idf(passages) if kind == "TF-IDF" else bm25(passages, variant or "lucene")
             found, ms = timed(lambda index=index: index.rankings(bench.asked), len(bench.asked))
-            bench.add(prefix + name, found, 0, latency_ms=ms)
+            bench.add(name, found, 0, latency_ms=ms)
 
 
 def ladder(bench: Bench, seed: int) -> None:
@@ -278,7 +278,7 @@ def real(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="ladder", choices=("ladder", "zh", "real", "scale"))
+    parser.add_argument("what", nargs="?", default="ladder", choices=("ladder", "variants", "real", "scale"))
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
@@ -286,9 +286,14 @@ def main() -> None:
         return scale()
     if options.what == "real":
         return real(options.data)
-    bench = Bench(FOLDER / "retrieval.json", "python benchmarks/retrieval.py", "zh" if options.what == "zh" else "en")
-    lexical(bench, "Chinese: " if options.what == "zh" else "")
-    for seed in range(options.seeds if options.what == "ladder" else 0):
+    if options.what == "variants":
+        for language in ("en", "zh"):
+            bench = Bench(FOLDER / "retrieval_variants.json", "python benchmarks/retrieval.py variants", language)
+            lexical(bench, ["TF-IDF", "BM25", *(f"BM25, {name}" for name in VARIANTS)])
+        return None
+    bench = Bench(FOLDER / "retrieval.json", "python benchmarks/retrieval.py")
+    lexical(bench, ["TF-IDF", "BM25"])
+    for seed in range(options.seeds):
         ladder(bench, seed)
 
 

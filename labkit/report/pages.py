@@ -222,6 +222,9 @@ PAGES = (
           "all queries: SparTerm, expanded": (27.9, "Bai et al. 2020"),
           "all queries: BM25, re-ranked": (36.5, "Nogueira & Cho 2019, BERT-large")},
          "MRR@10 on MS MARCO's dev set"),
+    Page("retrieval_variants", "BM25's variants in two languages",
+         "The same pages and questions, and the same facts told in Chinese, whose terms are single characters; there, "
+         "too, words differ where no word but the name is shared (lesson 02/05)."),
     Page("retrieval_real", "Finding answers to real questions",
          "TREC-QA, dev questions: among the sentences of all questions, and among each question's own candidates. "
          "MiniLM was trained to compare sentences, on other text, and sees these questions for the first time (lesson "
