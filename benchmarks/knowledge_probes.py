@@ -1,4 +1,5 @@
-"""What a graph adds to a BERT that goes on learning: plain masked language modelling against DKPLM, in equal steps.
+"""What a graph adds to a BERT that goes on learning: plain masked language modelling against DKPLM, WKLM, ERNIE and
+BERT-MK, in equal steps.
 
     python benchmarks/knowledge_probes.py             every row that is missing -> labkit/results/knowledge_probes.json
     python benchmarks/knowledge_probes.py --seconds 400     no new run after so long; run again to go on
@@ -22,9 +23,12 @@ import torch
 from few_shot_runs import opened
 
 from labkit.foundations.pretraining import MaskedLM, frequency_weights, token_counts, tokenize_corpus
+from labkit.knowledge.bert_mk import GraphContext
 from labkit.knowledge.dkplm import DKPLM, connectivity, importance, linked, long_tail, names_of
+from labkit.knowledge.ernie import DenoisingEntities, Ernie, table_of
 from labkit.knowledge.probes import Study, by_band, decoder_scores, prior, ranks, scores
 from labkit.knowledge.transe import TransESettings, train_transe
+from labkit.knowledge.wklm import WKLM
 from labkit.measure import parameters
 from labkit.training import Batches, fit
 from labkit.zoo import load
@@ -42,6 +46,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "DKPLM, half of the mentions injected": {"inject": 0.5},
     "DKPLM, never injected, all entities": {"inject": 0.0, "every": True},
 }
+ENTITY_WAYS = ("WKLM", "ERNIE", "BERT-MK")
 
 
 class Bench:
@@ -71,6 +76,18 @@ class Bench:
         targets = np.flatnonzero(graph.degrees if every else self.klt)
         return DKPLM(model, self.masked, graph, self.vectors, self.names, targets, **settings)
 
+    def prepared(self, way: str, model: Any) -> tuple[Any, Any]:
+        """The model that a way trains, and its objective."""
+        if way in WAYS:
+            settings = WAYS[way]
+            return model, self.masked if settings is None else self.objective(model, **settings)
+        graph = self.study.knowledge
+        if way == "WKLM":
+            return model, WKLM(model, self.masked, graph.types, self.names)
+        vectors = table_of(self.vectors.entities) if way == "ERNIE" else GraphContext(graph, self.vectors)
+        told = Ernie(model, vectors, self.names)
+        return told, DenoisingEntities(told, self.masked, len(graph.entities))
+
     def row(self, method: str, found: list[np.ndarray], seed: int, probes: Any, **more: Any) -> None:
         """A row for each kind and band, written at once."""
         for (kind, band), cell in by_band(probes, ranks(self.study, probes, found)).items():
@@ -89,18 +106,18 @@ class Bench:
         found = scores(model, self.tokenizer, self.study, self.study.probes, told=told)
         self.row(method, found, seed, self.study.probes, **more)
 
-    def run(self, way: str, settings: dict[str, Any] | None, seed: int) -> None:
+    def run(self, way: str, seed: int) -> None:
         """Go on with a copy of the model that way, and probe it."""
-        model, began = copy.deepcopy(self.model), time.perf_counter()
+        began = time.perf_counter()
         torch.manual_seed(seed)
-        own = self.masked if settings is None else self.objective(model, **settings)
+        model, own = self.prepared(way, copy.deepcopy(self.model))
         batches = Batches(self.rows, own.collate, BATCH, seed=seed, lengths=self.lengths)
         fit(model, own.loss, batches, steps=self.steps, lr=LR, seed=seed, progress=False)
         seconds = time.perf_counter() - began
         self.measure(way, model, seed, seconds=seconds, parameters=parameters(model))
-        if way in list(WAYS)[:2]:
+        if way in list(WAYS)[:2] + list(ENTITY_WAYS):
             self.measure(f"{way}, told", model, seed, told=True)
-        if settings is not None and own.lambda_1 < 1:
+        if isinstance(own, DKPLM) and own.lambda_1 < 1:
             found = decoder_scores(own, model.eval(), self.tokenizer, self.study, self.study.probes)
             self.row(f"{way}: its decoder", found, seed, self.study.probes)
 
@@ -110,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--ways", nargs="*", default=list(WAYS))
+    parser.add_argument("--ways", nargs="*", default=[*WAYS, *ENTITY_WAYS])
     options = parser.parse_args()
     bench, end = Bench(options.out, options.steps), time.monotonic() + options.seconds
     if not bench.done("frequency alone", 0):
@@ -120,7 +137,7 @@ def main() -> None:
     for seed in range(SEEDS):
         for way in options.ways:
             if not bench.done(way, seed) and time.monotonic() < end:
-                bench.run(way, WAYS[way], seed)
+                bench.run(way, seed)
 
 
 if __name__ == "__main__":
