@@ -244,10 +244,10 @@ PAGES = (
          {"masked language modelling": 81.43, "DKPLM": 84.79},
          "EasyNLP talk: F1 on CMedQANER, base models; CHIP20: 73.05 and 77.13, FinNER: 77.56 and 87.81"),
     Page("entity_tasks", "The relation of two names",
-         "mini-bert-en learns from 215 facts which relation joins two names that stand in a text without a verb, and is "
-         "asked for 144 others, three draws of 120 steps: alone, with the graph's vectors in an entity stream (ERNIE), "
-         "with vectors made of the facts around (BERT-MK), and with each entity's vector exchanged for another's "
-         "(lesson 02/02). The standard error of one draw is 3 points. The papers measure other tasks:",
+         "mini-bert-en learns from 215 facts which relation joins two names that stand in a text without a verb, and "
+         "is asked for 144 others, three draws of 120 steps: alone, with the graph's vectors in an entity stream "
+         "(ERNIE), with vectors made of the facts around (BERT-MK), and with each entity's vector exchanged for "
+         "another's (lesson 02/02). The standard error of one draw is 3 points. The papers measure other tasks:",
          {"BERT": 79.33, "BERT-MK": 86.87}, "Noah's Ark talk: F1 on GAD, relations of genes and diseases"),
     Page("decoding", "Decoding",
          "Texts that go on from the first five words of a text that the model has not seen, by how each token is "
