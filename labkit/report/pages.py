@@ -237,8 +237,8 @@ PAGES = (
          "mini-bert-en goes on for 500 steps of 32 texts in a small world of which it has read no fact: plain masked "
          "language modelling, DKPLM as in the paper (every chosen mention is injected), and with one thing changed; "
          "WKLM, ERNIE and BERT-MK, of which the last two have the graph when they are asked, too; on "
-         "the same texts in the same order, one seed (lessons 02/02 and 02/03). Hits@1 of blanks, which name the entity that is "
-         "asked about; bands are its frequency's. Facts stand in text, in the graph alone, or in neither (unseen). The "
+         "the same texts in the same order, one seed (lessons 02/02 and 02/03). Hits@1 of blanks, which name the "
+         "entity that is asked about; bands are its frequency's. Facts stand in text, in the graph alone, or in neither (unseen). The "
          "standard error of a tail cell is 4 points where facts are stated, 8 or 9 where not. Of what DKPLM gains on "
          "the tail without injection, half comes from names that are never hidden. Its paper measures other things:",
          {"masked language modelling": 81.43, "DKPLM": 84.79},
