@@ -234,13 +234,14 @@ PAGES = (
          "BM25 beside bm25s, and vectors of 128 numbers searched exactly and by FAISS; recall is of the exact search's "
          "first ten. Times are of three turns on one thread (lesson 02/05)."),
     Page("knowledge_probes", "Knowledge of frequent and of rare things",
-         "mini-bert-en goes on for 500 steps of 32 texts in a small world of which it has read no fact: plain masked "
-         "language modelling, DKPLM as in the paper (every chosen mention is injected), and with one thing changed; "
-         "WKLM, ERNIE and BERT-MK, of which the last two have the graph when they are asked, too; on "
-         "the same texts in the same order, one seed (lessons 02/02 and 02/03). Hits@1 of blanks, which name the "
-         "entity that is asked about; bands are its frequency's. Facts stand in text, in the graph alone, or in "
-         "neither (unseen). The standard error of a tail cell is 4 points where facts are stated, 8 or 9 where not. Of what "
-         "DKPLM gains on the tail without injection, half comes from names that are never hidden. Its paper measures other things:",
+         "mini-bert-en goes on for 500 steps of 32 texts in a small world of which it has read no fact: plain "
+         "masked language modelling, DKPLM as in the paper (every chosen mention is injected), and with one thing "
+         "changed; WKLM, ERNIE and BERT-MK, of which the last two have the graph when they are asked, too; on the "
+         "same texts in the same order, one seed (lessons 02/02 and 02/03). Hits@1 of blanks, which name the entity "
+         "that is asked about; bands are its frequency's. Facts stand in text, in the graph alone, or in neither "
+         "(unseen). The standard error of a tail cell is 4 points where facts are stated, 8 or 9 where not. Of what "
+         "DKPLM gains on the tail without injection, half comes from names that are never hidden. Its paper "
+         "measures other things:",
          {"masked language modelling": 81.43, "DKPLM": 84.79},
          "EasyNLP talk: F1 on CMedQANER, base models; CHIP20: 73.05 and 77.13, FinNER: 77.56 and 87.81"),
     Page("entity_tasks", "The relation of two names",
