@@ -125,8 +125,11 @@ OBJECTIVES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {  # key: name of
     "gpt": ("left to right (GPT)", "gpt", CausalLM),
     "query": ("left to right, query layer (PanGu-α)", "query", CausalLM),
     "electra": ("replaced tokens (ELECTRA)", "electra", lambda tokenizer: ReplacedTokens(tokenizer, weight=10.0)),
-    "electra-long": ("replaced tokens (ELECTRA), twice the arithmetic", "electra",
-                     lambda tokenizer: ReplacedTokens(tokenizer, weight=10.0)),
+    "electra-long": (
+        "replaced tokens (ELECTRA), twice the arithmetic",
+        "electra",
+        lambda tokenizer: ReplacedTokens(tokenizer, weight=10.0),
+    ),
     "t5": ("span corruption (T5)", "t5", lambda tokenizer: SpanCorruption(tokenizer, density=0.5)),
 }
 BASELINE = "random"
@@ -173,7 +176,8 @@ def run(report: Report, key: str, seed: int, budget: float, steps: int) -> None:
         name, model, costs = "no pre-training", micro_model("bert", english()[0], seed=seed), {"seconds": 0.0}
     else:
         item = translation(key) if key in TRANSLATION else prepared(key)
-        name, (model, costs) = item.name, pretrain(item, seed, budget * (0.5 if key in TRANSLATION else LONGER.get(key, 1)))
+        times = 0.5 if key in TRANSLATION else LONGER.get(key, 1)
+        name, (model, costs) = item.name, pretrain(item, seed, budget * times)
     costs |= extra | {"parameters": parameters(model)}
     if key in TRANSLATION:
         report.bounds[PARALLEL] = ("accuracy", 1 / CANDIDATES, None)
