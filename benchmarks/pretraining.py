@@ -100,7 +100,7 @@ def prepared(key: str) -> Prepared:
     """The objective called `key`, one of OBJECTIVES."""
     name, kind, make = OBJECTIVES[key]
     tokenizer, rows = english()
-    if key == "t5":
+    if kind == "t5":
         tokenizer = with_sentinels(tokenizer)
     if key == "bert-nsp":
         rows = sentence_rows(rows, tokenizer)
@@ -131,9 +131,14 @@ OBJECTIVES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {  # key: name of
         lambda tokenizer: ReplacedTokens(tokenizer, weight=10.0),
     ),
     "t5": ("span corruption (T5)", "t5", lambda tokenizer: SpanCorruption(tokenizer, density=0.5)),
+    "t5-long": (
+        "span corruption (T5), twice the arithmetic",
+        "t5",
+        lambda tokenizer: SpanCorruption(tokenizer, density=0.5),
+    ),
 }
 BASELINE = "random"
-LONGER = {"electra-long": 2}  # times the arithmetic of the others
+LONGER = {"electra-long": 2, "t5-long": 2}  # times the arithmetic of the others
 TRANSLATION = {"apart": ("MLM 15 %, two languages", False), "tlm": ("TLM 15 %", True)}
 
 
