@@ -1076,9 +1076,9 @@ assert float(ndcg(["a", "b"], grades, 2)) == 1.0 and float(tied_ndcg({"a": 1.0, 
 # 3. A vocabulary of 30 000 words, 256 draws: how many scores does a decoded word need in place of 30 000? By what is $e^s$
 #    multiplied for a drawn word of chance 0.05, and of chance 10⁻⁵, and what would happen without it? Which of the machines
 #    of problem 3 does a DKPLM need when it answers?
-# 4. A search gives each of the judged pages of problem 4, *a* 3, *d* 2, *b* 1, *e* 0, the same score. What is its NDCG@3 if
-#    the pages are sorted in the luckiest order, in the unluckiest, and in the mean over all? What does this say of a table
-#    in which one search has many equal scores?
+# 4. A search gives the same score to *a* 3, *b* 1 and *e* 0 of problem 4, and does not find *d* 2. What is its NDCG@3 if the
+#    pages are sorted in the luckiest order, in the unluckiest, and in the mean over all? What does this say of a table in
+#    which one search has many equal scores?
 
 # %% [markdown] manual="reading" points=4
 # 1. Filtered: 1 each. Without the filter they share the places 1 to 40: 20.5 each, a perfect model with a bad mean rank. The
@@ -1088,5 +1088,6 @@ assert float(ndcg(["a", "b"], grades, 2)) == 1.0 and float(tied_ndcg({"a": 1.0, 
 # 3. 257, about 117 times fewer. 1/(256 · 0.05) = 0.078 and 1/(256 · 10⁻⁵) = 391. Without it frequent words, which are drawn
 #    often, would be pushed down more than rare ones. None: injection, projection, decoder and graph are of the training;
 #    what is served is a plain BERT.
-# 4. Luckiest 1; unluckiest e, b, d: (0 + 0.631 + 2 · 0.5)/4.762 = 0.34; mean: 1.5 · 2.131/4.762 = 0.67. A sort that happens
-#    to keep the right order gives away up to 0.3 points: how ties are broken must be told, or their mean taken.
+# 4. Luckiest a, b, e: (3 + 0.631)/4.762 = 0.762; unluckiest e, b, a: (0.631 + 3 · 0.5)/4.762 = 0.448; mean:
+#    4/3 · 2.131/4.762 = 0.597. A sort that happens to keep one order or another decides up to 0.31: how ties are broken must
+#    be told, or their mean taken.
