@@ -39,7 +39,7 @@ from labkit.world.settings import lexicon, randomness
 from labkit.zoo import load
 
 RESULTS = Path("labkit/results/kgbert.json")
-MODEL, STEPS, BATCH, LR, MASKED, PLANTED, SHOTS, DRAWS = "mini-bert-en", 200, 32, 2e-3, 0.3, 8, 2, 10
+MODEL, STEPS, BATCH, LR, MASKED, PLANTED, SHOTS, DRAWS = "mini-bert-en", 120, 32, 2e-3, 0.3, 8, 2, 10
 WAYS: dict[str, dict[str, Any] | None] = {
     "masked language modelling": None,
     "KGBERT": {},
@@ -93,7 +93,7 @@ class Bench:
         """How many blanks are filled as more facts about others join, with the gates learned and all open."""
         for gated in (True, False):
             own.gated = gated
-            for planted in (0, 4, 8, 12):
+            for planted in (0, 4, 8):
                 value = self.blanks(model, own, planted)[f"graph, {planted} planted"]
                 self.report.add(
                     "gates as learned" if gated else "all gates opened", f"{planted} planted", value, seed=seed
@@ -118,7 +118,7 @@ class Bench:
             read = own.read(model, [blanked(self.study, one, 2, self.tokenizer.mask_token)], planted=PLANTED)
             for number, gate in zip(read["facts"][0].tolist(), read["gates"][0].tolist(), strict=True):
                 gates[self.study.bearing(one.fact, number)].append(gate)
-        found = {f"gate, {kind}": float(np.mean(values)) for kind, values in gates.items()}
+        found = {}
         for name, kind in (("same entity", "about"), ("planted", "others")):
             labels = [1] * len(gates["itself"]) + [0] * len(gates[kind])
             found[f"AUC, {name}"] = float(roc_auc_score(labels, gates["itself"] + gates[kind]))
@@ -130,7 +130,7 @@ class Bench:
             lexicon("facts", "en")["relations"],
             Teller(self.study.world, "en", randomness(self.study.world)),
         )
-        facts = [fact for fact in self.study.known if not fact.held_out]
+        facts = [fact for fact in self.study.known if not fact.held_out][::2]
         texts = [teller.text([teller.put(words[one.relation]["say"][nth], one)]) for one in facts for nth in range(4)]
         states = self.states(model, own, texts)
         labels, nth = np.array([one.relation for one in facts for _ in range(4)]), np.tile(range(4), len(facts))

@@ -99,7 +99,7 @@ class KGBERT(nn.Module):
     def __init__(
         self, model: nn.Module, masked: MaskedLM, graph: KnowledgeGraph, texts: Sequence[str],
         names: Mapping[tuple[int, ...], int], *, tasks: Sequence[str] = TASKS, gated: bool = True, price: float = 0.1,
-        margin: float = 1.0, most: int = 6, planted: int = 2, gcn: Callable[..., Tensor] = aggregate,
+        margin: float = 1.0, most: int = 5, planted: int = 2, gcn: Callable[..., Tensor] = aggregate,
         fit: Callable[..., Tensor] = match, sees: Callable[..., Tensor] = visible,
         gain: Callable[..., Tensor] = gain_loss, apart: Callable[..., Tensor] = margin_loss,
     ) -> None:  # fmt: skip
