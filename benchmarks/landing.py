@@ -16,7 +16,7 @@ import argparse
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,9 @@ def land(name: str, data: Path) -> None:
     models[TEACHER], train = add_head(base.model, task.labels, pooling="mean", seed=0), task.splits["train"]
     trained(models[TEACHER], method, train, steps=EPOCHS[name] * len(train) // 32, lr=TEACHER_RATE)
     print(name, TEACHER, f"{100 * accuracy(models[TEACHER], method, task):.1f}", flush=True)
-    rows = [*train, *unlabelled(data, task)]
+    more = unlabelled(data, task)
+    print(name, new_to(method, train, more, set(films(data))), flush=True)
+    rows = [*train, *more]
     material = Material(method, join_teacher(rows, teacher_logits(models[TEACHER], method, rows)), lr=RATE)
     for student, passes in chosen(ALONE, name):
         models[student] = compress(models[TEACHER], parse(passes), material).model
@@ -122,14 +124,28 @@ def labelled(path: Path) -> Iterator[tuple[str, str]]:
             yield tuple(line.strip().split(" ", 1))  # type: ignore[misc]
 
 
+def films(data: Path) -> list[str]:
+    """The sentences of MR."""
+    return sorted({text for _, text in labelled(data / "mr/rt-polarity.all")})
+
+
+def new_to(method: HeadClassifier, train: Sequence[Row], more: Sequence[Row], about_films: Collection[str]) -> str:
+    """How much of the text without labels the training rows do not hold, up to where these are cut."""
+    words = method.tokenizer
+    pieces = words([row["text"] for row in train], truncation=True, max_length=method.max_length)["input_ids"]
+    read = [{"text": text} for text in words.batch_decode(pieces, skip_special_tokens=True)]
+    new = clean(more, read, ("text",))[0]
+    own = [sum(row["text"] in about_films for row in rows) for rows in (new, more)]
+    return f"new without labels: {own[0]} of {own[1]} of MR, {len(new) - own[0]} of {len(more) - own[1]} of Amazon"
+
+
 def unlabelled(data: Path, task: Task) -> list[Row]:
     """Sentences of MR, then others of Amazon's training reviews in any order; none holds a dev or test row."""
-    films = sorted({text for _, text in labelled(data / "mr/rt-polarity.all")})
     wares = sorted({one for text, _, part in reviews(data) if part == "train"
                     for one in re.split(r"(?<=[.!?])\s+", text) if 4 <= len(one.split()) <= 40})  # fmt: skip
     random.Random(0).shuffle(wares)
     held = [row for part in ("dev", "test") for row in task.splits.get(part, ())]
-    return clean([{"text": text} for text in (*films, *wares)], held, task.fields)[0][:TEXTS]
+    return clean([{"text": text} for text in (*films(data), *wares)], held, task.fields)[0][:TEXTS]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from labkit.foundations.encoder import backbone, mean_state, to_batch, unwrapped
 from labkit.foundations.pretraining import IGNORE, MaskedLM
 from labkit.foundations.pretraining.rows import TokenRows
 from labkit.knowledge.graph import KnowledgeGraph
+from labkit.knowledge.linking import longest_first
 from labkit.knowledge.transe import TransE
 from labkit.training.batches import weight_of
 
@@ -35,20 +36,6 @@ Mention = tuple[int, int, int]  # first token, the token after the last, entity
 
 
 # Which mentions
-
-
-def link(ids: Sequence[int], names: Mapping[tuple[int, ...], int]) -> list[Mention]:
-    """The mentions of entities in a text of token ids, from left to right, none inside another; of names that begin at
-    one place the longest is meant. `names` are token ids -> entity.
-    """
-    ids, longest, found, at = tuple(ids), max(map(len, names), default=0), [], 0
-    while at < len(ids):
-        ends = (at + size for size in range(min(longest, len(ids) - at), 0, -1))
-        stop = next((end for end in ends if ids[at:end] in names), None)
-        if stop is not None:
-            found.append((at, stop, names[ids[at:stop]]))
-        at = stop or at + 1
-    return found
 
 
 def semantic_importance(whole: Tensor, without: Tensor) -> Tensor:
@@ -116,8 +103,8 @@ def names_of(tokenizer: PreTrainedTokenizerBase, graph: KnowledgeGraph) -> dict[
 
 
 def linked(rows: TokenRows, names: Mapping[tuple[int, ...], int]) -> list[dict[str, Any]]:
-    """Rows of `tokenize_corpus` with their "mentions"."""
-    return [{**row, "mentions": link(row["input_ids"].tolist(), names)} for row in rows]
+    """Rows of `tokenize_corpus` with their "mentions": `names` are token ids -> entity."""
+    return [{**row, "mentions": longest_first(row["input_ids"].tolist(), names)} for row in rows]
 
 
 # What is read in their place, and what is said there
@@ -330,7 +317,7 @@ def check_mentions(row: Mapping[str, Any], number: int, entities: int) -> None:
                 f"{where} lies outside the text's {len(row['input_ids'])} tokens: link the text that is given"
             )
         if start < before:
-            raise DataError(f"{where} overlaps the one before it: keep the longer of the two, as `link` does")
+            raise DataError(f"{where} overlaps the one before it: keep the longer of the two, as `linked` does")
         if not 0 <= entity < entities:
             raise DataError(
                 f"{where} is of entity {entity}, and the graph has {entities}: link with the graph's own names"

@@ -18,8 +18,8 @@ import numpy as np
 
 from labkit.errors import DataError, UsageError, unknown
 from labkit.tasks import read_table
-from labkit.world.graph import build_graph
-from labkit.world.schema import RELATIONS
+from labkit.world.graph import Graph, build_graph
+from labkit.world.schema import RELATIONS, Fact
 from labkit.world.settings import World
 
 Triple = tuple[str, str, str]  # head, relation, tail
@@ -245,15 +245,22 @@ def _check_texts(folder: str | Path, triples: Sequence[Triple], places: Sequence
 def world_splits(world: World = World(), language: str = "en") -> Splits:  # noqa: B008  frozen
     """The world's graph: learned from are the facts that texts state; the held out ones are `test`, `valid` is empty.
 
-    Entities have the numbers of `world.graph.Graph.entities`, relations those of `world.schema.RELATIONS`.
+    Numbers are those of `of_facts`.
     """
     graph = build_graph(world)
+    stated, held = (
+        of_facts(graph, [fact for fact in graph.facts if fact.held_out == out], language) for out in (False, True)
+    )
+    return Splits(stated, held.triples[:0], held.triples)
+
+
+def of_facts(graph: Graph, facts: Iterable[Fact], language: str = "en") -> KnowledgeGraph:
+    """Some facts of the world's graph: entities have the numbers of `graph.entities`, relations those of `RELATIONS`.
+    """
     numbers = {relation.name: number for number, relation in enumerate(RELATIONS)}
-    facts = np.array([(fact.head, numbers[fact.relation], fact.tail) for fact in graph.facts], np.int64).reshape(-1, 3)
-    held = np.array([fact.held_out for fact in graph.facts], bool)
-    names = tuple(entity.name[language] for entity in graph.entities)
-    types = tuple(entity.type for entity in graph.entities)
-    return Splits(KnowledgeGraph(names, tuple(numbers), facts[~held], types), facts[:0], facts[held])
+    triples = [(fact.head, numbers[fact.relation], fact.tail) for fact in facts]
+    names, types = zip(*((one.name[language], one.type) for one in graph.entities), strict=True)
+    return KnowledgeGraph(names, tuple(numbers), np.array(triples, np.int64).reshape(-1, 3), types)
 
 
 def composed(splits: Splits, first: str, second: str, name: str, share: float = 0.2, seed: int = 0) -> Splits:

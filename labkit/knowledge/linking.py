@@ -9,10 +9,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from labkit.errors import DataError, UsageError
 from labkit.knowledge.graph import KnowledgeGraph
 from labkit.world.extraction import tokens_of
+
+T = TypeVar("T")
+
+
+def longest_first(tokens: Sequence[Any], names: Mapping[tuple[Any, ...], T]) -> list[tuple[int, int, T]]:
+    """(first token, the one after the last, what `names` has) for each name in a text, from left to right, none inside
+    another; of names that begin at one place the longest is taken.
+    """
+    tokens, longest, found, at = tuple(tokens), max(map(len, names), default=0), [], 0
+    while at < len(tokens):
+        ends = range(min(at + longest, len(tokens)), at, -1)
+        stop = next((end for end in ends if tokens[at:end] in names), None)
+        if stop is not None:
+            found.append((at, stop, names[tokens[at:stop]]))
+        at = stop or at + 1
+    return found
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,6 @@ class Linker:
             raise UsageError("no names to look for: give a dictionary of them")
         self.graph, self.weights, self.language = graph, weights, language
         self.names = {tuple(tokens_of(name, language)): tuple(some) for name, some in names.items()}
-        self.longest = max(map(len, self.names))
         self.near: dict[int, set[int]] = {}
         for head, _, tail in graph.triples.tolist():
             self.near.setdefault(head, set()).add(tail)
@@ -57,15 +73,7 @@ class Linker:
 
     def mentions(self, tokens: Sequence[str]) -> list[Mention]:
         """The longest name at each place, from left to right, so that no two overlap."""
-        found, at = [], 0
-        while at < len(tokens):
-            for end in range(min(at + self.longest, len(tokens)), at, -1):
-                if some := self.names.get(tuple(tokens[at:end])):
-                    found.append(Mention(at, end, some))
-                    at = end - 1
-                    break
-            at += 1
-        return found
+        return [Mention(*one) for one in longest_first(tokens, self.names)]
 
     def link(self, tokens: Sequence[str], mentions: Sequence[Mention] | None = None) -> list[tuple[Mention, int]]:
         """Each mention with its entity; `mentions` are found where none are given, and DataError where some overlap."""

@@ -23,10 +23,11 @@ from labkit.errors import DataError, UsageError
 from labkit.evaluation import over_rows
 from labkit.foundations.encoder import lm_logits
 from labkit.knowledge.dkplm import DKPLM
-from labkit.knowledge.graph import KnowledgeGraph
+from labkit.knowledge.graph import KnowledgeGraph, of_facts
+from labkit.knowledge.links import filtered_rank
 from labkit.world.facts import Teller
 from labkit.world.graph import Graph, build_graph
-from labkit.world.schema import BY_NAME, RELATIONS, Fact
+from labkit.world.schema import BY_NAME, Fact
 from labkit.world.settings import World, lexicon, randomness
 
 BANDS = ("head", "torso", "tail")  # of the entity that is asked about: spoken of often, sometimes, rarely
@@ -75,12 +76,8 @@ class Study:
 
     @cached_property
     def knowledge(self) -> KnowledgeGraph:
-        """The same as triples: entities have the numbers of `graph`, relations those of `RELATIONS`."""
-        numbers = {relation.name: number for number, relation in enumerate(RELATIONS)}
-        triples = np.array([(one.head, numbers[one.relation], one.tail) for one in self.known], np.int64).reshape(-1, 3)
-        entities = self.graph.entities
-        names, types = zip(*((one.name[self.language], one.type) for one in entities), strict=True)
-        return KnowledgeGraph(names, tuple(numbers), triples, types)
+        """The same as triples."""
+        return of_facts(self.graph, self.known, self.language)
 
     @cached_property
     def said(self) -> tuple[str, ...]:
@@ -209,10 +206,9 @@ def ranks(study: Study, probes: Sequence[Probe], found: Sequence[np.ndarray]) ->
     """
     result = np.empty(len(probes))
     for place, (probe, values) in enumerate(zip(probes, found, strict=True)):
-        choices = np.array([entity.id for entity in study.graph.of_type(BY_NAME[probe.fact.relation].tail)])
-        others = values[(choices != probe.fact.tail) & (choices != probe.fact.head)]
-        own = values[choices == probe.fact.tail][0]
-        result[place] = 1 + (others > own).sum() + (others == own).sum() / 2
+        choices = [entity.id for entity in study.graph.of_type(BY_NAME[probe.fact.relation].tail)]
+        itself = [choices.index(probe.fact.head)] if probe.fact.head in choices else []
+        result[place] = filtered_rank(torch.from_numpy(-values), choices.index(probe.fact.tail), itself)
     return result
 
 

@@ -73,7 +73,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     """One method, ready to be drawn; scores in the axis's unit."""
 
     name: str
@@ -86,10 +86,12 @@ class _Point:
 
     @property
     def mean(self) -> float:
+        """Over the seeds."""
         return statistics.fmean(self.values)
 
     @property
     def spread(self) -> float:
+        """The standard deviation over the seeds, 0 for one."""
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
@@ -114,7 +116,7 @@ def draw(rows: Sequence[Result], bounds: Bounds, reference: Reference, title: st
     if shown := drawable(title, ""):
         figure.suptitle(shown, parse_math=False, fontfamily=family(shown))
     if wide:
-        _label(figure, panels[1], sized)
+        label_points(figure, panels[1], sized)
     return Plot(figure, _alt(rows, points, ends, axis, what if wide else "", title))
 
 
@@ -123,14 +125,14 @@ def unit(rows: Sequence[Result]) -> tuple[int, str]:
     return (100, f"{rows[0].metric} (%)") if in_percent(rows) else (1, rows[0].metric)
 
 
-def _points(rows: Sequence[Result], reference: Reference, scale: int, cost: str) -> list[_Point]:
+def _points(rows: Sequence[Result], reference: Reference, scale: int, cost: str) -> list[Point]:
     points = []
     for number, (method, scores) in enumerate(by_seed(rows).items()):
         sizes = [row[cost] / 1e6 for row in rows if row.method == method and row[cost]]
         label = drawable(method, f"method {number + 1}")
         twin = any(point.label == label for point in points)  # two names may differ only in what cannot be written
         points.append(
-            _Point(
+            Point(
                 name=method,
                 label=f"{label} ({number + 1})" if twin else label,
                 colour=COLOURS[(number + number // len(MARKS)) % len(COLOURS)],
@@ -158,7 +160,7 @@ def _ends(rows: Sequence[Result], bounds: Bounds, scale: int) -> dict[str, float
     return {name: scale * statistics.fmean(values) for name, values in pairs if None not in values}
 
 
-def _dots(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axis: str) -> None:
+def _dots(axes: Any, points: Sequence[Point], ends: Mapping[str, float], axis: str) -> None:
     """A line a method, first on top: each seed faint, their mean with ± one standard deviation, the paper's figure."""
     for place, point in enumerate(points):
         if len(point.values) > 1:
@@ -177,12 +179,12 @@ def _dots(axes: Any, points: Sequence[_Point], ends: Mapping[str, float], axis: 
     paper = ", ◊: paper" if any(point.paper is not None for point in points) else ""
     axes.set_xlabel(f"{axis}: {spread}{paper}")
     axes.margins(x=0.08)
-    _tidy(axes, "x")
+    tidy(axes, "x")
     right.spines[:].set_visible(False)
     _lines(axes, ends, upright=True)
 
 
-def _scatter(axes: Any, sized: Sequence[_Point], ends: Mapping[str, float], axis: str, what: str) -> None:
+def _scatter(axes: Any, sized: Sequence[Point], ends: Mapping[str, float], axis: str, what: str) -> None:
     """Score against size; a logarithmic axis where sizes differ more than fivefold."""
     for point in sized:
         axes.plot(point.size, point.mean, marker=point.mark, color=point.colour, ms=7)
@@ -195,12 +197,13 @@ def _scatter(axes: Any, sized: Sequence[_Point], ends: Mapping[str, float], axis
     axes.set_xlabel(what + (", log scale" if axes.get_xscale() == "log" else ""))
     axes.set_ylabel(f"mean {axis}")
     axes.margins(x=0.25, y=0.15)
-    _tidy(axes, "both")
+    tidy(axes, "both")
     low, high = axes.get_ylim()
     _lines(axes, {name: value for name, value in ends.items() if low <= value <= high}, upright=False)
 
 
-def _tidy(axes: Any, grid: str) -> None:
+def tidy(axes: Any, grid: str) -> None:
+    """A pale grid along `grid` ("x", "y", "both"), behind what is drawn, and no frame."""
     axes.grid(axis=grid, color="#dddddd", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -220,7 +223,7 @@ def _lines(axes: Any, ends: Mapping[str, float], upright: bool) -> None:
         axes.annotate(f"{name} {value:.3g}", (value, 1), (0, rise), fontsize=9, color="#555555", **place)
 
 
-def _label(figure: Figure, axes: Any, points: Sequence[_Point]) -> None:
+def label_points(figure: Figure, axes: Any, points: Sequence[Point]) -> None:
     """Names by the marks, covering neither mark nor name and nearest to their own; farther off, a line leads there."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
@@ -269,19 +272,19 @@ def _places() -> list[tuple[float, float, str, str]]:
     return near + corners + far
 
 
-def _shown(point: _Point, axis: str) -> str:
+def _shown(point: Point, axis: str) -> str:
     form = ".1f" if axis.endswith("(%)") else ".4g"
     return f"{point.mean:{form}}" + (f" ± {point.spread:{form}}" if len(point.values) > 1 else "")
 
 
 def _alt(
-    rows: Sequence[Result], points: Sequence[_Point], ends: Mapping[str, float], axis: str, what: str, title: str
+    rows: Sequence[Result], points: Sequence[Point], ends: Mapping[str, float], axis: str, what: str, title: str
 ) -> str:
     """The picture in words: every figure that it shows."""
     tasks = sorted({row.task for row in rows})
     over = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
 
-    def one(point: _Point) -> str:
+    def one(point: Point) -> str:
         paper = "" if point.paper is None else f", paper {point.paper:g}"
         seeds = "1 seed" if len(point.values) == 1 else f"{len(point.values)} seeds"
         return f"{point.name} {_shown(point, axis)} ({seeds}{paper})"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from labkit.errors import UsageError
-from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, _tidy, unit
+from labkit.report.figure import COLOURS, MARKS, Plot, _ends, _lines, tidy, unit
 from labkit.report.result import Result
 from labkit.report.table import Bounds
 
@@ -36,7 +36,7 @@ def lines(rows: Sequence[Result], bounds: Bounds, x: str, label: str, title: str
     axes.set_xticks(range(len(places)), [f"{place:g}" for place in places])
     axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set(xlabel=label, ylabel=f"{axis}, mean ± s.d.", title=title)
-    _tidy(axes, "y")
+    tidy(axes, "y")
     _lines(axes, ends, upright=False)
     for end, value in ends.items():
         axes.annotate(f"{end} {value:.3g}", (0, value), (4, 3), xycoords=axes.get_yaxis_transform(),
@@ -93,7 +93,7 @@ def against(curves: Mapping[str, Mapping[str, tuple[float, float]]], x: str, y: 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_minor_locator(LogLocator(subs=()))
-    _tidy(axes, "both")
+    tidy(axes, "both")
     axes.legend(frameon=False, fontsize=9)
     text = [
         f"{name}: " + ", ".join(f"{setting} {a:.3g} and {b:.3g}".strip() for setting, (a, b) in points.items())
@@ -119,7 +119,7 @@ def scatter(groups: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str,
         spans = (f"{some.min():.3g} to {some.max():.3g}" for some in (across, along))
         said.append(f"{name}: {len(points)} points, {' and '.join(spans)}, rank correlation {order:.2f}")
     axes.set(xlabel=x, ylabel=y, title=title)
-    _tidy(axes, "both")
+    tidy(axes, "both")
     axes.legend(frameon=False, fontsize=9)
     return Plot(figure, f"{title + '. ' if title else ''}{y} against {x}. {'; '.join(said)}.")
 
@@ -154,7 +154,7 @@ def coverage(probabilities: np.ndarray, labels: Sequence[int], title: str = "") 
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, curve[-1] - 0.12 * (high - low)), high)  # room for the line's name
     axes.set(xlabel="the surest … % of the rows", ylabel="of these, right (%)", title=title, xlim=(0, 100))
-    _tidy(axes, "both")
+    tidy(axes, "both")
     places = [np.searchsorted(share, part) for part in (10, 25, 50, 75, 100)]
     said = ", ".join(f"{curve[place]:.1f} % of the surest {share[place]:.0f} %" for place in places)
     return Plot(figure, f"{title or 'Accuracy of the surest rows'}. Curve of accuracy over the share of rows: {said}.")

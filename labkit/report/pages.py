@@ -123,7 +123,8 @@ PAGES = (
          "and students that learn its answers to these and to 20 000 sentences without labels; on Amazon, narrow ones. "
          "A file of two bits or int8 that is read as numbers is as small, and as fast as floats. No student keeps 95 % "
          "on SST-2; 94.4 % is the most. Only 2 003 of its 20 000 sentences are about films and not in its training "
-         "rows, since SST-2 was itself drawn from MR. One draw; 1 821 and 1 200 test rows (lesson 04/07)."),
+         "rows, since SST-2 was itself drawn from MR; on Amazon, 7 234 are of its reviews and behind what is read of "
+         "them. One draw; 1 821 and 1 200 test rows (lesson 04/07)."),
     Page("sst2_minilm", "The pipeline with a sentence encoder",
          "MiniLM has no masked-LM head of its own: a prompt gains nothing over a head."),
     Page("fewshot_bert", "Few-shot methods on eight tasks",
@@ -231,7 +232,7 @@ PAGES = (
          "02/05)."),
     Page("retrieval_scale", "An index of 100 000 passages",
          "BM25 beside bm25s, and vectors of 128 numbers searched exactly and by FAISS; recall is of the exact search's "
-         "first ten. Times are medians of turns on one thread (lesson 02/05)."),
+         "first ten. Times are of three turns on one thread (lesson 02/05)."),
     Page("knowledge_probes", "Knowledge of frequent and of rare things",
          "mini-bert-en goes on for 500 steps of 32 texts in a small world of which it has read no fact: plain masked "
          "language modelling, DKPLM as in the paper (every chosen mention is injected), and with one thing changed, on "

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from labkit.report.figure import COLOURS, Plot, _label, _Point, _tidy
+from labkit.report.figure import COLOURS, Plot, Point, label_points, tidy
 from labkit.report.result import Result
 
 Points = Mapping[str, tuple[float, float]]  # method -> (numbers that train, accuracy in per cent)
@@ -51,7 +51,7 @@ def trade_off(panels: Mapping[str, Points], own: Collection[str] = ()) -> Plot:
         _panel(axes, some, own)
         axes.set(title=title, xlabel="numbers that train, log scale", ylabel="accuracy (%)")
     for axes, some in zip(figure.axes, panels.values(), strict=True):
-        _label(figure, axes, [_Point(n, n, "", "", (a,), t, None) for n, (t, a) in some.items() if t])
+        label_points(figure, axes, [Point(n, n, "", "", (a,), t, None) for n, (t, a) in some.items() if t])
         for text in axes.texts:  # names are read over lines
             text.set_bbox({"facecolor": "white", "alpha": 0.8, "pad": 0.4, "edgecolor": "none"})
     return Plot(figure, " ".join(f"{title}: {_said(some)}." for title, some in panels.items()))
@@ -73,7 +73,7 @@ def _panel(axes: Any, some: Points, own: Collection[str]) -> None:
     steps = [*(point for point in best if point[0]), (right, best[-1][1])]
     axes.step(*zip(*steps, strict=True), where="post", color=PLAIN, lw=1.2, alpha=0.6)
     axes.margins(x=0.15, y=0.12)
-    _tidy(axes, "y")
+    tidy(axes, "y")
 
 
 def _said(some: Points) -> str:

@@ -16,7 +16,7 @@ from ipywidgets import Dropdown, IntSlider, Text
 from labkit.errors import UsageError
 from labkit.foundations.words import WordVectors, nearest
 from labkit.report import Plot
-from labkit.report.figure import COLOURS, MARKS, _label, _Point
+from labkit.report.figure import COLOURS, MARKS, Point, label_points
 from labkit.report.fonts import drawable, family
 from labkit.widgets.shown import Explorer, Shown, bounded, look
 
@@ -76,7 +76,7 @@ def draw(view: View, name: str) -> Plot:
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*chart.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     places = zip(names, view.points.tolist(), strict=True)
-    _label(figure, chart, [_Point(said, said, "", "", (y,), x, None) for said, (x, y) in places])
+    label_points(figure, chart, [Point(said, said, "", "", (y,), x, None) for said, (x, y) in places])
     told = zip(view.words[1:], view.cosines[1:], view.kinds[1:], strict=True)
     said = ", ".join(f"{word} {cosine:.2f}{f' ({kind})' if kind else ''}" for word, cosine, kind in told)
     return Plot(figure, f"Map and bars of the words nearest to {view.words[0]!r} by cosine, {name}: {said}.")

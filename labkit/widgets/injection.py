@@ -9,8 +9,9 @@ from ipywidgets import Dropdown, IntSlider
 from transformers import PreTrainedTokenizerBase
 
 from labkit.errors import UsageError
-from labkit.knowledge.dkplm import facts_of, link
+from labkit.knowledge.dkplm import facts_of
 from labkit.knowledge.graph import KnowledgeGraph
+from labkit.knowledge.linking import longest_first
 from labkit.widgets.boxes import chip, escape, frame, heading
 from labkit.widgets.shown import Explorer, Picture, Shown, as_written, bounded, look
 
@@ -41,7 +42,7 @@ def compute(
     `names` are token ids -> entity, `klt` (entities,). UsageError for a sentence without a mention.
     """
     ids = tokenizer(bounded(sentence, "the sentence"))["input_ids"]
-    found = link(ids, names)
+    found = longest_first(ids, names)
     if not found:
         raise UsageError("the sentence mentions no entity of the graph: choose another")
     tokens = tuple(as_written(ids, tokenizer))

@@ -43,9 +43,17 @@ from labkit.measure import parameters
 from labkit.tasks import load_task
 from labkit.training import Batches, Curriculum, History, fit
 from labkit.world import corpus, drill, judging_words
-from labkit.zoo import translating
+from labkit.zoo import knowing, translating
 from labkit.zoo.folders import write_record
-from labkit.zoo.recipes import AlbertRecipe, Recipe, SpanRecipe, TranslatorRecipe, WriterRecipe, recipe_hash
+from labkit.zoo.recipes import (
+    AlbertRecipe,
+    KnowledgeRecipe,
+    Recipe,
+    SpanRecipe,
+    TranslatorRecipe,
+    WriterRecipe,
+    recipe_hash,
+)
 from labkit.zoo.tokenizer import build_tokenizer, going_on
 
 PROBE_ROWS = 500  # test rows of each task on which a freshly trained model is probed
@@ -115,7 +123,10 @@ def _prepared(item: Recipe, parent: tuple[BertForMaskedLM, BertTokenizer] | None
     rows = _rows(item, texts, tokenizer)
     model = stack(parent[0], item.layers) if parent else new_model(item, tokenizer)
     objective = _objective(item, tokenizer, rows)
-    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=rows.lengths)
+    lengths = rows.lengths
+    if isinstance(item, KnowledgeRecipe):
+        rows, objective = knowing.with_graph(item, model, objective, rows)
+    batches = Batches(rows, objective.collate, item.batch_size, seed=item.seed, lengths=lengths)
     return model, tokenizer, objective, batches
 
 

@@ -78,10 +78,23 @@ class TranslatorRecipe(WriterRecipe):
     kind: str = "t5"
 
 
+@dataclass(frozen=True)
+class KnowledgeRecipe(Recipe):
+    """The same for a BERT that goes on from `parent`, of its size, and is also asked for facts of the graph about the
+    things that are spoken of rarely: DKPLM (Zhang et al. 2022), which never puts stand-ins into the text (lesson
+    02/03).
+    """
+
+    rare: float = 0.0005  # R: the share of all mentions below which an entity counts as rare
+    inject: float = 0.0
+
+
 MINI = {
     "layers": 4, "hidden": 160, "heads": 5, "ffn": 448, "documents": 300_000, "steps": 8_000, "lr": 2e-3,
     "warmup": 0.1, "precision": "bf16", "selective": 0.5, "drill": (2_400, 4_000),
 }  # fmt: skip
+
+KNOWING = MINI | {"documents": 100_000, "steps": 1_500, "batch_size": 64, "lr": 1e-3, "drill": (0, 0)}
 
 # Of four minutes, none is left for text that is hard to read: polarity from plain reviews alone.
 MICRO = {"selective": 0.5, "precision": "bf16", "world": World(plain=1.0)}
@@ -92,6 +105,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe("mini-bert-en", "en", "4-layer English BERT, 160 wide: the course's default", **MINI),
         Recipe("mini-bert-zh", "zh", "4-layer Chinese BERT by character, 160 wide", max_length=96,
                **MINI | {"steps": 9_000, "drill": (2_400, 4_200)}),
+        KnowledgeRecipe("mini-dkplm-en", "en", "mini-bert-en, asked for the facts of rare things too",
+                        parent="mini-bert-en", **KNOWING),
+        KnowledgeRecipe("mini-dkplm-zh", "zh", "mini-bert-zh, asked for the facts of rare things too",
+                        parent="mini-bert-zh", max_length=96, **KNOWING),
         AlbertRecipe("mini-albert-en", "en", "English ALBERT: one layer, run four times",
                      **MINI | {"steps": 4_000, "drill": (1_200, 2_000)}),
         WriterRecipe("mini-gpt-en", "en", "English GPT, 4 layers, 160 wide: writes left to right",

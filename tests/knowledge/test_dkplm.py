@@ -17,8 +17,9 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 from labkit.errors import DataError, UsageError
 from labkit.foundations.pretraining import IGNORE, MaskedLM, tokenize_corpus
 from labkit.knowledge import dkplm, probes
-from labkit.knowledge.dkplm import DKPLM, connectivity, importance, link, linked, long_tail, names_of
+from labkit.knowledge.dkplm import DKPLM, connectivity, importance, linked, long_tail, names_of
 from labkit.knowledge.graph import graph_of
+from labkit.knowledge.linking import longest_first
 from labkit.knowledge.transe import TransESettings, train_transe
 from labkit.training import Batches, fit
 from labkit.training.batches import split, totals_of, weighed
@@ -64,7 +65,7 @@ def objective(made, model, targets=(0, 2), **settings):
 )
 def test_mentions_are_longest_names_from_left_to_right(ids, some):
     names = {name: number for number, name in enumerate(sorted(some))}
-    found, before = link(ids, names), 0
+    found, before = longest_first(ids, names), 0
     for start, stop, entity in [*found, (len(ids), len(ids), None)]:
         assert not any(tuple(ids[at:end]) in names for at in range(before, start) for end in range(at + 1, start + 1))
         if entity is not None:
