@@ -39,7 +39,7 @@ from labkit.world.settings import lexicon, randomness
 from labkit.zoo import load
 
 RESULTS = Path("labkit/results/kgbert.json")
-MODEL, STEPS, BATCH, LR, MASKED, PLANTED, SHOTS, DRAWS = "mini-bert-en", 120, 32, 2e-3, 0.3, 8, 2, 10
+MODEL, STEPS, BATCH, LR, MASKED, PLANTED, SHOTS, DRAWS = "mini-bert-en", 160, 16, 2e-3, 0.3, 8, 2, 10
 WAYS: dict[str, dict[str, Any] | None] = {
     "masked language modelling": None,
     "KGBERT": {},

@@ -25,8 +25,9 @@ from torch.nn import functional as F
 from labkit.errors import DataError, UsageError, unknown
 from labkit.foundations.encoder import mean_state, to_batch, unwrapped
 from labkit.foundations.pretraining import IGNORE, MaskedLM
-from labkit.knowledge.dkplm import Mention, check_mentions, link, padded_names
+from labkit.knowledge.dkplm import Mention, check_mentions, padded_names
 from labkit.knowledge.graph import KnowledgeGraph
+from labkit.knowledge.linking import longest_first
 from labkit.training.batches import weight_of
 
 TASKS = ("mentions", "joint", "margin")
@@ -93,12 +94,13 @@ class KGBERT(nn.Module):
     Rows are of `linked`. Each gets up to `most` facts of `graph`: those that it states (both ends are mentioned), then
     others about its entities, and `planted` about nobody in it. `texts` say the graph's triples, in their order;
     `names` are token ids -> entity. `gated=False` leaves all gates open. `gcn`, `fit`, `sees`, `gain` and `apart` may
-    be your own.
+    be your own. In training mode gates are drawn near 0 or 1, with the gate as the chance (binary concrete, Louizos et
+    al. 2018, §2.2): what is half open could be made up for by a larger score in attention.
     """
 
     def __init__(
         self, model: nn.Module, masked: MaskedLM, graph: KnowledgeGraph, texts: Sequence[str],
-        names: Mapping[tuple[int, ...], int], *, tasks: Sequence[str] = TASKS, gated: bool = True, price: float = 0.1,
+        names: Mapping[tuple[int, ...], int], *, tasks: Sequence[str] = TASKS, gated: bool = True, price: float = 0.03,
         margin: float = 1.0, most: int = 5, planted: int = 2, gcn: Callable[..., Tensor] = aggregate,
         fit: Callable[..., Tensor] = match, sees: Callable[..., Tensor] = visible,
         gain: Callable[..., Tensor] = gain_loss, apart: Callable[..., Tensor] = margin_loss,
@@ -246,12 +248,12 @@ class KGBERT(nn.Module):
         """
         bert, rng = unwrapped(model), np.random.default_rng(seed)
         batch = self.masked.tokenizer(list(texts), return_tensors="pt", padding=True).to(self.bias.device)
-        mentions = [link(ids, self.names) for ids in batch["input_ids"].tolist()]
+        mentions = [longest_first(ids, self.names) for ids in batch["input_ids"].tolist()]
         plain = {name: batch[name] for name in ("input_ids", "attention_mask")}
         beside = self.beside(plain, [self.facts(some, rng, len(self.triples) + planted, planted) for some in mentions])
         beside = {name: value.to(self.bias.device) for name, value in beside.items()}
         gates = self.gates(self.scores(bert, beside, bert.base_model(**plain).last_hidden_state), beside["facts"])
-        room = (bert.config.max_position_embeddings - plain["input_ids"].shape[1]) // self.spoken.shape[1]
+        room = max(0, bert.config.max_position_embeddings - plain["input_ids"].shape[1]) // self.spoken.shape[1]
         best = gates.sort(dim=1, descending=True, stable=True).indices[:, :room]
         gates, facts = gates.gather(1, best), beside["facts"].gather(1, best)
         kept = beside | {"spo": self.spoken[facts]}

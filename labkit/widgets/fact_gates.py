@@ -10,8 +10,8 @@ from torch import nn
 
 from labkit.evaluation import evaluating
 from labkit.foundations.encoder import lm_logits
-from labkit.knowledge.dkplm import link
 from labkit.knowledge.kgbert import KGBERT
+from labkit.knowledge.linking import longest_first
 from labkit.widgets.boxes import bar, chip, escape, frame, heading, table
 from labkit.widgets.shown import Explorer, Picture, Shown, as_written, bounded, look
 
@@ -41,7 +41,7 @@ def compute(own: KGBERT, model: nn.Module, sentence: str, planted: int = 0, seed
         at = (plain["input_ids"] == tokenizer.mask_token_id).nonzero(as_tuple=True)
         said = [lm_logits(model, batch, *at).argmax(-1).tolist() for batch in (plain, read)] if len(at[0]) else [[], []]
     ids = plain["input_ids"][0].tolist()
-    mentions = link(ids, own.names)
+    mentions = longest_first(ids, own.names)
     inside = {place for start, stop, _ in mentions for place in range(start, stop)}
     near = {row for _, _, entity in mentions for row in own.graph.rows(entity)}
     facts = [

@@ -198,7 +198,7 @@ def test_the_loss_is_the_sum_of_its_parts_and_of_micro_batches(made):
         batch = own.collate([*made[-1], *made[-1]], np.random.default_rng(1))
         found = own.parts(model, batch)
         assert set(found) == {"without", "given", "gates", "scores", *tasks}
-        wanted = found["given"] + 0.1 * found["gates"].sum(1).mean() + sum(found[task] for task in tasks)
+        wanted = found["given"] + own.price * found["gates"].sum(1).mean() + sum(found[task] for task in tasks)
         torch.testing.assert_close(own.loss(model, batch), wanted)
         parts = split(batch, 3)
         total = sum(
@@ -212,7 +212,7 @@ def test_what_does_not_help_is_shut_without_being_labelled(made):
     model = bert(len(tokenizer))
     own = objective(made, model, tasks=(), price=0.2)
     keys = list(model.state_dict())
-    fit(model, own.loss, Batches(rows[:1] * 8, own.collate, 8), steps=150, lr=5e-3, progress=False)
+    fit(model, own.loss, Batches(rows[:1] * 8, own.collate, 8), steps=100, lr=5e-3, progress=False)
     read = own.read(model.eval(), ["anna reed was born in far [MASK] ."], planted=2)
     gates = dict(zip(read["facts"][0].tolist(), read["gates"][0].tolist(), strict=True))
     assert max(value for one, value in gates.items() if one == 4) < 0.5  # about nobody here
@@ -243,11 +243,17 @@ def test_what_does_not_fit_is_what_has_the_lowest_gates(made):
     model = bert(len(made[0]))
     own = objective(made, model)
     text = ["anna reed was born in far cedar . ben cole likes the soup ."]
+    model.config.max_position_embeddings = 99
     every = own.read(model, text)
     model.config.max_position_embeddings = len(made[0](text[0])["input_ids"]) + 2 * own.spoken.shape[1]
     some = own.read(model, text)
     assert every["facts"].shape[1] > 2 and torch.equal(some["facts"], every["facts"][:, :2])
-    own.gated = False
+    model.config.max_position_embeddings = 1
+    none = own.read(model, text)
+    assert none["facts"].shape == (1, 0) and torch.equal(
+        none["input_ids"], made[0](text, return_tensors="pt")["input_ids"]
+    )
+    own.gated, model.config.max_position_embeddings = False, 99
     assert (own.read(model, text)["gates"] == 1).all()
 
 
