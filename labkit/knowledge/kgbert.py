@@ -194,6 +194,8 @@ class KGBERT(nn.Module):
         on from the sentence's end. The attention mask (batch, 1, n, n) is the logarithm of what is visible.
         """
         (_, tokens), (_, k, length) = batch["input_ids"].shape, batch["spo"].shape
+        if not k:
+            return {name: batch[name] for name in ("input_ids", "attention_mask")}
         ids = torch.cat([batch["input_ids"], batch["spo"].flatten(1)], 1)
         there = torch.cat(
             [batch["attention_mask"] == 1, (batch["spo"] != self.masked.tokenizer.pad_token_id).flatten(1)], 1
@@ -241,10 +243,12 @@ class KGBERT(nn.Module):
     # Reading
 
     @torch.no_grad()
-    def read(self, model: nn.Module, texts: Sequence[str], *, planted: int = 0, seed: int = 0) -> dict[str, Tensor]:
+    def read(
+        self, model: nn.Module, texts: Sequence[str], *, planted: int = 0, keep: int | None = None, seed: int = 0
+    ) -> dict[str, Tensor]:
         """A batch for the model: the texts, and beside each all facts about the entities that it names and `planted`
-        others. "facts" (batch, k) are their numbers, −1 where there is none, "gates" (batch, k). Where they do not all
-        fit into what the model can read, those with the lowest gates are left out.
+        others; of these the `keep` with the widest gates, or as many as fit into what the model can read. "facts"
+        (batch, k) are their numbers, −1 where there is none, "gates" (batch, k), from the widest down.
         """
         bert, rng = unwrapped(model), np.random.default_rng(seed)
         batch = self.masked.tokenizer(list(texts), return_tensors="pt", padding=True).to(self.bias.device)
@@ -254,7 +258,7 @@ class KGBERT(nn.Module):
         beside = {name: value.to(self.bias.device) for name, value in beside.items()}
         gates = self.gates(self.scores(bert, beside, bert.base_model(**plain).last_hidden_state), beside["facts"])
         room = max(0, bert.config.max_position_embeddings - plain["input_ids"].shape[1]) // self.spoken.shape[1]
-        best = gates.sort(dim=1, descending=True, stable=True).indices[:, :room]
+        best = gates.sort(dim=1, descending=True, stable=True).indices[:, : room if keep is None else min(room, keep)]
         gates, facts = gates.gather(1, best), beside["facts"].gather(1, best)
         kept = beside | {"spo": self.spoken[facts]}
         return self.joined(kept, gates) | {"facts": facts, "gates": gates}

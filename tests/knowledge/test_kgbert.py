@@ -248,6 +248,7 @@ def test_what_does_not_fit_is_what_has_the_lowest_gates(made):
     model.config.max_position_embeddings = len(made[0](text[0])["input_ids"]) + 2 * own.spoken.shape[1]
     some = own.read(model, text)
     assert every["facts"].shape[1] > 2 and torch.equal(some["facts"], every["facts"][:, :2])
+    assert torch.equal(own.read(model, text, keep=1)["facts"], every["facts"][:, :1])
     model.config.max_position_embeddings = 1
     none = own.read(model, text)
     assert none["facts"].shape == (1, 0) and torch.equal(
