@@ -432,10 +432,13 @@ for other in ("about", "others"):
 # gates, and none of the others. The same blanks, with eight planted facts each, filled from all facts and from three:
 
 # %%
+import functools
+
 from labkit.knowledge.probes import ranks, scores
 
 for keep in (None, 3):
-    found = scores(model, tokenizer, study, asked, collate=lambda some, keep=keep: own.read(model, some, planted=8, keep=keep))
+    beside = functools.partial(own.read, model, planted=8, keep=keep)
+    found = scores(model, tokenizer, study, asked, collate=beside)
     print(f"{keep or 'all'} facts: {(ranks(study, asked, found) == 1).mean():.0%} of the blanks are filled rightly")
 
 # %% [markdown]
@@ -478,11 +481,11 @@ cells = {(row.method, row.task): f"{100 * row.value:.0f}" for row in page("kgber
 Table(("%", *COLUMNS), tuple((way, *(cells.get((way, column), "") for column in COLUMNS)) for way in WAYS))
 
 # %% [markdown]
-# - **Attributes, alone**: KGBERT is far ahead of masked language modelling, though neither reads a fact here. It had to tell which of an
-#   entity's facts a sentence is about, so its states now say which relation is meant. The article reports 2 points for attribute
-#   recognition, on other texts.
-# - **Attributes, beside**: with all facts beside the sentence the same reader does worse, because the states now also carry relations
-#   that the sentence does not state.
+# - **Attributes, alone**: KGBERT is far ahead of masked language modelling, though neither reads a fact here. A likely
+#   reason: its gates and its tasks ask which of an entity's facts a sentence is about, so its states come to say which relation is
+#   meant. The article reports 2 points for attribute recognition, on other texts.
+# - **Attributes, beside**: with all facts beside the sentence the same reader does worse, probably because the states then also carry
+#   relations that the sentence does not state.
 # - **Stated**: no way has learned much by heart in so few steps; the differences are within the noise (2 points and more).
 
 # %% tags=["nbval-check-output"]
@@ -492,10 +495,10 @@ print("attributes, alone: KGBERT is more than 8 points ahead of masked language 
 # %% [markdown]
 # ## 8 · So, which facts should the model read?
 #
-# **Those that lower its loss by more than they cost.** Nobody has to label them: the loss with a fact and without it says what it is
-# worth, and a gate can be trained by the difference. In practice the gates of so short a training rank facts well and shut few of
-# them, so one reads the few facts with the widest gates. And the choice teaches the model something that stays when no fact is
-# there: what a sentence is about.
+# **Those that lower its loss by more than they cost.** The loss with facts and without them says what they are worth, and gates can be
+# trained by the difference. Here they have a second teacher, the margin, which knows from distant supervision what a sentence
+# states. After so short a training the gates rank facts well but shut few of them, so one reads the few with the widest gates.
+# And the choosing teaches the model something that stays when no fact is there: what a sentence is about.
 #
 # ## Read on
 #
