@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import BertConfig, BertForMaskedLM
 
 from labkit.foundations.pretraining import MaskedLM
 from labkit.knowledge.dkplm import names_of
@@ -18,8 +19,8 @@ TEXT = "anna reed was born in [MASK] [MASK] ."
 @pytest.fixture(scope="module")
 def given():
     tokenizer, graph = tokenizer_of(WORDS.split()), graph_of(TRIPLES)
-    model = bert(len(tokenizer))
-    model.config.max_position_embeddings = 99  # all facts fit; their positions do not run on
+    sizes = bert(len(tokenizer)).config.to_dict() | {"max_position_embeddings": 99}  # all facts fit
+    model = BertForMaskedLM(BertConfig(**sizes)).eval()
     return KGBERT(model, MaskedLM(tokenizer), graph, SAID, names_of(tokenizer, graph)), model
 
 

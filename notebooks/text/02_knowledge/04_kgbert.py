@@ -442,8 +442,9 @@ for keep in (None, 3):
     print(f"{keep or 'all'} facts: {(ranks(study, asked, found) == 1).mean():.0%} of the blanks are filled rightly")
 
 # %% [markdown]
-# Choose a sentence, or type one, with `[MASK]` for each word of a blank. Then move *planted*. Which facts keep their gates? Change one
-# word of the sentence, so that it asks for something else. Which gate follows?
+# Choose a sentence, or type one, with `[MASK]` for each word of a blank. Then move *planted* down to 0 and up again: when does the
+# blank become wrong, and how wide is the gate of the fact that it takes? Change the sentence, so that it asks for something else.
+# Which gate follows?
 
 # %%
 from labkit.widgets import fact_gates

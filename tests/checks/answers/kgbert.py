@@ -141,8 +141,9 @@ def mean_of_means(scores, related, real, margin):
 
 
 def in_place(owner, gates):
-    gates *= 1.5
-    return visible(owner, gates)
+    found = visible(owner, gates)
+    owner.clamp_(min=0)
+    return found
 
 
 ONE = torch.ones(())
@@ -165,7 +166,7 @@ WRONG = {
         (lambda q, t: torch.cosine_similarity(q[:, None], t, dim=-1), "this is the cosine"),
         (lambda q, t: match(q.flip(0), t), "row b with row b"),
         (lambda q, t: match(q.detach(), t), "gradient with respect to the sentences"),
-        (lambda q, t: None, "did you forget `return`"),
+        (lambda q, t: {}.get(0), "did you forget `return`"),
     ],
     "visible": [
         (lambda o, g: visible(o, g).mT, "rows and columns are exchanged"),
@@ -176,7 +177,7 @@ WRONG = {
         (reading(lambda v, t, s, c: torch.where(t & ~t[:, None], c.mT, v)), "no gate in that direction"),
         (reading(lambda v, t, s, c: torch.where(t[:, None] & ~t, c, torch.where(t, ONE, 0 * c))), "read itself"),
         (reading(lambda v, t, s, c: torch.where(t[:, None] & ~t, (c > 0.5).float() + 0 * c, v)), "not all or nothing"),
-        (in_place, "your function changed `gates`"),
+        (in_place, "your function changed `owner`"),
         (lambda o, g: visible(o, g.detach()), "carries no gradient"),
     ],
     "gain": [
