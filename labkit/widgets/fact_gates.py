@@ -16,7 +16,7 @@ from labkit.widgets.boxes import bar, chip, escape, frame, heading, table
 from labkit.widgets.shown import Explorer, Picture, Shown, as_written, bounded, look
 
 NEAR, FAR = "#56B4E9", "#E69F00"
-MOST = 20  # planted facts
+MOST, SHOWN = 20, 8  # planted facts; facts with a line of their own
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,16 @@ def draw(one: Gates) -> Picture:
     text = "".join(chip(token, NEAR if inside else "") for token, inside in zip(one.tokens, one.mentioned, strict=True))
     rows = [
         (escape(fact), bar([(gate, NEAR if near else FAR)]), f"{gate:.2f}", "" if near else "planted")
-        for fact, gate, near in one.facts
+        for fact, gate, near in one.facts[:SHOWN]
     ]
     body = heading("Sentence", "blue: mentions of entities.") + f"<div>{text}</div>"
     body += heading("Gates", "of facts about them (blue) and about others (orange).") if rows else ""
     body += table(("fact", "gate", "", ""), rows) if rows else "<div>It names nobody whom the graph knows.</div>"
+    more = f"and {len(one.facts) - SHOWN} more, the widest {one.facts[SHOWN][1]:.2f}" if one.facts[SHOWN:] else ""
     blank = f"The blank, without facts: {one.without}; with them: {one.given}." if one.without else ""
     words = ", ".join(f"{fact} {gate:.2f}{'' if near else ' (planted)'}" for fact, gate, near in one.facts)
     alt = f"{' '.join(one.tokens)} Gates: {words or 'no fact'}. {blank}".strip()
-    return Picture(frame(f"{body}<div>{escape(blank)}</div>"), alt)
+    return Picture(frame(f"{body}<div>{more}</div><div>{escape(blank)}</div>"), alt)
 
 
 def fact_gates(own: KGBERT, model: nn.Module, sentences: Sequence[str], planted: int = 4) -> Shown:

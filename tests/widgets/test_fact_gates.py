@@ -9,7 +9,7 @@ from labkit.foundations.pretraining import MaskedLM
 from labkit.knowledge.dkplm import names_of
 from labkit.knowledge.graph import graph_of
 from labkit.knowledge.kgbert import KGBERT
-from labkit.widgets.fact_gates import compute, draw, fact_gates
+from labkit.widgets.fact_gates import Gates, compute, draw, fact_gates
 from tests.knowledge.test_dkplm import TRIPLES, WORDS, bert, tokenizer_of
 from tests.knowledge.test_kgbert import SAID
 
@@ -66,3 +66,10 @@ def test_the_controls_change_the_picture_and_a_text_may_be_typed(given):
     assert SAID[1] in repr(shown)
     shown.sentence.value = "a" * 2000
     assert "at most 1000" in shown.message.value and SAID[1] in repr(shown)
+
+
+def test_a_long_list_is_cut_in_the_picture_and_whole_in_words():
+    facts = tuple((f"fact {number}", 0.9 - number / 20, True) for number in range(11))
+    picture = draw(Gates(("[CLS]", "[SEP]"), (False, False), facts, "", ""))
+    assert picture.html.count("fact ") == 8 and "and 3 more, the widest 0.50" in picture.html
+    assert "fact 10 0.40" in picture.alt

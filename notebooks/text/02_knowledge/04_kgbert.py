@@ -38,8 +38,6 @@ STEPS = 100  # @param {type:"integer"}
 # the sentence alone, (2) with the graph's facts about the sentence's entities beside it, (3) with twelve facts about others added?
 
 # %% tags=["nbval-check-output"]
-import torch
-
 from labkit.foundations.encoder import lm_logits
 from labkit.foundations.pretraining import MaskedLM
 from labkit.knowledge.dkplm import names_of
@@ -51,11 +49,11 @@ study = Study()
 graph, names = study.knowledge, names_of(tokenizer, study.knowledge)
 open_ = KGBERT(model, MaskedLM(tokenizer), graph, study.said, names, gated=False)
 SENTENCE = "ian moreau is employed by [MASK] [MASK] ."
-batches = {"alone": tokenizer([SENTENCE], return_tensors="pt")}
-batches |= {f"{n} added": open_.read(model.eval(), [SENTENCE], planted=n) for n in (0, 12)}
-for name, batch in batches.items():
+for added in (None, 0, 12):
+    batch = open_.read(model.eval(), [SENTENCE], planted=added or 0, keep=0 if added is None else None)
     blanks = (batch["input_ids"] == tokenizer.mask_token_id).nonzero(as_tuple=True)
-    print(f"{name:<9} {tokenizer.decode(lm_logits(model, batch, *blanks).argmax(-1))}")
+    name = "the sentence alone" if added is None else f"{added} other facts added"
+    print(f"{name}: {tokenizer.decode(lm_logits(model, batch, *blanks).argmax(-1))}")
 
 # %% [markdown]
 # The fact is in the graph, and from a few facts the model copies the right one. Nobody has taught it that for this world; it
@@ -64,7 +62,7 @@ for name, batch in batches.items():
 # So the question is which facts to let in. The facts beside the sentence are these:
 
 # %% tags=["nbval-check-output"]
-near = [number for number in batches["0 added"]["facts"][0].tolist() if number >= 0]
+near = open_.read(model, [SENTENCE])["facts"][0].tolist()
 for number in near:
     print(study.said[number])
 
@@ -93,6 +91,8 @@ for number in near:
 # ```
 
 # %%
+import torch
+
 from labkit.checks import kgbert as check
 
 
