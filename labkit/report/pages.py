@@ -244,14 +244,14 @@ PAGES = (
          "EasyNLP talk: F1 on CMedQANER, base models; CHIP20: 73.05 and 77.13, FinNER: 77.56 and 87.81"),
     Page("kgbert", "Which facts to read",
          "mini-bert-en goes on for 160 steps of 16 texts in the small world of the probes above: plain masked language "
-         "modelling, KGBERT, and KGBERT with one part left out, on the same texts in the same order, one seed (lesson "
+         "modelling and KGBERT, whole or with one part left out, on the same texts in the same order, one seed (lesson "
          "02/04). Stated: Hits@1 of blanks whose facts text states, filled from the text alone. Graph, beside: of "
          "facts that only the graph has, filled with the graph's facts about the text's entities beside it, and 8 "
-         "planted ones about others; n planted: the same with n, by KGBERT as it was trained and with its gates "
-         "opened. AUC: how often a fact that fills the blank has a wider gate than another one. Attributes: which of "
+         "planted ones about others; n planted: every second of these with n, by KGBERT with its gates as learned "
+         "and opened. AUC: how often a fact that fills the blank has a wider gate than another one. Attributes: which of "
          "26 relations a sentence states, by a linear reader of mean states that has seen two sentences of each in "
-         "other wordings. The article measures other things, and gives the difference alone:",
-         {}, "FewCLUE article: attribute recognition in texts of public affairs and finance + 2 points"),
+         "other wordings. The FewCLUE article, where KGBERT comes from, reports a difference alone: 2 points more in "
+         "attribute recognition, on texts of public affairs and finance."),
     Page("decoding", "Decoding",
          "Texts that go on from the first five words of a text that the model has not seen, by how each token is "
          "chosen. Perplexity is under the same model; pairs and fours are of its tokens. The nearer to the text "
