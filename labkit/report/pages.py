@@ -248,7 +248,7 @@ PAGES = (
          "02/04). Stated: Hits@1 of blanks whose facts text states, filled from the text alone. Graph, beside: of "
          "facts that only the graph has, filled with the graph's facts about the text's entities beside it, and 8 "
          "planted ones about others; n planted: every second of these with n, by KGBERT with its gates as learned "
-         "and opened. AUC: how often a fact that fills the blank has a wider gate than another one. Attributes: which of "
+         "and opened. AUC: how often a fact that fills the blank has a wider gate than another. Attributes: which of "
          "26 relations a sentence states, by a linear reader of mean states that has seen two sentences of each in "
          "other wordings. The FewCLUE article, where KGBERT comes from, reports a difference alone: 2 points more in "
          "attribute recognition, on texts of public affairs and finance."),
