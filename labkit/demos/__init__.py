@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # name -> what it lets a person do; the demo is the module or package of that name beside this file
 DEMOS = {
     "foundations": "module 01: complete a text, fill its blanks, translate it, and see each choice",
+    "knowledge": "module 02: facts that a model knows before and after it was taught rare ones; three ways to search",
     "fewshot": "module 03: learn from three examples a class, by PET, CP-Tuning and a new head",
     "compression": "module 04: one sentence through a teacher and its compressed students: answers, time and bytes",
     "parallel": "module 06: plan a training run: what each GPU holds and sends, what fits, what would mend it",

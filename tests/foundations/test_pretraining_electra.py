@@ -101,7 +101,7 @@ def test_embeddings_are_one_table(model, tokenizer):
     assert generator.generator_lm_head.weight is discriminator.electra.embeddings.word_embeddings.weight
     tables = [name for name, _ in model.named_parameters() if "word_embeddings" in name or "lm_head.weight" in name]
     assert tables == ["generator.electra.embeddings.word_embeddings.weight"]  # a shared one is named once
-    assert generator.config.hidden_size * 2 == discriminator.config.hidden_size
+    assert generator.config.hidden_size == discriminator.config.hidden_size
     assert model.base_model is discriminator.electra
 
 

@@ -23,8 +23,9 @@ from transformers import (
 from labkit.errors import CheckpointError, LabkitError, UsageError
 from labkit.foundations.encoder import goes_on, lm_logits
 from labkit.foundations.heads import POOLINGS, add_head
+from labkit.foundations.pretraining import SpanCorruption, tokenize_corpus
 from labkit.measure import parameters
-from labkit.world import World
+from labkit.world import World, corpus
 from labkit.world.parallel import pairs
 from labkit.zoo import RECIPES, AlbertRecipe, Recipe, building, load, store, translating
 from labkit.zoo.building import new_model, pretrain, stack
@@ -307,6 +308,18 @@ def test_what_stands_on_a_bert_stands_on_an_albert():
             assert add_head(model, 3, pooling, seed=0)(**batch).logits.shape == (4, 3)
 
 
+def test_the_shipped_t5_fills_gaps_from_what_it_reads():
+    model, tokenizer = load("mini-t5-en")
+    rows = tokenize_corpus(corpus(World(), "en", 64, part="held out"), tokenizer, 64)
+    batch = SpanCorruption(tokenizer, density=0.5, max_length=64).collate(rows, np.random.default_rng(0))
+    other = torch.roll(torch.arange(64), 1)
+    swapped = {**batch, "input_ids": batch["input_ids"][other], "attention_mask": batch["attention_mask"][other]}
+    objective = SpanCorruption(tokenizer, density=0.5, max_length=64)
+    with torch.no_grad():
+        right, wrong = (float(objective.loss(model.eval(), one)) for one in (batch, swapped))
+    assert right < 0.5 * wrong
+
+
 TIERS = {"micro": (2_200_000, 300), "mini": (3_100_000, 6000)}  # most bytes shipped, most seconds of one core
 
 
@@ -318,7 +331,8 @@ def test_shipped_weights_are_the_recipes(name):
     facts = store.record(folder)
     assert facts["threads"] == 1 and facts["seconds"] <= seconds
     if isinstance(RECIPES[name], WriterRecipe):
-        assert facts["held_out_loss"] < 1.0
+        most = 1.6 if isinstance(RECIPES[name], SpanRecipe) else 1.0  # of a T5, half the text is hidden
+        assert facts["held_out_loss"] < most
     else:
         assert facts["zero_shot"][building.PROBED[RECIPES[name].language][0]] > 0.7
 

@@ -87,7 +87,7 @@ def beams(found: Written, tokenizer: PreTrainedTokenizerBase) -> str:
 def filled(found: Filled, parts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> str:
     """The text after the last pass, after each number of passes, and what else each blank could be."""
     note = unfamiliar_words(" ".join(parts), tokenizer)
-    head = f'<p class="sum">{_joined(parts, found.passes[-1], (), tokenizer)}</p>'
+    head = f'<p class="sum">{joined(parts, found.passes[-1], (), tokenizer)}</p>'
     if note:
         head += f'<p class="small">{note}</p>'
     shown = [head]
@@ -95,17 +95,18 @@ def filled(found: Filled, parts: Sequence[str], tokenizer: PreTrainedTokenizerBa
         lines, before = "", found.passes[0]
         for number, ids in enumerate(found.passes, start=1):
             changed = [at for at, (a, b) in enumerate(zip(ids, before, strict=True)) if a != b]
-            lines += f"<p><b>{number}</b>&ensp;{_joined(parts, ids, changed, tokenizer)}</p>"
+            lines += f"<p><b>{number}</b>&ensp;{joined(parts, ids, changed, tokenizer)}</p>"
             before = ids
         about = "In 1, 2, … passes, each from the beginning. ▲: another word than in the line above."
         shown.append(f'<h3>By the number of passes</h3>{lines}<p class="small">{about}</p>')
-    cells = "".join(_blank(number, some, tokenizer) for number, some in enumerate(found.likeliest, start=1))
+    cells = "".join(blank(number, some, tokenizer) for number, some in enumerate(found.likeliest, start=1))
     return boxes(*shown, f'<h3>Each blank in the first pass</h3><div class="grid">{cells}</div>')
 
 
-def _joined(
+def joined(
     parts: Sequence[str], ids: Sequence[int], changed: Sequence[int], tokenizer: PreTrainedTokenizerBase
 ) -> str:  # fmt: skip
+    """The text with a token in each blank; those at the places `changed` are marked."""
     words = [f"<b>{'▲' if at in changed else ''}{_name(one, tokenizer)}</b>" for at, one in enumerate(ids)]
     pieces = [safe(parts[0])]
     for word, part in zip(words, parts[1:], strict=True):
@@ -113,6 +114,7 @@ def _joined(
     return "".join(pieces)
 
 
-def _blank(number: int, some: Sequence[tuple[int, float]], tokenizer: PreTrainedTokenizerBase) -> str:
+def blank(number: int, some: Sequence[tuple[int, float]], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The likeliest tokens of one blank, as bars."""
     rows = "".join(bar(_name(token, tokenizer), share, COLOURS[0]) for token, share in some)
     return f"<div><p class='verdict'><span>blank {number}</span></p>{rows}</div>"

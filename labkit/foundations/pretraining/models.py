@@ -41,8 +41,9 @@ def micro_model(
 ) -> nn.Module:  # fmt: skip
     """A new model of `kind` (one of MICRO) with random weights from `seed`; torch's own random state is not touched.
 
-    "electra" is a pair whose generator has half the width (the paper: a quarter to a half); "query" has its query layer
-    on top of `layers` others; "t5" has as many decoder as encoder layers. UsageError for an unknown kind.
+    "electra" is a pair of one width, for the paper's generator, a quarter to a half as wide, would learn nothing at
+    this size in a few thousand steps; "query" has its query layer on top of `layers` others; "t5" has as many decoder
+    as encoder layers. UsageError for an unknown kind.
     """
     if kind not in MICRO:
         raise unknown("micro model", kind, MICRO)
@@ -80,11 +81,9 @@ def _bert_config(kind: type, tokenizer: Tokenizer, layers: int, d: int, heads: i
     )  # fmt: skip
 
 
-def _electra(tokenizer: Tokenizer, *, d: int, heads: int, ffn: int, **sizes: int) -> nn.Module:
-    half = {"d": d // 2, "heads": max(heads // 2, 1), "ffn": ffn // 2}
-    small = _bert_config(ElectraConfig, tokenizer, embedding_size=d, **half, **sizes)
-    large = _bert_config(ElectraConfig, tokenizer, embedding_size=d, d=d, heads=heads, ffn=ffn, **sizes)
-    return Electra(ElectraForMaskedLM(small), ElectraForPreTraining(large))
+def _electra(tokenizer: Tokenizer, *, d: int, **sizes: int) -> nn.Module:
+    config = _bert_config(ElectraConfig, tokenizer, embedding_size=d, d=d, **sizes)
+    return Electra(ElectraForMaskedLM(config), ElectraForPreTraining(copy.deepcopy(config)))
 
 
 def _gpt_config(tokenizer: Tokenizer, layers: int, d: int, heads: int, ffn: int, positions: int) -> GPT2Config:
