@@ -244,6 +244,16 @@ PAGES = (
          "the tail without injection, half comes from names that are never hidden. Its paper measures other things:",
          {"masked language modelling": 81.43, "DKPLM": 84.79},
          "EasyNLP talk: F1 on CMedQANER, base models; CHIP20: 73.05 and 77.13, FinNER: 77.56 and 87.81"),
+    Page("kgbert", "Which facts to read",
+         "mini-bert-en goes on for 160 steps of 16 texts in the small world of the probes above: plain masked language "
+         "modelling and KGBERT, whole or with one part left out, on the same texts in the same order, one seed (lesson "
+         "02/04). Stated: Hits@1 of blanks whose facts text states, filled from the text alone. Graph, beside: of "
+         "facts that only the graph has, filled with the graph's facts about the text's entities beside it, and 8 "
+         "planted ones about others; n planted: every second of these with n, by KGBERT with its gates as learned "
+         "and opened. AUC: how often a fact that fills the blank has a wider gate than another. Attributes: which of "
+         "26 relations a sentence states, by a linear reader of mean states that has seen two sentences of each in "
+         "other wordings. The FewCLUE article, where KGBERT comes from, reports a difference alone: 2 points more in "
+         "attribute recognition, on texts of public affairs and finance."),
     Page("decoding", "Decoding",
          "Texts that go on from the first five words of a text that the model has not seen, by how each token is "
          "chosen. Perplexity is under the same model; pairs and fours are of its tokens. The nearer to the text "
