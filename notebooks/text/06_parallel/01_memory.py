@@ -124,7 +124,7 @@ print(f"{len(sizes)} tensors of {sorted(sizes)} numbers, {sum(sizes)} in all")
 # | attention shares: one row for each head | heads · length |
 #
 # Korthikanti et al. (2022, [*Reducing activation recomputation*](https://arxiv.org/abs/2205.05198), §4.1) have the same table with
-# [dropout](../glossary.ipynb#dropout).
+# dropout.
 #
 # ### Exercise 1: the numbers of a layer
 #
