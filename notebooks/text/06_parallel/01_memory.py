@@ -488,9 +488,9 @@ for name, run in runs.items():
     print(f"{name:<15} predicted to within 5 %: {close}; fits on the card: {run.peak <= CARD}")
 
 # %% [markdown]
-# In the first panel the backward pass begins at the top of a mountain. In the second the same mountain has a quarter of the height and
-# comes four times. With checkpoints the forward pass keeps almost nothing, and the backward pass is a row of teeth: each is one layer,
-# computed again and given back. In all four, what is left at the bottom are the 16 bytes per weight.
+# Look at the activations. In the first panel they rise to one high peak. In the second there are four peaks, one for each part, and each
+# has a quarter of the height. With checkpoints the forward pass keeps almost nothing, and the backward pass has a small peak for each
+# layer, which is computed again and given back. The 16 bytes per weight are the same in all four panels.
 #
 # Now use the prediction. How many texts at a time are the most that fit? Read it off your function, then measure that number and one more.
 

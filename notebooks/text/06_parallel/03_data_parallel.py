@@ -440,8 +440,8 @@ print("every rank sends 2 (N − 1)/N Ψ per step, and 3 (N − 1)/N Ψ in stage
 # ## 6 · So, what must they send, what must each keep?
 #
 # **Send**: the gradients to be added up, and something that is passed on: $2\,\frac{N-1}{N}\,\Psi$ bytes per step, nearly the same for any number of
-# ranks. **Keep**: as little as an $N$-th of the 16 bytes per weight. The optimizer's 12 can be shared out for nothing (stage
-# 1). The weights cost half as many bytes again (stage 3).
+# ranks. **Keep**: as little as an $N$-th of the 16 bytes per weight. The optimizer's 12 can be shared out without
+# sending more (stage 1). Sharing out the weights costs half as many bytes again (stage 3).
 #
 # ## Read on
 #
