@@ -222,7 +222,8 @@ def passes(place, load=2.5, skip=3, shown=2):
     with SlowLink(each / (load * COMPUTE), trace=trace) as link:
         model = LayerScheduler(paced, (LAYERS - 2) * each, link, place=place, trace=trace)
         for number in range(skip + shown):
-            begin = time.monotonic() if number == skip else 0 if number < skip else begin
+            if number == skip:
+                begin = time.monotonic()
             model(x)
         end = time.monotonic()
     return [e for e in trace.events if e.start >= begin and e.end <= end and e.seconds > 5e-4]

@@ -72,7 +72,7 @@ print({name: tuple(tensor.shape) for name, tensor in batch.items() if hasattr(te
 # ```
 
 # %%
-import torch
+import torch  # noqa: F401  your function may use it
 
 from labkit.checks import deepspeed as check
 
