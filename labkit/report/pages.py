@@ -206,8 +206,8 @@ PAGES = (
          "the activations in which some |x| is 6 or more spoil int8, and kept in floats they no longer do (Dettmers et "
          "al. 2022, LLM.int8). The embeddings stay in float32, 671 MB in each row (lesson 04/04)."),
     Page("pretraining", "Pre-training objectives",
-         "Same text, same arithmetic, one pre-training of each: own loss, and accuracy after training on 1 000 labelled "
-         "reviews, or on 16 sentences of each relation (lesson 01/04). Two standard errors of a difference are 4.5 "
+         "Same text, same arithmetic, one pre-training of each: own loss, and accuracy after training on 1 000 reviews "
+         "with labels, or on 16 sentences of each relation (lesson 01/04). Two standard errors of a difference are 4.5 "
          "points. ELECTRA and T5 begin late, and what they have learned by then does not help.",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},
          "Clark et al. 2020, Table 1: GLUE, small models"),
