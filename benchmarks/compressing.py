@@ -42,7 +42,8 @@ def trained(
     """`model` after `steps` steps of the objective, the method's own loss unless another is given, in place."""
     objective = objective or method.loss
     collate = getattr(objective, "collate", method.collate)
-    batches = Batches(method.read(rows), collate, batch, seed=seed)
+    read = getattr(method, "read", list)  # a method that cuts texts into windows reads them batch by batch
+    batches = Batches(read(rows), collate, batch, seed=seed)
     fit(model, objective, batches, steps=steps, lr=lr, seed=seed, progress=False, **options)
     return model
 

@@ -100,7 +100,7 @@ def prepared(key: str) -> Prepared:
     """The objective called `key`, one of OBJECTIVES."""
     name, kind, make = OBJECTIVES[key]
     tokenizer, rows = english()
-    if key == "t5":
+    if kind == "t5":
         tokenizer = with_sentinels(tokenizer)
     if key == "bert-nsp":
         rows = sentence_rows(rows, tokenizer)
@@ -117,7 +117,7 @@ def weighted(tokenizer: Any) -> MaskedLM:
     return MaskedLM(tokenizer, token_probabilities=frequency_weights(counts))
 
 
-OBJECTIVES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+OBJECTIVES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {  # key: name of the rows, model, objective
     "mlm": ("MLM 15 %, new masks (RoBERTa)", "bert", MaskedLM),
     "static": ("MLM 15 %, one fixed mask a text", "bert", lambda tokenizer: MaskedLM(tokenizer, fixed_masks=1)),
     "weighted": ("MLM, rare words more often", "bert", weighted),
@@ -125,9 +125,20 @@ OBJECTIVES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "gpt": ("left to right (GPT)", "gpt", CausalLM),
     "query": ("left to right, query layer (PanGu-α)", "query", CausalLM),
     "electra": ("replaced tokens (ELECTRA)", "electra", lambda tokenizer: ReplacedTokens(tokenizer, weight=10.0)),
+    "electra-long": (
+        "replaced tokens (ELECTRA), twice the arithmetic",
+        "electra",
+        lambda tokenizer: ReplacedTokens(tokenizer, weight=10.0),
+    ),
     "t5": ("span corruption (T5)", "t5", lambda tokenizer: SpanCorruption(tokenizer, density=0.5)),
+    "t5-long": (
+        "span corruption (T5), twice the arithmetic",
+        "t5",
+        lambda tokenizer: SpanCorruption(tokenizer, density=0.5),
+    ),
 }
 BASELINE = "random"
+LONGER = {"electra-long": 2, "t5-long": 2}  # times the arithmetic of the others
 TRANSLATION = {"apart": ("MLM 15 %, two languages", False), "tlm": ("TLM 15 %", True)}
 
 
@@ -170,7 +181,8 @@ def run(report: Report, key: str, seed: int, budget: float, steps: int) -> None:
         name, model, costs = "no pre-training", micro_model("bert", english()[0], seed=seed), {"seconds": 0.0}
     else:
         item = translation(key) if key in TRANSLATION else prepared(key)
-        name, (model, costs) = item.name, pretrain(item, seed, budget / 2 if key in TRANSLATION else budget)
+        times = 0.5 if key in TRANSLATION else LONGER.get(key, 1)
+        name, (model, costs) = item.name, pretrain(item, seed, budget * times)
     costs |= extra | {"parameters": parameters(model)}
     if key in TRANSLATION:
         report.bounds[PARALLEL] = ("accuracy", 1 / CANDIDATES, None)

@@ -2,18 +2,21 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from labkit import pipeline
 from labkit.apps import load_app
 from labkit.errors import DataError, UsageError
 from labkit.evaluation import evaluate
 from labkit.fewshot.methods import method_name
-from labkit.pipeline import PipelineSettings, run
+from labkit.pipeline import Pipeline, PipelineSettings, run
 from labkit.pipeline.settings import SHRUNK, few_shot_task
 from labkit.report import Report, results
+from labkit.world import World
 from labkit.zoo import RECIPES, Recipe, load
 
 METHODS = {
@@ -51,6 +54,21 @@ def test_all_stages_leave_artefacts_that_load(tiny, tmp_path):
     answer = load_app(out / "app").predict("the soup was superb .")[0]
     assert answer["label"] in ("negative", "positive")
     assert "PET" in str(report.table()) and "90.6" in str(pipeline.table(report)), "the article's figures stand beside"
+
+
+def test_knowledge_steps_end_the_pre_training_and_leave_a_plain_bert(monkeypatch, tmp_path):
+    world = World(entities=60, facts=180)
+    monkeypatch.setitem(RECIPES, "micro-bert-en", replace(TINY, documents=2000, world=world))
+    knowing = Pipeline(settings(tmp_path, knowledge_steps=3), False, "").pretrained()
+    plain = Pipeline(settings(tmp_path / "plain"), False, "").pretrained()
+    assert list(knowing.model.state_dict()) == list(plain.model.state_dict())
+    pairs = zip(knowing.model.parameters(), plain.model.parameters(), strict=True)
+    moved = [not torch.equal(one, other) for one, other in pairs]
+    assert sum(moved) > len(moved) / 2
+    again = load(str(tmp_path / "out/1-pretrained")).model
+    assert all(map(torch.equal, again.parameters(), knowing.model.parameters()))
+    with pytest.raises(UsageError, match="not mini-bert-en"):
+        settings(tmp_path, knowledge_steps=3, model="mini-bert-en")
 
 
 def test_passes_in_place_of_the_last_stages(tiny, tmp_path):

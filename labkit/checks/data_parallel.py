@@ -1,205 +1,181 @@
-"""Checks of lesson 06/03, data parallelism: `from labkit.checks import data_parallel as check`."""
+"""Checks of lesson 06/03, data parallelism: `from labkit.checks import data_parallel as check`.
+
+A learner's function is one rank's side of a ring; here it runs in a ring whose other ranks make no mistake.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from labkit.checks.exercise import Mistake, exercise, expect, given, number, same, tensor
+from labkit.checks.exercise import Mistake, exercise, expect, given, items, number, same, tensor
+from labkit.parallel.data_parallel import ring
 
 LESSON = "06/03"
-Chunks = list[list[Tensor]]
-Update = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def _ring_step(
-    chunks: Chunks, step: int, shift: int = 1, way: int = 1, adds: bool = True, stays: bool = True,
-    senders: int | None = None, keeps: bool = False,
-) -> Chunks:  # fmt: skip
-    """One step of a ring, right as it stands; each option is a mistake to make."""
-    ranks, after = len(chunks), [list(row) for row in chunks]
-    for rank in range(senders or ranks):
-        to, chunk = (rank + way) % ranks, (rank - step - shift) % ranks
-        after[rank if keeps else to][chunk] = chunks[rank][chunk] + (chunks[to][chunk] if adds else 0)
-        if not stays:
-            after[rank][chunk] = torch.zeros(2)
-    return after
+class _Ring:
+    """A rank's place: `shift` notes what leaves, and gives what correct neighbours would send."""
+
+    def __init__(self, rank: int, world: int, arrivals: Sequence[Tensor]) -> None:
+        self.rank, self.world, self.arrivals, self.sent = rank, world, list(arrivals), []
+
+    def shift(self, out: Any) -> Tensor:
+        given(out, "what you shift")
+        if not torch.is_tensor(out) or out.shape != self.arrivals[0].shape:
+            kind = f"a tensor of shape {tuple(out.shape)}" if torch.is_tensor(out) else f"a {type(out).__name__}"
+            raise Mistake(f"you shift {kind}: one chunk is sent at a time, a tensor of {len(self.arrivals[0])} numbers")
+        if len(self.sent) == len(self.arrivals):
+            raise Mistake(f"with {self.world} ranks, {len(self.arrivals)} shifts are enough: yours goes on after them")
+        self.sent.append(out.detach().clone())
+        return self.arrivals[len(self.sent) - 1].clone()
+
+    def complete(self) -> None:
+        """Mistake where fewer messages have left than others wait for."""
+        if len(self.sent) < len(self.arrivals):
+            raise Mistake(f"with {self.world} ranks, {len(self.arrivals)} shifts are wanted on each: yours makes {len(self.sent)}, and the others wait for ever")  # fmt: skip
 
 
-@exercise(LESSON, _ring_step)
-def ring_step(function: Callable[[Chunks, int], Chunks]) -> None:
-    """chunks[rank][chunk], step s → the same after rank r's chunk (r − 1 − s) mod N was added at rank r + 1, for all r."""
-    for step in range(3):
-        chunks = _chunks(4)
-        before, rows = [[chunk.clone() for chunk in row] for row in chunks], [list(row) for row in chunks]
-        found = _stacked(function(chunks, step), 4)
+def _partial(every: Tensor, rank: int, step: int) -> Tensor:
+    """What rank sends in a step of the reduction; `every` is (ranks, chunks, numbers)."""
+    world = len(every)
+    return sum(every[(rank - back) % world, (rank - 1 - step) % world] for back in range(step + 1))
+
+
+def _draw(world: int, chunks: int, each: int) -> Tensor:
+    draw = torch.Generator().manual_seed(world)
+    return torch.randn(world, chunks, each, generator=draw, dtype=torch.float64)
+
+
+@exercise(LESSON, ring.ring_reduce)
+def ring_reduce(function: Callable[[list[Tensor], Any], Tensor]) -> None:
+    """A rank's chunks, its place in the ring → chunk number `rank`, summed over the ranks."""
+    for world, rank in ((4, 2), (4, 0), (3, 2), (2, 1)):
+        every = _draw(world, world, 2)
+        group = _Ring(rank, world, [_partial(every, (rank - 1) % world, step) for step in range(world - 1)])
+        chunks = [chunk.clone() for chunk in every[rank]]
+        found = function(chunks, group)
+        given(found)
+        _sent_reducing(group, every, rank)
+        group.complete()
+        total, last = every[:, rank].sum(0), group.arrivals[-1]
         mistakes = [
-            (before, "nothing has moved: each rank's chunk must be added at its right neighbour"),
-            (_ring_step(before, step, adds=False), "the chunk replaces what the neighbour had: in a reduce-scatter it is added"),
-            (_ring_step(before, step, way=-1), "you sent to the left: rank r sends to rank (r + 1) % N"),
-            (_ring_step(before, 0), "every step moves the same chunks: the number depends on the step, (r − 1 − s) % N"),
-            (_ring_step(before, step, shift=0), "the chunk is one too far: rank r sends number (r − 1 − s) % N; r − s is the all-gather's"),
-            (_ring_step(before, -step), "your chunk numbers go up with the step: they go down, (r − 1 − s) % N"),
-            (_ring_step(before, step, stays=False), "the sender has lost its chunk: a copy is sent, so only the receiver's chunk changes"),
-            (_ring_step(before, step, senders=3), "the last rank has sent nothing: its right neighbour is rank 0, (r + 1) % N"),
-            (_ring_step(before, step, keeps=True), "the sum stands at the sender: the right neighbour adds the chunk to its own"),
+            (last, "what arrives last has everything but this rank's own numbers: add its chunk number `rank` too"),
+            (total / world, "this is the mean: the sum is wanted"),
+            (every[rank, rank], "this is the rank's own chunk: what came from the left is missing in it"),
         ]  # fmt: skip
-        message = f"other values in step {step}: rank r's chunk (r − 1 − s) % N is added to rank r + 1's, the rest stays"  # fmt: skip
-        expect(found, _ring_step(before, step), message, mistakes)
-        if not same(rows, before):
-            raise Mistake("the result is right, but the tensors that you were given have changed: a + b makes a new one, += does not")  # fmt: skip
-        if not same(_stacked(chunks, 4), before):
-            raise Mistake("the result is right, but the lists that you were given have changed: copy each row, list(row)")  # fmt: skip
-    chunks = _chunks(3)
-    total = torch.stack([_stacked(chunks, 3)[:, chunk].sum(0) for chunk in range(3)])
-    for step in range(2):
-        chunks = function(chunks, step)
-    own = torch.stack([_stacked(chunks, 3)[rank, rank] for rank in range(3)])
-    expect(own, total, "with 3 ranks, after N − 1 steps, rank r's chunk r should be the sum of all: N is len(chunks)")
+        expect(tensor(found, (2,)), total, f"on rank {rank} of {world}: chunk number {rank}, summed over all ranks, is wanted", mistakes)  # fmt: skip
+        if not same(torch.stack(list(chunks)), every[rank]):
+            raise Mistake("the sum is right, but the chunks that you were given have changed: a + b makes a new tensor, += does not")  # fmt: skip
 
 
-def _chunks(ranks: int) -> Chunks:
-    """[rank][chunk] -> a random tensor of 2 numbers."""
-    draw = torch.Generator().manual_seed(ranks)
-    return [[torch.randn(2, generator=draw) for _ in range(ranks)] for _ in range(ranks)]
+def _sent_reducing(group: _Ring, every: Tensor, rank: int) -> None:
+    world = len(every)
+    for step, out in enumerate(group.sent):
+        wanted, own = (rank - 1 - step) % world, every[rank]
+        message = f"in step {step} rank {rank} of {world} sends the wrong numbers: chunk number {wanted} is wanted, (rank − 1 − step) % N, with what has been added to it so far"  # fmt: skip
+        mistakes = [
+            (own[rank], f"in step {step} you send the rank's own chunk, number {rank}: begin with the chunk before it, rank − 1, so that the own one comes last"),
+            (group.arrivals[step - 1], "you pass on what has come without adding the rank's own numbers to it"),
+            (own[wanted], "you send the rank's own numbers only: send the sum of what has come and of these"),
+            (own[(rank - 1 + step) % world], "your chunk numbers go up with the step: they go down, (rank − 1 − step) % N"),
+            (group.arrivals[step - 1] + own[(rank - step) % world], "you add another chunk than the one that has come: in step s the chunk number (rank − s − 2) % N arrives"),
+        ]  # fmt: skip
+        expect(out, _partial(every, rank, step), message, mistakes[: 5 if step else 1])
 
 
-def _stacked(value: Any, ranks: int) -> Tensor:
-    """The learner's list of lists as one tensor; Mistake where it is none."""
-    given(value)
-    try:
-        rows = [[tensor(chunk, (2,), "a chunk") for chunk in row] for row in value]
-    except TypeError as error:
-        raise Mistake("the result should be a list with a list of chunks for each rank, as you were given") from error
-    if len(rows) != ranks or any(len(row) != ranks for row in rows):
-        raise Mistake(f"the result should be {ranks} lists of {ranks} chunks, as you were given")
-    return torch.stack([torch.stack(row) for row in rows])
+@exercise(LESSON, ring.ring_gather)
+def ring_gather(function: Callable[[Tensor, Any], list[Tensor]]) -> None:
+    """A rank's chunk, its place in the ring → all ranks' chunks, in the order of the ranks."""
+    for world, rank in ((4, 1), (4, 3), (3, 0), (2, 1)):
+        every = _draw(world, 1, 2)[:, 0]
+        group = _Ring(rank, world, [every[(rank - 1 - step) % world] for step in range(world - 1)])
+        message = f"a list of {world} chunks is wanted, one from each rank"
+        found = items(function(every[rank].clone(), group), message)
+        for step, out in enumerate(group.sent):
+            wanted = f"in step {step} rank {rank} of {world} sends the wrong chunk: the one that has come in the step before is passed on"  # fmt: skip
+            again = [(every[rank], "you send the rank's own chunk in every step: pass on what has come in the step before")]  # fmt: skip
+            expect(out, every[(rank - step) % world], wanted, again)
+        group.complete()
+        if len(found) != world:
+            raise Mistake(f"{message}, the rank's own among them: {len(found)} came back")
+        chunks = torch.stack([tensor(chunk, (2,), "a chunk") for chunk in found])
+        came = torch.stack([every[(rank - step) % world] for step in range(world)])
+        mistakes = [
+            (came, "the chunks stand in the order in which they came: in step s that of rank (rank − s − 1) % N arrives"),
+            (came.flip(0), "the chunks stand in the order in which they came, turned round: rank 0's is the first"),
+            (every[rank].expand(world, 2), "all chunks are the rank's own"),
+        ]  # fmt: skip
+        expect(chunks, every, f"on rank {rank} of {world} the chunks are not those of ranks 0, 1, … in this order", mistakes)  # fmt: skip
 
 
-def _shard(numbers: Tensor, rank: int, ranks: int) -> Tensor:
-    size = -(-len(numbers) // ranks)
-    return functional.pad(numbers, (0, size * ranks - len(numbers)))[rank * size : (rank + 1) * size]
+class _Zero(_Ring):
+    """The same for a step of ZeRO-1. Who divides by N before the reduction meets neighbours who do so too."""
+
+    def shift(self, out: Any) -> Tensor:
+        came = super().shift(out)
+        first, each = self.sent[0], len(self.sent) <= self.world - 1
+        return came / self.world if each and same(first * self.world, self.first) else came
 
 
-@exercise(LESSON, _shard)
-def shard(function: Callable[[Tensor, int, int], Tensor]) -> None:
-    """A row of numbers, a rank, the number of ranks N → the rank's part of the row padded with zeros to a multiple of N."""
-    for length, ranks in ((10, 4), (9, 4), (8, 2), (2, 4)):
-        row = torch.arange(1.0, length + 1)
-        for rank in range(ranks):
-            _one_shard(function(row.clone(), rank, ranks), row, rank, ranks)
-    half = function(torch.ones(3, dtype=torch.float16), 1, 2)
-    tensor(half, (2,), "of 3 numbers and 2 ranks, the part of rank 1")
-    if half.dtype != torch.float16:
-        raise Mistake(f"of a row of float16 your part is {half.dtype}, and takes more bytes: make zeros of the row's own kind, numbers.new_zeros(…)")  # fmt: skip
+@exercise(LESSON, ring.zero1_step)
+def zero1_step(function: Callable[..., Tensor]) -> None:
+    """All weights, the rank's gradient, its place in the ring, update(part, mean gradient) → all new weights."""
+    for world, rank, each in ((3, 1, 2), (2, 0, 4)):
+        _one_step(function, world, rank, each)
 
 
-def _one_shard(found: Any, row: Tensor, rank: int, ranks: int) -> None:
-    size = -(-len(row) // ranks)
-    if torch.is_tensor(found) and found.ndim == 1 and len(found) != size:
-        _wrong_length(found, row, rank, ranks)
-    found = tensor(found, (size,), f"of {len(row)} numbers and {ranks} ranks, the part of rank {rank}")
-    more, part = size * ranks - len(row), slice(rank * size, (rank + 1) * size)
-    padded = functional.pad(row, (0, more))
-    mistakes = [
-        (padded[rank::ranks], "you dealt the numbers out like cards: a part is a run of neighbours, so that it can be sent in one piece"),
-        (functional.pad(row, (more, 0))[part], "the zeros belong at the end, not at the beginning"),
-        (padded.flip(0)[part], "your parts run from the end: rank 0 has the beginning"),
-        (torch.cat([row, row])[part], "you filled up with numbers of the row: pad with zeros"),
-        (torch.cat([row, row[-1:].expand(more)])[part], "you filled up with the last number: pad with zeros"),
-    ]  # fmt: skip
-    expect(found, padded[part], f"other values: of {len(row)} numbers and {ranks} ranks, rank {rank} has numbers rank·s … (rank + 1)·s of the padded row, s = {size}", mistakes)  # fmt: skip
+def _one_step(function: Callable[..., Tensor], world: int, rank: int, each: int) -> None:
+    gradients, weights = _draw(world, world, each), torch.linspace(-1, 1, world * each, dtype=torch.float64)
+    mean = gradients.mean(0)  # (chunks, numbers)
+    new = weights.view(world, each) - 0.1 * (torch.arange(world)[:, None] + 1) * mean
+    arrivals = [_partial(gradients, (rank - 1) % world, step) for step in range(world - 1)]
+    group = _Zero(rank, world, arrivals + [new[(rank - 1 - step) % world] for step in range(world - 1)])
+    group.first = gradients[rank, rank - 1]
+    calls: list[tuple[Tensor, Tensor]] = []
 
+    def update(part: Tensor, gradient: Tensor) -> Tensor:
+        _sized(part, gradient, weights, each)
+        calls.append((part.clone(), gradient.clone()))
+        return part - 0.1 * (rank + 1) * gradient
 
-def _wrong_length(found: Tensor, row: Tensor, rank: int, ranks: int) -> None:
-    down, size = len(row) // ranks, -(-len(row) // ranks)
-    if down < size and same(found, row[rank * down : (rank + 1) * down]):
-        raise Mistake(f"a part of {down} numbers: {ranks} of them hold {down * ranks} of the {len(row)}, and the last numbers belong to nobody. Round {len(row)}/{ranks} up")  # fmt: skip
-    if len(found) in (len(row), size * ranks):
-        raise Mistake("this is the whole row: return the part of one rank")
-    if len(found) < size and same(found, row[len(row) - len(found) :]):
-        raise Mistake("the last rank's part is shorter: pad the row with zeros first, so that all parts are equal")
-    if len(found) == down and same(found, torch.tensor_split(row, ranks)[rank]):
-        raise Mistake("the parts differ in length by one: pad the row with zeros first, so that all parts are equal")
-
-
-def _zero1_step(weights: list[Tensor], gradients: list[Tensor], update: Update) -> list[Tensor]:
-    ranks = len(weights)
-    means = (sum(gradients) / ranks).chunk(ranks)
-    parts = [update(weights[rank].chunk(ranks)[rank], means[rank], rank) for rank in range(ranks)]
-    return [torch.cat(parts) for _ in range(ranks)]
-
-
-@exercise(LESSON, _zero1_step)
-def zero1_step(function: Callable[[list[Tensor], list[Tensor], Update], list[Tensor]]) -> None:
-    """Each rank's weights (alike), each rank's gradients, update(part, gradient, rank) → each rank's new weights.
-
-    `update` is a rank's optimizer: it takes the rank's part of the weights and of the mean gradient.
-    """
-    for ranks, each in ((3, 2), (2, 4)):
-        _one_step(function, ranks, each)
-
-
-def _one_step(function: Callable[..., Any], ranks: int, each: int) -> None:
-    draw, size = torch.Generator().manual_seed(5), ranks * each
-    weights, *gradients = torch.randn(ranks + 1, size, generator=draw, dtype=torch.float64)
-    calls: list[tuple[int, int, int]] = []
-
-    def update(part: Tensor, gradient: Tensor, rank: int) -> Tensor:
-        calls.append((int(rank), len(part), len(gradient)))
-        return part - 0.1 * (int(rank) + 1) * gradient if len(part) == len(gradient) else part
-
-    found = function([weights.clone() for _ in range(ranks)], [one.clone() for one in gradients], update)
+    found = function(weights.clone(), gradients[rank].flatten(), group, update)
     given(found)
-    _check_calls(calls, ranks, each)
-    if not isinstance(found, list | tuple) or len(found) != ranks:
-        raise Mistake(f"the result should be a list of {ranks} tensors: every rank's weights after the step")
-    for rank, one in enumerate(found):
-        if torch.is_tensor(one) and one.shape == (each,):
-            raise Mistake(f"rank {rank} has its own part only, {each} of {size} weights: gather the parts of all ranks (all-gather)")  # fmt: skip
-        one = tensor(one, (size,), f"the weights of rank {rank}")
-        if one.dtype != weights.dtype:
-            raise Mistake(f"the weights came as {weights.dtype} and go back as {one.dtype}: keep their dtype")
-        right, mistakes = _after(weights, gradients, rank)
-        expect(one, right, f"other values on rank {rank}: wanted are all ranks' updated parts, in order", mistakes)
+    _updated(calls, weights, gradients, rank)
+    group.complete()
+    found = tensor(found, (world * each,), "the new weights")
+    if found.dtype != weights.dtype:
+        raise Mistake(f"the weights came as {weights.dtype} and go back as {found.dtype}: keep their dtype")
+    mistakes = [(weights, "nothing was updated: return the gathered parts, one after the other")]
+    expect(found, new.flatten(), f"other weights on rank {rank} of {world}: all ranks' new parts are wanted, in the order of the ranks", mistakes)  # fmt: skip
 
 
-def _after(weights: Tensor, gradients: list[Tensor], rank: int) -> tuple[Tensor, list[tuple[Tensor, str]]]:
-    """A rank's weights after the step, and what they are after a step with a mistake in it."""
-    ranks, size = len(gradients), len(weights)
-    each = size // ranks
-    mean, total = sum(gradients) / ranks, sum(gradients)
-    rates = 0.1 * (torch.arange(size) // each + 1)
-    own = torch.cat([gradients[owner][owner * each : (owner + 1) * each] for owner in range(ranks)])
-    right, part = weights - rates * mean, slice(rank * each, (rank + 1) * each)
-    alone = weights.clone()
-    alone[part] = right[part]
-    return right, [
-        (weights, "nothing was updated"),
-        (weights - rates * total, "you added the gradients up: divide by the number of ranks, or the step is N times too long"),
-        (weights - rates * own, "each rank used its own gradient only: first the mean over all ranks (reduce-scatter)"),
-        (weights - rates * gradients[0], "you used the gradient of rank 0 only: first the mean over all ranks (reduce-scatter)"),
-        (alone, "each rank has updated its own part, but has the others' old ones: gather all parts (all-gather)"),
-        (right.reshape(ranks, each).flip(0).flatten(), "the gathered parts are in the wrong order: rank 0's comes first"),
-    ]  # fmt: skip
+def _sized(part: Tensor, gradient: Tensor, weights: Tensor, each: int) -> None:
+    """Mistake unless both are as long as a rank's part."""
+    if len(part) == len(weights):
+        raise Mistake("update got all weights: in ZeRO-1 a rank has the optimizer's states of its own part only")
+    if (len(part), len(gradient)) != (each, each):
+        raise Mistake(f"update got {len(part)} weights and {len(gradient)} gradients: {each} of each, the rank's own part, are wanted")  # fmt: skip
 
 
-def _check_calls(calls: list[tuple[int, int, int]], ranks: int, each: int) -> None:
+def _updated(calls: list[tuple[Tensor, Tensor]], weights: Tensor, gradients: Tensor, rank: int) -> None:
+    """Mistake unless the optimizer was called once, with the rank's part and its mean gradient."""
+    world, _, each = gradients.shape
     if not calls:
         raise Mistake("update was never called: it is the rank's optimizer")
-    for rank, part, gradient in calls:
-        if part == ranks * each:
-            raise Mistake(f"update got all {part} weights: in ZeRO-1 a rank has the optimizer's states of its own part only")  # fmt: skip
-        if (part, gradient) != (each, each):
-            raise Mistake(f"update of rank {rank} got {part} weights and {gradient} gradients: {each} of each, the rank's own part, are wanted")  # fmt: skip
-    if len(calls) > ranks:
-        raise Mistake(f"update was called {len(calls)} times: once by each of the {ranks} ranks")
-    if sorted(rank for rank, _, _ in calls) != list(range(ranks)):
-        raise Mistake(f"update was called by ranks {[rank for rank, _, _ in calls]}: once by each of {list(range(ranks))}")  # fmt: skip
+    if len(calls) > 1:
+        raise Mistake(f"update was called {len(calls)} times: a rank's optimizer makes one step")
+    part, gradient = calls[0]
+    expect(part, weights.view(world, each)[rank], f"update got other weights than part number {rank}, the rank's own")
+    mistakes = [
+        (gradients[:, rank].sum(0), "update got the sum of the gradients: divide by the number of ranks, or the step is N times too long"),
+        (gradients[rank, rank], "update got the rank's own gradient: first the mean over all ranks, by ring_reduce"),
+        (gradients[rank, rank] / world, "update got the rank's own gradient: first the mean over all ranks, by ring_reduce"),
+    ]  # fmt: skip
+    expect(gradient, gradients[:, rank].mean(0), f"update got another gradient than the mean of part number {rank}", mistakes)  # fmt: skip
 
 
 def _bytes_per_parameter(stage: int, ranks: int) -> float:

@@ -6,17 +6,52 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, given, number, whole
+import torch
+from torch import Tensor
+
+from labkit.checks.exercise import Mistake, asked, exercise, expect, given, learns, loss, number, whole
 
 LESSON = "06/07"
 GB = 10**9
 MICRO, ACCUMULATION = "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"
-KEYS = (MICRO, ACCUMULATION, "gradient_clipping", "zero_optimization", "bf16")
+KEYS = (MICRO, ACCUMULATION, "gradient_clipping", "zero_optimization")
 CASES = (
     (1 * GB, 8, 24 * GB), (1 * GB, 8, 16 * GB), (1 * GB, 8, 6 * GB), (1 * GB, 8, 5.5 * GB), (1 * GB, 8, 4 * GB),
     (1 * GB, 8, 3.75 * GB), (1 * GB, 8, 2 * GB), (1 * GB, 8, 1 * GB), (7.5 * GB, 64, 32 * GB), (7.5 * GB, 64, 80 * GB),
     (1 * GB, 1, 16 * GB), (1 * GB, 1, 15 * GB),
 )  # fmt: skip
+
+
+def _tuned_loss(states: Tensor, mask: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    real = mask[..., None]
+    pooled = (states * real).sum(1) / real.sum(1)
+    return torch.nn.functional.cross_entropy(pooled @ weight.T + bias, labels)
+
+
+@exercise(LESSON, _tuned_loss)
+def tuned_loss(function: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Last states (batch, tokens, d), mask and labels, a head's weight (classes, d) and bias → the mean loss."""
+    draw = torch.Generator().manual_seed(3)
+    states, weight, bias = (torch.randn(size, generator=draw).requires_grad_() for size in ((3, 4, 5), (2, 5), (2,)))
+    mask, labels = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]), torch.tensor([1, 0, 1])
+    inputs = (states, mask, labels, weight, bias)
+    found, right = loss(function(*inputs)), _tuned_loss(*inputs)
+    entropy = torch.nn.functional.cross_entropy
+    pooled = (states * mask[..., None]).sum(1) / mask.sum(1)[:, None]
+    logits = pooled @ weight.T + bias
+    mistakes = [
+        (entropy(states.mean(1) @ weight.T + bias, labels), "padding is in the mean: multiply by the mask, and divide by the number of real tokens"),
+        (entropy((states * mask[..., None]).mean(1) @ weight.T + bias, labels), "you divide by all tokens: divide by the number of real ones, mask.sum(1)"),
+        (entropy(states[:, 0] @ weight.T + bias, labels), "this is the first token's state: the mean over the real tokens is wanted"),
+        (entropy((states * mask[..., None]).sum(1) @ weight.T + bias, labels), "the states are added up: divide by the number of real tokens"),
+        (entropy(pooled @ weight.T, labels), "the bias is missing"),
+        (entropy(logits.softmax(-1), labels), "cross_entropy makes the softmax itself: give it the logits"),
+        (entropy(logits, labels, reduction="sum"), "this is the sum over the texts: the mean is wanted"),
+        (-(logits.softmax(-1)[range(3), labels]).mean(), "the logarithm is missing: take torch.nn.functional.cross_entropy"),
+    ]  # fmt: skip
+    expect(found.detach(), right.detach(), "cross-entropy of (mean of the real tokens' states) @ weight.T + bias was expected", [(wrong.detach(), said) for wrong, said in mistakes])  # fmt: skip
+    named = {"states": states, "weight": weight, "bias": bias}
+    learns(found, right, named, "the loss is right, but the gradient of `{}` is not: .detach(), .data or numpy cuts it off")  # fmt: skip
 
 
 def _effective_batch(config: dict[str, Any], ranks: int) -> int:
@@ -43,20 +78,20 @@ def effective_batch(function: Callable[[dict[str, Any], int], int]) -> None:
 
 
 def _config_for(ranks: int, rows: int, micro: int, stage: int) -> dict[str, Any]:
-    values = (micro, rows // (micro * ranks), 1.0, {"stage": stage}, {"enabled": True})
+    values = (micro, rows // (micro * ranks), 1.0, {"stage": stage})
     return dict(zip(KEYS, values, strict=True))
 
 
 @exercise(LESSON, _config_for)
 def config_for(function: Callable[[int, int, int, int], dict[str, Any]]) -> None:
-    """Ranks, rows per step, rows of a micro-batch on one rank, ZeRO stage → configuration with bf16, clipping at 1."""
+    """Ranks, rows per step, rows of a micro-batch on one rank, ZeRO stage → configuration, clipping at 1."""
     for ranks, rows, micro, stage in ((4, 64, 2, 2), (2, 96, 8, 3), (1, 5, 5, 1)):
         config = asked(function, ranks=ranks, rows=rows, micro=micro, stage=stage)
         if not isinstance(config, dict):
             raise Mistake(f"the result should be a dict, not {type(config).__name__}")
         for key in config:
             if key not in KEYS:
-                why = "DeepSpeed works it out itself" if key == "train_batch_size" else f"the five keys are {', '.join(KEYS)}"  # fmt: skip
+                why = "DeepSpeed works it out itself" if key == "train_batch_size" else f"the four keys are {', '.join(KEYS)}"  # fmt: skip
                 raise Mistake(f"leave out {key!r}: {why}")
         try:
             json.dumps(config)
@@ -80,7 +115,7 @@ def _step(config: dict[str, Any], ranks: int, rows: int, micro: int) -> None:
 
 
 def _blocks(config: dict[str, Any], stage: int) -> None:
-    """The clipping, and the two blocks."""
+    """The clipping, and the block of ZeRO."""
     zero = config.get("zero_optimization")
     if not isinstance(zero, dict):
         raise Mistake('the stage belongs in a block of its own: {"zero_optimization": {"stage": …}}')
@@ -88,8 +123,6 @@ def _blocks(config: dict[str, Any], stage: int) -> None:
         raise Mistake(f"zero_optimization.stage is {found!r}, the run asks for {stage}")
     if more := [key for key in zero if key != "stage"]:
         raise Mistake(f"zero_optimization holds {more[0]!r} too: only its stage is asked for")
-    if (found := config.get("bf16")) != {"enabled": True}:
-        raise Mistake(f'bf16 is {found!r}: a precision is switched on by {{"enabled": True}}')
     if (found := config.get("gradient_clipping")) != 1.0 or isinstance(found, bool):
         raise Mistake(f"gradient_clipping is {found!r}, the run clips at the norm 1.0")
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.checks.exercise import Mistake, asked, exercise, expect, loss, number, parts, tensor, whole
+from labkit.checks.exercise import Mistake, exercise, expect, number, same, tensor
+from labkit.parallel.memory import accumulation
+from labkit.parallel.memory.shape import ModelShape
 
 LESSON = "06/01"
 
@@ -41,122 +43,170 @@ def kept_numbers(function: Callable[[int, int, int, int], float]) -> None:
     expect(number(function(2, 7, 32, 4)), _kept_numbers(2, 7, 32, 4), "right for one shape and wrong for another: use all four arguments")  # fmt: skip
 
 
-def _batch_loss(sums: Tensor, counts: Tensor) -> Tensor:
-    return sums.sum() / counts.sum()
+def _peak_bytes(weights: int, layers: int, kept: int, logits: int) -> int:
+    return 16 * weights + 4 * (layers * kept + 3 * logits)
 
 
-@exercise(LESSON, _batch_loss)
-def batch_loss(function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Sums of losses and numbers of targets, (parts,) each → the mean loss over all targets, with its gradient."""
-    sums, counts = torch.tensor([6.0, 10.0, 0.0, 3.0], requires_grad=True), torch.tensor([2, 20, 0, 1])
-    nan = "a part may have no target: do not divide by its own count"
-    found = loss(asked(function, sums=sums, counts=counts), nan)
+@exercise(LESSON, _peak_bytes)
+def peak_bytes(function: Callable[[int, int, int, int], float]) -> None:
+    """The numbers of weights, layers, of what one layer keeps, of logits → bytes at the peak, all in 32 bits."""
+    w, n, k, g = 1000, 3, 70, 11
+    mistakes = [
+        (16 * (w + n * k + 3 * g), "16 bytes are a weight's, with its gradient and the optimizer's two numbers; an activation is one number of 4 bytes"),
+        (16 * w + n * k + 3 * g, "activations are counted in numbers here: 4 bytes each"),
+        (16 * w + 4 * n * k + 3 * g, "the logits' tensors have 4 bytes for each number too: the 4 stands before the brackets"),
+        (16 * w + 4 * (k + 3 * g), "this is what one layer keeps: at the peak all layers have theirs"),
+        (16 * w + 4 * (n * k + g), "the loss has three tensors of the logits' size at once"),
+        (16 * w + 4 * n * (k + 3 * g), "only the layers' part is multiplied by their number: there is one loss"),
+        (16 * w + 4 * n * k, "the loss is missing: three tensors of the logits' size"),
+        (4 * (w + n * k + 3 * g), "a weight costs 16 bytes in training: itself, its gradient and the optimizer's two averages"),
+        (12 * w + 4 * (n * k + 3 * g), "12 bytes leave one of a weight's four numbers out: itself, its gradient and the optimizer's two averages"),
+        (4 * (n * k + 3 * g), "the 16 bytes per weight are missing"),
+        (16 * w + 2 * (n * k + 3 * g), "these are activations in 16 bits: here everything has 32 bits, 4 bytes"),
+    ]  # fmt: skip
+    expect(number(function(w, n, k, g)), _peak_bytes(w, n, k, g), "16 · weights + 4 · (layers · kept + 3 · logits) was expected", mistakes)  # fmt: skip
+    expect(number(function(7, 5, 2, 30)), _peak_bytes(7, 5, 2, 30), "right for one model and wrong for another: use all four arguments")  # fmt: skip
+
+
+def _again(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        out = function(x)
+    out.backward(gradient)
+    return x.grad
+
+
+@exercise(LESSON, _again)
+def again(function: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]) -> None:
+    """A function, its input x, the gradient of its output → the gradient of x; weights inside get theirs too."""
+    earlier = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    x, weight = earlier * 2, torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]], requires_grad=True)
+    weight.grad, before, runs = torch.ones(2, 3), x.detach().clone(), []
+
+    def run(value: Tensor) -> Tensor:
+        runs.append(value)
+        return (weight @ value) ** 2
+
+    gradient = torch.tensor([3.0, -1.0])
+    with torch.no_grad():  # as PyTorch calls a backward pass
+        found = _second_run(function, run, x, gradient)
+    out = 2 * (weight @ before)
+    right, inside = (weight.T @ (out * gradient)).detach(), torch.outer((out * gradient).detach(), before)
+    if torch.is_tensor(found) and found.shape == (2,) and same(found, (weight @ before) ** 2):
+        raise Mistake("this is the function's output: the gradient of x is wanted, which backward leaves in `x.grad`")
+    found = tensor(found, (3,))
+    mistakes = [
+        ((weight.T @ out).detach(), "the gradient from above plays no part: `out.backward(gradient)`, not `out.sum().backward()`"),
+        (before, "this is x itself: its gradient is wanted"),
+    ]  # fmt: skip
+    expect(found, right, "the gradient of x is another: that of the output, taken back through the function", mistakes)
+    if len(runs) > 1:
+        raise Mistake(f"the function ran {len(runs)} times: once again is enough, and each run costs time")
+    if earlier.grad is not None:
+        raise Mistake("you went back through what lies before x as well: begin anew with x.detach()")
+    if same(weight.grad, torch.ones(2, 3)):
+        raise Mistake("the weights inside the function got no gradient: `backward` gives it to them, `torch.autograd.grad` of x alone does not")  # fmt: skip
+    own = [(inside, "the gradients that the weights had are lost: backward adds to them, so that they can add up over a batch's parts")]  # fmt: skip
+    expect(weight.grad, 1 + inside, "right for x, and the weights inside the function got other gradients", own)
+
+
+def _second_run(function: Callable[..., Any], run: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> Any:
+    try:
+        return function(run, x, gradient)
+    except RuntimeError as error:
+        if "does not require grad" in str(error):
+            raise Mistake("the second run has left no graph to go back through: run the function inside `with torch.enable_grad():`, on an x that requires a gradient") from error  # fmt: skip
+        raise
+
+
+@exercise(LESSON, accumulation.accumulate)
+def accumulate(function: Callable[..., float]) -> None:
+    """loss_sum(part), count(part), the parts → the mean loss over all targets; backward was called for each part."""
+    parts = [([1.0, 3.0], 2), ([2.0, 2.0, 4.0, 0.0, 2.0, 6.0], 6), ([], 0), ([7.0], 1)]
+    weight, log = torch.tensor(2.0, requires_grad=True), []
+    found = number(function(_loss_sum(weight, log), lambda part: part[1], list(parts)), "the loss", "a part may have no target: do not divide by its own count")  # fmt: skip
+    if weight.grad is None:
+        raise Mistake("no gradient has arrived: call `backward()` on the loss of each part")
+    if len(log) > len(parts):
+        raise Mistake(f"{len(parts)} parts made {len(log)} forward passes: run each part once")
+    if any(done is None for done in log[1:]):
+        raise Mistake("all parts ran before the first backward pass, so all their activations were alive at once: call `backward()` inside the loop")  # fmt: skip
+    sums = torch.tensor([8.0, 32.0, 0.0, 14.0])  # of weight · value, and the gradient is half of that
+    mistakes = _of_parts(sums, torch.tensor([2, 6, 0, 1]))
+    expect(weight.grad, 27 / 9, "another gradient than that of the mean over all targets: each part's sum is divided by the number of all targets", [(value / 2, text) for value, text in mistakes])  # fmt: skip
+    expect(found, 54 / 9, "the gradients are right and the loss is not: return the mean over all targets", mistakes)
+    one, alone = torch.tensor(3.0, requires_grad=True), [([1.0, 2.0], 2)]
+    expect(number(function(_loss_sum(one, []), lambda part: part[1], alone)), 4.5, "right for four parts and wrong for a single one")  # fmt: skip
+
+
+def _loss_sum(weight: Tensor, log: list[Any]) -> Callable[[Any], Tensor]:
+    """The loss of a part; at each call `log` gets the gradient that there is by then."""
+
+    def loss_sum(part: Any) -> Tensor:
+        log.append(None if weight.grad is None else weight.grad.clone())
+        return (weight * torch.tensor(part[0])).sum()
+
+    return loss_sum
+
+
+def _of_parts(sums: Tensor, counts: Tensor) -> list[tuple[Tensor, str]]:
+    """What comes out with a mistake in it."""
     means = sums / counts.clamp(min=1)
-    mistakes = [
-        (means.mean(), "this is the mean of the parts' means: a target counts more where its part has few of them. Divide the sum of all by the number of all"),
+    return [
+        (means.mean(), "this is the mean of the parts' means: a target counts more where its part has few. Divide each part's sum by the number of all targets"),
         (means[counts > 0].mean(), "leaving out the empty part does not mend it: the other parts still have unequal numbers of targets"),
-        (sums.mean(), "you divided by the number of parts; divide by the number of targets"),
-        (sums.sum() / 3, "you divided by the number of parts that have targets; divide by the number of targets"),
-        (sums.sum() / 24, "the part without targets counts as one target here: add up the counts as they are"),
-        (sums.sum() // counts.sum(), "// rounds down: use /"),
-        (sums.sum(), "this is the sum: divide it by the number of targets"),
-        (means.sum(), "you added up the parts' means"),
+        (means.sum(), "you added up the parts' means: divide each part's sum by the number of all targets"),
+        (sums.mean(), "you divided by the number of parts: divide by the number of targets"),
+        (sums.sum(), "this is the sum over all targets: divide it by their number"),
+        (sums.sum() / 10, "the part without targets counts as one target here: add up the counts as they are"),
+        (sums[-1] / counts.sum(), "only the last part is left: gradients and losses add up"),
     ]  # fmt: skip
-    expect(found, 19 / 23, "the sum of all losses divided by the number of all targets was expected", mistakes)
-    (gradient,) = torch.autograd.grad(found, sums, allow_unused=True)
-    if gradient is None:
-        raise Mistake("the loss has a gradient, but none of `sums`: compute with `sums` itself, not with a copy of its numbers")  # fmt: skip
-    expect(gradient[counts > 0], torch.full((3,), 1 / 23), "the loss is right and its gradient is not: each sum should weigh 1 / (number of all targets) in it")  # fmt: skip
-    one = loss(function(torch.tensor([1.5], requires_grad=True), torch.tensor([4])))
-    expect(one, 1.5 / 4, "right for four parts and wrong for a single one")
 
 
-def _next_scale(scale: float, good: int, finite: bool, interval: int) -> tuple[float, int]:
-    if not finite:
-        return scale / 2, 0
-    return (scale * 2, 0) if good + 1 == interval else (scale, good + 1)
+def _planned_peak(shape: ModelShape, rows: int, length: int, checkpoints: bool) -> int:
+    kept = _kept_numbers(rows, length, shape.width, shape.heads)
+    logits, state = rows * length * shape.vocabulary, rows * length * shape.width
+    if not checkpoints:
+        return _peak_bytes(shape.parameters, shape.layers, kept, logits)
+    return 16 * shape.parameters + 4 * (shape.layers * state + max(3 * logits, kept + 5 * state))
 
 
-@exercise(LESSON, _next_scale)
-def next_scale(function: Callable[[float, int, bool, int], tuple[float, int]]) -> None:
-    """(scale, good steps so far, was this step finite, interval) → the next (scale, good steps)."""
-    lost = _state(function(1024.0, 3, False, 10))
-    if lost[0] >= 1024:
-        raise Mistake(f"after an overflow the scale must be halved, and yours {'stays' if lost[0] == 1024 else 'grows'}")  # fmt: skip
-    ends = "an overflow ends the row of good steps: count from 0 again, or the scale grows back at once and overflows again"  # fmt: skip
-    mistakes = [((512, 3), ends), ((512, 4), ends), ((0, 512), "return the scale first, then the good steps")]
-    expect(lost, (512, 0), f"after an overflow at scale 1024, (512.0, 0) is wanted, not {lost}", mistakes)
-    counted, each = _state(function(1024.0, 3, True, 10)), "the scale doubled after one good step: it waits until `interval` of them are complete"  # fmt: skip
-    mistakes = [((1024, 3), "this good step is not counted: the 3 before it and this one are 4"), *(((2048, good), each) for good in (0, 3, 4))]  # fmt: skip
-    expect(counted, (1024, 4), f"a good step that does not yet complete the interval counts, and leaves the scale alone: (1024.0, 4) is wanted, not {counted}", mistakes)  # fmt: skip
-    full, again = _state(function(1024.0, 9, True, 10)), "after doubling, the count starts again at 0, or every further step would double the scale"  # fmt: skip
-    mistakes = [
-        ((1024, 10), "with this step ten good ones are complete: the scale doubles now, not one step later"),
-        ((1024, 0), "the interval is complete and the scale does not grow: double it"),
-        ((2048, 9), again),
-        ((2048, 10), again),
-    ]
-    expect(full, (2048, 0), f"when the interval is complete, (2048.0, 0) is wanted, not {full}", mistakes)
-    expect(_state(function(1024.0, 9, False, 10)), (512, 0), "a step that is not finite is no good step, even where it would complete the interval")  # fmt: skip
-    for state in ((3.0, 0, False, 2000), (65536.0, 4, True, 5), (65536.0, 10, True, 2000), (8.0, 0, True, 1)):
-        found, wanted = _state(function(*state)), _next_scale(*state)
-        message = f"right for a scale of 1024 and an interval of 10, but from {state} you give {found}; {wanted} is wanted"  # fmt: skip
-        expect(found, wanted, message, [((1, 0), "half of 3 is 1.5: divide with /, not //")])
+@exercise(LESSON, _planned_peak)
+def planned_peak(function: Callable[[ModelShape, int, int, bool], float]) -> None:
+    """The model's shape, texts at a time, their length, checkpoints or not → the peak of a training step in bytes."""
+    for vocabulary, larger in ((40, "the layer"), (900, "the loss")):
+        shape = ModelShape(7, 32, 4, vocabulary, 16)
+        plain = _planned_peak(shape, 3, 16, False)
+        expect(number(function(shape, 3, 16, False)), plain, "without checkpoints: peak_bytes of all layers and the logits of these rows was expected", _no_checkpoints(shape, 3, 16))  # fmt: skip
+        message = f"with checkpoints, where {larger} is the larger: 16 · weights + 4 · (layers · state + max(3 · logits, kept + 5 · state)) was expected"  # fmt: skip
+        expect(number(function(shape, 3, 16, True)), _planned_peak(shape, 3, 16, True), message, _checkpoints(shape, 3, 16))  # fmt: skip
+    other = ModelShape(2, 48, 3, 50, 32)
+    for checkpoints in (False, True):
+        expect(number(function(other, 5, 20, checkpoints)), _planned_peak(other, 5, 20, checkpoints), "right for one shape and wrong for another: use all of the shape, `rows` and `length`")  # fmt: skip
 
 
-def _state(value: Any) -> tuple[float, int]:
-    """The learner's scale and good steps; Mistake where they are none."""
-    scale, good = parts(value, ("scale", "good"))
-    return number(scale, "the scale"), whole(good, "the number of good steps")
-
-
-def _lamb_step(weight: Tensor, update: Tensor, lr: float) -> Tensor:
-    size, length = weight.norm(), update.norm()
-    return weight - lr * (size / length if size > 0 and length > 0 else 1.0) * update
-
-
-@exercise(LESSON, _lamb_step)
-def lamb_step(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """A weight, Adam's update r of the same shape, a learning rate → LAMB's new weight."""
-    weight, update = torch.tensor([3.0, 0.0, -4.0, 1.0]), torch.tensor([0.5, -0.2, 0.1, 0.7])
-    found = tensor(asked(function, weight=weight, update=update, lr=0.1), (4,))
-    ratio = weight.norm() / update.norm()
-    mistakes = [
-        (weight - 0.1 * update, "this is Adam: multiply the update by ‖w‖ / ‖r‖"),
-        (weight - 0.1 / ratio * update, "the ratio stands on its head: ‖w‖ over ‖r‖"),
-        (weight + 0.1 * ratio * update, "you went uphill: subtract"),
-        (weight - ratio * update, "the learning rate is missing"),
-        (weight - 0.1 * weight.norm() * update, "you forgot to divide by the update's own length"),
-        (weight - 0.1 * update / update.norm(), "you forgot to multiply by the weight's length"),
-        (weight - 0.1 * ratio**2 * update, "these are squared lengths: take the root, as `norm()` does"),
-        (weight - 0.1 * weight.abs().sum() / update.abs().sum() * update, "these are sums of absolute values: the lengths are Euclidean, `norm()`"),
-        (weight - 0.1 * weight.abs() / update.abs() * update, "the ratio is one number for the whole weight, not one for each element"),
-        (-ratio * update * 0.1, "this is the step alone: return the new weight"),
+def _no_checkpoints(shape: ModelShape, rows: int, length: int) -> list[tuple[float, str]]:
+    kept, logits = _kept_numbers(rows, length, shape.width, shape.heads), rows * length * shape.vocabulary
+    return [
+        (_planned_peak(shape, rows, length, True), "without checkpoints all layers keep everything: are the two cases exchanged?"),
+        (_peak_bytes(shape.parameters, shape.layers, kept, logits // rows), "the logits are those of all rows: rows · length · vocabulary"),
+        (_peak_bytes(shape.parameters, shape.layers, kept, logits // length), "the logits are those of all tokens: rows · length · vocabulary"),
+        (_peak_bytes(shape.parameters, shape.layers, kept // rows, logits), "the layers keep their numbers for all rows: kept_numbers(rows, length, …)"),
+        (_peak_bytes(shape.parameters, 1, kept, logits), "this is one layer: all layers keep theirs"),
     ]  # fmt: skip
-    expect(found, weight - 0.1 * ratio * update, "w - lr · (‖w‖ / ‖r‖) · r was expected", mistakes)
-    _matrix(function)
-    zero = tensor(function(torch.zeros(4), update.clone(), 0.1), (4,), "for a zero weight the result")
-    expect(zero, -0.1 * update, "for a weight that is all zero the ratio is 1", [(torch.zeros(4), "a weight that is all zero would stay zero for ever: there the ratio is 1")])  # fmt: skip
-    nan = "an update that is all zero makes the ratio infinite, and infinity times 0 is NaN: there the ratio is 1 too"
-    still = tensor(function(weight.clone(), torch.zeros(4), 0.1), (4,), "for a zero update the result", nan)
-    expect(still, weight, "with no update the weight stays")
 
 
-def _matrix(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """A matrix with a ratio of more than 10, and another learning rate."""
-    weight = torch.tensor([[30.0, 0.0], [-40.0, 10.0], [5.0, 20.0]])
-    update, lr = torch.tensor([[0.5, -0.2], [0.0, 0.7], [0.3, 0.1]]), 0.02
-    found = tensor(function(weight.clone(), update.clone(), lr), (3, 2), "for a matrix the result", "the ratio of two elements divides by 0 where one of the update is 0: it is one number for the whole matrix")  # fmt: skip
-
-    def stepped(ratio: Tensor, rate: float = lr) -> Tensor:
-        return weight - rate * ratio * update
-
-    ratio, every = weight.norm() / update.norm(), "for a matrix too the ratio is one number: its length is taken over all elements, not "  # fmt: skip
-    mistakes = [
-        (stepped(weight.norm(dim=1, keepdim=True) / update.norm(dim=1, keepdim=True)), every + "row by row"),
-        (stepped(weight.norm(dim=0) / update.norm(dim=0)), every + "column by column"),
-        (stepped(torch.linalg.matrix_norm(weight, 2) / torch.linalg.matrix_norm(update, 2)), every + "as the largest singular value"),
-        (stepped(ratio, 0.1), "you step at a rate of 0.1 here, and lr is 0.02: use `lr`"),
-        (stepped(ratio.clamp(max=10)), "the ratio is cut off at 10 here: use it as it is"),
+def _checkpoints(shape: ModelShape, rows: int, length: int) -> list[tuple[float, str]]:
+    kept = _kept_numbers(rows, length, shape.width, shape.heads)
+    state, logits = rows * length * shape.width, rows * length * shape.vocabulary
+    base, inputs = 16 * shape.parameters, shape.layers * state
+    return [
+        (_planned_peak(shape, rows, length, False), "checkpoints change nothing in yours: then a layer keeps only its input"),
+        (base + 4 * (inputs + 3 * logits + kept + 5 * state), "you added the loss and the layer: they are alive at different moments, so the larger of the two counts"),
+        (base + 4 * (inputs + 3 * logits), "a layer that is computed again can need more than the loss: take the larger of the two"),
+        (base + 4 * (inputs + kept + 5 * state), "the loss can need more than a layer: take the larger of the two"),
+        (base + 4 * (inputs + max(3 * logits, kept)), "the gradients on their way through the layer are missing, 5 · state"),
+        (base + 4 * (inputs + max(logits, kept + 5 * state)), "the loss has three tensors of the logits' size"),
+        (base + 4 * (state + max(3 * logits, kept + 5 * state)), "these are the inputs of one layer: all layers keep theirs"),
+        (base + 4 * max(3 * logits, kept + 5 * state), "the inputs of the layers are missing: that is what checkpoints keep"),
     ]  # fmt: skip
-    expect(found, stepped(ratio), "right for a weight of one dimension and wrong for a matrix: take `norm()` over all elements", mistakes)  # fmt: skip

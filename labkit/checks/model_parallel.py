@@ -16,31 +16,23 @@ LESSON = "06/04"
 Actions = list[tuple[str, int]]
 
 
-def _terms(x: Tensor, a: Tensor, b: Tensor, ranks: int) -> list[Tensor]:
-    return [gelu(x @ columns) @ rows for columns, rows in _pairs(a, b, ranks)]
+def _term(x: Tensor, a: Tensor, b: Tensor, rank: int, ranks: int) -> Tensor:
+    return gelu(x @ a.chunk(ranks, 1)[rank]) @ b.chunk(ranks, 0)[rank]
 
 
 def _pairs(a: Tensor, b: Tensor, ranks: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(a.chunk(ranks, 1), b.chunk(ranks, 0), strict=True))
 
 
-@exercise(LESSON, _terms)
-def terms(function: Callable[[Tensor, Tensor, Tensor, int], list[Tensor]]) -> None:
-    """X (n, d), A (d, 4 d), B (4 d, d), a number of ranks → what each rank computes before the sum, (n, d) each."""
+@exercise(LESSON, _term)
+def term(function: Callable[[Tensor, Tensor, Tensor, int, int], Tensor]) -> None:
+    """X (n, d), A (d, 4 d), B (4 d, d), a rank, the number of ranks → what it computes before the sum, (n, d)."""
     draw = torch.Generator().manual_seed(2)
-    inputs = [torch.randn(size, generator=draw).requires_grad_() for size in ((5, 6), (6, 24), (24, 6))]
+    x, a, b = (torch.randn(size, generator=draw).requires_grad_() for size in ((5, 6), (6, 24), (24, 6)))
     for ranks in (2, 3):
-        found = function(*inputs, ranks)
-        given(found)
-        if torch.is_tensor(found) and found.ndim == 2:
-            raise Mistake("a list with one tensor per rank is wanted, not one tensor: the sum is the all-reduce's work")
-        if not isinstance(found, list | tuple | Tensor):
-            raise Mistake(f"a list with one tensor per rank is wanted, not {type(found).__name__}")
-        if len(found) != ranks:
-            raise Mistake(f"{ranks} ranks compute {ranks} terms; your list has {len(found)}")
+        found = [function(x, a, b, rank, ranks) for rank in range(ranks)]
         _values([tensor(one, (5, 6), f"the term of rank {rank}", gradient=True) for rank, one in enumerate(found)],
-                *(one.detach() for one in inputs))  # fmt: skip
-        x, a, b = inputs
+                *(one.detach() for one in (x, a, b)))  # fmt: skip
         learns(sum(found), gelu(x @ a) @ b, {"X": x, "A": a, "B": b},
                "the values are right, but the gradient of {} is not: .detach(), .data or torch.tensor(…) cuts it off")  # fmt: skip
 

@@ -5,10 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labkit.checks.exercise import Mistake, exercise, expect, items, number, whole
+from labkit.checks.exercise import Mistake, exercise, expect, items, number, parts, whole
 from labkit.parallel.offload import paging, schedule
 
 LESSON = "06/06"
+
+
+def _card_plan(layers: int, card: int, each: int, working: int) -> tuple[int, int, int] | None:
+    room = (card - working) // each
+    if room >= layers:
+        return layers, 0, layers * each + working
+    return (room - 2, layers - (room - 2), room * each + working) if room >= 2 else None
+
+
+@exercise(LESSON, _card_plan)
+def card_plan(function: Callable[[int, int, int, int], Any]) -> None:
+    """(layers, card, each, working), bytes → (pinned layers, moving layers, peak in bytes), or None: it cannot run."""
+    found = _plan(function(12, 1025, 100, 30))
+    mistakes = [
+        ((8, 4, 1030), "room is counted without the working memory, so the peak is above what the card has: (card − working) // each"),
+        ((9, 3, 930), "all places are pinned: two of them must stay free as slots for the layers that move"),
+        ((8, 4, 930), "one slot is left: two are needed, one to compute with and one to load"),
+        ((7, 3, 930), "layers that are not pinned must all move: layers − pinned, here 12 − 7"),
+        ((7, 5, 730), "the peak has no slots: they hold layers too"),
+        ((7, 5, 900), "the working memory is missing in the peak"),
+        ((7, 5, 1025), "the peak is what is used, not all that the card has"),
+        ((7, 5, 1230), "the peak has all layers, and only those that fit are on the card: pinned and two slots"),
+    ]  # fmt: skip
+    expect(found, (7, 5, 930), f"12 layers of 100 bytes, a card of 1025, 30 to work with: room for 9, so (7, 5, 930), not {found}", mistakes)  # fmt: skip
+    for card in (1230, 1999):
+        fits = _plan(function(12, card, 100, 30))
+        small = "the peak is what is used, not all that the card has"
+        slots = [((10, 2, 1230), "where all layers fit, none moves: are the cases `room > layers` and `room >= layers` mixed up?"), ((12, 0, card), small)]  # fmt: skip
+        expect(fits, (12, 0, 1230), f"a card of {card} bytes holds all 12 layers: (12, 0, 1230) is wanted, not {fits}", slots)  # fmt: skip
+    least = _plan(function(12, 230, 100, 30))
+    expect(least, (0, 12, 230), f"a card of 230 bytes has room for just two layers, which is enough: (0, 12, 230), not {least}")  # fmt: skip
+    if function(12, 229, 100, 30) is not None:
+        raise Mistake("a card of 229 bytes has room for one layer only, and two are needed: return None")
+    expect(_plan(function(5, 700, 150, 60)), (2, 3, 660), "right for 12 layers and wrong for 5: use all four arguments")
+
+
+def _plan(value: Any) -> tuple[int, ...]:
+    """The learner's three numbers; Mistake where they are none."""
+    names = ("pinned", "moving", "peak")
+    return tuple(whole(one, name) for one, name in zip(parts(value, names), names, strict=True))
 
 
 @exercise(LESSON, schedule.spread)

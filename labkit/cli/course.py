@@ -126,7 +126,7 @@ def _build_site(arguments: argparse.Namespace) -> None:
 
 CLASS_HELP = """\
 examples:
-  labkit assignments check                  grade reference, untouched release and planted mistakes; 3 to 5 minutes
+  labkit assignments check                  grade reference, untouched release and planted mistakes; 4 to 6 minutes
   labkit assignments check 03_fewshot       one assignment
   labkit assignments build                  write source/…/*.ipynb from text/…/*.py
 """

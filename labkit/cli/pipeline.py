@@ -34,9 +34,10 @@ PIPELINE_NUMBERS = {
     "distil-epochs": "passes over the unlabelled text when distilling (default: 12)",
     "unlabelled-rows": "unlabelled texts used at most (default: 8000)",
     "test-rows": "test rows used at most (default: 1000)",
+    "knowledge-steps": "steps with the world's graph beside its text (DKPLM) that end the pre-training (default: 0)",
     "head-steps": "for a model without a masked-LM head: steps that train one (default: 400)",
 }
-MAY_BE_NONE = ("student-steps", "unlabelled-rows")
+MAY_BE_NONE = ("student-steps", "unlabelled-rows", "knowledge-steps")
 
 
 def add_pipeline(commands: Any) -> None:

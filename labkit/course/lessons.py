@@ -107,7 +107,7 @@ LESSONS: tuple[Lesson, ...] = (
             "ERNIE, WKLM, BERT-MK"),
     _lesson("02/03", "dkplm", "Knowledge that costs nothing to serve", 45, "01/05 02/01",
             "DKPLM"),
-    _lesson("02/04", "kgbert", "Choosing which facts to read", 45, "02/02",
+    _lesson("02/04", "kgbert", "Choosing which facts to read", 45, "01/05 02/01",
             "KGBERT, gated knowledge selection"),
     _lesson("02/05", "retrieval", "Finding the right passage", 60, "01/05",
             "BM25, cross-encoders, DPR, ANCE, RocketQA, SparTerm"),

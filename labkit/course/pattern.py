@@ -14,7 +14,7 @@ from typing import Any
 
 from labkit.course.exercises import DETAILS, Found, find, tree
 
-NOT_YET = frozenset("03/07 06/01 06/03 06/04 06/06 06/07".split())
+NOT_YET = frozenset("03/07".split())
 CELLS, WORDS, LINES = 45, 2500, 15
 TABLES, ROWS, COLUMNS = 3, 9, 7  # the header's row and the names' column included
 EXERCISES = range(3, 7)

@@ -185,7 +185,7 @@ class DKPLM(nn.Module):
         self.masked, self.lambda_1, self.samples, self.most = masked, lambda_1, samples, most
         self.inject, self.layer, self.pseudo, self.read = inject, layer, pseudo, read
         self.facts = facts_of(graph, targets)
-        self.register_buffer("tokens", _padded(names, len(graph.entities)), persistent=False)
+        self.register_buffer("tokens", padded_names(names, len(graph.entities)), persistent=False)
         words = self.tokens[torch.from_numpy(graph.triples[:, [0, 2]]).flatten()]
         counts = torch.bincount(words[words != IGNORE], minlength=len(masked.tokenizer)).float()
         self.register_buffer("chances", counts / counts.sum(), persistent=False)
@@ -296,7 +296,7 @@ def facts_of(graph: KnowledgeGraph, targets: Sequence[int]) -> dict[int, list[tu
     return facts
 
 
-def _padded(names: Mapping[tuple[int, ...], int], entities: int) -> Tensor:
+def padded_names(names: Mapping[tuple[int, ...], int], entities: int) -> Tensor:
     """The tokens of each entity's name, (entities, longest), −100 behind it. DataError for an entity without one."""
     by_entity = {entity: ids for ids, entity in names.items()}
     missing = next((one for one in range(entities) if one not in by_entity), None)

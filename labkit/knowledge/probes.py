@@ -10,7 +10,7 @@ several tokens are asked for too, and only names of the right type stand for cho
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,6 +79,19 @@ class Study:
         """The same as triples."""
         return of_facts(self.graph, self.known, self.language)
 
+    @cached_property
+    def said(self) -> tuple[str, ...]:
+        """The facts of `knowledge` in its order, each as head, relation and tail in words."""
+        teller, space = Teller(self.world, self.language, randomness(self.world)), " " if self.language == "en" else ""
+        return tuple(space.join(teller.triple(fact)) for fact in self.known)
+
+    def bearing(self, fact: Fact, number: int) -> str:
+        """Of the graph's triple with this number: is it the fact itself, "about" its head, or about "others"?"""
+        other = self.known[number]
+        if _both_ways(other) == _both_ways(fact):
+            return "itself"
+        return "about" if fact.head in (other.head, other.tail) else "others"
+
     def kind(self, fact: Fact) -> str:
         """One of KINDS; both directions of a symmetric fact have the same."""
         return "stated" if not fact.held_out else "graph" if _both_ways(fact) in self._given else "unseen"
@@ -119,10 +132,12 @@ def _both_ways(fact: Fact) -> tuple[int, str, int]:
 
 
 def scores(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, study: Study, probes: Sequence[Probe], *, told: bool = False
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, study: Study, probes: Sequence[Probe], *, told: bool = False,
+    collate: Callable[[Sequence[str]], Mapping[str, torch.Tensor]] | None = None,
 ) -> list[np.ndarray]:  # fmt: skip
     """For each probe the log-probability of every entity of the right type, (entities,): of its name, a mean over the
-    name's tokens, each at its own blank, all blanks being open at once. `told` puts the fact itself before the blank.
+    name's tokens, each at its own blank, all blanks being open at once. `told` puts the fact itself before the blank;
+    `collate` makes batches of the texts, where they are not to be read alone.
 
     Names of k tokens are read off a text of k blanks: one pass for each length that occurs in the type.
     """
@@ -131,9 +146,10 @@ def scores(
     names = {kind: _names(study, tokenizer, kind) for kind in {BY_NAME[one.fact.relation].tail for one in probes}}
     asked = [(place, length) for place, one in enumerate(probes)
              for length in sorted({len(ids) for ids in names[BY_NAME[one.fact.relation].tail]})]  # fmt: skip
-    texts = [_blanked(study, probes[place], length, tokenizer.mask_token, told) for place, length in asked]
+    texts = [blanked(study, probes[place], length, tokenizer.mask_token, told) for place, length in asked]
     longest = max((length for _, length in asked), default=1)
-    logs = over_rows(model, texts, lambda some: tokenizer(list(some), return_tensors="pt", padding=True),
+    alone = lambda some: tokenizer(list(some), return_tensors="pt", padding=True)  # noqa: E731
+    logs = over_rows(model, texts, collate or alone,
                      lambda model, batch: _at_blanks(model, batch, tokenizer.mask_token_id, longest))  # fmt: skip
     found = [np.empty(len(names[BY_NAME[one.fact.relation].tail])) for one in probes]
     for (place, length), log in zip(asked, logs.numpy(), strict=True):  # log: (longest, vocabulary)
@@ -166,7 +182,8 @@ def _names(study: Study, tokenizer: PreTrainedTokenizerBase, kind: str) -> list[
     return found
 
 
-def _blanked(study: Study, probe: Probe, blanks: int, mask: str, told: bool) -> str:
+def blanked(study: Study, probe: Probe, blanks: int, mask: str, told: bool = False) -> str:
+    """The text of a probe with so many blanks, `told` with the fact itself before it."""
     teller = Teller(study.world, study.language, randomness(study.world))
     space = " " if study.language == "en" else ""
     head, blank = teller.name(probe.fact.head), space.join([mask] * blanks)

@@ -20,8 +20,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection
+from types import FunctionType
 from typing import Any
 
+import dill
 import torch
 import torch.distributed as dist
 
@@ -58,13 +60,15 @@ class Here:
 def launch(program: Program, world: int, *arguments: Any, seconds: float = 60.0) -> list[Any]:
     """Run `program(here, *arguments)` in `world` processes and return their results in rank order.
 
-    `program` is a top-level function of a module that can be imported; arguments and results are plain Python, numpy
-    arrays or CPU tensors. Every rank computes with one thread and finds the default process group (gloo)
-    ready. UsageError for `world` below 1. A LabkitError of a rank is raised again with the rank named; TrainingError
-    for any other end: an exception, a signal, or `seconds` in which no rank moved (`Here.beat`).
+    `program` is a top-level function of a module, or one that was written in a notebook, and so may be arguments; all
+    other arguments and the results are plain Python, numpy arrays or CPU tensors. Every rank computes with one thread
+    and finds the default process group (gloo) ready. UsageError for `world` below 1. A LabkitError of a rank is raised
+    again with the rank named; TrainingError for any other end: an exception, a signal, or `seconds` in which no rank
+    moved (`Here.beat`).
     """
     if isinstance(world, bool) or not isinstance(world, int) or world < 1:
         raise UsageError(f"world must be a whole number of ranks, 1 or more, not {world!r}")
+    program, *given = (_ByValue(one) if _in_main(one) else one for one in (program, *arguments))
     context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
     if FORKS:
         context.set_forkserver_preload(PRELOAD)
@@ -75,14 +79,28 @@ def launch(program: Program, world: int, *arguments: Any, seconds: float = 60.0)
         for rank in range(world):
             ours, theirs = context.Pipe()
             here = Here(rank, world, trace=Trace(rank), board=board)
-            given = (program, here, store, theirs, seconds, arguments)
-            process = context.Process(target=_rank, args=given, name=f"rank {rank}", daemon=True)
+            what = (program, here, store, theirs, seconds, given)
+            process = context.Process(target=_rank, args=what, name=f"rank {rank}", daemon=True)
             process.start()
             board[rank * ROW + MOVED] = time.monotonic()
             theirs.close()  # ours then sees the end of the pipe when the rank ends
             ranks.append((process, ours))
             stack.callback(_end, process, ours)
         return _results(ranks, board, seconds)
+
+
+class _ByValue:
+    """A function that no rank can import: it travels as its code, with what that names, and arrives as itself."""
+
+    def __init__(self, function: Program) -> None:
+        self.function = function
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dill.loads, (dill.dumps(self.function, recurse=True),)
+
+
+def _in_main(one: Any) -> bool:
+    return isinstance(one, FunctionType) and one.__module__ == "__main__"
 
 
 def _end(process: Any, pipe: Any) -> None:
@@ -159,7 +177,7 @@ def _stuck(board: Any, left: list[int], seconds: float) -> str:
 # A rank's side
 
 
-def _rank(program: Program, here: Here, store: str, pipe: Any, seconds: float, arguments: tuple[Any, ...]) -> None:
+def _rank(program: Program, here: Here, store: str, pipe: Any, seconds: float, arguments: list[Any]) -> None:
     _end_with_launcher()
     torch.set_num_threads(1)
     try:

@@ -37,9 +37,10 @@ def torchrun(
     restarts: int = 0,
     seconds: float = 120.0,
     meanwhile: Callable[[dict[int, int]], bool] | None = None,
+    folder: str | os.PathLike[str] | None = None,
 ) -> Finished:
     """Run `python -m COMMAND…` as `ranks` ranks on this machine; a group that loses one starts again up to `restarts`
-    times.
+    times. `folder` is where it runs, and so where `python -m` finds a program of one's own.
 
     `meanwhile(pids)` is called many times a second with the process of each rank, until it returns True. A port is
     chosen by the system. Raises TrainingError, with the end of what was said, after `seconds`: then all are killed.
@@ -51,7 +52,12 @@ def torchrun(
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         agent = subprocess.Popen(
-            launcher, stdout=out, stderr=err, start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            launcher,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            cwd=folder,
         )
         try:
             while agent.poll() is None:

@@ -54,11 +54,14 @@ class PipelineSettings:
     unlabelled_rows: Annotated[int, SOME] = 8000  # at most this many unlabelled texts are used
     test_rows: Annotated[int, COUNT] = 1000
     head_steps: Annotated[int, COUNT] = 400  # for a model without a masked-LM head: steps that train one
+    knowledge_steps: Annotated[int, SOME] = 0  # of pre-training with the world's graph beside its text, after the rest
 
     def __post_init__(self) -> None:
         check(self)
         if self.splits and len(self.splits) != self.seeds:
             raise UsageError(f"--splits names {len(self.splits)} splits for --seeds {self.seeds}: give one a seed")
+        if self.knowledge_steps and self.model:
+            raise UsageError(f"--knowledge-steps goes on from a model that is pre-trained here, not {self.model}")
         object.__setattr__(self, "few_shot", method_name(self.few_shot))
         if self.compose is not None:
             check_order(parse(self.compose), taught_elsewhere=True)

@@ -35,8 +35,9 @@ from labkit.pipeline.settings import PipelineSettings, check_cloze, few_shot_tas
 from labkit.report import Report
 from labkit.tasks import Task
 from labkit.training import Batches, fit
-from labkit.zoo import Loaded, load, recipe
+from labkit.zoo import Loaded, Recipe, load, recipe
 from labkit.zoo.building import pretrain
+from labkit.zoo.recipes import with_knowledge
 
 # What the few-shot method is compared with; of a model that reads left to right only the last state knows the text.
 BASELINES, LEFT_TO_RIGHT = ("fine-tune [CLS]", "fine-tune [mean]"), ("fine-tune [last]",)
@@ -110,9 +111,17 @@ class Pipeline:
     def _from_scratch(self) -> Loaded:
         item = recipe(f"micro-bert-{self.tasks[0].language}")
         self._say(f"1/5 pre-train {item.name} from scratch: {item.steps} steps")
-        model, tokenizer, _ = pretrain(
-            item, folder=self.out / CHECKPOINTS / item.name, resume=True, progress=self.progress
-        )
+        found = self._followed(item, None)
+        if self.settings.knowledge_steps:
+            knowing = with_knowledge(item, self.settings.knowledge_steps)
+            self._say(f"    and go on with the world's graph beside the text: {knowing.steps} steps")
+            found = self._followed(knowing, found)
+        return found
+
+    def _followed(self, item: Recipe, parent: Loaded | None) -> Loaded:
+        """The model of a recipe; a training that was stopped goes on."""
+        how = {"folder": self.out / CHECKPOINTS / item.name, "resume": True, "progress": self.progress}
+        model, tokenizer, _ = pretrain(item, parent and (parent.model, parent.tokenizer), **how)
         return Loaded(model, tokenizer)
 
     def _save(self, found: Loaded, folder: Path) -> None:

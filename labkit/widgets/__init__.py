@@ -20,6 +20,8 @@ __all__ = [
     "delta_tree",
     "elastic_sizes",
     "embedding_map",
+    "entity_stream",
+    "fact_gates",
     "feature_space",
     "graph_explorer",
     "injection",
@@ -51,6 +53,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from labkit.widgets.delta_tree import delta_tree
     from labkit.widgets.elastic_sizes import elastic_sizes
     from labkit.widgets.embedding_map import embedding_map
+    from labkit.widgets.entity_stream import entity_stream
+    from labkit.widgets.fact_gates import fact_gates
     from labkit.widgets.feature_space import feature_space
     from labkit.widgets.graph_explorer import graph_explorer
     from labkit.widgets.injection import injection

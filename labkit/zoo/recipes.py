@@ -127,6 +127,16 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 
+def with_knowledge(item: Recipe, steps: int) -> KnowledgeRecipe:
+    """The recipe that goes on from `item`'s model with the graph, for `steps` steps of 64 texts."""
+    kept = ("language", "layers", "hidden", "heads", "ffn", "max_length", "selective", "world")
+    return KnowledgeRecipe(
+        f"{item.name}-knowing", about=f"{item.name}, asked for the facts of rare things too", parent=item.name,
+        documents=64 * steps, steps=steps, batch_size=64, lr=1e-3, warmup=0.1,
+        **{name: getattr(item, name) for name in kept},
+    )  # fmt: skip
+
+
 def recipe(name: str) -> Recipe:
     """The recipe called `name`; UsageError with the nearest name otherwise."""
     if name not in RECIPES:

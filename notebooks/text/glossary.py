@@ -131,6 +131,10 @@ print(report.compare("A", "B"))
 # what other tokens offer (their *values*); the weights say how well its *query* fits their *keys*. A layer does this
 # several times side by side, in attention heads: BERT-base has 12 per layer. Lessons
 # [03/03](03_fewshot/03_soft_prompts.ipynb), [01/03](01_foundations/03_transformer.ipynb).
+#
+# <a id="auc"></a>**AUC** (曲线下面积): *Area under the curve*: of a thing that is wanted and one that is not, drawn at random,
+# how often has the wanted one the higher score? 50 % is what a coin gets, 100 % is never wrong; no threshold is needed.
+# Lesson [02/04](02_knowledge/04_kgbert.ipynb).
 
 # %% [markdown]
 # ## B
@@ -402,6 +406,10 @@ print(report.compare("A", "B"))
 # <a id="gradient-accumulation"></a>**gradient accumulation** (梯度累积): Taking a large batch in several parts, adding up
 # their gradients, and making one step. Four parts of 16 texts make a batch of 64 with the activations of 16. Lesson
 # [06/01](06_parallel/01_memory.ipynb).
+#
+# <a id="graph-convolution"></a>**graph convolution** (图卷积): A layer that adds to each node's vector a part of its
+# neighbours', so that it says who it stands beside. A node with one neighbour keeps half of itself; a network of such
+# layers is a *GCN*. Lesson [02/04](02_knowledge/04_kgbert.ipynb).
 
 # %% [markdown]
 # ## H

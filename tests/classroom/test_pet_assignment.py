@@ -102,6 +102,11 @@ def test_points_add_up():
             {"reference": 20, "untouched": 0, "first_draft": 3, "halfway": 10, "otherwise": 20, "slips": 13},
             4,
         ),
+        (
+            "02_knowledge",
+            {"reference": 21, "untouched": 0, "first_draft": 4, "halfway": 10, "otherwise": 21, "slips": 12, "wild": 8},
+            4,
+        ),
         ("03_fewshot", {"reference": 24, "untouched": 0, "first_draft": 6, "halfway": 7, "slips": 17}, 4),
         (
             "04_compression",

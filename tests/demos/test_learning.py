@@ -77,7 +77,7 @@ def test_pet_learns_what_sentences_are_about(base, reference):
 
 def test_swapped_words_deceive_the_cloze_alone(base, reference, learnt):
     swapped = on_learn(base, reference, PRESETS["Words swapped"].form(reference, 0))
-    assert swapped.accuracy["Zero-shot cloze"] == pytest.approx(1 - learnt.accuracy["Zero-shot cloze"])
+    assert swapped.accuracy["Untrained cloze"] == pytest.approx(1 - learnt.accuracy["Untrained cloze"])
     for name in ("CP-Tuning", "Head fine-tuning"):
         assert swapped.accuracy[name] == learnt.accuracy[name]
 

@@ -21,6 +21,7 @@ def test_by_hand():
     assert ndcg(ranking, relevant) == pytest.approx((1 / np.log2(3) + 1 / np.log2(5)) / (1 + 1 / np.log2(3)))
     assert recall(ranking, relevant, 2) == 1 / 2
     assert reciprocal_rank(ranking, relevant, 1) == 0
+    assert average_precision(ranking, relevant, 2) == 1 / 2 / 2  # what is not found counts as 0
 
 
 @given(ORDERS, RIGHT, st.integers(1, N))

@@ -43,6 +43,16 @@ def test_a_vector_by_its_definition(parts):
         assert float(found[term]) == pytest.approx(float(wanted), rel=1e-4)
 
 
+def test_a_query_has_its_own_words_alone(parts):
+    model, method = parts
+    batch = method.read(["where has anna settled ?"])
+    with torch.no_grad():
+        found, worth = method.queries(model, batch)[0], model.importance(**batch).logits[0].relu().sum(0)
+    own = set(batch["input_ids"][0].tolist()) - set(method.tokenizer.all_special_ids)
+    assert set(found.nonzero().flatten().tolist()) <= own
+    torch.testing.assert_close(found[list(own)], worth[list(own)])
+
+
 def test_padding_adds_nothing(parts):
     model, method = parts
     with torch.no_grad():

@@ -110,3 +110,24 @@ def _until(condition, seconds=60.0):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+NOTEBOOK = """
+import torch
+from labkit.parallel.processes import launch
+
+FACTOR = 3
+
+def helper(x):
+    return [FACTOR * y for y in x]
+
+def program(here, more):
+    return more(helper(torch.tensor([here.rank, 1]).tolist()))
+
+print(launch(program, 2, lambda x: [helper(x), "sent"]))
+"""
+
+
+def test_functions_of_a_notebook_arrive_with_what_they_name():
+    done = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[[[0, 9], 'sent'], [[9, 9], 'sent']]\n"

@@ -31,6 +31,12 @@ def test_ranks_run_are_seen_and_nobody_is_left_after_a_time_out():
     assert set(seen) <= {0, 1} and not mine(word)
 
 
+def test_a_program_of_ones_own_runs_in_its_folder(tmp_path):
+    (tmp_path / "mine.py").write_text("import os\nopen('rank' + os.environ['RANK'], 'w').close()\n")
+    assert torchrun(["mine"], 2, folder=tmp_path).code == 0
+    assert (tmp_path / "rank0").is_file() and (tmp_path / "rank1").is_file()
+
+
 def test_what_cannot_be():
     with pytest.raises(UsageError, match="ranks=0, restarts=0: at least 1 and 0 are needed"):
         torchrun(["timeit"], 0)

@@ -74,7 +74,7 @@ def registered(name: str) -> Callable[[Loaded, Task, OnStep], Trained]:
 
 
 METHODS: dict[str, Method] = {
-    "Zero-shot cloze": Method(zero_shot, "nothing: the pre-trained model fills the blank as it is", trains=False),
+    "Untrained cloze": Method(zero_shot, "nothing: the pre-trained model fills the blank as it is", trains=False),
     "PET": Method(registered("PET"), "the whole model, to fill the blank with the right label word"),
     "CP-Tuning": Method(
         registered("CP-Tuning"),

@@ -31,7 +31,7 @@ INTRO = """Give each class a name and three example sentences, press <b>Learn</b
 sentences that they have not seen."""
 WAITING = box('<p class="waiting">Press <b>Learn</b>: the answers appear here within seconds.</p>')
 EXPLANATION = """
-**Zero-shot cloze** trains nothing. Your sentence is put into the pattern, and the label word that the language model
+**Untrained cloze** trains nothing. Your sentence is put into the pattern, and the label word that the language model
 would rather write in the blank is the answer.
 
 **PET** asks the same question, and trains the model on your examples to answer it with the right word. It begins with

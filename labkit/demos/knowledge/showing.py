@@ -32,6 +32,8 @@ def filled(found: Known, parts: Sequence[str], tokenizer: PreTrainedTokenizerBas
 
 
 def _facts(name: str, facts: Sequence[tuple[Triple, bool]]) -> str:
+    """Those that say something of the thing come first, then those of others that it stands in."""
+    facts = sorted(facts, key=lambda one: one[0][0] != name)
     told = "; ".join(f"{'✓' if stated else '✗'} {safe(' · '.join(triple))}" for triple, stated in facts[:FACTS])
     more = f"; {len(facts) - FACTS} more" if len(facts) > FACTS else ""
     return f"<p><b>{safe(name)}</b>: {told or 'no fact'}{more}</p>"

@@ -113,7 +113,7 @@ class Stack(nn.Module):
         return self.norm(x) if self.norm_first else x
 
 
-class _Model(nn.Module):
+class Model(nn.Module):
     """What the three models share: embeddings, which are the output layer too, and weights to begin with."""
 
     def __init__(self, settings: Settings, **stacks: Stack) -> None:
@@ -146,7 +146,7 @@ class _Model(nn.Module):
         return F.linear(states, self.words.weight) * (self.settings.d**-0.5 if self.settings.scaled_head else 1)
 
 
-class Encoder(_Model):
+class Encoder(Model):
     """Each token sees the whole text, as in BERT."""
 
     causal = False
@@ -165,7 +165,7 @@ class Decoder(Encoder):
     causal = True
 
 
-class EncoderDecoder(_Model):
+class EncoderDecoder(Model):
     """One text is read, another is written while looking at it, as in T5; both with the same embeddings."""
 
     def __init__(self, settings: Settings) -> None:

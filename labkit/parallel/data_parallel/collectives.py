@@ -105,6 +105,11 @@ class Communicator:
         """The tensor that `source` sends: new, of the shape and dtype given."""
         return self.irecv(shape, source, dtype).wait()
 
+    def shift(self, tensor: Tensor) -> Tensor:
+        """`tensor` to the rank on the right; the one of the same shape that has come from the left, new."""
+        with self._collective("shift"):
+            return self._shift(tensor.detach().contiguous(), torch.empty_like(tensor.contiguous()), "shift")
+
     # Among all
 
     def broadcast(self, tensor: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def kept(found: Mapping[int, Mapping[int, Mapping[str, Any]]], precision: str = 
         axes.hlines(theory, place - 0.42, place + 0.42, color="black", lw=2, label=None if place else "formula")
         axes.text(place, max(theory, bottom) + 0.25, f"{bottom:.2f}", ha="center", fontsize=9)
     axes.set_xticks(range(len(bars)), [f"ZeRO-{stage}\n{world} ranks" for world, stage, _ in bars], fontsize=9)
-    axes.set_ylabel("bytes a parameter on rank 0")
+    axes.set_ylabel("bytes per parameter on rank 0")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(0, 1.1 * max(sum(each.values()) for *_, each in bars))
     figure.legend(loc="outside upper center", ncols=4, frameon=False)

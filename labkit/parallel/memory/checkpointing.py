@@ -86,11 +86,6 @@ def kept(layers: int, every: int, input_bytes: float, layer_bytes: float) -> flo
     return (segments - 1) * input_bytes + min(every, layers) * layer_bytes
 
 
-def best_every(layers: int, input_bytes: float, layer_bytes: float) -> int:
-    """The number of layers between checkpoints that keeps the fewest bytes; the smaller of two that tie."""
-    return min(range(1, layers + 1), key=lambda every: kept(layers, every, input_bytes, layer_bytes))
-
-
 def _random_states(inputs: Sequence[Any]) -> tuple[Tensor, list[int], list[Tensor]]:
     """States of the CPU's generator and of those of the GPUs that the inputs are on."""
     return torch.get_rng_state(), *get_device_states(*inputs)

@@ -7,10 +7,12 @@ been recomputed; and its end, when the gradients of the tied output and embeddin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from labkit.errors import UsageError
 from labkit.parallel.memory import anatomy
@@ -69,6 +71,7 @@ def peak(shape: ModelShape, batch: int, length: int, use: Techniques | None = No
     return Peak(anatomy.state_bytes(shape.parameters, use.dtype), max(loss, backward, embeddings))
 
 
+LossOf = Callable[..., Tensor]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -76,19 +79,32 @@ def measured(shape: ModelShape, batch: int, length: int, use: Techniques | None 
     """Train `memory.model` for two steps on random tokens with every tensor watched; `.peak` is the peak in bytes."""
     use = use or Techniques()
     ids = torch.randint(shape.vocabulary, (batch, length), generator=torch.Generator().manual_seed(0))
+
+    def step(loss_of: LossOf) -> None:
+        for part in ids.split(use.rows(batch)):
+            (loss_of(part) / use.micro).backward()  # parts are equal, so equal shares are right
+
+    return watched(lambda: Transformer(shape, attention=use.attention, every=use.every), step, use.dtype)
+
+
+def watched(make: Callable[[], Transformer], step: Callable[[LossOf], object], dtype: str = "fp32") -> LiveTensors:
+    """Train the model that `make` makes for two steps of Adam with every tensor watched, gradients by `step(loss_of)`.
+
+    `loss_of(ids, reduction="mean")` is the loss of rows (rows, length); `step` must call `backward` on what it gives.
+    """
     live = LiveTensors()
     with live:
         with live.phase("make"):
-            model = Transformer(shape, attention=use.attention, every=use.every)
-            adam = partial(torch.optim.Adam, lr=1e-3, fused=True)
-            trained = MixedPrecision(model, adam, DTYPES[use.dtype])
+            model = make()
+            trained = MixedPrecision(model, partial(torch.optim.Adam, lr=1e-3, fused=True), DTYPES[dtype])
+
+        def loss_of(ids: Tensor, reduction: str = "mean") -> Tensor:
+            with live.phase("forward"):
+                return model(ids, ids, reduction)
+
         for _ in range(2):
-            for part in ids.split(use.rows(batch)):
-                with live.phase("forward"):
-                    loss = model(part, part) / use.micro  # parts are equal, so equal shares are right
-                with live.phase("backward"):
-                    trained.backward(loss)
-                del loss
+            with live.phase("backward"):
+                step(loss_of)
             with live.phase("step"):
                 trained.step()
     live.name(model, trained.optimizers, trained.masters)

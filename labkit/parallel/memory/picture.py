@@ -12,10 +12,11 @@ from labkit.report.figure import COLOURS
 HATCHES = ("", "///", "...", "")
 
 
-def course_plot(runs: dict[str, LiveTensors]) -> Plot:
+def course_plot(runs: dict[str, LiveTensors], predicted: dict[str, float] | None = None) -> Plot:
     """Bytes alive after each operator of a run's last step by kind, a panel a run, on one scale.
 
-    A step begins with the phase "forward" and ends with "step". UsageError for no runs.
+    A step begins with the phase "forward" and ends with "step"; `predicted` peaks, in bytes, are dashed lines.
+    UsageError for no runs.
     """
     if not runs:
         raise UsageError("course_plot needs at least one watched run, {'plain': live}")
@@ -26,11 +27,14 @@ def course_plot(runs: dict[str, LiveTensors]) -> Plot:
     words = []
     for axes, (name, live) in zip(panels, runs.items(), strict=True):
         _areas(axes, live)
-        axes.set_title(f"{name}: at most {live.peak / 1e6:.1f} MB", loc="left", fontsize=10)
+        axes.set_title(f"{name}: {live.peak / 1e6:.1f} MB", loc="left", fontsize=10)
         words.append(f"{name}: at most {live.peak / 1e6:.2f} MB")
+        if predicted:
+            axes.axhline(predicted[name] / 1e6, color="black", ls="--", lw=1.2, label="predicted peak")
+            words[-1] += f", predicted {predicted[name] / 1e6:.2f} MB"
     panels[0].set(ylabel="MB alive", ylim=(0, 1.15 * max(live.peak for live in runs.values()) / 1e6))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     alt = (
         "Stacked areas of bytes alive after each operator of a training step: weights, gradients and optimizer states "
         "stay; activations rise in the forward pass and fall in the backward pass. "
@@ -52,7 +56,8 @@ def _areas(axes: Any, live: LiveTensors) -> None:
     for area, hatch in zip(areas, HATCHES, strict=True):
         area.set(hatch=hatch, edgecolor="white" if hatch else "none", linewidth=0.0)
     axes.axvline(turn - start, color="#444444", ls="--", lw=1)
-    for place, word in ((turn - start, "backward"), (0, "forward"), (max(ends, default=start) - start, "step")):
+    places = [(turn - start, "backward"), (0, "forward"), (max(ends, default=start) - start, "step")]
+    for place, word in places if turn - start > 0.2 * len(course) else ():
         axes.annotate(word, (place, 1), (3, -11), axes.get_xaxis_transform(), "offset points", fontsize=8)
     axes.set(xlabel="operators run", xlim=(0, len(course) - 1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -15,11 +15,6 @@ from torch import Tensor, nn
 from labkit.errors import TrainingError, UsageError
 
 
-def smallest(dtype: torch.dtype) -> float:
-    """The smallest positive number of `dtype`, below the normal ones: 2**-24 for fp16, 2**-133 for bf16."""
-    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
-
-
 class LossScaler:
     """The factor that the loss is multiplied by, and gradients divided by.
 

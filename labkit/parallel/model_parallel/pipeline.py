@@ -25,7 +25,7 @@ from labkit.errors import TrainingError, UsageError
 from labkit.measure import storage_bytes
 from labkit.parallel.data_parallel.collectives import Communicator, Handle
 from labkit.parallel.model_parallel.model import LanguageModel
-from labkit.parallel.model_parallel.schedule import Action, bubble, bubble_in_theory, schedule
+from labkit.parallel.model_parallel.schedule import Action, Order, actions_of, bubble, bubble_in_theory
 from labkit.parallel.processes import Here, joined
 from labkit.parallel.trace import Event
 
@@ -147,22 +147,22 @@ Recorded = tuple[list[Event], int]  # a rank's events, and the most micro-batche
 
 
 def sleeping(
-    here: Here, names: Sequence[str], count: int, forward: float = 0.01, backward: float = 0.02
+    here: Here, orders: Sequence[str | Order], count: int, forward: float = 0.01, backward: float = 0.02
 ) -> dict[str, Recorded]:
-    """Run each of the schedules `names` once, with `count` micro-batches and one sleeping stage a rank."""
+    """Run each schedule once, with `count` micro-batches and one sleeping stage a rank; answers by name."""
     line = Communicator(here, name="pipe")
     inputs = equal_parts(torch.zeros(count, 1, dtype=torch.float64, device=here.device), count)
 
-    def run(name: str, count: int, *seconds: float) -> Recorded:
+    def run(order: str | Order, count: int, *seconds: float) -> Recorded:
         module = Sleeper(*seconds, last=line.rank == line.world - 1).to(here.device)
         stage = Stage(module, line, (1, 1))
         line.barrier()  # all start together
         here.trace.events.clear()
-        stage.step(schedule(name, line.world, count)[line.rank], inputs[:count], inputs[:count])
+        stage.step(actions_of(order, line.rank, line.world, count), inputs[:count], inputs[:count])
         return list(here.trace.events), stage.most_live
 
     run("gpipe", 1, 0.0, 0.0)  # what happens at first use only is not measured
-    return {name: run(name, count, forward, backward) for name in names}
+    return {getattr(order, "__name__", order): run(order, count, forward, backward) for order in orders}
 
 
 def main() -> None:

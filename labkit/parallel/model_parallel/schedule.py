@@ -71,6 +71,16 @@ def schedule(name: str, stages: int, micro_batches: int) -> Schedule:
     return SCHEDULES[name](stages, micro_batches)
 
 
+Order = Callable[[int, int, int], Sequence[tuple[str, int]]]  # (stage, stages, micro-batches) → its actions, in pairs
+
+
+def actions_of(order: str | Order, stage: int, stages: int, micro_batches: int) -> list[Action]:
+    """What `stage` does, by a schedule's name or by a function that says it of any stage."""
+    if isinstance(order, str):
+        return schedule(order, stages, micro_batches)[stage]
+    return [Action(kind, int(micro)) for kind, micro in order(stage, stages, micro_batches)]
+
+
 def _sensible(stages: int, micro_batches: int) -> None:
     for what, number in (("stages", stages), ("micro-batches", micro_batches)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:

@@ -27,7 +27,7 @@ from labkit.parallel.data_parallel.collectives import Communicator
 from labkit.parallel.model_parallel import tensor_parallel
 from labkit.parallel.model_parallel.model import LanguageModel, Shape, batch, build
 from labkit.parallel.model_parallel.pipeline import Stage, equal_parts, stage_of
-from labkit.parallel.model_parallel.schedule import schedule
+from labkit.parallel.model_parallel.schedule import Order, actions_of
 from labkit.parallel.model_parallel.topology import Topology
 from labkit.parallel.processes import Here, joined
 from labkit.parallel.trace import Event
@@ -37,14 +37,14 @@ WORDS, OUTPUT = "embedding.words.weight", "head.output.weight"
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained: the model, the rows of a batch, micro-batches a replica, steps of AdamW, schedule."""
+    """What is trained: the model, the rows of a batch, micro-batches a replica, steps of AdamW, stages' order."""
 
     shape: Shape = field(default_factory=Shape)
     rows: int = 8
     micro_batches: int = 2
     steps: int = 5
     lr: float = 1e-2
-    schedule: str = "1f1b"
+    schedule: str | Order = "1f1b"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def train(here: Here, grid: Topology, run: Run) -> Account:
     each = run.rows // grid.data // run.micro_batches  # rows of a micro-batch
     stage = Stage(model, groups["pipe"], (each, run.shape.positions, run.shape.width))
     optimizer = torch.optim.AdamW(model.parameters(), lr=run.lr)
-    actions = schedule(run.schedule, grid.pipe, run.micro_batches)[place.pipe]
+    actions = actions_of(run.schedule, place.pipe, grid.pipe, run.micro_batches)
     losses = []
     for step in range(run.steps):
         whole = batch(run.shape, run.rows, step)

@@ -32,12 +32,6 @@ def best_faults(layers: int, frames: int, passes: int) -> list[int]:
     return found
 
 
-def scheduled_loads(layers: int, frames: int) -> int:
-    """Loads of a steady pass with frames - 2 pinned layers and two slots; they run while the device computes."""
-    _check(layers, frames)
-    return 0 if frames >= layers else layers - (frames - SLOTS)
-
-
 def _check(layers: int, frames: int) -> None:
     if layers < 1 or frames < SLOTS:
         raise UsageError(f"{layers} layers in {frames} frames: needed are 1 layer or more, and {SLOTS} frames or more")

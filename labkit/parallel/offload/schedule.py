@@ -117,15 +117,3 @@ def best(layers: int, moving: int, compute: float, load: float) -> tuple[float, 
     times = {places: steady_pass(layers, places, compute, load).total for places in combinations(range(layers), moving)}
     shortest = min(times.values())
     return shortest, [places for places, time in times.items() if time <= shortest * (1 + 1e-9)]
-
-
-def largest(room: int, compute: float, load: float, slowdown: float) -> int | None:
-    """The most layers that run at most `slowdown` times as long as if all fitted, `room` fitting; None: no limit.
-
-    From (n - room + 2) · load <= slowdown · n · compute.
-    """
-    if room < SLOTS:
-        raise UsageError(f"room for {room} layers: two are needed, one to compute with and one to load")
-    if load <= slowdown * compute:
-        return None
-    return max(room, int((room - SLOTS) * load / (load - slowdown * compute) + 1e-9))

@@ -286,23 +286,16 @@ mask = check.mask(mask)
 # ```
 # </details>
 #
-# Your mask for a city and its first facts. Look at the first row: the city sees its relations. Then look at the row of a
-# relation: it sees two ends.
+# Now a whole sentence, with what each way puts beside it. ERNIE puts one vector at the first token of each name. BERT-MK makes this
+# vector from the nodes below. **With more facts, who sees the relations of the first entity? Does a city hear of another city?**
 
 # %%
-import matplotlib.pyplot as plt
-
 from labkit.knowledge.bert_mk import GraphContext, sequence
+from labkit.widgets import entity_stream
 
-nodes, triples = sequence(graph, graph.number("great candle"), most=4)
-labels = [(*graph.entities, *graph.relations)[number] for number, _ in nodes]
-_, axes = plt.subplots(figsize=(5, 4.4))
-axes.imshow(mask(triples, len(nodes)), cmap="Greys", vmin=0, vmax=1.4)
-axes.set_xticks(range(len(nodes)), labels, rotation=60, ha="right")
-axes.set_yticks(range(len(nodes)), labels)
-axes.set_xlabel("is seen (dark)")
-axes.set_ylabel("this node attends")
-plt.show()
+nodes, triples = sequence(graph, graph.number("great candle"), most=2)
+print("great candle sees", mask(triples, len(nodes))[0].sum(), "of", len(nodes), "nodes")
+entity_stream(tokenizer, graph, names, ["ian moreau was seen in great candle .", "great candle lies in a valley ."])
 
 # %% [markdown]
 # The same question for the third time, now with vectors made by this Transformer, which learns together with the model:
@@ -436,8 +429,9 @@ Table(("blanks filled rightly, %", *COLUMNS), tuple((way, *(cells[way, one] for 
 # Look at the last two columns, then at the row of WKLM.
 #
 # - **ERNIE and BERT-MK** have hardly more facts of the graph than masked language modelling, which cannot have any. What little they
-#   have there is within the noise (a standard error of 4 points). The vector is at the name, but after 500 steps the blank has not
-#   learned to ask it. The stated facts are as many as without the graph, too.
+#   have there is within the noise (a standard error of 4 points, on the graph's tail of 8 or 9). The vector is at the name, but after
+#   500 steps the blank has not learned to ask it. Nor are there more of the stated facts. And it is no fair match: both have
+#   weights of their own besides, and read the graph while they answer.
 # - **WKLM** has *fewer* of the stated facts than masked language modelling, 10 points on the tail, 19 on the head. A likely reason
 #   is its price: no word may be hidden in a text with a false name, or the model would learn to say it. In our short texts of one
 #   fact, about every second text is lost for hidden words in this way. The paper's texts are long, and it is trained far

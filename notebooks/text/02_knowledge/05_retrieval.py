@@ -568,4 +568,5 @@ retrieval_bench({"BM25": index, "dense": dense}, passages, [{"text": QUERY, "ans
 # - Not built here: SEED (Lu et al. 2021, [*Less is More*](https://arxiv.org/abs/2102.09206)) pre-trains the encoder with a decoder so weak that the vector must hold the
 #   whole text; and where no judgements exist at all, others choose among weakly labelled pairs those that help (Zhang et al. 2020,
 #   [*ReInfoSelect*](https://arxiv.org/abs/2001.10382)).
+# - In class: the assignment `assignments/source/02_knowledge`.
 # - The search here only finds the page. Lesson 02/06 is about models that read the pages which were found, and write the answer.

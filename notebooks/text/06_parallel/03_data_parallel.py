@@ -7,30 +7,20 @@
 # ---
 
 # %% [markdown]
-# # Many copies, one model: collectives, DDP and ZeRO
+# # Many copies, one model: what must they send, what must each keep?
 #
-# One device is too slow, so we take several: each has a copy of the model and works on its own part of every batch. Two
-# questions follow. How do the copies stay one model, and how many bytes must they send for that? And does every device
-# have to store what all the others store too?
+# One device is too slow, so several train together: each has a copy of the model, and works on its own part of every batch. How many
+# bytes must they send to stay **one** model? And does each of them have to keep what all the others keep too?
 #
-# **After this lesson you can**
+# **After this lesson you can** write the ring that adds up gradients, and a step of ZeRO-1; have real processes train with them; and
+# predict the bytes that a rank sends and keeps.
 #
-# - say what the five collectives do, build all-reduce as a ring, and count the bytes that each rank sends;
-# - train on several ranks and get the losses of one process, and see in a time line how ranks send during backward;
-# - say what a rank keeps under ZeRO 1, 2 and 3 and what it sends for it, and confirm both by measurement;
-# - take up a sharded checkpoint with another number of ranks.
-#
-# **50 minutes.** Before it: [06/01](01_memory.ipynb), where the 16 bytes per parameter of mixed-precision Adam come from. You
-# need Python and a little PyTorch.
+# **50 minutes.** Before it: [06/01](01_memory.ipynb), where the 16 bytes per weight come from.
 
 # %%
 import labkit
 
 lab = labkit.setup(lesson="06/03")
-
-# %% [markdown]
-# The ranks of this lesson are real processes on your machine, which talk through gloo. Choose how many, and how large the
-# model is, and run all cells again.
 
 # %%
 RANKS = 4  # @param {type:"integer"}
@@ -38,74 +28,87 @@ WIDTH = 32  # @param {type:"integer"}
 LAYERS = 2  # @param {type:"integer"}
 
 # %% [markdown]
-# ## 1 · A mean of means
+# ## 1 · Four processes, four models
 #
-# The gradient of a mean loss is the mean of the rows' gradients. So let $N$ ranks take $B/N$ rows each:
+# A process that works with others is called a [*rank*](../glossary.ipynb#rank). `launch` starts `RANKS` of them on this machine and
+# runs `train` in each: the same model, a small Transformer, each batch of 8 rows cut into equal parts. What to do with the gradients
+# is left open (`share`). At first the ranks do nothing with them.
+
+# %% tags=["idea"]
+import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from labkit.parallel.data_parallel.collectives import Communicator
+from labkit.parallel.data_parallel.workload import batch_of, loss_of, new_model, part_of
+from labkit.parallel.processes import launch
+
+SIZES = {"width": WIDTH, "layers": LAYERS}
+
+
+def train(here, share, steps=10):
+    """Losses of this rank's rows, one weight at the end, and the bytes that it has sent."""
+    group, model, losses = Communicator(here), new_model(seed=0, **SIZES), []
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for step in range(steps):
+        loss = loss_of(model, part_of(batch_of(seed=0, step=step, rows=8), group.rank, group.world))
+        optimizer.zero_grad()
+        loss.backward()
+        share(model, group)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, model.head.bias[0].item(), group.sent
+
+
+def nothing(model, group):
+    """Every rank keeps its own gradients."""
+
+
+for rank, (losses, weight, _) in enumerate(launch(train, RANKS, nothing)):
+    print(f"rank {rank}: a weight after {len(losses)} steps is {weight:+.6f}")
+
+# %% [markdown]
+# They began alike and are now four different models, because each has followed its own rows. What should they have followed?
+#
+# Two rows have the gradients 2 and 6. The gradient of their mean loss is the mean of the two, 4. So two ranks with one row each must
+# both make a step with 4. For $N$ ranks with equally many of the $B$ rows:
 #
 # $$\frac{1}{B}\sum_{i=1}^{B} \nabla \ell_i = \frac{1}{N}\sum_{r=1}^{N} \Big( \frac{N}{B}\sum_{i \in \text{rows of } r} \nabla \ell_i \Big) .$$
 #
-# Each rank computes what is in the large brackets, all take the mean, and every copy makes the same step. Both sides are
-# equal for any model, so we can test it: in double precision, up to rounding.
+# Each rank computes what is in the large brackets. Then all need the **sum** over the ranks, which is called an
+# [*all-reduce*](../glossary.ipynb#all-reduce). But how do they add up?
+#
+# The obvious way: all send their gradient to rank 0, which adds up, makes the step, and hands out the new weights. Such a rank is called a
+# *parameter server*. **Predict** before you run the next cell: with 4 ranks and $\Psi$ bytes of weights, how many bytes does rank 0
+# send in a step? How many would you expect where all share the work equally?
 
 # %% tags=["nbval-check-output"]
-import torch
+from labkit.parallel.data_parallel import programs
 
-from labkit.parallel.data_parallel.workload import batch_of, loss_of, new_model, part_of
-
-sizes = {"width": WIDTH, "layers": LAYERS}
-model, batch = new_model(**sizes), batch_of(seed=0, step=0, rows=8)
-
-
-def gradient(rows):
-    """The gradient of the mean loss over `rows`, as one long vector."""
-    model.zero_grad()
-    loss_of(model, rows).backward()
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-
-
-whole = gradient(batch)
-parts = [gradient(part_of(batch, rank, RANKS)) for rank in range(RANKS)]
-print(
-    "mean of the ranks' gradients = gradient of the batch:",
-    torch.allclose(sum(parts) / RANKS, whole, atol=1e-12),
-)
+size = 8 * sum(p.numel() for p in new_model(**SIZES).parameters())  # Ψ: everything has 64 bits here
+for way in ("parameter server", "ring all-reduce"):
+    sent = [rank["a step"][way] for rank in launch(programs.beside_each_other, RANKS, SIZES)]
+    print(f"{way:<17} each rank sends", *(f"{one / size:.2f} Ψ" for one in sent))
 
 # %% [markdown]
-# This holds for parts of *equal* size. If one rank had fewer rows, each of its rows would count more in the mean. So a
-# batch that cannot be shared equally is refused:
-
-# %% tags=["nbval-check-output"]
-from labkit.errors import LabkitError
-
-try:
-    part_of(batch, rank=0, world=3)
-except LabkitError as error:
-    print(error)
-
-# %% [markdown]
-# ## 2 · Five collectives
+# The server sends $(N - 1)\,\Psi$, the others $\Psi$. All together send the same in both lines, but in the first line they wait for one
+# rank. With a *ring* (Patarasuk & Yuan 2009) no rank sends more than $2\,\Psi$, however many there are. You will now write it.
 #
-# Data parallelism is written with a few operations that all ranks do together. $x_r$ is the tensor of rank $r$:
+# ## 2 · The ring
 #
-# | collective | before | after |
-# |---|---|---|
-# | broadcast | rank 0 has $x_0$ | all have $x_0$ |
-# | reduce | all have their $x_r$ | rank 0 has $\sum_r x_r$ |
-# | all-reduce | all have their $x_r$ | all have $\sum_r x_r$ |
-# | reduce-scatter | all have their $x_r$ | rank $r$ has part $r$ of the sum |
-# | all-gather | rank $r$ has part $r$ | all have all parts |
+# Here are three ranks with three chunks each. Every rank sends only to its right neighbour (rank 2 to rank 0), one chunk in
+# each step, and adds what comes from the left to its own.
 #
-# Note that **all-reduce = reduce-scatter, then all-gather**. ZeRO (section 5) does something between the two.
+# | | rank 0 | rank 1 | rank 2 |
+# |---|---|---|---|
+# | at first | 1 2 3 | 10 20 30 | 100 200 300 |
+# | step 0 sends | chunk 2: 3 | chunk 0: 10 | chunk 1: 200 |
+# | comes in, own added | chunk 1: 200 + 2 | chunk 2: 3 + 30 | chunk 0: 10 + 100 |
+# | step 1 sends | chunk 1: 202 | chunk 2: 33 | chunk 0: 110 |
+# | comes in, own added | chunk 0: **111** | chunk 1: **222** | chunk 2: **333** |
 #
-# How would you do an all-reduce? If all send everything to rank 0 and it sends the sum back, rank 0 sends and receives $N-1$
-# tensors. In the *ring* (Patarasuk & Yuan 2009) all ranks send equally much. Each tensor of $\Psi$ bytes is cut into $N$ chunks.
-# In each of $N-1$ steps, every rank sends one chunk to its right neighbour, which adds it: then chunk $r$ is complete on
-# rank $r$. In $N-1$ more steps the complete chunks go round. In every step each rank sends $\Psi/N$ bytes:
-#
-# $$\underbrace{\tfrac{N-1}{N}\,\Psi}_{\text{reduce-scatter}} + \underbrace{\tfrac{N-1}{N}\,\Psi}_{\text{all-gather}} = 2\,\tfrac{N-1}{N}\,\Psi \;<\; 2\Psi \quad\text{for any number of ranks.}$$
-#
-# Play it step by step. Where is the sum of chunk 0 complete for the first time? How much has each rank sent by the end of
-# an all-reduce, and who sends nothing in a broadcast?
+# After $N - 1$ steps rank $r$ has the complete sum of chunk $r$. This half is called [*reduce-scatter*](../glossary.ipynb#reduce-scatter).
+# In general, in step $s$ rank $r$ sends chunk $(r - 1 - s) \bmod N$, and chunk $(r - 2 - s) \bmod N$ comes in. Play it step by step: who holds
+# what after the first half, and what moves in the second?
 
 # %%
 from labkit.widgets import collectives
@@ -113,209 +116,159 @@ from labkit.widgets import collectives
 collectives("all-reduce", ranks=4, step=2)
 
 # %% [markdown]
-# ### Your turn: one step of the ring
+# ### Exercise 1: add up
 #
-# *●●○ · 8 minutes*
+# *●●○ · 9 minutes*
 #
-# Here ranks are entries of a list: `chunks[r][c]` is what rank `r` has of chunk `c`. In step $s$ (from 0), rank $r$ sends
-# chunk $(r - 1 - s) \bmod N$ to rank $r + 1$, which adds it to its own. Return the lists after that step, and leave those
-# you were given as they are.
-#
-# For example, with two ranks whose chunks are one number each, in step 0: rank 0 sends its chunk 1 (the 2) to rank 1, and
-# rank 1 sends its chunk 0 (the 10) to rank 0:
+# You write the side of **one** rank. Its list of chunks and its `group` in; its own chunk, summed over all ranks, out. The group has
+# `group.rank`, `group.world` ($N$), and `group.shift(tensor)`, which sends a tensor to the right neighbour and returns what has
+# come from the left one.
 #
 # ```python
-# ring_step([[1, 2], [10, 20]], 0)  # → [[11, 2], [10, 22]]
+# # rank 0 of the table: two shifts, of 3 and of 202
+# ring_reduce([torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([3.0])], group)  # tensor([111.])
 # ```
 
 # %%
 from labkit.checks import data_parallel as check
 
 
-def ring_step(chunks, step): ...  # your turn
+def ring_reduce(chunks, group): ...  # your turn
 
 
-ring_step = check.ring_step(ring_step)
+ring_reduce = check.ring_reduce(ring_reduce)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Begin with a copy of the lists, `after = [list(row) for row in chunks]`, and read only from `chunks`.
+# Begin with the chunk that leaves first: `partial = chunks[group.rank - 1]` (Python's -1 is the last one).
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# For each rank: which chunk leaves, and to whom? The last rank's neighbour is rank 0: `(r + 1) % n`.
+# A step is one line: what comes in, plus the rank's own chunk of the same number.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# `after[to][c] = chunks[to][c] + chunks[r][c]` makes a new tensor; `+=` would change the one you were given.
+# In step `s` that number is `(group.rank - s - 2) % group.world`. The sum is what leaves in the next step.
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# def ring_step(chunks, step):
-#     n, after = len(chunks), [list(row) for row in chunks]
-#     for r in range(n):
-#         c, to = (r - 1 - step) % n, (r + 1) % n
-#         after[to][c] = chunks[to][c] + chunks[r][c]
-#     return after
+# def ring_reduce(chunks, group):
+#     partial = chunks[group.rank - 1]
+#     for step in range(group.world - 1):
+#         partial = group.shift(partial) + chunks[(group.rank - step - 2) % group.world]
+#     return partial
 # ```
 # </details>
-
-# %% tags=["nbval-check-output"]
-# Rank r begins with 10 to the power of r in every chunk, so the digits of a sum say whose numbers are in it.
-chunks = [[torch.full((2,), 10.0**rank) for _ in range(RANKS)] for rank in range(RANKS)]
-for step in range(RANKS - 1):
-    chunks = ring_step(chunks, step)
-for rank in range(RANKS):
-    print(f"rank {rank}:", *(f"{int(chunk[0]):>{RANKS}}" for chunk in chunks[rank]))
-
-# %% [markdown]
-# After $N-1$ steps each rank has exactly one complete sum, with a digit of every rank: chunk $r$ on rank $r$. The other
-# chunks hold parts of a sum, which an all-gather would now overwrite.
 #
-# The library does the same with messages between processes. A `Communicator` uses two operations of PyTorch, `isend`
-# and `irecv`, builds all five collectives from them, and counts what it sends.
+# ### Exercise 2: pass on
+#
+# *●●○ · 7 minutes*
+#
+# Now the complete chunks go round once: the [*all-gather*](../glossary.ipynb#all-gather). Rank $r$'s chunk and its group in; the list of all
+# ranks' chunks, rank 0's first, out. In every step a rank passes on what has come in the step before.
+#
+# ```python
+# # rank 0 of the table sends 111 and then 333
+# ring_gather(torch.tensor([111.0]), group)  # [tensor([111.]), tensor([222.]), tensor([333.])]
+# ```
+
 
 # %%
-import inspect
+def ring_gather(chunk, group): ...  # your turn
 
-from labkit.parallel.data_parallel.collectives import Communicator
 
-print(inspect.getsource(Communicator._ring_reduce))
-print(inspect.getsource(Communicator.all_reduce))
+ring_gather = check.ring_gather(ring_gather)
 
 # %% [markdown]
-# `launch` starts a program on as many processes as you say and returns what each rank returned. The program here runs each
-# collective once, on 1,200 numbers of 8 bytes, and compares every rank's result with the right one.
+# <details><summary>Hint 1</summary>
+#
+# `chunks = [chunk] * group.world` makes room; then fill the other places.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `chunk = group.shift(chunk)`, $N - 1$ times: what has come is what leaves next.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# The first that comes is the left neighbour's, number `(group.rank - 1) % group.world`; the next is from one further to the left.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def ring_gather(chunk, group):
+#     chunks = [chunk] * group.world
+#     for step in range(1, group.world):
+#         chunk = group.shift(chunk)
+#         chunks[(group.rank - step) % group.world] = chunk
+#     return chunks
+# ```
+# </details>
+#
+# Both loops together are an all-reduce. Now real processes train with **your** loops. `padded` adds zeros at the end of the row of all
+# gradients, so that $N$ divides it.
 
-# %% tags=["nbval-check-output"]
-from labkit.parallel.data_parallel import programs
-from labkit.parallel.processes import launch
-from labkit.report import Table
-
-numbers = 1_200
-psi = 8 * numbers
-ring = psi * (RANKS - 1) // RANKS
-theory = {
-    "broadcast": [psi] * (RANKS - 1) + [0],
-    "reduce": [0] + [psi] * (RANKS - 1),
-    "reduce-scatter": [ring] * RANKS,
-    "all-gather": [ring] * RANKS,
-    "all-reduce": [2 * ring] * RANKS,
-}
-found = launch(programs.collectives, RANKS, numbers)
-lines = []
-for name, expected in theory.items():
-    right = all(rank[name][0] for rank in found)
-    sent = [rank[name][1] for rank in found]
-    lines.append(
-        (name, "yes" if right else "no", " ".join(map(str, sent)), " ".join(map(str, expected)))
-    )
-Table(("collective", "right", "bytes sent by each rank", "formula"), tuple(lines))
-
-# %% [markdown]
-# ## 3 · Without a ring
-#
-# Compare the ring with two older ways.
-#
-# A **parameter server** collects every rank's gradients, makes the step, and hands out the new weights. The result is the
-# same, but everything passes through one rank: it sends $(N-1)\Psi$ bytes per step and receives as many.
-#
-# A model may also be **cut by layers**, so that a layer's owner hands it to everyone when it is needed. *BMTrain* (and ZeRO-3
-# below) instead cuts *every* layer into $N$ equal parts in one flat buffer, and all-gathers it. In total the same bytes are
-# sent, but by $N$ ranks at once.
-#
-# **Predict** before you run the next cell: with `RANKS` ranks, how many times as many bytes does the server send as a rank of
-# the ring?
-
-# %% tags=["nbval-check-output"]
-found = launch(programs.beside_each_other, RANKS, sizes)
-lines = []
-for what in ("a step", "one layer"):
-    for name in found[0][what]:
-        sent = [rank[what][name] for rank in found]
-        lines.append((f"{what}: {name}", f"{max(sent):,}", f"{sum(sent):,}"))
-Table(("bytes until all have", "sent by the busiest rank", "sent by all"), tuple(lines))
-
-# %% [markdown]
-# Compare the lines in pairs. In each pair all ranks together send the same, but the busiest rank does not: the server sends
-# $N/2$ times as much as a rank of the ring, and the owner of a layer $N$ times as much as a rank of the all-gather. The
-# others wait for the busiest rank, so a step takes as long as that rank needs.
-#
-# ## 4 · DDP from its parts
-#
-# *Distributed data parallel* (Li et al. 2020, [*PyTorch distributed*](https://arxiv.org/abs/2006.15704)) has four parts:
-#
-# 1. **Broadcast** rank 0's weights, so that the copies begin alike.
-# 2. **Buckets**: many small messages cost more than a few large ones, so gradients are sent in groups, called buckets: the
-#    last layers first, because backward finishes those first.
-# 3. **Hooks**: `register_post_accumulate_grad_hook` calls us as soon as a gradient is whole. When a bucket is full, its
-#    all-reduce starts in a second thread, while backward goes on with the layers before.
-# 4. The **same optimizer step** on every rank.
 
 # %%
-from labkit.parallel.data_parallel.ddp import DataParallel
+def padded(tensors, ranks):
+    row = parameters_to_vector(tensors).detach()
+    return torch.nn.functional.pad(row, (0, -len(row) % ranks))
 
-for part in (DataParallel._arrived, DataParallel._start, DataParallel._average):
-    print(inspect.getsource(part))
 
-# %% [markdown]
-# Do the two really happen at the same time? The ranks record when each thing began and ended, on a common clock. This is
-# the second of two steps of a larger model, on two ranks.
+def averaged(model, group):
+    """The gradients become the mean over the ranks, by your ring."""
+    gradients = [p.grad for p in model.parameters()]
+    own = ring_reduce(list(padded(gradients, group.world).chunk(group.world)), group) / group.world
+    vector_to_parameters(torch.cat(ring_gather(own, group)), gradients)
 
-# %%
-from labkit.report.timeline import timeline
 
-wide = {"width": 160, "layers": 4}
-found = launch(programs.overlapped, 2, 2, 48, wide, 2_000_000)
-timeline(
-    [event for rank in found for event in rank["events"]],
-    title=f"one step of DDP, {found[0]['buckets']} buckets",
-)
-
-# %% [markdown]
-# The lane *communicate* begins while *backward* is still going on: the first buckets are sent while earlier layers are
-# computed. A bar there also contains the time in which a rank waits for the other one. After backward a rank still has to
-# *wait* for the buckets that have not arrived: the last can only start when backward is finished. (If your processor is
-# busy, sending and computing take turns, and the picture is less clear.)
-#
-# And the losses are those of one process:
+found = launch(train, RANKS, averaged)
+for rank, (_, weight, sent) in enumerate(found):
+    print(f"rank {rank}: a weight is {weight:+.6f}, sent per step {sent / 10 / size:.3f} Ψ")
 
 # %% tags=["nbval-check-output"]
-alone = programs.alone(2, 48, 1e-2, wide)
-off = max(abs(a - b) for a, b in zip(found[0]["losses"], alone, strict=True))
-print("two ranks = one process, to 1e-9:", off < 1e-9)
+alone = programs.alone(10, rows=8, sizes=SIZES)  # plain PyTorch, one process, all 8 rows
+together = [sum(losses) / RANKS for losses in zip(*(rank[0] for rank in found), strict=True)]
+print("all ranks have the same weight, bit for bit:", len({weight for _, weight, _ in found}) == 1)
+print("the losses of one process, to 1e-9:", max(abs(a - b) for a, b in zip(alone, together, strict=True)) < 1e-9)
+closed = 2 * (RANKS - 1) / RANKS
+print(f"sent: 2 (N − 1)/N = {closed} Ψ, to 0.1 %:", all(abs(rank[2] / 10 / size / closed - 1) < 1e-3 for rank in found))
 
 # %% [markdown]
-# ## 5 · ZeRO: why keep everything N times?
+# Your processes are one model. In each of the $2\,(N - 1)$ shifts a rank sends $\Psi / N$ bytes:
 #
-# In DDP every rank keeps all 16 bytes per parameter: weight 2, gradient 2, optimizer 12 (the fp32 master weight and
-# Adam's two means). But each rank's optimizer computes exactly what all the others compute. *ZeRO* (Rajbhandari et al. 2020,
-# [*Memory optimizations toward training trillion parameter models*](https://arxiv.org/abs/1910.02054), §5) lets each rank keep
-# its *part*:
+# $$\underbrace{\tfrac{N-1}{N}\,\Psi}_{\text{add up}} + \underbrace{\tfrac{N-1}{N}\,\Psi}_{\text{pass on}} = 2\,\tfrac{N-1}{N}\,\Psi \;<\; 2\,\Psi .$$
 #
-# | stage | cut into N parts | bytes per parameter on each rank | bytes sent by each rank per step |
-# |---|---|---|---|
-# | 0 (DDP) | nothing | $16$ | $2\Psi \cdot \frac{N-1}{N}$ |
-# | 1 | optimizer | $4 + 12/N$ | $2\Psi \cdot \frac{N-1}{N}$ |
-# | 2 | … and gradients | $2 + 14/N$ | $2\Psi \cdot \frac{N-1}{N}$ |
-# | 3 | … and weights | $16/N$ | $3\Psi \cdot \frac{N-1}{N}$ |
+# This is [data parallelism](../glossary.ipynb#data-parallelism) as PyTorch's *DDP* does it (Li et al. 2020, [*PyTorch
+# distributed*](https://arxiv.org/abs/2006.15704)). DDP adds one thing: it sends the last layers' gradients while the backward pass
+# still computes those of the first ones ([`ddp.py`](../../labkit/parallel/data_parallel/ddp.py)).
 #
-# where $\Psi$ is the size of the weights in bytes as they are sent (2 each). Stages 1 and 2 send *no more* than DDP: its
-# all-reduce already is a reduce-scatter and an all-gather, and the step goes between the two. After the reduce-scatter a rank has
-# the mean gradient of its part; it updates its part of the weights; the all-gather gives the new weights to all. Stage 3
-# sends half as much again: no rank has the weights, so they are gathered before forward, and once more before backward.
+# ## 3 · Why keep everything N times?
 #
-# ### Your turn: bytes per parameter
+# Every rank keeps all 16 bytes per weight: 2 for the weight, 2 for the gradient, 12 for the optimizer. But the optimizer of one rank computes
+# exactly what all the others compute. *ZeRO* (Rajbhandari et al. 2020, [*Memory
+# optimizations*](https://arxiv.org/abs/1910.02054), §5) lets each rank keep its $N$-th part, in three stages. With two ranks:
 #
-# *●○○ · 3 minutes*
+# | stage | cut into parts | weight | gradient | optimizer | bytes per weight |
+# |---|---|---|---|---|---|
+# | 0 (DDP) | nothing | 2 | 2 | 12 | 16 |
+# | 1 | the optimizer | 2 | 2 | 6 | 10 |
+# | 2 | … and the gradients | 2 | 1 | 6 | 9 |
+# | 3 | … and the weights | 1 | 1 | 6 | 8 |
 #
-# For a stage from 0 to 3 and a number of ranks, return the bytes that one rank keeps per parameter. For example,
-# `bytes_per_parameter(1, 3)` → `8.0`: weight 2, gradient 2, and a third of the optimizer's 12.
+# ### Exercise 3: bytes per weight
+#
+# *●○○ · 4 minutes*
+#
+# A stage from 0 to 3 and the number of ranks in; the bytes that one rank keeps per weight out. `bytes_per_parameter(1, 2)` → `10.0`,
+# and with three ranks `bytes_per_parameter(1, 3)` → `8.0`.
 
 
 # %%
@@ -351,81 +304,42 @@ bytes_per_parameter = check.bytes_per_parameter(bytes_per_parameter)
 # ```
 # </details>
 #
-# The article on EasyTexMiner says: 4 times less memory for stage 1, 8 times for stage 2, linear in the number of devices for
-# stage 3. These are the *limits* for many ranks, $16/4$ and $16/2$. How soon are they reached?
+# The article on EasyTexMiner says: 4 times less memory in stage 1, 8 times in stage 2, in stage 3 as many times as there are devices. **Predict**:
+# with how many ranks are the 4 and the 8 reached?
 
 # %% tags=["nbval-check-output"]
-lines = []
-for ranks in (2, 4, 8, 64, 1024):
+for ranks in (2, 8, 64, 1024):
     less = [16 / float(bytes_per_parameter(stage, ranks)) for stage in (1, 2, 3)]
-    lines.append((f"{ranks:,}", *(f"{times:,.2f} ×" for times in less)))
-Table(("ranks", "stage 1", "stage 2", "stage 3"), tuple(lines), (("limit", "4 ×", "8 ×", "N ×"),))
+    print(f"{ranks:>5} ranks:", ", ".join(f"stage {stage} {times:,.2f} ×" for stage, times in enumerate(less, 1)))
 
 # %% [markdown]
-# Stage 3 saves exactly $N$ times. Stages 1 and 2 come near their limits only with dozens of ranks, because the 4 or 2 bytes
-# that are not cut stay with every rank.
+# Never quite: 4 and 8 are limits, because the 4 or 2 bytes that are not cut stay with every rank. Stage 3 saves exactly $N$ times.
 #
-# ### Your turn: a rank's part
+# ## 4 · A step of ZeRO-1
 #
-# *●○○ · 5 minutes*
+# Does it cost more bytes to send? Look at your ring again: after `ring_reduce`, rank $r$ has the sum of part $r$ of the gradient. That is
+# all that it needs to update part $r$ of the weights. So it makes its step **between** the two loops, and `ring_gather` then passes on new weights
+# where it has passed on gradients.
 #
-# Which part belongs to which rank? Parameters have all shapes, and few of their sizes are multiples of $N$. So a layer's
-# parameters are laid end to end in one row of numbers, the row is padded with zeros to a multiple of $N$, and rank $r$ owns
-# the $r$-th of $N$ equal parts, wherever parameters begin and end. Return that part, in the row's dtype. For example:
+# Two ranks have the weights (1, 2), their gradients are (0, 2) and (2, 4), and the optimizer subtracts the mean gradient, (1, 3). Rank 0
+# computes 1 − 1 = 0, rank 1 computes 2 − 3 = −1. After the gather both have (0, −1).
+#
+# ### Exercise 4: ZeRO-1
+#
+# *●●● · 10 minutes*
+#
+# One rank's side again: all weights and the rank's own gradient, both (numbers,), where $N$ divides the numbers; its group; and
+# `update(part, gradient)`, its optimizer, which takes its part of the weights and of the *mean* gradient and returns the new part. Return all
+# new weights. Both of your loops are useful.
 #
 # ```python
-# row = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-# shard(row, 0, 2)  # → tensor([1., 2., 3.])
-# shard(row, 1, 2)  # → tensor([4., 5., 0.])
+# # rank 0 of the example; rank 1's part of the sum comes from the left
+# zero1_step(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0]), group, lambda part, g: part - g)  # tensor([0., -1.])
 # ```
 
 
 # %%
-def shard(numbers, rank, ranks): ...  # your turn
-
-
-shard = check.shard(shard)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# The length of a part is the length of the row divided by the ranks, rounded *up*.
-# </details>
-#
-# <details><summary>Hint 2</summary>
-#
-# Rounding up with whole numbers: `-(-len(numbers) // ranks)`. `numbers.new_zeros(n)` makes `n` zeros of the same kind.
-# </details>
-#
-# <details><summary>Hint 3</summary>
-#
-# With the padded row (`torch.cat`), the part is `[rank * size : (rank + 1) * size]`.
-# </details>
-#
-# <details><summary>Solution</summary>
-#
-# ```python
-# def shard(numbers, rank, ranks):
-#     size = -(-len(numbers) // ranks)
-#     padded = torch.cat([numbers, numbers.new_zeros(size * ranks - len(numbers))])
-#     return padded[rank * size : (rank + 1) * size]
-# ```
-# </details>
-#
-# ### Your turn: a step of ZeRO-1
-#
-# *●●○ · 8 minutes*
-#
-# Ranks are list entries again. `weights[r]` are rank $r$'s weights (alike everywhere), `gradients[r]` its own gradient; $N$
-# divides their length. `update(part, gradient, rank)` is the rank's optimizer: it takes the rank's part of the weights and of
-# the *mean* gradient, and returns the new part. Return every rank's new weights.
-#
-# For example, two ranks have the weights [1, 2] and the gradients [0, 2] and [2, 4], and `update` returns `part - gradient`.
-# The mean gradient is [1, 3]. Rank 0 computes 1 − 1 = 0, rank 1 computes 2 − 3 = −1, and both end with [0, −1].
-
-
-# %%
-def zero1_step(weights, gradients, update): ...  # your turn
+def zero1_step(weights, gradient, group, update): ...  # your turn
 
 
 zero1_step = check.zero1_step(zero1_step)
@@ -433,191 +347,109 @@ zero1_step = check.zero1_step(zero1_step)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Three moves: reduce-scatter the gradients, update, all-gather the weights.
+# Three moves: `ring_reduce` the gradient's chunks, update, `ring_gather` the new part.
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `torch.chunk(tensor, n)` gives the $n$ parts. The mean gradient is `sum(gradients) / n`; rank $r$ needs its part of it only.
+# `list(gradient.chunk(group.world))` are the chunks. `ring_reduce` gives a sum: divide by `group.world`.
 # </details>
 #
 # <details><summary>Hint 3</summary>
 #
-# Every rank ends with the same: `torch.cat` of all new parts, in the order of the ranks.
+# The rank's part of the weights is `weights.chunk(group.world)[group.rank]`; `torch.cat` joins the gathered list.
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# def zero1_step(weights, gradients, update):
-#     n = len(weights)
-#     means = torch.chunk(sum(gradients) / n, n)
-#     parts = [update(torch.chunk(weights[r], n)[r], means[r], r) for r in range(n)]
-#     return [torch.cat(parts) for _ in range(n)]
+# def zero1_step(weights, gradient, group, update):
+#     mean = ring_reduce(list(gradient.chunk(group.world)), group) / group.world
+#     part = update(weights.chunk(group.world)[group.rank], mean)
+#     return torch.cat(ring_gather(part, group))
 # ```
 # </details>
 #
-# Now both functions together, on the model and the gradients of section 1, with a step of gradient descent as the optimizer:
+# Now the processes train with your step. Each has an Adam for its own part alone, so its two averages are an $N$-th as long.
+
+
+# %% tags=["idea"]
+def train_zero1(here, steps=10):
+    group, model, losses = Communicator(here), new_model(seed=0, **SIZES), []
+    row = padded(model.parameters(), group.world)
+    own = torch.nn.Parameter(row.chunk(group.world)[group.rank].clone())
+    adam = torch.optim.Adam([own], lr=1e-3)
+
+    def update(part, gradient):
+        own.data, own.grad = part.clone(), gradient
+        adam.step()
+        return own.detach()
+
+    for step in range(steps):
+        loss = loss_of(model, part_of(batch_of(seed=0, step=step, rows=8), group.rank, group.world))
+        model.zero_grad()
+        loss.backward()
+        row = zero1_step(row, padded([p.grad for p in model.parameters()], group.world), group, update)
+        vector_to_parameters(row, model.parameters())
+        losses.append(loss.item())
+    averages = sum(state[name].nbytes for state in adam.state.values() for name in ("exp_avg", "exp_avg_sq"))
+    return losses, averages, group.sent
 
 
 # %% tags=["nbval-check-output"]
-def padded(row):
-    """All ranks' parts of a row, one after the other: the row with zeros at its end."""
-    return torch.cat([shard(row, rank, RANKS) for rank in range(RANKS)])
-
-
-row = padded(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
-after = zero1_step(
-    [row.clone() for _ in range(RANKS)],
-    [padded(part) for part in parts],
-    lambda part, gradient, rank: part - 0.1 * gradient,
-)
-by_one = row - 0.1 * padded(whole)
-print(
-    f"a step on {RANKS} ranks = a step of one process:",
-    all(torch.allclose(one, by_one, atol=1e-12) for one in after),
-)
+found = launch(train_zero1, RANKS)
+together = [sum(losses) / RANKS for losses in zip(*(rank[0] for rank in found), strict=True)]
+print("the losses of one process, to 1e-9:", max(abs(a - b) for a, b in zip(alone, together, strict=True)) < 1e-9)
+print(f"Adam's averages on a rank: {found[0][1] / (2 * size):.3f} of what DDP keeps")
+print(f"sent by a rank per step: {found[0][2] / 10 / size:.3f} Ψ; by DDP {closed:.3f} Ψ")
 
 # %% [markdown]
-# ## 6 · Measured
+# The same losses, a quarter of the optimizer, and not a byte more on the way. That is why stage 1 is nearly always worth it.
 #
-# `Zero` trains a model under any stage, on real processes. We run it with bf16 weights and fp32 master weights, on 2 ranks and
-# on 4. Each rank adds up the tensors that it holds at the end of backward, and counts what it sends.
+# ## 5 · All stages, measured
+#
+# Stage 2 sends each gradient to its owner as soon as it is there, and lets go of it. Stage 3 keeps no whole weights either: it gathers
+# those of one layer before the layer computes, forward and once more backward, so it sends $3\,\frac{N-1}{N}\,\Psi$ instead of
+# 2. labkit's [`Zero`](../../labkit/parallel/data_parallel/zero.py) does all of this. Real processes again, mixed precision, and each adds up the
+# tensors that it holds after the backward pass. The black lines are the formula that you wrote.
 
 # %%
 from labkit.parallel.data_parallel.picture import kept
 
-runs = {ranks: launch(programs.stages, ranks, 2, "bf16", sizes) for ranks in (2, 4)}
+runs = {ranks: launch(programs.stages, ranks, 2, "bf16", SIZES) for ranks in (2, 4)}
 kept({ranks: found[0] for ranks, found in runs.items()})
 
 # %% tags=["nbval-check-output"]
-from labkit.measure import parameters
-
-lines = []
+close, sends = True, True
 for ranks, found in runs.items():
     for stage, run in found[0].items():
-        each = sum(run["held"].values()) / parameters(model)
-        formula = float(bytes_per_parameter(stage, ranks))
-        sent = sum(run["sent"].values()) / run["steps"]
-        times = (3 if stage == 3 else 2) * (ranks - 1) / ranks
-        share = f"{100 * (each / formula - 1):.2f} %"
-        lines.append(
-            (
-                f"ZeRO-{stage}, {ranks} ranks",
-                f"{each:.3f}",
-                f"{formula:.3f}",
-                share,
-                f"{sent:,.0f}",
-                f"{times * 2 * parameters(model):,.0f}",
-            )
-        )
-Table(
-    ("", "kept, bytes per parameter", "formula", "off by", "sent, bytes per step", "formula"),
-    tuple(lines),
-)
+        each = sum(run["held"].values()) / (run["size"] / 2)  # 2 bytes per weight
+        close &= abs(each / float(bytes_per_parameter(stage, ranks)) - 1) < 1e-3
+        sends &= sum(run["sent"].values()) / run["steps"] == (3 if stage == 3 else 2) * run["size"] * (ranks - 1) // ranks
+print("every rank keeps what your bytes_per_parameter says, to 0.1 %:", close)
+print("every rank sends 2 (N − 1)/N Ψ per step, and 3 (N − 1)/N Ψ in stage 3:", sends)
 
 # %% [markdown]
-# Measured and computed numbers agree but for the padding, fewer than $N$ numbers for each layer. (`Zero.size` is $\Psi$ with the
-# padding; with that they agree to the byte.) The formula leaves out what a rank holds for a *moment* only: activations, and
-# in stage 3 the weights that are gathered just now. Stage 3 holds two units whole at once, a layer and what is outside all
-# layers (embeddings and head). In a model with many layers that is a small share.
+# Look at one colour at a time. The optimizer's part falls in stage 1, the gradients' in stage 2, the weights' in stage 3. The formula
+# leaves out what a rank holds for a moment only: activations, and in stage 3 the layer that is gathered just now.
 #
-# How are a layer's weights gathered and freed? Hooks on each layer gather them before forward and free them after it. For
-# backward there is a difficulty: autograd *keeps* the weights that it will need, and what is kept is not freed. So autograd is
-# given a note in place of the weights, "this stretch of that layer", and they are gathered again when it reads the note:
-
-# %%
-from labkit.parallel.data_parallel.zero import Zero
-
-for part in (Zero._pack, Zero._unpack, Zero._gather):
-    print(inspect.getsource(part))
-
-# %% [markdown]
-# ## 7 · The same model?
+# *DeepSpeed* is where ZeRO comes from. [Beside it](../../docs/results.md#zero) ours keeps the same bytes in every stage. In stages 1 and
+# 2 DeepSpeed sends half as much again, because by default it all-reduces the gradients and then drops what is not its own. It is the faster of
+# the two on four processes, because its messages are sent from C++ and ours from Python.
 #
-# Cutting and sending must not change any number. In double precision, five steps under each stage on two ranks have the
-# losses of one process:
-
-# %% tags=["nbval-check-output"]
-alone = programs.alone(5, sizes=sizes)
-found = launch(programs.stages, 2, 5, "fp64", sizes)
-for stage, run in found[0].items():
-    off = max(abs(a - b) for a, b in zip(run["losses"], alone, strict=True))
-    print(f"ZeRO-{stage}: equal to one process, to 1e-9:", off < 1e-9)
-
-# %% [markdown]
-# ### Another number of ranks
+# ## 6 · So, what must they send, what must each keep?
 #
-# Each rank saves its own part, and none needs the whole model for it. What if tomorrow there are fewer devices, or more? A
-# layer's row of numbers is the same for any $N$ but for its padding, so a new rank reads, from each old part, the numbers that
-# are now its own. Here is one run in three pieces: 2 ranks under stage 3, then 1 under stage 0, then 4 under stage 1. In the
-# second cell a checkpoint of another model is refused.
-
-# %% tags=["nbval-check-output"]
-import tempfile
-
-folder, losses = tempfile.mkdtemp(), []
-for ranks, stage, until in ((2, 3, 2), (1, 0, 3), (4, 1, 5)):
-    losses += launch(programs.resumed, ranks, folder, stage, until, sizes)[0]
-off = max(abs(a - b) for a, b in zip(losses, alone, strict=True))
-print("2 → 1 → 4 ranks, the losses of one process without a stop:", off < 1e-9)
-
-# %% tags=["nbval-check-output"]
-from labkit.parallel.data_parallel.zero_state import load
-from labkit.parallel.processes import Here
-
-deeper = new_model(width=WIDTH, layers=LAYERS + 1)
-try:
-    load(Zero(deeper, loss_of, Communicator(Here(rank=0, world=1)), precision="fp64"), folder)
-except LabkitError as error:
-    print(str(error).replace(folder, "FOLDER"))
-
-# %% [markdown]
-# ## 8 · Beside DeepSpeed
-#
-# *DeepSpeed* is where ZeRO comes from. Here are both in one run (`python benchmarks/zero.py`): a small transformer, bf16, on CPU
-# ranks. *Sent* is what the operating system counted on a rank's connections, so both engines are measured in the same way.
-
-# %%
-import statistics
-
-from labkit.report import results
-
-measured = {}
-for row in results("zero").rows:
-    measured.setdefault((row.task, row.method, row.metric), []).append(row.value)
-median = {key: statistics.median(values) for key, values in measured.items()}
-lines = []
-for task, engine, metric in median:
-    if metric == "steps/s":
-        both = [
-            f"{median[task, engine, what]:.2f} ({median[task, 'theory', what]:.2f})"
-            for what in ("bytes a parameter", "bytes sent, × Ψ")
-        ]
-        slow, *_, fast = sorted(measured[task, engine, metric])
-        lines.append((f"{task}, {engine}", *both, f"{slow:.1f} … {fast:.1f}"))
-Table(
-    ("", "bytes per parameter (formula)", "bytes sent, × Ψ (formula)", "steps/s, slowest … fastest"),
-    tuple(lines),
-)
-
-# %% [markdown]
-# Look at the columns one by one. Both engines keep what the formula says, to 0.01 bytes per parameter, in every stage. Ours
-# sends what the formula says, but for gloo's headers. DeepSpeed sends half as much again in stages 1 and 2. The cause is not
-# ZeRO: by default (`use_multi_rank_bucket_allreduce`) DeepSpeed all-reduces the gradients and then drops what is not its own,
-# and with the all-gather that makes $3\Psi \cdot \frac{N-1}{N}$.
-#
-# The speeds: on two ranks DeepSpeed is somewhat faster in stage 1 and ours in stage 3; in stage 2 their ranges overlap. On
-# four ranks DeepSpeed is about twice as fast in every stage, although in stages 1 and 2 it sends more. A likely reason: ours
-# sends every chunk from Python, step by step of the ring, and four processes share two cores; gloo's own collectives stay in
-# C++. The speed of a small model on CPU ranks does not say how fast either engine is on GPUs. The bytes are the same there.
+# **Send**: the gradients to be added up, and something that is passed on: $2\,\frac{N-1}{N}\,\Psi$ bytes per step, nearly the same for any number of
+# ranks. **Keep**: as little as an $N$-th of the 16 bytes per weight. The optimizer's 12 can be shared out without
+# sending more (stage 1). Sharing out the weights costs half as many bytes again (stage 3).
 #
 # ## Read on
 #
-# - Rajbhandari et al. 2020, [*ZeRO*](https://arxiv.org/abs/1910.02054): §5 for the stages, §7 for the traffic. Li et al. 2020,
-#   [*PyTorch distributed*](https://arxiv.org/abs/2006.15704): how DDP is built, and why.
-# - `labkit/parallel/data_parallel/`: [`collectives.py`](../../labkit/parallel/data_parallel/collectives.py),
-#   [`ddp.py`](../../labkit/parallel/data_parallel/ddp.py), [`zero.py`](../../labkit/parallel/data_parallel/zero.py). Each runs by
-#   itself: `torchrun --nproc_per_node 2 -m labkit.parallel.data_parallel.zero --stage 2`.
-# - Next, [06/04](04_model_parallel.ipynb): what to do when even one layer, or one row of a batch, is too much for a device. And
-#   [06/07](07_deepspeed.ipynb): the real DeepSpeed behind `labkit.fit`.
+# - Rajbhandari et al. 2020, linked above: §5 for the stages, §7 for the traffic.
+# - A rank saves its own part, and a checkpoint of 2 ranks can be taken up by 4:
+#   [`zero_state.py`](../../labkit/parallel/data_parallel/zero_state.py).
+# - [`ring.py`](../../labkit/parallel/data_parallel/ring.py) is what you wrote;
+#   [`collectives.py`](../../labkit/parallel/data_parallel/collectives.py) has the five collectives. Both run under `torchrun`:
+#   `torchrun --nproc_per_node 2 -m labkit.parallel.data_parallel.zero --stage 2`.
+# - Next, [06/04](04_model_parallel.ipynb): what if even one copy does not fit on a device? And [06/07](07_deepspeed.ipynb): the real
+#   DeepSpeed behind `labkit.fit`.

@@ -7,220 +7,168 @@
 # ---
 
 # %% [markdown]
-# # Offloading: models larger than the card's memory
+# # Offloading: how large may a model be that does not fit?
 #
-# A machine has a card with a little fast memory and a host with a lot of slow memory, and between them a slow link. What can stay
-# on the host? In training, the optimizer's states. For answering, even most of the layers. This costs time where the card has to
-# wait for the link, and nothing where bytes travel while the card computes.
+# A card has a little fast memory, its host has a lot of slow memory, and between them is a slow link. If a model's layers stay on the host
+# and come over the link when they are needed, how large may the model be? And how slow does it get?
 #
-# **After this lesson you can**
+# **After this lesson you can** plan which layers stay on the card, predict its peak in bytes and the time of a pass, and measure both; and
+# say what of a training step can stay on the host.
 #
-# - move the optimizer to the host, and read from a time line what overlap hides;
-# - place the layers that take turns on the card, and compute how long a pass takes;
-# - say how large a model runs in a given memory, and how slowly;
-# - show why fetching on demand is worse than a plan.
-#
-# **45 minutes.** Before it: [06/01, memory](01_memory.ipynb). You need Python and a little PyTorch.
+# **45 minutes.** Before it: [06/01](01_memory.ipynb), where the bytes of a training step come from.
 
 # %%
 import labkit
 
 lab = labkit.setup(lesson="06/06")
 
-# %% [markdown]
-# Here the link is simulated, because there may be no card: `SlowLink` really copies the bytes, in a thread of its own as a card's
-# copy engine does, and then waits until a link of the stated bandwidth would be done. Layers are *paced* likewise, and so is the
-# host's optimizer. So what overlaps truly overlaps, and the pictures do not depend on the machine. (On a GPU, `CudaLink` has the
-# same verbs: pinned memory and a stream.)
-
 # %%
-BANDWIDTH = 30e6  # @param {type:"number"}
+LAYERS = 12  # @param {type:"integer"}
+CARD = 1_200_000  # @param {type:"integer"}
 COMPUTE = 0.02  # @param {type:"number"}
 
 # %% [markdown]
-# ## 1 · The optimizer stays on the host
+# ## 1 · A model that does not fit, and runs
 #
-# Of mixed precision's 16 bytes per weight, 12 are the optimizer's, and it touches them once per step. *ZeRO-Offload* (Ren et al.
-# 2021, [paper](https://arxiv.org/abs/2101.06840)) keeps them on the host. The card computes gradients; gradients travel to the
-# host (2 bytes per weight); the host steps; weights travel back (2 bytes). In small:
+# Here are twelve layers of a Transformer, and a card that has room for about half of them. `LayerScheduler` keeps some of the layers on the card,
+# and fetches the others one after the other.
 #
-# ```python
-# loss.backward()                                   # card
-# for weight, master in zip(weights, masters):
-#     master.grad = weight.grad.to("cpu").float()   # link, 2 bytes
-#     optimizer_of[master].step()                   # host, 12 bytes that never travel
-#     weight.copy_(master)                          # link, 2 bytes
-# ```
-#
-# So written, card, link and host wait for each other. But a gradient is ready long before the backward pass ends, and one
-# weight can travel while the host computes the next. The library's version sends each gradient from a hook, the moment it is
-# complete:
+# (There may be no card where you are, so the link is simulated: `SlowLink` really copies the bytes, in a thread of its own as a card's
+# copy engine does, and then waits until a link of the stated bandwidth would be done. On a GPU, `CudaLink` has the same verbs.)
 
 # %%
-import inspect
-
-from labkit.parallel.offload.optimizer import OffloadedOptimizer
-
-for part in ("_arrived", "_send", "_update_and_return"):
-    print(inspect.getsource(getattr(OffloadedOptimizer, part)))
-
-# %% [markdown]
-# First of all it must compute the same. The resident optimizer is `MixedPrecision` of lesson 06/01:
-
-# %% tags=["nbval-check-output"]
 import torch
 from torch import nn
 
-from labkit.parallel.memory.precision import MixedPrecision
+from labkit.measure import peak_memory
+from labkit.parallel.memory.model import Layer
+from labkit.parallel.memory.shape import ModelShape
 from labkit.parallel.offload.link import Paced, SlowLink
-from labkit.parallel.trace import Trace
+from labkit.parallel.offload.scheduler import LayerScheduler, layer_bytes
 
-
-def make_model(pace=0.0):
-    torch.manual_seed(0)
-    return nn.Sequential(*(Paced(nn.Linear(512, 512), pace) for _ in range(4)))
-
-
-def adam(tensors):
-    return torch.optim.Adam(tensors, lr=1e-3)
-
-
-def train(model, way, steps=3):
-    draw = torch.Generator().manual_seed(1)
-    for _ in range(steps):
-        x = torch.randn(16, 512, generator=draw).bfloat16()
-        way.backward(model(x).float().square().mean())
-        way.step()
-    return [p.detach().clone() for p in model.parameters()]
-
-
-resident = make_model()
-wanted = train(resident, MixedPrecision(resident, adam))
-weights = sum(p.numel() for p in resident.parameters())
-for overlap in (False, True):
-    model, trace = make_model(), Trace()
-    with SlowLink(1e9, trace=trace) as link:
-        found = train(model, OffloadedOptimizer(model, adam, link, overlap=overlap))
-    same = all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
-    sent = sum(event.bytes for event in trace.events) / 3 / weights
-    print(
-        f"overlap {overlap!s:<5}: the resident's weights bit for bit, {same}; {sent:.0f} bytes per weight crossed in each step"
-    )
-
-# %% [markdown]
-# Now the time line of one step, from recorded events, without overlap and with it:
-
-# %%
-import time
-
-from labkit.parallel.offload.optimizer import overlapped
-from labkit.report.timeline import timeline
-
-COLOURS = {
-    "backward": "#0072B2",
-    "gradient": "#E69F00",
-    "update": "#009E73",
-    "weight": "#CC79A7",
-}
-
-
-class PacedAdam(torch.optim.Adam):
-    """Adam on a host that needs as long for a matrix as the card for half a layer."""
-
-    def step(self, closure=None):
-        super().step(closure)
-        time.sleep(COMPUTE / 2 if self.param_groups[0]["params"][0].ndim == 2 else 0)
-
-
-def paced_adam(tensors):
-    return PacedAdam(tensors, lr=1e-3)
-
-
-def one_step(overlap):
-    model, trace = make_model(COMPUTE), Trace()
-    with SlowLink(BANDWIDTH, trace=trace) as link:
-        way = OffloadedOptimizer(model, paced_adam, link, overlap=overlap, trace=trace)
-        train(model, way, steps=1)  # the first step makes the optimizer's states
-        trace.events.clear()
-        train(model, way, steps=1)
-    return trace.events
-
-
-apart, together = one_step(False), one_step(True)
-timeline(apart, "one after the other", colours=COLOURS)
-
-# %%
-timeline(together, "overlapped", colours=COLOURS)
-
-# %%
-print(
-    f"hidden of the link's time: {overlapped(apart):.2f}, with overlap {overlapped(together):.2f}"
-)
-
-# %% [markdown]
-# In the first picture each part waits for the one before. In the second, gradients (the small ones are biases) leave while the
-# backward pass goes on, and weights return while the host still updates. But no update may begin before the **last** gradient has
-# arrived, because an overflow in it must leave the whole step out: that wait remains. Measured at three bandwidths, medians of six
-# steps (`python benchmarks/offload.py`):
-
-# %%
-from labkit.report import Table, results
-
-measured = results("offload")
-cells, HIDDEN = {}, "share of the link's time hidden"
-for row in measured.rows:
-    if row.task.startswith("optimizer"):
-        cells.setdefault((row.task, row.method), {})[row.metric] = row.value
-Table(
-    ("link and way", "of the link's time hidden", "time of a step, ratio"),
-    tuple(
-        (
-            f"{task.partition(', ')[2]}, {way}",
-            f"{of[HIDDEN]:.2f}",
-            f"{of['time of a step, ratio']:.2f}",
-        )
-        for (task, way), of in cells.items()
-    ),
-)
-
-# %% [markdown]
-# When is the link fast enough? A step moves $4\,\Psi$ bytes for $\Psi$ weights, and computes $6\,\Psi$ operations for every token.
-# So the model's size drops out: what counts is how many tokens a step has.
-
+torch.manual_seed(0)
+shape = ModelShape(layers=LAYERS, width=64, heads=4, vocabulary=100, positions=32)
+stack = [Layer(shape) for _ in range(LAYERS)]  # these stay on the host
+x, each = torch.randn(2, 32, 64), layer_bytes(stack[0])
 # %% tags=["nbval-check-output"]
-bandwidth, speed = 12e9, 100e12  # bytes per second of a PCIe 3 slot; operations per second that a card sustains
-print(f"with {4 / bandwidth * speed / 6:,.0f} tokens per step, any model computes as long as its bytes travel")
+with torch.no_grad(), SlowLink(1e9) as link:
+    wanted = nn.Sequential(*stack)(x)
+    small = LayerScheduler(stack, 5 * each, link)
+    same = torch.equal(small(x), wanted)
+    small.wait()
+print(f"the layers: {LAYERS * each / 1e6:.2f} MB; held on the card: {small.budget.used / 1e6:.2f} MB; the same answer: {same}")
 
 # %% [markdown]
-# With gradient accumulation that is easy to reach. (The host's Adam takes time as well: ZeRO-Offload's authors wrote one for the
-# processor's vector units, and can let it lag one step behind.)
+# The answer is the same, bit for bit, from a card that holds five layers of twelve. *BMInf* (Han et al. 2022,
+# [paper](https://aclanthology.org/2022.acl-demo.22/)) runs CPM-2 so: 11 billion weights, in 8 bits 11 GB in 48 layers, on a card of 6 GB.
+# How does one plan this?
 #
-# ## 2 · Layers that take turns
+# ## 2 · What the card holds
 #
-# To answer, a model needs no optimizer; but the model itself may not fit. *BMInf* (Han et al. 2022,
-# [paper](https://aclanthology.org/2022.acl-demo.22/)) runs CPM-2, 11 billion weights, on a GTX 1060 of 6 GB. In 8 bits that is 11
-# GB in 48 layers, 229 MB each: two layers take about half a gigabyte.
+# Layers are needed one after the other, in every pass in the same order. Two places are enough in principle: in one the present layer computes,
+# and into the other the next one is loaded. Such a place is called a *slot*. But loading takes longer than computing. So if there is room for
+# more than two layers, the others are **pinned**: they stay for good, and need no loading.
 #
-# Layers are needed one after the other. So two places on the card are enough in principle, *slots*: in one the present layer
-# computes, into the other the next is loaded. But loading takes longer than computing. Therefore, if `room` layers fit,
-# pin `room - 2` for good, and let only the others take turns. **Which** ones?
+# Small: 4 layers of 100 bytes, and a card of 350 bytes of which a layer needs 30 to work with (its activations). That leaves room for 3
+# layers, because (350 − 30) / 100 = 3.2. Two of the places are slots, so 1 layer is pinned and 3 *move*. The peak is 3 · 100 + 30 = 330 bytes.
 #
-# ### Your turn: spread the moving layers
+# ### Exercise 1: plan the card
 #
 # *●●○ · 8 minutes*
 #
-# Return the numbers of the `moving` layers among `layers`, as evenly spread as whole numbers allow. Count over the end to the
-# beginning, because the next token starts again at layer 0; and where gaps differ, let long and short ones alternate. For example:
+# The number of layers, the card's bytes, a layer's bytes and the bytes to work with in; out three numbers: how many layers are pinned, how many
+# move, and the peak. Where all layers fit, all are pinned and there are no slots. Where there is room for fewer than two, return `None`.
 #
 # ```python
-# spread(12, 4)  # → [0, 3, 6, 9]: each gap is 3
-# spread(6, 4)   # → [0, 1, 3, 4]: gaps of 1, 2, 1, 2
+# card_plan(4, 350, 100, 30)  # (1, 3, 330)
+# card_plan(4, 430, 100, 30)  # (4, 0, 430)
+# card_plan(4, 229, 100, 30)  # None
 # ```
 
 # %%
 from labkit.checks import offload as check
 
 
+def card_plan(layers, card, each, working): ...  # your turn
+
+
+card_plan = check.card_plan(card_plan)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `room = (card - working) // each` layers fit.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# There are three cases: `room >= layers`, `room < 2`, and everything between them.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# Between them `room - 2` layers are pinned, all others move, and `room` layers are on the card at once.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def card_plan(layers, card, each, working):
+#     room = (card - working) // each
+#     if room >= layers:
+#         return layers, 0, layers * each + working
+#     if room < 2:
+#         return None
+#     return room - 2, layers - (room - 2), room * each + working
+# ```
+# </details>
+#
+# Your plan says the peak first; then `peak_memory` counts all bytes that are alive while the card's layers are made and two passes run.
+# `working` is measured on two layers alone. **Predict**: how small may the card be until nothing runs?
+
+# %%
+def run_on(card, passes=2):
+    """Passes with at most `card` bytes of weights on the card."""
+    with torch.no_grad(), SlowLink(1e9) as link:
+        model = LayerScheduler(stack, card, link)
+        for _ in range(passes):
+            model(x)
+        model.wait()
+
+# %% tags=["nbval-check-output"]
+with torch.no_grad():
+    working = peak_memory(lambda: nn.Sequential(*stack[:2])(x))
+for card in (3_000_000, CARD, 600_000, 300_000):
+    plan = card_plan(LAYERS, card, each, working)
+    if plan is None:
+        print(f"a card of {card / 1e6:.1f} MB: no room for two layers")
+        continue
+    pinned, moving, peak = (int(one) for one in plan)
+    found = peak_memory(lambda card=card: run_on(card - working))
+    fits = f"fits: {found <= card}, predicted to within 2 %: {abs(peak / found - 1) < 0.02}"
+    print(f"a card of {card / 1e6:.1f} MB: {pinned:>2} pinned, {moving:>2} move; peak {peak / 1e6:.2f} MB, {fits}")
+
+# %% [markdown]
+# The peak is what you have predicted. So every model runs of which two layers fit. The question is how slowly.
+#
+# ## 3 · Which layers move?
+#
+# Say there is room for 10 of 12 layers, so 8 are pinned and 4 move. Which four? A load goes on while the card computes other layers. So after
+# a moving layer there should be much to compute until the next one is needed.
+#
+# ### Exercise 2: spread them
+#
+# *●●○ · 8 minutes*
+#
+# The number of layers and how many of them move in; the numbers of those that move out, as evenly spread as whole numbers allow. Count over
+# the end to the beginning, because the next pass starts again at layer 0. Where gaps differ, let long and short ones alternate.
+#
+# ```python
+# spread(12, 4)  # [0, 3, 6, 9]: each gap is 3
+# spread(6, 4)   # [0, 1, 3, 4]: gaps of 1, 2, 1, 2
+# ```
+
+# %%
 def spread(layers, moving): ...  # your turn
 
 
@@ -250,93 +198,74 @@ spread = check.spread(spread)
 # ```
 # </details>
 #
-# `LayerScheduler` pins all layers but those that `spread` names, makes two slots, and begins to load a slot's next layer as soon as
-# the one in it has been computed. The answers are the resident model's:
+# The scheduler now takes its places from you. Each layer computes for 20 ms, and a load takes two and a half times as long. Here are two passes:
 
-# %% tags=["nbval-check-output"]
-from labkit.parallel.memory.model import Layer
-from labkit.parallel.memory.shape import ModelShape
+# %%
+import statistics
+import time
+
 from labkit.parallel.offload import schedule
-from labkit.parallel.offload.scheduler import LayerScheduler, layer_bytes
+from labkit.parallel.trace import Trace
+from labkit.report.timeline import timeline
 
-shape = ModelShape(layers=12, width=64, heads=4, vocabulary=100, positions=32)
-torch.manual_seed(0)
-stack = [Layer(shape) for _ in range(12)]
-each, x = layer_bytes(stack[0]), torch.randn(2, 32, 64)
+LOOKS = {"compute": "#0072B2", "stall": "#D55E00", "load": "#E69F00"}
 
 
 def place(layers, moving):
     """Your `spread`, as plain numbers in order."""
     return sorted(int(number) for number in spread(layers, moving))
 
-
-with torch.no_grad():
-    wanted = nn.Sequential(*stack)(x)
-for room in (2, 6, 10, 12):
-    with SlowLink(1e9) as link:
-        model = LayerScheduler(stack, room * each, link, place=place)
-        same = all(torch.equal(model(x), wanted) for _ in range(2))
-        model.wait()
-    print(
-        f"room for {room:>2}: {len(model.pinned):>2} pinned, {len(model.moving):>2} move; the same answers, {same}; "
-        f"{model.budget.used:,} of {room * each:,} bytes used"
-    )
-
-# %% [markdown]
-# Below, ten of twelve layers fit, so four move, and a load takes two and a half times as long as a layer computes. Two passes, the
-# moving layers evenly spread:
-
 # %%
-LOOKS = {"compute": "#0072B2", "stall": "#D55E00", "load": "#E69F00"}
-
-
 def passes(place, load=2.5, skip=3, shown=2):
-    """Events of `shown` passes after `skip`, and the share of waiting in computing."""
+    """What card and link do in `shown` passes after `skip`, with room for all layers but two."""
     paced, trace = [Paced(layer, COMPUTE) for layer in stack], Trace()
-    loading = each / (load * COMPUTE)  # bytes per second
-    with SlowLink(loading, trace=trace) as link:
-        model = LayerScheduler(paced, 10 * each, link, place=place, trace=trace)
+    with SlowLink(each / (load * COMPUTE), trace=trace) as link:
+        model = LayerScheduler(paced, (LAYERS - 2) * each, link, place=place, trace=trace)
         for number in range(skip + shown):
             if number == skip:
-                start = max(event.end for event in trace.events)
+                begin = time.monotonic()
             model(x)
-        end = max(event.end for event in trace.events if event.lane == "device")
-    events = [e for e in trace.events if e.start >= start and e.end <= end and e.seconds > 5e-4]
-    device = [e for e in events if e.lane == "device"]
-    stall = sum(e.seconds for e in device if e.name.startswith("stall"))
-    return events, stall / sum(e.seconds for e in device if e.name.startswith("compute"))
-
-
-even, waited = passes(place)
-timeline(even, f"evenly spread: waiting is {100 * waited:.0f} % of computing", colours=LOOKS)
-
-# %% [markdown]
-# Now the same with the moving layers in a row, at the end. Predict which layers the device waits for, and why not for all four:
+        end = time.monotonic()
+    return [e for e in trace.events if e.start >= begin and e.end <= end and e.seconds > 5e-4]
 
 # %%
-row, waited = passes(schedule.clumped)
-timeline(row, f"in a row: waiting is {100 * waited:.0f} % of computing", colours=LOOKS)
+def waiting(events):
+    """The card's waiting, as a share of its computing."""
+    stall, work = (sum(e.seconds for e in events if e.name.startswith(word)) for word in ("stall", "compute"))
+    return f"waiting is {100 * stall / work:.0f} % of computing"
+
+
+even = passes(place)
+timeline(even, f"evenly spread: {waiting(even)}", colours=LOOKS)
 
 # %% [markdown]
-# In a row, two layers can be loaded ahead, into the two slots, during the long pinned stretch; then the link stands idle although
-# it will soon be needed, and the third and fourth have only one layer's time to come in.
-#
-# ## 3 · How long does a pass take?
-#
-# Card and link work side by side, so the slower one decides. A steady pass, $n$ layers, $k$ of them moving and evenly spread,
-# $c$ seconds to compute a layer and $l$ to load one, takes
-#
-# $$T = \max(n\,c,\; k\,l) .$$
-#
-# No placement can be faster than either. In a row, the $k - 2$ layers that do not fit into the slots wait $l - c$ each.
-#
-# ### Your turn: the time of a pass
-#
-# *●○○ · 5 minutes*
-#
-# Evenly spread, with three or more layers moving. Return seconds. For example, 6 layers that take 1 s each, of which 3 move and
-# take 3 s each to load: `pass_time(6, 3, 1.0, 3.0)` → `9.0`.
+# Above is the card, below the link. The card never waits for long, because three layers are computed while one is loaded. **Predict**: now the
+# four moving layers stand in a row, at the end. For which of them does the card wait, and why not for all four?
 
+# %%
+row = passes(schedule.clumped)
+timeline(row, f"in a row: {waiting(row)}", colours=LOOKS)
+
+# %% [markdown]
+# Two of the four are loaded ahead, into the two slots, during the long pinned stretch. Then the link is idle, although it will soon be
+# needed, and the third and the fourth layer have only one layer's time to come in.
+#
+# ## 4 · How long does a pass take?
+#
+# Card and link work side by side, so the slower one decides. In the picture: 12 layers of 1 unit are 12 units of computing, 4 loads of
+# 2.5 units are 10 units of loading, so a pass takes 12. If a load took 4 units, the link would need 16, and the card would wait for
+# 4 of these.
+#
+# ### Exercise 3: the time of a pass
+#
+# *●○○ · 4 minutes*
+#
+# The layers, how many of them move (three or more, evenly spread), the seconds to compute one and to load one in; the seconds of a pass out.
+#
+# ```python
+# pass_time(12, 4, 1.0, 2.5)  # 12.0
+# pass_time(12, 4, 1.0, 4.0)  # 16.0
+# ```
 
 # %%
 def pass_time(layers, moving, compute, load): ...  # your turn
@@ -368,53 +297,35 @@ pass_time = check.pass_time(pass_time)
 # ```
 # </details>
 #
-# Is evenly spread really best, and is your formula right? A small event model of card, link and two slots can try **every**
-# placement:
+# Three links: your prediction from the mean times of computing and loading, and beside it how long the card really waited.
+
+# %%
+def mean(events, word):
+    return statistics.fmean(e.seconds for e in events if e.name.startswith(word))
+
+
+for load in (1.0, 2.5, 4.0):
+    events = passes(place, load)
+    compute = mean(events, "compute")
+    said = pass_time(LAYERS, 4, compute, mean(events, "load")) / (LAYERS * compute) - 1
+    print(f"a load takes {load} layers: predicted waiting {100 * said:3.0f} %; measured: {waiting(events)}")
+
+# %% [markdown]
+# And is evenly spread really the best? A small model of card, link and slots can try **every** placement of up to eight layers:
 
 # %% tags=["nbval-check-output"]
-beaten = settings = 0
-missed = []
+settings = beaten = 0
 for layers in range(3, 9):
     for moving in range(3, layers + 1):
         for load in (0.5, 1.3, 2.0, 3.0):
             fastest, _ = schedule.best(layers, moving, 1.0, load)
-            even = schedule.steady_pass(layers, place(layers, moving), 1.0, load).total
             settings += 1
-            beaten += even > fastest + 1e-9
-            if fastest > pass_time(layers, moving, 1.0, load) + 1e-9:
-                missed.append(load == 1.3 and layers < 2 * moving)
-print(f"settings tried: {settings}; a placement beats the even one in {beaten}")
-print(f"where even the best takes longer than pass_time: {len(missed)}")
-print("all of those with a load of 1.3 and n < 2 k:", all(missed))
+            beaten += schedule.steady_pass(layers, place(layers, moving), 1.0, load).total > fastest + 1e-9
+print(f"{settings} settings; in {beaten} of them some placement is faster than your spread")
 
 # %% [markdown]
-# So it is best to spread the moving layers evenly. The formula promises a little too much where more than half of the layers move
-# and a load takes a little longer than computing: then a slot is sometimes not yet free.
-#
-# Measured and modelled, twelve layers with room for ten (`python benchmarks/offload.py`); the model gets the measured means of
-# computing and loading:
-
-# %%
-cells = {}
-for row in measured.rows:
-    if row.task.startswith("load"):
-        cells.setdefault((row.task, row.method), {})[row.metric] = row.value
-Table(
-    ("a load takes", "moving layers", "waiting, measured", "waiting, model"),
-    tuple(
-        (
-            task.removeprefix("load "),
-            {"spread": "evenly spread", "clumped": "in a row"}[place],
-            f"{100 * of['stall, share of computing']:.0f} % of computing",
-            f"{100 * of['stall, model of the measured times']:.0f} %",
-        )
-        for (task, place), of in cells.items()
-    ),
-)
-
-# %% [markdown]
-# Move the sliders. If a load takes as long as three layers, for how few layers may there be room until an evenly spread model
-# begins to wait? And which layer does the link load at the end of a pass, for which pass?
+# Move the sliders. If a load takes as long as three layers, for how few layers may there be room until an evenly spread model begins to wait? And
+# which layer does the link load at the end of a pass, for which pass?
 
 # %%
 from labkit.widgets import memory_scheduler
@@ -422,64 +333,39 @@ from labkit.widgets import memory_scheduler
 memory_scheduler(12, room=10, load=2.5)
 
 # %% [markdown]
-# ## 4 · The largest model for a budget
+# ## 5 · CPM-2 on small cards
 #
-# There must be room for two layers. With less, `LayerScheduler` refuses and says what it needs:
+# Now your plan and your time for the paper's model: 48 layers of 229 MB, a link of 12 GB/s, 10 ms to compute a layer. **Predict**: how
+# much slower is a card of 6 GB than one that holds everything?
 
 # %% tags=["nbval-check-output"]
-from labkit.errors import LabkitError
-
-try:
-    LayerScheduler(stack, 2 * each - 1, link)
-except LabkitError as error:
-    print(error)
-
-# %% [markdown]
-# Above that, every model runs whose layers the host can hold; the question is how slowly. From $k\,l \le s\,n\,c$ with
-# $k = n - \text{room} + 2$ follows the largest number of layers for a slowdown $s$. Take CPM-2's layers in 8 bits, a link of
-# 12 GB/s, and 10 ms to compute a layer (half a second per token, over 48 layers):
-
-# %% tags=["nbval-check-output"]
-layer, load, compute = 229e6, 229e6 / 12e9, 0.010
-rows = []
-for budget in (0.5e9, 2e9, 4e9, 6e9, 8e9, 11e9):
-    room = int(budget // layer)
-    moving = schedule.moving_layers(48, int(layer), int(budget))
-    total = pass_time(48, moving, compute, load) if moving else 48 * compute
-    most = [schedule.largest(room, compute, load, slowdown) for slowdown in (1, 1.5, 2)]
-    shown = [f"{n} ({n * layer / 1e9:.2g} GB)" if n else "any" for n in most]
-    rows.append((f"{budget / 1e9:g} GB", str(room), str(moving), f"{1 / total:.2f}", *shown))
-Table(
-    (
-        "budget",
-        "layers that fit",
-        "CPM-2: moving",
-        "tokens per second",
-        "most layers, in the same time",
-        "in 1.5 times the time",
-        "in twice the time",
-    ),
-    tuple(rows),
-)
+each_of_48, compute = 229_000_000, 0.010
+for budget in (500_000_000, 2_000_000_000, 6_000_000_000, 11_500_000_000):
+    pinned, moving, peak = (int(one) for one in card_plan(48, budget, each_of_48, working=20_000_000))
+    slower = pass_time(48, moving, compute, each_of_48 / 12e9) / (48 * compute)
+    print(f"{budget / 1e9:4.1f} GB: {pinned:>2} pinned, {moving:>2} move; {slower:.2f} × the time of a card that holds all")
 
 # %% [markdown]
-# At 6 GB, which the GTX 1060 has, half of the layers move and by this arithmetic no time is lost: a load takes not quite twice as
-# long as computing a layer, and only every second layer is loaded. With room for two layers alone it takes nearly twice the time.
-# (A faster card has to wait sooner: what counts is $l / c$. Weights beside the layers, such as embeddings, are left out here.)
+# On 6 GB half of the layers move, and by this arithmetic no time is lost: a load takes not quite twice as long as computing a layer, and
+# only every second layer is loaded. With the two slots alone it takes nearly twice the time. (A faster card begins to wait sooner, because
+# what counts is the ratio of the two times.)
 #
-# ## 5 · Without a plan
+# ## 6 · Without a plan
 #
-# *Unified memory* makes the host's memory look like the card's: what is touched is fetched, and what was not used for the longest
-# time (*LRU*) makes room. It needs no change to a program. But a model's layers are touched in the same order again and again, and
-# then LRU is the worst choice.
+# *Unified memory* makes the host's memory look like the card's. What is touched is fetched, and what was not used for the longest time makes
+# room for it (*least recently used*, LRU). No program needs to be changed for that. But take 3 layers with 2 places: 0 and 1 are
+# fetched; 2 throws out 0; now 0 is needed and throws out 1, which is needed next.
 #
-# ### Your turn: count the faults
+# ### Exercise 4: count the faults
 #
-# *●●○ · 8 minutes*
+# *●●○ · 7 minutes*
 #
-# `layers` are touched in order, `passes` times, with `frames` places. How many fetches in all, from an empty start? For example,
-# `lru_faults(3, 3, 4)` → `3` and `lru_faults(3, 2, 4)` → `12`.
-
+# The layers, touched in order, the places (`frames`) and the number of passes in; how often a layer is fetched in all, from an empty start, out.
+#
+# ```python
+# lru_faults(3, 3, 4)  # 3
+# lru_faults(3, 2, 4)  # 12
+# ```
 
 # %%
 def lru_faults(layers, frames, passes): ...  # your turn
@@ -490,7 +376,7 @@ lru_faults = check.lru_faults(lru_faults)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Play 3 layers in 2 frames on paper: 0, 1, then 2 throws out … which is needed next.
+# Play 3 layers in 2 places on paper, for two passes.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -500,7 +386,7 @@ lru_faults = check.lru_faults(lru_faults)
 #
 # <details><summary>Hint 3</summary>
 #
-# If all fit, the first pass fetches each once. If one frame is missing, every touch is a fault.
+# If all fit, the first pass fetches each once. If one place is missing, every touch is a fault.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -512,30 +398,60 @@ lru_faults = check.lru_faults(lru_faults)
 # </details>
 
 # %% tags=["nbval-check-output"]
-from labkit.parallel.offload import paging
-
-rows = []
-for frames in (2, 12, 24, 36, 46, 47, 48):
-    lru = (lru_faults(48, frames, 40) - lru_faults(48, frames, 1)) / 39
-    wise = sum(paging.best_faults(48, frames, 40)[1:]) / 39
-    rows.append((str(frames), f"{lru:.0f}", f"{wise:.1f}", str(paging.scheduled_loads(48, frames))))
-Table(
-    ("places for 48 layers", "LRU, fetches per pass", "the best on demand", "planned, loads per pass"),
-    tuple(rows),
-)
+for frames in (24, 46, 47, 48):
+    _, moving, _ = card_plan(48, frames, 1, 0)  # in units of a layer
+    unplanned = lru_faults(48, frames, 2) - lru_faults(48, frames, 1)
+    print(f"{frames} places for 48 layers: {int(unplanned):>2} fetches per pass on demand, {int(moving):>2} loads by plan")
 
 # %% [markdown]
-# Look at 47 places: with one too few, LRU fetches all 48 layers in every pass. The best choice on demand throws out what was just
-# used, because it is needed latest (Belady 1966), and fetches little more than what is missing. The plan loads one or two more
-# than that, because no layer stays in its two slots; but its loads go on **while** the card computes, whereas the card waits for
-# each fault.
+# Look at 47 places: with one too few, LRU fetches every layer in every pass. The plan loads three. (It gives two places away as slots.)
+# And its loads go on **while** the card computes, whereas on demand the card waits for each.
+#
+# ## 7 · What of training can stay on the host?
+#
+# Of the 16 bytes per weight, 12 are the optimizer's, and it needs them once per step. *ZeRO-Offload* (Ren et al. 2021,
+# [paper](https://arxiv.org/abs/2101.06840)) leaves them on the host. Gradients travel there (2 bytes per weight), the host makes the step, and new weights
+# travel back (2 bytes). **Predict**: how many bytes per weight are left on the card, and is the result another one?
+
+# %%
+from labkit.measure import storage_bytes
+from labkit.parallel.memory.precision import MixedPrecision
+from labkit.parallel.offload.optimizer import OffloadedOptimizer
+
+
+def trained(way_of, steps=3):
+    """The weights after some steps, bytes per weight on the card, and where the optimizer's numbers are."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(128, 128) for _ in range(4)))
+    way, data = way_of(model, lambda tensors: torch.optim.Adam(tensors, lr=1e-3)), torch.randn(16, 128).bfloat16()
+    for _ in range(steps):
+        way.backward(model(data).float().square().mean())
+        card = [*way.weights, *(weight.grad for weight in way.weights)]
+        way.step()
+    states = [state[key] for one in way.optimizers for state in one.state.values() for key in ("exp_avg", "exp_avg_sq")]
+    card += [] if isinstance(way, OffloadedOptimizer) else [*way.masters, *states]
+    return [weight.detach() for weight in way.weights], storage_bytes(card) / sum(w.numel() for w in way.weights)
+
+# %% tags=["nbval-check-output"]
+with SlowLink(1e9) as link:
+    (here, kept), (there, left) = trained(MixedPrecision), trained(lambda model, make: OffloadedOptimizer(model, make, link))
+print(f"on the card: {kept:.0f} bytes per weight, with the optimizer on the host {left:.0f}")
+print("the same weights, bit for bit:", all(torch.equal(a, b) for a, b in zip(here, there, strict=True)))
+
+# %% [markdown]
+# So a card trains a model four times as large, before activations. It costs nothing if the bytes travel while the card computes. A gradient can leave as
+# soon as it is complete, long before the backward pass ends ([what this hides](../../docs/results.md#offloading) of the link's time).
+#
+# ## 8 · So, how large, and how slow?
+#
+# **To answer**: as large as the host's memory, if two layers fit on the card. A pass takes the longer of computing all layers and loading those that
+# move, if these are evenly spread. **To train**: four times as large as without, because 12 of 16 bytes per weight stay on the host.
 #
 # ## Read on
 #
-# - Han et al. 2022, [*BMInf*](https://aclanthology.org/2022.acl-demo.22/); Ren et al. 2021,
-#   [*ZeRO-Offload*](https://arxiv.org/abs/2101.06840); Rajbhandari et al. 2021,
-#   [*ZeRO-Infinity*](https://arxiv.org/abs/2104.07857), which goes on to disks.
-# - `labkit/parallel/offload/`: [`scheduler.py`](../../labkit/parallel/offload/scheduler.py) runs,
-#   [`schedule.py`](../../labkit/parallel/offload/schedule.py) calculates,
-#   [`optimizer.py`](../../labkit/parallel/offload/optimizer.py) trains.
-# - Next: [06/07](07_deepspeed.ipynb), where one argument turns offloading on.
+# - Han et al. 2022 and Ren et al. 2021, linked above; Rajbhandari et al. 2021, [*ZeRO-Infinity*](https://arxiv.org/abs/2104.07857), which goes
+#   on to disks.
+# - [`scheduler.py`](../../labkit/parallel/offload/scheduler.py) runs what you planned,
+#   [`optimizer.py`](../../labkit/parallel/offload/optimizer.py) trains, and
+#   [`paging.py`](../../labkit/parallel/offload/paging.py) has the best that fetching on demand could do.
+# - Next, [06/07](07_deepspeed.ipynb), where one argument turns offloading on.

@@ -7,29 +7,22 @@
 # ---
 
 # %% [markdown]
-# # From one process to many: DeepSpeed
+# # From one process to many: how does *your* training get there?
 #
-# In 06/03 you built ZeRO. Now you use the engine that it comes from, and the question is another one: you have a training that
-# runs in one process. How do many processes run it, sharded, and finish it even if one of them is killed, *without your writing
-# it again*?
+# In [06/03](03_data_parallel.ipynb) you built ZeRO. Now you use the engine that it comes from. You have a training that runs in one
+# process. How do many processes run it, sharded, and finish it even if one of them is killed, without your writing it again?
 #
-# **After this lesson you can**
+# **After this lesson you can** put a training of your own under `torchrun` and DeepSpeed; write DeepSpeed's configuration; choose a ZeRO
+# stage for a device; and kill a worker and still get the result that you would have got.
 #
-# - run a training on several processes, plain or sharded, by changing one argument;
-# - read and write DeepSpeed's configuration, and say how it follows from what your training says already;
-# - choose a ZeRO stage for the memory that a device has;
-# - kill a worker in the middle of a training and get the result that you would have got without.
-#
-# **40 minutes.** Before it: [06/03](03_data_parallel.ipynb), where the stages come from. DeepSpeed has to be installed
-# (`DS_BUILD_OPS=0 pip install --no-build-isolation deepspeed`; Linux). Everything here runs on a CPU.
+# **40 minutes.** Before it: [06/03](03_data_parallel.ipynb), and the training that you bring along, from
+# [01/05](../01_foundations/05_finetuning.ipynb). DeepSpeed has to be installed (`DS_BUILD_OPS=0 pip install --no-build-isolation
+# deepspeed`; Linux). Everything here runs on a CPU.
 
 # %%
 import labkit
 
 lab = labkit.setup(lesson="06/07")
-
-# %% [markdown]
-# The processes are real ones on your machine. Choose the model and the task, and run all cells again.
 
 # %%
 MODEL = "micro-bert-en"  # @param {type:"string"}
@@ -38,49 +31,105 @@ RANKS = 2  # @param {type:"integer"}
 STEPS = 12  # @param {type:"integer"}
 
 # %% [markdown]
-# ## 1 · A loop and an engine
+# ## 1 · One process
 #
-# `labkit.fit` knows nothing of devices. It asks an *engine* for three things: the loss of a batch (`forward`), its
-# gradients (`backward`), an update (`step`). DeepSpeed speaks the same three verbs, so the wrapper is short:
+# The training of lesson 01/05: a pre-trained body, a new head, and 64 labelled reviews. `prepare` makes all of it, and with the same seeds
+# always the same. (Later a second program uses this function, so it imports what it needs.)
 
 # %%
-import inspect
+def prepare(model, task):
+    """A network with a new head, and its batches."""
+    from labkit import load_model, load_task
+    from labkit.foundations.heads import HeadClassifier, add_head
+    from labkit.training import Batches
 
-from labkit.parallel.deepspeed import DeepSpeedEngine
+    body, tokenizer = load_model(model)
+    few = load_task(task).few_shot(32, seed=0)
+    rows = few.splits["train"]
+    return add_head(body, few.labels, "mean", seed=0), Batches(rows, HeadClassifier(tokenizer, few.fields).collate, 16, seed=0)
 
-for verb in ("forward", "backward", "step"):
-    print(inspect.getsource(getattr(DeepSpeedEngine, verb)))
+
+network, batches = prepare(MODEL, TASK)
+batch = next(iter(batches.epoch(0)))
+print({name: tuple(tensor.shape) for name, tensor in batch.items() if hasattr(tensor, "shape")})
 
 # %% [markdown]
-# Two details matter. `backward` does not divide by the number of micro-batches (`scale_wrt_gas=False`), because `fit` has
-# weighted them already: micro-batches may differ in size, and the mean over rows is what counts. And `step` is what ends
-# a step: DeepSpeed does not count micro-batches itself (`"managed_gradient_accumulation": false` below), so that `fit` may
-# end an epoch with a shorter step.
+# What the model is trained on is **yours**: the head that you wrote in 01/05, and the cross-entropy behind it.
 #
-# First the training as you know it: one process, plain PyTorch.
+# ### Exercise 1: bring your loss
+#
+# *●●○ · 7 minutes*
+#
+# The last states (batch, tokens, d), the mask (1 for a real token), the labels, and a head's weight (classes, d) and bias in; the mean loss of
+# the texts out, with its gradient. The logits are your `class_logits`: the mean over the real tokens' states, then a linear layer.
+#
+# ```python
+# states = torch.tensor([[[1.0, 0.0], [3.0, 2.0], [2.0, 1.0]], [[2.0, 2.0], [4.0, 0.0], [9.0, 9.0]]])
+# mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+# weight, bias = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 10.0])
+# # the logits are [[2, 11], [3, 11]]; the first text costs log(1 + e⁻⁹) = 0.0001, the second log(1 + e⁸) = 8.0003
+# tuned_loss(states, mask, torch.tensor([1, 0]), weight, bias)  # 4.0002
+# ```
+
+# %%
+import torch  # noqa: F401  your function may use it
+
+from labkit.checks import deepspeed as check
+
+
+def tuned_loss(states, mask, labels, weight, bias): ...  # your turn
+
+
+tuned_loss = check.tuned_loss(tuned_loss)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `real = mask[..., None]` can multiply the states; the mean is `(states * real).sum(1) / real.sum(1)`.
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The logits are `pooled @ weight.T + bias`.
+# </details>
+#
+# <details><summary>Hint 3</summary>
+#
+# `torch.nn.functional.cross_entropy(logits, labels)` makes the softmax and the mean itself.
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def tuned_loss(states, mask, labels, weight, bias):
+#     real = mask[..., None]
+#     pooled = (states * real).sum(1) / real.sum(1)
+#     return torch.nn.functional.cross_entropy(pooled @ weight.T + bias, labels)
+# ```
+# </details>
 
 # %%
 import copy
 
-from labkit import zoo
-from labkit.foundations.heads import HeadClassifier, add_head
-from labkit.tasks import load_task
-from labkit.training import Batches, fit
 
-base = zoo.load(MODEL)
-task = load_task(TASK).few_shot(32, seed=0)
-method = HeadClassifier(base.tokenizer, task.fields)
-model = add_head(base.model, task.labels, pooling="mean", seed=0)
-batches = Batches(task.splits["train"], method.collate, 16, seed=0)
+def objective(model, batch):
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    states = model.base_model(**inputs).last_hidden_state
+    return tuned_loss(states, batch["attention_mask"], batch["labels"], model.classifier.weight, model.classifier.bias)
+
+
 settings = {"steps": STEPS, "lr": 1e-3, "accumulate": 2, "precision": "fp32", "device": "cpu"}
-alone = fit(copy.deepcopy(model), method.loss, batches, **settings)
-print(f"loss {alone.losses[0]:.3f} → {alone.losses[-1]:.3f}")
+alone = labkit.fit(copy.deepcopy(network), objective, batches, **settings)
+print(f"one process: loss {alone.losses[0]:.3f} → {alone.losses[-1]:.3f}")
 
 # %% [markdown]
+# `labkit.fit` knows nothing of devices or processes. It asks an *engine* for three things: the loss of a batch (`forward`), its gradients
+# (`backward`), an update (`step`). DeepSpeed has the same three, so a training changes its engine and nothing else.
+#
 # ## 2 · The configuration
 #
-# DeepSpeed wants one JSON object. Much of it repeats what the training says already: batch, accumulation, clipping,
-# precision. If a number is written in two places, one of them can be wrong, so the object is *generated* from the settings:
+# DeepSpeed wants one JSON object. Much of it repeats what the training says already. If a number stands in two places, one of them can be
+# wrong, so labkit *generates* it from the settings:
 
 # %% tags=["nbval-check-output"]
 import json
@@ -89,30 +138,24 @@ from labkit.parallel.deepspeed import deepspeed_config
 from labkit.training import Training
 
 config = deepspeed_config(Training(**settings), stage=2, rows=16, world=RANKS)
-print(json.dumps(config, indent=1))
+shown = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping", "zero_optimization")
+print(json.dumps({key: config[key] for key in shown}, indent=1))
 
 # %% [markdown]
-# - `train_micro_batch_size_per_gpu`: the 16 rows of a micro-batch are divided among the ranks.
-# - `reduce_bucket_size`: so many numbers travel at once. DeepSpeed's own 500 million would reserve 2 GB per rank.
-# - `zero_force_ds_cpu_optimizer`: on a CPU DeepSpeed would compile its own Adam; torch's AdamW gives the same numbers here.
+# The 16 rows of a [micro-batch](../glossary.ipynb#micro-batch) are divided among the ranks, and two micro-batches make a step. A bucket is how many numbers travel at once.
 #
-# ### Your turn: the rows of a step
+# ### Exercise 2: the rows of a step
 #
-# *●○○ · 5 minutes*
+# *●○○ · 4 minutes*
 #
-# How many rows does one optimizer step see, given a configuration and the number of ranks? For example:
+# A configuration and the number of ranks in; how many rows one step of the optimizer sees out.
 #
 # ```python
-# effective_batch({"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 5}, 3)  # → 30
+# effective_batch({"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 5}, 3)  # 30
 # ```
-#
-# Below the check, your function reads the configuration above. One process saw 16 rows in each of 2 micro-batches: must the two
-# numbers be equal?
+
 
 # %%
-from labkit.checks import deepspeed as check
-
-
 def effective_batch(config, ranks): ...  # your turn
 
 
@@ -127,8 +170,8 @@ print(f"rows per step: {16 * settings['accumulate']} in one process, {effective_
 #
 # <details><summary>Hint 2</summary>
 #
-# `train_micro_batch_size_per_gpu` counts the rows of one rank; `gradient_accumulation_steps` how many such batches it
-# takes before an update.
+# `train_micro_batch_size_per_gpu` counts the rows of one rank; `gradient_accumulation_steps` how many such batches it takes before an
+# update.
 # </details>
 #
 # <details><summary>Hint 3</summary>
@@ -140,19 +183,25 @@ print(f"rows per step: {16 * settings['accumulate']} in one process, {effective_
 #
 # ```python
 # def effective_batch(config, ranks):
-#     a_rank = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"]
-#     return a_rank * ranks
+#     return config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"] * ranks
 # ```
 # </details>
 #
-# ### Your turn: a configuration
+# The two numbers must be equal, or it would be another training.
 #
-# *●●○ · 8 minutes*
+# ### Exercise 3: a configuration
 #
-# Now the other way. A run shall take `rows` rows per step, on `ranks` ranks that hold `micro` rows at once, with a ZeRO
-# `stage`, in bf16, its gradients clipped at norm 1. Write its configuration as a dict of these five settings and nothing else:
-# DeepSpeed works out `train_batch_size` itself. For example, `config_for(4, 24, 3, 1)` holds
-# `"gradient_accumulation_steps": 2`, because 4 ranks of 3 rows are 12 rows.
+# *●●○ · 7 minutes*
+#
+# Now the other way. A run shall take `rows` rows per step on `ranks` ranks that hold `micro` rows at once, with a ZeRO `stage`, its gradients
+# clipped at norm 1. Return its configuration: the four keys that you saw above, with the stage alone in its block. In section 4 your
+# training runs with it.
+#
+# ```python
+# config_for(4, 24, 3, 1)  # 4 ranks of 3 rows are 12, so two micro-batches make a step
+# # {"train_micro_batch_size_per_gpu": 3, "gradient_accumulation_steps": 2,
+# #  "gradient_clipping": 1.0, "zero_optimization": {"stage": 1}}
+# ```
 
 
 # %%
@@ -164,7 +213,7 @@ config_for = check.config_for(config_for)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# You saw all five keys above: the micro-batch, the accumulation, the clipping, and two blocks.
+# It is a dict with four keys, one of which holds a dict.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -174,7 +223,7 @@ config_for = check.config_for(config_for)
 #
 # <details><summary>Hint 3</summary>
 #
-# `rows // (micro * ranks)`, a whole number. A block is a dict in the dict: `"bf16": {"enabled": True}`.
+# `rows // (micro * ranks)`, a whole number.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -186,15 +235,12 @@ config_for = check.config_for(config_for)
 #         "gradient_accumulation_steps": rows // (micro * ranks),
 #         "gradient_clipping": 1.0,
 #         "zero_optimization": {"stage": stage},
-#         "bf16": {"enabled": True},
 #     }
 # ```
 # </details>
 #
-# ### A file of your own
-#
-# A team often has its own JSON. `--deepspeed mine.json` takes it, fills in what it leaves out or calls `"auto"`, and refuses
-# what would silently train something else. Your configuration is accepted, and the others are not:
+# A file like this is read before anything is trained. What it leaves out is filled in, and what would silently train something else is
+# refused. Yours is accepted, the other four are not:
 
 # %% tags=["nbval-check-output"]
 import tempfile
@@ -204,117 +250,60 @@ from labkit.errors import UsageError
 from labkit.parallel.deepspeed import read_config
 
 folder = Path(tempfile.mkdtemp())
-own = folder / "mine.json"
-rows, micro = int(effective_batch(config, RANKS)), config["train_micro_batch_size_per_gpu"]
-own.write_text(json.dumps(config_for(RANKS, rows, micro, 2)))
-filled = read_config(own, Training(**settings), "bf16", rows=16, world=RANKS)
-print("+ your configuration:", effective_batch(filled, RANKS), "rows per step")
-for mistake in (
-    {"gradient_cliping": 1.0},
-    {"zero_optimization": {"stage": 4}},
-    {"zero_optimization": {"stage": 2}, "gradient_accumulation_steps": 8},
-    {"scheduler": {"type": "WarmupLR"}},
-):
-    own.write_text(json.dumps(mistake))
+own, wrong = folder / "own.json", folder / "wrong.json"
+own.write_text(json.dumps(config_for(RANKS, 16 * settings["accumulate"], 16 // RANKS, 2)))
+print("+", effective_batch(read_config(own, Training(**settings), rows=16, world=RANKS), RANKS), "rows per step")
+
+# %% tags=["nbval-check-output"]
+two = {"stage": 2}
+for mistake in ({"gradient_cliping": 1.0}, {"zero_optimization": {"stage": 4}},
+                {"zero_optimization": two, "gradient_accumulation_steps": 8}, {"scheduler": {"type": "WarmupLR"}}):  # fmt: skip
+    wrong.write_text(json.dumps(mistake))
     try:
-        read_config(own, Training(**settings), rows=16, world=RANKS)
+        read_config(wrong, Training(**settings), rows=16, world=RANKS)
     except UsageError as error:
         print("-", str(error).replace(f"{folder}/", "").partition(" Known")[0])
 
 # %% [markdown]
 # ## 3 · Four stages, one curve
 #
-# Each stage shards more (Rajbhandari et al. 2020): 1 the optimizer's states, 2 also the gradients, 3 also the parameters.
-# What is computed stays the same. So all four must give the losses of one process, up to the rounding of fp32. Here is the
-# same training at each stage, on real processes; each rank also reports the bytes that it held.
+# Each ZeRO stage shares out more among the ranks: 1 the optimizer's states, 2 also the gradients, 3 also the weights. Now your objective runs
+# in real processes at each of them, behind DeepSpeed. **Predict**: which of the four losses differ from those of one process?
 
 # %%
-from labkit.parallel.deepspeed_measure import stages
+from labkit.parallel import deepspeed_measure
 from labkit.parallel.processes import launch
 
 names = ["zero0", "zero1", "zero2", "zero3"]
-ranks = launch(stages, RANKS, model, method.loss, batches, settings, names, seconds=110)
-found = ranks[0]
+found = launch(deepspeed_measure.stages, RANKS, network, objective, batches, settings, names, seconds=300)[0]
+deepspeed_measure.plot(found, alone.losses)
 
 # %% tags=["nbval-check-output"]
+count = sum(parameter.numel() for parameter in network.parameters())
 for one in found:
     off = max(abs(a - b) for a, b in zip(one.losses, alone.losses, strict=True))
-    print(f"{one.name} on {one.ranks} ranks: the losses of one process to 1e-4: {off < 1e-4}")
-
-# %%
-from matplotlib.figure import Figure
-
-from labkit.report import Plot
-
-figure = Figure(figsize=(9, 3.6), layout="constrained")
-left, right = figure.subplots(1, 2)
-left.plot(
-    range(1, STEPS + 1),
-    alone.losses,
-    color="#BBBBBB",
-    linewidth=7,
-    label="plain PyTorch, 1 process",
-)
-for one, colour, style in zip(
-    found, ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), ("-", "--", "-.", ":"), strict=True
-):
-    left.plot(
-        range(1, STEPS + 1), one.losses, style, color=colour, label=f"{one.name}, {RANKS} ranks"
-    )
-left.set(xlabel="step", ylabel="loss", title="The same losses")
-left.legend(frameon=False)
-bottom = [0.0] * len(found)
-for part, colour in (("parameters", "#0072B2"), ("gradients", "#E69F00"), ("optimizer", "#009E73")):
-    sizes = [getattr(one, part) / 1e6 for one in found]
-    right.bar(names, sizes, bottom=bottom, color=colour, label=part)
-    bottom = [a + b for a, b in zip(bottom, sizes, strict=True)]
-right.set(ylabel="MB on rank 0", title="Fewer bytes")
-right.legend(frameon=False)
-for axes in (left, right):
-    axes.spines[["top", "right"]].set_visible(False)
-Plot(
-    figure,
-    "Left: the losses of ZeRO 0 to 3 lie on those of one process. Right: bytes of rank 0 fall from stage to stage: "
-    + ", ".join(f"{one.name} {one.bytes / 1e6:.1f} MB" for one in found),
-)
+    parts = ", ".join(f"{part} {getattr(one, part) / count:.2f}" for part in ("parameters", "gradients", "optimizer"))
+    print(f"{one.name}: the losses of one process to 1e-4: {off < 1e-4}; bytes per weight: {parts}")
 
 # %% [markdown]
-# In fp32 there are 16 bytes per parameter too, but divided differently: 4 for the parameter, 4 for its gradient, 8 for
-# Adam's two averages. From stage 1 on, DeepSpeed keeps beside the parameters an fp32 master copy of each rank's own part, even
-# where the parameters are fp32 themselves: 4 more bytes, sharded. Per parameter and rank:
-
-# %% tags=["nbval-check-output"]
-from labkit.report import Table
-
-count = sum(parameter.numel() for parameter in model.parameters())
-expected = ("4 + 4 + 8", "4 + 4 + 12/N", "4 + 4/N + 12/N", "(4 + 4 + 12)/N")
-Table(
-    ("stage", "parameters", "gradients", "optimizer", "together", "fp32 formula"),
-    tuple(
-        (
-            one.name,
-            *(
-                f"{getattr(one, part) / count:.2f}"
-                for part in ("parameters", "gradients", "optimizer", "bytes")
-            ),
-            formula,
-        )
-        for one, formula in zip(found, expected, strict=True)
-    ),
-)
-
-# %% [markdown]
-# Stage 2's gradients come out above $4/N$: a matrix that lies across the cut between two ranks is kept whole by both.
-# In bf16 the parameters and gradients take 2 bytes each and the 12 of master and averages are what is sharded first,
-# which gives the figures of 06/03: $16$, $4 + 12/N$, $2 + 14/N$ and $16/N$.
+# None of them: what is computed stays the same, only the bytes fall. (In 32 bits these are 4 for the weight, 4 for its gradient, and 8 for Adam's
+# averages. From stage 1 on, DeepSpeed keeps a copy of each rank's own part of the weights beside them. Stage 2 keeps a matrix that lies across the
+# cut whole on both ranks.)
 #
-# ### Your turn: choose a stage
+# In [mixed precision](../glossary.ipynb#mixed-precision) they are the numbers of 06/03, $16$, $4 + 12/N$, $2 + 14/N$ and $16/N$ bytes per
+# weight. Stage 3 sends half as much again as the others, and no stage sends less than a lower one. So one takes the lowest that fits.
 #
-# *●●○ · 8 minutes*
+# ### Exercise 4: choose a stage
 #
-# Stage 3 sends half as much again as the others, and no stage sends less than a lower one, so one takes the lowest that fits.
-# Given the number of parameters, the ranks and the bytes that a device has for all of this in bf16, return that stage, 0 to 3,
-# or `None` if none fits. For example, `smallest_stage(1e9, 4, 8e9)` → `1` and `smallest_stage(1e9, 4, 3e9)` → `None`.
+# *●●○ · 7 minutes*
+#
+# The number of weights, the ranks, and the bytes that a device has for all of this, in mixed precision, in; the lowest stage that fits out, or `None`.
+# Exactly full fits.
+#
+# ```python
+# smallest_stage(1e9, 4, 8e9)  # 1: stage 0 takes 16 GB, stage 1 takes 4 + 12/4 = 7 GB
+# smallest_stage(1e9, 4, 3e9)  # None: stage 3 takes 4 GB
+# ```
 
 
 # %%
@@ -326,12 +315,12 @@ smallest_stage = check.smallest_stage(smallest_stage)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Write the four figures for bf16 as a list, in the order of the stages.
+# Write the four figures as a list, in the order of the stages.
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `parameters * bytes_each <= budget` decides; exactly full fits.
+# `parameters * bytes_each <= budget` decides.
 # </details>
 #
 # <details><summary>Hint 3</summary>
@@ -350,106 +339,97 @@ smallest_stage = check.smallest_stage(smallest_stage)
 # ```
 # </details>
 #
-# A model of 1.26 billion parameters takes 20 GB. Predict its stage on 8 devices of 24, 16, 6, 3 and 2 GB, then run the cell:
+# The FewCLUE article's model of 1.26 billion weights takes 20 GB. **Predict** its stage on 8 devices of 24, 16, 6, 3 and 2 GB:
 
-# %%
-for memory in (24, 16, 6, 3, 2):
-    print(f"8 devices of {memory} GB: stage {smallest_stage(1.26e9, 8, memory * 1e9)}")
-
-# %% [markdown]
-# ## 4 · One argument
-#
-# What you did with `launch` in a notebook is done with `torchrun` on a machine or a cluster. It starts the processes, tells
-# each its rank in environment variables, and watches them. The training itself is a command:
-#
-# ```
-#                                          labkit train --steps 18
-# torchrun --standalone --nproc_per_node 2 -m labkit train --steps 18
-# torchrun --standalone --nproc_per_node 2 -m labkit train --steps 18 --deepspeed zero2
-# ```
-#
-# The first runs in one process, the second is DDP, the third DeepSpeed. Here is the first, in this process:
-
-# %%
-import contextlib
-import io
-
-from labkit.cli import main
-
-command = ["train", "--model", MODEL, "--task", TASK, "--method", "fine-tune-mean", "--shots", "8",
-           "--steps", "18", "--save-every", "3", "--test-rows", "200", "--device", "cpu"]  # fmt: skip
-with contextlib.redirect_stdout(io.StringIO()) as said:
-    code = main([*command, "--out", str(folder / "alone"), "--json"])
-print(said.getvalue().replace(str(folder), "runs"))
+# %% tags=["nbval-check-output"]
+print({memory: smallest_stage(1.26e9, 8, memory * 1e9) for memory in (24, 16, 6, 3, 2)})
 
 # %% [markdown]
-# And now the third, with an accident: as soon as there is a checkpoint, we end rank 1 with `kill -9`, as a failing
-# machine would. `--max-restarts` lets torchrun start the group again, and `--resume` lets it go on.
+# ## 4 · A program, and an accident
+#
+# `launch` is for notebooks. On a machine or a cluster `torchrun` starts the processes, tells each its rank in environment variables, and
+# watches them. It needs a program in a file. Here it is: your loss, the objective, `prepare`, and eight more lines. With `resume=True` a run goes on
+# from the newest checkpoint in its folder, if there is one.
+
+# %% tags=["idea"]
+import inspect
+
+PROGRAM = '''
+def main(config, folder):
+    settings = {**SETTINGS, "save_every": 3}
+    network, batches = prepare(MODEL, TASK)
+    engine = engine_for(config, network, objective, Training(**settings), rows=16)
+    history = fit(network, objective, batches, engine=engine, folder=folder, resume=True, **settings)
+    if engine.rank == 0:
+        told = {"losses": history.losses, "resumed": history.resumed, "ranks": engine.world}
+        Path("told.json").write_text(json.dumps(told))
+
+
+main(*sys.argv[1:])
+'''
+HEAD = f'''from __future__ import annotations
+import json, sys
+from pathlib import Path
+import torch
+from labkit.parallel.deepspeed import engine_for
+from labkit.training import Training, fit
+SETTINGS, MODEL, TASK = {settings!r}, {MODEL!r}, {TASK!r}
+'''
+yours = [inspect.getsource(function) for function in (tuned_loss, objective, prepare)]
+alias = f"tuned_loss = {tuned_loss.__name__}\n"
+(folder / "mine.py").write_text("\n\n".join([HEAD, yours[0], alias, *yours[1:], PROGRAM]))
+print(f"torchrun --standalone --nproc_per_node {RANKS} --max-restarts 2 -m mine own.json checkpoints")
+
+# %% [markdown]
+# Now it runs, with your configuration, and with an accident: as soon as there is a checkpoint, rank 1 is ended by `kill -9`, as a failing machine
+# would end it. **Predict**: after which step does the group go on, and are the last losses still those of one process?
 
 # %%
 from labkit.parallel.torchrun import kill_when, torchrun
 
-sharded = torchrun(
-    ["labkit", *command, "--out", str(folder / "zero2"), "--deepspeed", "zero2", "--resume"],
-    RANKS,
-    restarts=2,
-    seconds=400,
-    meanwhile=kill_when(folder / "zero2/checkpoints", rank=1),
-)
-print(sharded.out.replace(str(folder), "runs"))
+done = torchrun(["mine", "own.json", "checkpoints"], RANKS, restarts=2, seconds=400, folder=folder,
+                meanwhile=kill_when(folder / "checkpoints", rank=1))  # fmt: skip
+print("exit code", done.code, "" if done.code == 0 else done.err[-2000:])
 
 # %% tags=["nbval-check-output"]
-told = {name: json.loads((folder / name / "train.json").read_text()) for name in ("alone", "zero2")}
-off = max(abs(a - b) for a, b in zip(told["alone"]["losses"], told["zero2"]["losses"], strict=True))
-print("exit codes:", code, sharded.code)
-print("torchrun saw a rank end by signal 9:", "exitcode: -9" in sharded.err)
-print("the group started again went on from a checkpoint:", told["zero2"]["resumed"] >= 3)
-print("18 losses, those of one process without a death to 1e-3:", off < 1e-3)
+told = json.loads((folder / "told.json").read_text())
+off = max(abs(a - b) for a, b in zip(told["losses"], alone.losses, strict=True))
+print("torchrun saw a rank end by signal 9:", "exitcode: -9" in done.err)
+print("the group that was started again went on from a checkpoint:", told["resumed"] >= 3)
+print(f"{told['ranks']} ranks, {len(told['losses'])} losses, those of one process without an accident to 1e-3: {off < 1e-3}")
 
 # %% [markdown]
-# This works for three reasons. A checkpoint is written whole or not at all; the order of the data is a function of seed and
-# step; the schedule is a function of the step. So a group that starts again finds in one folder where to go on.
+# This works for three reasons. A checkpoint is written whole or not at all; the order of the data is a function of seed and step; and the learning
+# rate is a function of the step. So a group that starts again finds in one folder where to go on.
 #
 # ## 5 · What is in a checkpoint
 #
-# DeepSpeed's own checkpoints hold a pickled file for each rank: `zero_pp_rank_1_mp_rank_00_optim_states.pt` is the optimizer's
-# part of rank 1, and `mp_rank_00_model_states.pt` the module that all share. They fit the number of ranks that wrote them,
-# and whoever unpickles a file runs the code that is in it. `fit` gathers the parts instead, and writes what it always writes:
+# DeepSpeed's own checkpoints hold a pickled file for each rank. They fit the number of ranks that wrote them, and whoever unpickles a file runs
+# the code that is in it. `fit` gathers the parts instead, and writes what it always writes:
 
 # %% tags=["nbval-check-output"]
 from labkit import checkpoints
 
-last = checkpoints.steps(folder / "zero2/checkpoints")[0]
+last = checkpoints.steps(folder / "checkpoints")[0]
 snapshot = checkpoints.read(last)
 print(sorted(file.name for file in last.iterdir()))
-print("written by", snapshot.facts["world"], "ranks;", len(snapshot.model), "tensors of weights,")
-slots = sorted({name.partition(":")[0] for name in snapshot.optimizer})
-print("and the optimizer's, whole, under the parameters' names:", slots)
+print("written by", snapshot.facts["world"], "ranks; the optimizer's numbers, whole:",
+      sorted({name.partition(":")[0] for name in snapshot.optimizer}))  # fmt: skip
 
 # %% [markdown]
-# So a run may go on with another number of ranks, at another stage, or without DeepSpeed. It costs one thing: while it
-# saves, every rank holds the whole model. For a model that no rank can hold, DeepSpeed's own format is the way.
+# So a run may go on with another number of ranks, at another stage, or without DeepSpeed. It costs one thing: while it saves, every rank holds the
+# whole model. For a model that no rank can hold, DeepSpeed's own format is the way.
 #
-# ## 6 · When a rank hangs
+# ## 6 · So, how does it get there?
 #
-# A killed process is easy: its connections close. A rank that *hangs* (a lost disk, a dead-lock) keeps everybody waiting
-# in the next all-reduce, and the library underneath only says "timed out". So each rank writes into torchrun's store the
-# step that it has reached, and a pulse twice per second. A rank that has waited too long reads what the others wrote, and names
-# the one that hangs:
-
-# %%
-from labkit.training.watch import Watch
-
-print(inspect.getsource(Watch._blame))
-
-# %% [markdown]
-# How long is too long is `--timeout`, ten minutes unless you say otherwise.
+# By one changed argument, the engine, and one file. Your loss, your data and your settings stayed as they were; the losses stayed those of one process,
+# at every stage and over a killed worker. What has to be right is said once, in the settings, and the configuration must agree with it.
 #
 # ## Read on
 #
-# - Rajbhandari et al. 2020, [*ZeRO*](https://arxiv.org/abs/1910.02054), §5; Ren et al. 2021,
-#   [*ZeRO-Offload*](https://arxiv.org/abs/2101.06840), §4, which is `--deepspeed zero2-offload` here;
-#   [DeepSpeed's configuration](https://www.deepspeed.ai/docs/config-json/), all of it.
-# - [`labkit/parallel/deepspeed.py`](../../labkit/parallel/deepspeed.py), the engine, and
-#   [`labkit/training/watch.py`](../../labkit/training/watch.py).
-# - Before this, [06/06](06_offload.ipynb) moved the optimizer into the CPU's memory by hand.
+# - What labkit trains is under `torchrun` already: `torchrun --nproc_per_node 2 -m labkit train --deepspeed zero2`, and
+#   `zero2-offload` leaves the optimizer on the host (Ren et al. 2021, [*ZeRO-Offload*](https://arxiv.org/abs/2101.06840)).
+# - A rank that *hangs* is harder than one that dies, because all others wait for it. [`watch.py`](../../labkit/training/watch.py) names it.
+# - [`deepspeed.py`](../../labkit/parallel/deepspeed.py), the engine; [DeepSpeed's configuration](https://www.deepspeed.ai/docs/config-json/), all
+#   of it.
+# - Before this, [06/06](06_offload.ipynb) moved the optimizer into the host's memory by hand.

@@ -2,162 +2,152 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import torch
-from torch.nn import functional
 
 
-def ring(
-    chunk=lambda r, s, n: (r - 1 - s) % n, to=lambda r, n: (r + 1) % n, adds=True, stays=True, ranks=None, senders=None
-):  # fmt: skip
-    """A step of the ring, as it should be or with a mistake."""
+def reducing(first=lambda r, n: r - 1, own=lambda r, s, n: (r - s - 2) % n, adds=True, shifts=0, after=lambda x, n: x):
+    """The ring's first loop, as it should be or with a mistake."""
 
-    def step(chunks, s):
-        n = ranks or len(chunks)
-        after = [list(row) for row in chunks]
-        for r in range(senders or n):
-            c, t = chunk(r, s, n), to(r, n)
-            after[t][c] = chunks[t][c] + chunks[r][c] if adds else chunks[r][c]
-            if not stays:
-                after[r][c] = torch.zeros_like(after[r][c])
-        return after
+    def ring_reduce(chunks, group):
+        n, r = group.world, group.rank
+        partial = chunks[first(r, n) % n]
+        for step in range(n - 1 + shifts):
+            came = group.shift(partial)
+            partial = came + chunks[own(r, step, n) % n] if adds else came
+        return after(partial, n)
 
-    return step
+    return ring_reduce
 
 
-def by_receiver(chunks, s):
-    """What each rank has afterwards, seen from the rank that receives."""
-    n = len(chunks)
-    return [
-        [own + chunks[r - 1][c] if c == (r - 2 - s) % n else own for c, own in enumerate(row)]
-        for r, row in enumerate(chunks)
-    ]
+def reducing_from_the_end(chunks, group):
+    """Chunk numbers counted down from rank − 1."""
+    numbers = [(group.rank - 1 - step) % group.world for step in range(group.world)]
+    partial = chunks[numbers[0]].clone()
+    for number in numbers[1:]:
+        partial = group.shift(partial).add_(chunks[number])
+    return partial
 
 
-def in_place_on_a_copy(chunks, s):
-    n, after = len(chunks), [[chunk.clone() for chunk in row] for row in chunks]
-    for r in range(n):
-        after[(r + 1) % n][(r - 1 - s) % n] += chunks[r][(r - 1 - s) % n]
-    return after
+def reducing_stacked(chunks, group):
+    """All chunks in one tensor, turned so that the one to send is the first."""
+    turned = torch.stack(list(chunks)).flip(0).roll(group.rank, 0)
+    own, *others = turned
+    for other in others:
+        own = group.shift(own) + other
+    return own
 
 
-def stacked(chunks, s):
-    """All at once: the sent chunks are zeros but for one per rank, and move on by a roll."""
-    whole = torch.stack([torch.stack(list(row)) for row in chunks])
-    r = torch.arange(len(whole))
-    sent = torch.zeros_like(whole)
-    sent[r, (r - 1 - s) % len(whole)] = whole[r, (r - 1 - s) % len(whole)]
-    return [list(row) for row in whole + sent.roll(1, 0)]
+def reducing_in_numpy(chunks, group):
+    arrays = [chunk.numpy() for chunk in chunks]
+    sent = arrays[(group.rank + group.world - 1) % group.world]
+    for step in range(1, group.world):
+        sent = group.shift(torch.from_numpy(sent)).numpy() + arrays[(group.rank - 1 - step) % group.world]
+    return torch.tensor(sent)
 
 
-def with_arrays(chunks, s):
-    n, arrays = len(chunks), [[chunk.numpy().copy() for chunk in row] for row in chunks]
-    for r in range(n):
-        arrays[(r + 1) % n][(r - 1 - s) % n] += chunks[r][(r - 1 - s) % n].numpy()
-    return tuple(tuple(torch.from_numpy(chunk) for chunk in row) for row in arrays)
+def sends_without_adding(chunks, group):
+    for step in range(group.world - 1):
+        came = group.shift(chunks[(group.rank - 1 - step) % group.world])
+    return came + chunks[group.rank]
 
 
-def changing(chunks, s):
-    for r, c in [(r, (r - 1 - s) % len(chunks)) for r in range(len(chunks))]:
-        chunks[(r + 1) % len(chunks)][c] += chunks[r][c]
-    return chunks
+def changes_its_chunks(chunks, group):
+    n, r = group.world, group.rank
+    for step in range(n - 1):
+        chunks[(r - step - 2) % n] += group.shift(chunks[(r - 1 - step) % n])
+    return chunks[r]
 
 
-def copying_the_outer_list(chunks, s):
-    n, after = len(chunks), list(chunks)
-    for r in range(n):
-        after[(r + 1) % n][(r - 1 - s) % n] = chunks[(r + 1) % n][(r - 1 - s) % n] + chunks[r][(r - 1 - s) % n]
-    return after
+def adds_another(chunks, group):
+    return reducing(own=lambda r, s, n: r - s - 1)(chunks, group)
 
 
-def at_the_sender(chunks, s):
-    n, after = len(chunks), [list(row) for row in chunks]
-    for r in range(n):
-        c = (r - 1 - s) % n
-        after[r][c] = chunks[r][c] + chunks[(r + 1) % n][c]
-    return after
+def gathering(place=lambda r, s, n: (r - s) % n, passes=True, shifts=0, after=list):
+    """The ring's second loop, as it should be or with a mistake."""
+
+    def ring_gather(chunk, group):
+        n, r = group.world, group.rank
+        chunks, sent = [chunk] * n, chunk
+        for step in range(1, n + shifts):
+            came = group.shift(sent)
+            chunks[place(r, step, n)] = came
+            sent = came if passes else sent
+        return after(chunks)
+
+    return ring_gather
 
 
-def padded(row, n, fill=None):
-    more = -len(row) % n
-    return torch.cat([row, row.new_zeros(more) if fill is None else fill(row, more)])
+def gathering_by_a_dict(chunk, group):
+    known, sender = {group.rank: chunk}, group.rank
+    while len(known) < group.world:
+        chunk, sender = group.shift(chunk), (sender - 1) % group.world
+        known[sender] = chunk
+    return [known[rank] for rank in sorted(known)]
 
 
-def cut(row, rank, n):
-    size = len(row) // n
-    return row[rank * size : (rank + 1) * size]
+def gathering_then_turned(chunk, group):
+    came = [chunk]
+    for _ in range(group.world - 1):
+        came.append(group.shift(came[-1]))
+    return torch.stack(came[::-1]).roll(group.rank + 1, 0)
 
 
-def in_numpy(row, r, n):
-    return torch.from_numpy(np.pad(row.numpy(), (0, -len(row) % n)).reshape(n, -1)[r])
+def in_the_order_of_arrival(chunk, group):
+    came = [chunk]
+    for _ in range(group.world - 1):
+        came.append(group.shift(came[-1]))
+    return came
 
 
-def number_by_number(row, r, n):
-    size = (len(row) + n - 1) // n
-    part = torch.zeros(size, dtype=row.dtype)
-    for place in range(size):
-        if r * size + place < len(row):
-            part[place] = row[r * size + place]
-    return part
+reduce, gather = reducing(), gathering()
 
 
-def zero(mean=True, own=False, gather=True, update_all=False, times=1, order=1):
+def zero(mean=True, part=lambda w, g: w.chunk(g.world)[g.rank], times=1, give=torch.cat, before=False):
     """A step of ZeRO-1, as it should be or with a mistake."""
 
-    def step(weights, gradients, update):
-        n = len(weights)
-        total = sum(gradients) / (n if mean else 1)
-        parts = []
-        for r in range(n):
-            g = gradients[r] if own else total
-            if update_all:
-                parts.append(torch.chunk(update(weights[r], g, r), n)[r])
-                continue
-            for _ in range(times):
-                new = update(torch.chunk(weights[r], n)[r], torch.chunk(g, n)[r], r)
-            parts.append(new)
-        if gather:
-            return [torch.cat(parts[::order]) for _ in range(n)]
-        alone = [list(torch.chunk(weights[r], n)) for r in range(n)]
-        for r in range(n):
-            alone[r][r] = parts[r]
-        return [torch.cat(row) for row in alone]
+    def step(weights, gradient, group, update):
+        chunks = list(gradient.chunk(group.world))
+        own = reduce([chunk / group.world for chunk in chunks] if before else chunks, group)
+        own = own / group.world if mean and not before else own
+        for _ in range(times):
+            new = update(part(weights, group), own)
+        return give(gather(new, group))
 
     return step
 
 
-def in_three_moves(weights, gradients, update):
-    """Reduce-scatter, update in place, all-gather: slice by slice."""
-    n, size = len(weights), len(weights[0]) // len(weights)
-    for r in range(n):
-        own = slice(r * size, r * size + size)
-        gradient = torch.stack([one[own] for one in gradients]).mean(0)
-        weights[r][own] = update(weights[r][own], gradient, r)
-    for r, other in itertools.permutations(range(n), 2):
-        weights[r][other * size : (other + 1) * size] = weights[other][other * size : (other + 1) * size]
+def zero_by_views(weights, gradient, group, update):
+    n = group.world
+    mean = reduce(list(gradient.view(n, -1)), group).div(n)
+    return torch.stack(gather(update(weights.view(n, -1)[group.rank], mean), group)).flatten()
+
+
+def zero_by_slices(weights, gradient, group, update):
+    size = len(weights) // group.world
+    own = slice(group.rank * size, group.rank * size + size)
+    mean = reduce([gradient[start : start + size] for start in range(0, len(gradient), size)], group) / group.world
+    for rank, chunk in enumerate(gather(update(weights[own], mean), group)):
+        weights[rank * size : rank * size + size] = chunk
     return weights
 
 
-def by_views(weights, gradients, update):
-    n = len(weights)
-    mean = torch.stack(list(gradients)).mean(0).view(n, -1)
-    new = torch.stack([update(part, mean[r], r) for r, part in enumerate(weights[0].view(n, -1))])
-    return tuple(new.flatten().clone() for _ in weights)
+def zero_without_a_mean(weights, gradient, group, update):
+    own = gradient.chunk(group.world)[group.rank]
+    return torch.cat(gather(update(weights.chunk(group.world)[group.rank], own), group))
 
 
-def with_numpy(weights, gradients, update):
-    n = len(weights)
-    means = np.split(np.mean([one.numpy() for one in gradients], axis=0), n)
-    new = [update(np.split(weights[r].numpy(), n)[r], means[r], r) for r in range(n)]
-    return [torch.from_numpy(np.concatenate(new)) for _ in range(n)]
+def zero_by_all_reduce(weights, gradient, group, update):
+    whole = torch.cat(gather(reduce(list(gradient.chunk(group.world)), group), group)) / group.world
+    new = update(weights.chunk(group.world)[group.rank], whole.chunk(group.world)[group.rank])
+    return torch.cat(gather(new, group))
 
 
-def two_numbers_per_rank(weights, gradients, update):
-    means = (sum(gradients) / len(weights)).split(2)
-    new = [update(weights[r][2 * r : 2 * r + 2], means[r], r) for r in range(len(weights))]
-    return [torch.cat(new)] * len(weights)
+def zero_without_a_gather(weights, gradient, group, update):
+    mean = reduce(list(gradient.chunk(group.world)), group) / group.world
+    parts = list(weights.chunk(group.world))
+    parts[group.rank] = update(parts[group.rank], mean)
+    return torch.cat(parts)
 
 
 def formula(weight=2, gradient=2, optimizer=12, cuts=(3, 2, 1), divide=lambda size, n: size / n):
@@ -183,69 +173,59 @@ def as_a_vector(stage, n):
 
 
 RIGHT = {
-    "ring_step": [ring(), by_receiver, in_place_on_a_copy, stacked, with_arrays],
-    "shard": [
-        lambda row, r, n: functional.pad(row, (0, -len(row) % n)).chunk(n)[r],
-        lambda row, r, n: padded(row, n).view(n, -1)[r].clone(),
-        in_numpy,
-        number_by_number,
-    ],
-    "zero1_step": [zero(), in_three_moves, by_views, with_numpy],
+    "ring_reduce": [reducing(), reducing_from_the_end, reducing_stacked, reducing_in_numpy],
+    "ring_gather": [gathering(), gathering_by_a_dict, gathering_then_turned, gathering(after=tuple)],
+    "zero1_step": [zero(), zero(before=True), zero_by_views, zero_by_slices],
     "bytes_per_parameter": [formula(), by_cases, as_a_vector, lambda stage, n: torch.tensor(by_cases(stage, n))],
 }
 
 WRONG = {
-    "ring_step": [
-        (lambda chunks, s: chunks, "nothing has moved"),
-        (ring(adds=False), "replaces what the neighbour had"),
-        (ring(to=lambda r, n: (r - 1) % n), "you sent to the left"),
-        (ring(chunk=lambda r, s, n: (r - s) % n), "one too far"),
-        (ring(chunk=lambda r, s, n: (r - 1) % n), "every step moves the same"),
-        (ring(chunk=lambda r, s, n: (r - 1 + s) % n), "go up with the step"),
-        (ring(stays=False), "the sender has lost its chunk"),
-        (ring(senders=3), "the last rank has sent nothing"),
-        (at_the_sender, "the sum stands at the sender"),
-        (ring(chunk=lambda r, s, n: 0), "other values in step 0"),
-        (changing, "the tensors that you were given have changed"),
-        (copying_the_outer_list, "the lists that you were given have changed"),
-        (lambda chunks, s: chunks[0], "a chunk has shape|list of chunks"),
-        (lambda chunks, s: chunks[:2], "should be 4 lists of 4 chunks"),
-        (lambda chunks, s: ring()(chunks, s) if len(chunks) == 4 else chunks, "with 3 ranks, after"),
-        (ring(ranks=4), "stopped with IndexError"),
+    "ring_reduce": [
+        (reducing(first=lambda r, n: r), "begin with the chunk before it"),
+        (reducing(adds=False), "without adding the rank's own"),
+        (sends_without_adding, "own numbers only"),
+        (adds_another, "another chunk than the one that has come"),
+        (reducing(own=lambda r, s, n: r + s), "in step 1 rank 2 of 4 sends the wrong numbers"),
+        (reducing(shifts=-1), "3 shifts are wanted on each: yours makes 2"),
+        (reducing(shifts=1), "3 shifts are enough"),
+        (reducing(own=lambda r, s, n: r - s - 2 if s < n - 2 else r - 1), "on rank 2 of 4: chunk number 2"),
+        (lambda chunks, g: reducing()(chunks, g) - chunks[g.rank], "everything but this rank's own"),
+        (reducing(after=lambda x, n: x / n), "this is the mean"),
+        (lambda chunks, g: reducing()(chunks, g) is None or chunks[g.rank], "what came from the left is missing"),
+        (changes_its_chunks, "have changed"),
+        (lambda chunks, g: g.shift(torch.stack(chunks)), r"a tensor of shape \(4, 2\)"),
+        (lambda chunks, g: g.shift(chunks), "you shift a list"),
+        (reducing(after=lambda x, n: x.tolist()), "torch tensor, not list"),
     ],
-    "shard": [
-        (lambda row, r, n: padded(row, n)[r::n], "like cards"),
-        (lambda row, r, n: cut(padded(row.flip(0), n).flip(0), r, n), "at the end, not at the beginning"),
-        (lambda row, r, n: cut(padded(row, n).flip(0), r, n), "run from the end"),
-        (lambda row, r, n: cut(padded(row, n, lambda x, more: x[:more]), r, n), "with numbers of the row"),
-        (lambda row, r, n: cut(padded(row, n, lambda x, more: x[-1:].repeat(more)), r, n), "with the last number"),
-        (lambda row, r, n: cut(row, r, n), "4 of them hold 8 of the 10"),
-        (lambda row, r, n: cut(functional.pad(row, (0, len(row) % n)), r, n), "4 of them hold 8 of the 9"),
-        (lambda row, r, n: row.split(-(-len(row) // n))[r], "the last rank's part is shorter"),
-        (lambda row, r, n: torch.tensor_split(row, n)[r], "differ in length by one"),
-        (lambda row, r, n: padded(row, n), "the whole row"),
-        (lambda row, r, n: row[2 * r : 2 * r + 3], "other values"),
-        (lambda row, r, n: cut(functional.pad(row, (0, n - len(row) % n)), r, n), r"of 8 numbers and 2 ranks, .* has shape \(5,\)"),
-        (lambda row, r, n: padded(row, n, lambda x, more: torch.zeros(more)).chunk(n)[r], "takes more bytes"),
-        (lambda row, r, n: cut(padded(row, n), r, n).tolist(), "not list"),
+    "ring_gather": [
+        (gathering(passes=False), "own chunk in every step"),
+        (gathering(shifts=-1), "yours makes 2"),
+        (gathering(shifts=1), "3 shifts are enough"),
+        (in_the_order_of_arrival, "in the order in which they came: in"),
+        (lambda c, g: in_the_order_of_arrival(c, g)[::-1], "turned round"),
+        (gathering(after=lambda chunks: chunks[1:]), "3 came back"),
+        (lambda c, g: gather(c, g) and [c] * g.world, "all chunks are the rank's own"),
+        (gathering(place=lambda r, s, n: (r + s) % n), "not those of ranks 0, 1"),
+        (lambda c, g: gather(c, g) and 3, "a list of 4 chunks is wanted, one"),
+        (gathering(after=torch.cat), "should be a torch tensor|8 came back"),
+        (lambda c, g: [g.shift(2 * c) for _ in range(3)], "in step 0 rank 1 of 4 sends the wrong chunk"),
     ],
     "zero1_step": [
-        (lambda w, g, u: w, "never called"),
-        (zero(update_all=True), "all 6 weights"),
-        (zero(times=2), "called 6 times"),
-        (lambda w, g, u: [u(w[0][:2], g[0][:2], 0)] * 3, r"by ranks \[0\]"),
-        (lambda w, g, u: [u(w[0][:2], g[0], 0)] * 3, "2 weights and 6 gradients"),
+        (lambda w, g, ring, u: gather(reduce(list(g.chunk(ring.world)), ring), ring) and w, "never called"),
+        (zero(times=2), "called 2 times"),
+        (zero(part=lambda w, g: w), "got all weights"),
+        (zero(part=lambda w, g: w.chunk(g.world)[g.rank][:1]), "1 weights and 2 gradients"),
+        (zero(part=lambda w, g: w.chunk(g.world)[0]), "other weights than part number 1"),
         (zero(mean=False), "divide by the number of ranks"),
-        (zero(own=True), "its own gradient only"),
-        (lambda w, g, u: zero()(w, [g[0]] * len(w), u), "gradient of rank 0 only"),
-        (zero(gather=False), "has the others' old ones"),
-        (zero(order=-1), "in the wrong order"),
-        (lambda w, g, u: zero()(w, g, lambda p, d, r: u(p, d, len(w) - 1 - r)), "other values on rank 0"),
-        (lambda w, g, u: zero()(w, g, u) and w, "nothing was updated"),
-        (lambda w, g, u: zero()(w, g, u)[0], "a list of 3 tensors"),
-        (lambda w, g, u: [row.chunk(len(w))[r] for r, row in enumerate(zero()(w, g, u))], "its own part only"),
-        (lambda w, g, u: [one.float() for one in zero()(w, g, u)], "go back as torch.float32"),
-        (two_numbers_per_rank, "2 weights and 2 gradients: 4 of each"),
+        (zero_without_a_mean, "rank's own gradient"),
+        (zero_by_all_reduce, "4 shifts are enough"),
+        (zero_without_a_gather, "yours makes 2, and the others"),
+        (zero(give=lambda parts: torch.cat(parts[::-1])), "other weights on rank 1"),
+        (zero(give=lambda parts: parts[0]), r"has shape \(2,\)"),
+        (zero(give=lambda parts: torch.cat(parts).float()), "go back as torch.float32"),
+        (lambda w, g, ring, u: zero()(w, g, ring, u) is None or w, "nothing was updated"),
+        (zero(give=list), "torch tensor, not list"),
+        (lambda w, g, ring, u: zero()(w, 2 * g, ring, u), "another gradient than the mean"),
     ],
     "bytes_per_parameter": [
         (formula(optimizer=4), "has 4 bytes"),

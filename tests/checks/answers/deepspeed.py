@@ -19,7 +19,7 @@ def rows_one_by_one(config, ranks):
 
 
 def key_by_key(ranks, rows, micro, stage):
-    config = {"bf16": {"enabled": True}}
+    config = {}
     config["zero_optimization"] = {"stage": stage}
     config["gradient_clipping"] = 1
     config[M] = micro
@@ -36,8 +36,7 @@ def counted(ranks, rows, micro, stage):
 
 
 def right(ranks, rows, micro, stage, **changes):
-    config = {M: micro, A: rows // (micro * ranks), "zero_optimization": {"stage": stage}, "bf16": {"enabled": True},
-              "gradient_clipping": 1.0}  # fmt: skip
+    config = {M: micro, A: rows // (micro * ranks), "zero_optimization": {"stage": stage}, "gradient_clipping": 1.0}
     return {**config, **changes}
 
 
@@ -81,7 +80,34 @@ def strictly_at(stage):
     return lambda p, n, b: stage_by(held)(p, n, b - (p * held(n)[stage] == b))
 
 
+def entropy(logits, labels):
+    return torch.nn.functional.cross_entropy(logits, labels)
+
+
+def row_by_row(states, mask, labels, weight, bias):
+    total = 0.0
+    for text, real, label in zip(states, mask.bool(), labels, strict=True):
+        scores = weight @ text[real].mean(0) + bias
+        total = total + scores.logsumexp(0) - scores[label]
+    return total / len(labels)
+
+
+def by_einsum(states, mask, labels, weight, bias):
+    share = mask / mask.sum(1, keepdim=True)
+    return entropy(torch.einsum("btd,bt,cd->bc", states, share, weight) + bias, labels)
+
+
+def by_layers(states, mask, labels, weight, bias):
+    pooled = states.masked_fill(mask[..., None] == 0, 0).sum(1) / mask.sum(1)[:, None]
+    return -torch.nn.functional.linear(pooled, weight, bias).log_softmax(-1).gather(1, labels[:, None]).mean()
+
+
+def pooled(s, m):
+    return (s * m[..., None]).sum(1) / m.sum(1)[:, None]
+
+
 RIGHT = {
+    "tuned_loss": [row_by_row, by_einsum, by_layers],
     "effective_batch": [
         rows_one_by_one,
         lambda config, ranks: math.prod((config[M], config[A], ranks)),
@@ -102,6 +128,21 @@ def rows_popped(config, ranks):
 
 
 WRONG = {
+    "tuned_loss": [
+        (lambda s, m, y, w, b: entropy(s.mean(1) @ w.T + b, y), "padding is in the mean"),
+        (lambda s, m, y, w, b: entropy((s * m[..., None]).mean(1) @ w.T + b, y), "you divide by all tokens"),
+        (lambda s, m, y, w, b: entropy(s[:, 0] @ w.T + b, y), "first token's state"),
+        (lambda s, m, y, w, b: entropy((s * m[..., None]).sum(1) @ w.T + b, y), "states are added up"),
+        (lambda s, m, y, w, b: entropy(pooled(s, m) @ w.T, y), "the bias is missing"),
+        (lambda s, m, y, w, b: entropy((pooled(s, m) @ w.T + b).softmax(-1), y), "makes the softmax itself"),
+        (lambda s, m, y, w, b: 3 * entropy(pooled(s, m) @ w.T + b, y), "sum over the texts"),
+        (lambda s, m, y, w, b: -(pooled(s, m) @ w.T + b).softmax(-1)[range(3), y].mean(), "logarithm is missing"),
+        (lambda s, m, y, w, b: entropy(pooled(s, m) @ w.T + b, 1 - y), "was expected"),
+        (lambda s, m, y, w, b: pooled(s, m) @ w.T + b, "one number is wanted"),
+        (lambda s, m, y, w, b: entropy(pooled(s, m) @ w.T + b, y).item(), "plain number"),
+        (lambda s, m, y, w, b: entropy(pooled(s.detach(), m) @ w.T + b, y), "gradient of `states` is not"),
+        (lambda s, m, y, w, b: entropy(pooled(s, m) @ w.data.T + b, y), "gradient of `weight` is not"),
+    ],
     "effective_batch": [
         (lambda c, n: c[M] * c[A], "the rows of one rank"),
         (lambda c, n: c[M] * n, "several of them make a step"),
@@ -129,9 +170,7 @@ WRONG = {
         (changed(zero_optimization={"stage": 2}), "is 2, the run asks for 3"),
         (lambda n, r, m, s: right(n, r, m, s, zero_optimization={"stage": str(s)}), "is '2', the run asks for 2"),
         (lambda n, r, m, s: right(n, r, m, s, zero_optimization={"stage": s, "overlap": True}), "holds 'overlap' too"),
-        (changed(bf16=True), "bf16 is True: .*switched on by"),
-        (changed(bf16={"enabled": False}), "'enabled': False}: .*switched on by"),
-        (without("bf16"), "bf16 is None"),
+        (changed(bf16={"enabled": True}), "leave out 'bf16': the four keys"),
         (changed(gradient_clipping=0.5), "0.5, the run clips at"),
         (changed(gradient_clipping=True), "True, the run clips at"),
         (without("gradient_clipping"), "None, the run clips at"),

@@ -23,86 +23,175 @@ def by_shapes(batch, length, width, heads):
     return sum(math.prod(shape) for shape in shapes)
 
 
-def loss_in_a_loop(sums, counts):
-    total, targets = 0.0, 0
-    for value, number in zip(sums, counts, strict=True):
-        total, targets = total + value, targets + int(number)
-    return total / targets
+def peak_by_parts(weights, layers, kept, logits):
+    total = 0
+    for size in (4, 4, 8):  # the weight, its gradient, Adam's averages
+        total += size * weights
+    for _ in range(layers):
+        total += 4 * kept
+    return total + 3 * 4 * logits
 
 
-def loss_of_parts_with_targets(sums, counts):
-    """The weighted mean of the parts' means; a part without targets is left out."""
-    some = counts > 0
-    return torch.stack([x / n * (n / counts.sum()) for x, n in zip(sums[some], counts[some], strict=True)]).sum()
+def again_by_autograd(function, x, gradient):
+    """By torch.autograd.backward, on a clone."""
+    start = x.detach().clone()
+    start.requires_grad = True
+    torch.set_grad_enabled(True)
+    out = function(start)
+    torch.set_grad_enabled(False)
+    torch.autograd.backward([out], [gradient])
+    return start.grad.clone()
 
 
-def scale_by_cases(scale, good, finite, interval):
-    good = good + 1 if finite else 0
-    factor = 0.5 if not finite else 2.0 if good >= interval else 1.0
-    return [scale * factor, good % interval]
+@torch.enable_grad()
+def again_by_a_product(function, x, gradient):
+    """The gradient of out · gradient."""
+    start = torch.nn.Parameter(x.detach())
+    (function(start) * gradient).sum().backward()
+    return start.grad
 
 
-def scale_in_numpy(scale, good, finite, interval):
-    if finite and good < interval - 1:
-        return np.array([scale, good + 1])
-    return np.array([np.ldexp(scale, 1 if finite else -1), 0])
+def accumulate_weighed(loss_sum, count, parts):
+    """The means of the parts, weighed by their shares of the targets; a part without targets is left out."""
+    counts = np.array([count(part) for part in parts])
+    values = []
+    for part, n in zip(parts, counts, strict=True):
+        if n:
+            loss = loss_sum(part) / n * (n / counts.sum())
+            loss.backward()
+            values.append(float(loss.detach()))
+    return sum(values)
 
 
-def scale_as_tensors(scale, good, finite, interval):
-    counted = torch.tensor(good + 1) * finite
-    grown = bool(counted == interval)
-    return torch.tensor(scale) * (2.0 if grown else 1.0 if finite else 0.5), counted * (not grown)
+def accumulate_by_gradient(loss_sum, count, parts):
+    """backward from a gradient of 1 / targets."""
+    total, sums = torch.tensor([count(part) for part in parts]).sum(), 0.0
+    for part in parts:
+        loss = loss_sum(part)
+        loss.backward(1.0 / total)
+        sums = sums + loss.detach()
+    return sums / total
 
 
-def lamb_in_python(weight, update, lr):
-    w, r = weight.flatten().tolist(), update.flatten().tolist()
-    size, length = math.sqrt(sum(x * x for x in w)), math.sqrt(sum(x * x for x in r))
-    ratio = size / length if size and length else 1
-    return torch.tensor([x - lr * ratio * y for x, y in zip(w, r, strict=True)]).reshape(weight.shape)
+def accumulate_all(loss_sum, count, parts):
+    """The right gradients, with all activations alive at once."""
+    loss = sum(loss_sum(part) for part in parts) / sum(count(part) for part in parts)
+    loss.backward()
+    return loss.item()
 
 
-def lamb_in_numpy(weight, update, lr):
-    w, r = weight.double().numpy(), update.double().numpy()
-    size, length = np.linalg.norm(w), np.linalg.norm(r)
-    return torch.from_numpy(w - lr * (size / length if min(size, length) > 0 else 1) * r)
+def planned(plain=None, inputs=None, top=max, third=3, way=5):
+    """A plan, as it should be or with a mistake."""
+
+    def plan(shape, rows, length, checkpoints):
+        tokens = rows * length
+        state, logits = tokens * shape.width, tokens * shape.vocabulary
+        kept = tokens * (16 * shape.width + shape.heads * length)
+        if not checkpoints:
+            return 16 * shape.parameters + 4 * (shape.layers * kept + 3 * logits if plain is None else plain(shape, kept, logits, rows))  # fmt: skip
+        saved = shape.layers * state if inputs is None else inputs(shape, state)
+        return 16 * shape.parameters + 4 * (saved + top(third * logits, kept + way * state))
+
+    return plan
 
 
-def lamb_by_where(weight, update, lr):
-    ratio = weight.square().sum().sqrt() / update.square().sum().sqrt()
-    return weight - lr * torch.where((ratio > 0) & ratio.isfinite(), ratio, 1.0) * update
+def plan_token_by_token(shape, rows, length, checkpoints):
+    d, v, n = shape.width, shape.vocabulary, shape.layers
+    layer = 4 * d + 4 * d + 2 * 4 * d + shape.heads * length
+    each = n * d + max(3 * v, layer + 5 * d) if checkpoints else n * layer + 3 * v
+    return 16 * shape.parameters + sum(4 * each for _ in range(rows * length))
+
+
+def plan_in_numpy(shape, rows, length, checkpoints):
+    kept = rows * length * np.dot([16, length], [shape.width, shape.heads])
+    state, logits = rows * length * np.array([shape.width, shape.vocabulary])
+    moments = [shape.layers * kept + 3 * logits]
+    if checkpoints:
+        moments = shape.layers * state + np.array([3 * logits, kept + 5 * state])
+    return 16 * shape.parameters + 4 * np.max(moments)
 
 
 RIGHT = {
     "kept_numbers": [row_by_row, by_shapes, lambda b, s, d, h: float(b * s) * (np.dot([4, 4, 8], [d] * 3) + s * h)],
-    "batch_loss": [loss_in_a_loop, loss_of_parts_with_targets, lambda x, n: torch.dot(x, torch.ones(len(x)) / n.sum()),
-                   lambda x, n: x.sum(0, keepdim=True) / n.sum().item()],
-    "next_scale": [scale_by_cases, scale_in_numpy, scale_as_tensors],
-    "lamb_step": [lamb_in_python, lamb_in_numpy, lamb_by_where],
+    "peak_bytes": [peak_by_parts, lambda w, n, k, g: np.dot([16, 4, 12], [w, n * k, g]),
+                   lambda w, n, k, g: torch.tensor(4 * w + n * k + 3 * g) * 4],
+    "again": [again_by_autograd, again_by_a_product, torch.enable_grad()(lambda f, x, g: (
+        lambda start: (f(start).backward(g), start.grad)[1])(x.detach().requires_grad_()))],
+    "accumulate": [accumulate_weighed, accumulate_by_gradient, lambda loss_sum, count, parts: math.fsum(
+        (loss.backward(), loss.item())[1] for loss in (loss_sum(p) / sum(map(count, parts)) for p in parts))],
+    "planned_peak": [planned(), plan_token_by_token, plan_in_numpy],
 }  # fmt: skip
 
 
-def scaled(each=lambda s, g: (s, g + 1), full=lambda s, g: (2 * s, 0), lost=lambda s, g: (s / 2, 0)):
-    """A `next_scale` from its three cases: a good step, one that completes the interval, an overflow."""
-    return lambda s, g, f, i: lost(s, g) if not f else full(s, g) if g + 1 == i else each(s, g)
+def second_run(
+    start=lambda x: x.detach().requires_grad_(), back=lambda out, g: out.backward(g), give=lambda x, out: x.grad, runs=1
+):
+    """A second run, as it should be or with a mistake."""
+
+    def again(function, x, gradient):
+        x = start(x)
+        with torch.enable_grad():
+            for _ in range(runs):
+                out = function(x)
+            back(out, gradient)
+        return give(x, out)
+
+    return again
 
 
-def ratio(w, r):
-    return w.norm() / r.norm() if w.norm() > 0 and r.norm() > 0 else 1.0
+def without_enable_grad(function, x, gradient):
+    x = x.detach().requires_grad_()
+    function(x).backward(gradient)
+    return x.grad
 
 
-def lamb(ratio_of):
-    """A `lamb_step` with another ratio, right where the weight or the update is all zero."""
-    return lambda w, r, lr: w - lr * (ratio_of(w, r) if w.any() and r.any() else 1.0) * r
+def of_x_alone(function, x, gradient):
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        return torch.autograd.grad(function(x), x, gradient)[0]
 
 
-def counts_changed(sums, counts):
-    loss = sums.sum() / counts.sum()
-    counts.clamp_(min=1)
-    return loss
+def with_what_was_before(function, x, gradient):
+    with torch.enable_grad():
+        out = function(x)
+        x.retain_grad()
+    out.backward(gradient)
+    return x.grad
 
 
-def update_changed(weight, update, lr):
-    return weight - update.mul_(lr * ratio(weight, update))
+def weights_anew(function, x, gradient):
+    """The gradients that the weights had are thrown away."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        out = function(x)
+    for node in [edge[0] for edge in _leaves(out.grad_fn)]:
+        if node.variable is not x:
+            node.variable.grad = None
+    out.backward(gradient)
+    return x.grad
+
+
+def _leaves(node):
+    for following in node.next_functions:
+        if following[0] is not None:
+            yield from [following] if hasattr(following[0], "variable") else _leaves(following[0])
+
+
+def parts_by(weigh=lambda loss, n, counts: loss / sum(counts), give=sum, twice=False, back=True):
+    """An accumulation, as it should be or with a mistake."""
+
+    def accumulate(loss_sum, count, parts):
+        counts, values = [count(part) for part in parts], []
+        for part, n in zip(parts, counts, strict=True):
+            if twice:
+                loss_sum(part)
+            loss = weigh(loss_sum(part), n, counts)
+            if back:
+                loss.backward()
+            values.append(loss.item())
+        return give(values)
+
+    return accumulate
 
 
 WRONG = {
@@ -124,70 +213,69 @@ WRONG = {
         (lambda b, s, d, h: [b], "should be one number, not list"),
         (lambda b, s, d, h: b, "add up the table's rows"),
     ],
-    "batch_loss": [
-        (lambda x, n: (x / n.clamp(min=1)).mean(), "mean of the parts' means"),
-        (lambda x, n: (x / n).mean(), "do not divide by its own count"),
-        (lambda x, n: (x / n)[n > 0].mean(), "leaving out the empty part"),
-        (lambda x, n: x.mean(), "number of parts;"),
-        (lambda x, n: x.sum() / (n > 0).sum(), "number of parts that have targets"),
-        (lambda x, n: x.sum() / n.clamp(min=1).sum(), "counts as one target"),
-        (lambda x, n: x.sum() // n.sum() + 0 * x.sum(), "rounds down"),
-        (lambda x, n: x.sum(), "this is the sum"),
-        (lambda x, n: (x / n.clamp(min=1)).sum(), "added up the parts' means"),
-        (lambda x, n: x.sum() / 7, "number of all targets was expected"),
-        (lambda x, n: (x.sum() / n.sum()).item(), "carries no gradient"),
-        (lambda x, n: torch.tensor((x.sum() / n.sum()).item(), requires_grad=True), "none of `sums`"),
-        (lambda x, n: x.detach().sum() / n.sum() + 0 * x.sum(), "its gradient is not"),
-        (lambda x, n: x / n.sum(), r"shape \(4,\)"),
-        (lambda x, n: x.sum() / 23, "wrong for a single one"),
-        (counts_changed, "changed `counts`"),
-        (lambda x, n: x.add_(1).sum() / n.sum(), "stopped with RuntimeError"),
-        (lambda x, n: "19/23", "one number, not str"),
+    "peak_bytes": [
+        (lambda w, n, k, g: 16 * (w + n * k + 3 * g), "an activation is one number of 4 bytes"),
+        (lambda w, n, k, g: 16 * w + n * k + 3 * g, "counted in numbers here"),
+        (lambda w, n, k, g: 16 * w + 4 * n * k + 3 * g, "stands before the brackets"),
+        (lambda w, n, k, g: 16 * w + 4 * (k + 3 * g), "what one layer keeps"),
+        (lambda w, n, k, g: 16 * w + 4 * (n * k + g), "three tensors of the logits' size at once"),
+        (lambda w, n, k, g: 16 * w + 4 * n * (k + 3 * g), "there is one loss"),
+        (lambda w, n, k, g: 16 * w + 4 * n * k, "the loss is missing"),
+        (lambda w, n, k, g: 4 * (w + n * k + 3 * g), "a weight costs 16 bytes"),
+        (lambda w, n, k, g: 12 * w + 4 * (n * k + 3 * g), "12 bytes leave one"),
+        (lambda w, n, k, g: 4 * (n * k + 3 * g), "16 bytes per weight are missing"),
+        (lambda w, n, k, g: 16 * w + 2 * (n * k + 3 * g), "activations in 16 bits"),
+        (lambda w, n, k, g: 16972, "wrong for another"),
+        (lambda w, n, k, g: w, "3 · logits\\) was expected"),
+        (lambda w, n, k, g: [w], "one number, not list"),
     ],
-    "next_scale": [
-        (lambda s, g, f, i: s, "2 results"),
-        (scaled(lost=lambda s, g: (2 * s, g)), "yours grows"),
-        (scaled(lost=lambda s, g: (s, g + 1)), "yours stays"),
-        (scaled(lost=lambda s, g: (s / 2, g)), "ends the row"),
-        (scaled(lost=lambda s, g: (0, s / 2)), "the scale first"),
-        (scaled(lost=lambda s, g: (s / 4, 0)), r"\(512.0, 0\) is wanted"),
-        (scaled(lost=lambda s, g: (s // 2, 0)), "divide with /, not //"),
-        (scaled(lost=lambda s, g: (s / 2, 0 if g < 9 else 1)), "is no good step"),
-        (scaled(each=lambda s, g: (2 * s, 0)), "doubled after one good step"),
-        (scaled(each=lambda s, g: (s, g)), "not counted"),
-        (scaled(each=lambda s, g: (s, g + 2)), r"\(1024.0, 4\) is wanted"),
-        (scaled(each=lambda s, g: (s, g + 0.5)), "whole number, not 3.5"),
-        (scaled(full=lambda s, g: (s, g + 1)), "not one step later"),
-        (scaled(full=lambda s, g: (s, 0)), "does not grow"),
-        (scaled(full=lambda s, g: (2 * s, g + 1)), "starts again at 0"),
-        (scaled(full=lambda s, g: (s + 1, 0)), r"\(2048.0, 0\) is wanted"),
-        (scaled(full=lambda s, g: (s + 1024, 0)), r"from \(65536.0, 4, True, 5\) you give \(66560.0, 0\)"),
-        (lambda s, g, f, i: scaled()(s, g, f, 10), r"from \(65536.0, 4, True, 5\) you give \(65536.0, 5\)"),
+    "again": [
+        (without_enable_grad, "left no graph"),
+        (second_run(start=lambda x: x.detach()), "should be|is None"),
+        (of_x_alone, "weights inside the function got no gradient"),
+        (with_what_was_before, "went back through what lies before"),
+        (weights_anew, "had are lost"),
+        (second_run(back=lambda out, g: out.sum().backward()), "gradient from above plays no part"),
+        (second_run(give=lambda x, out: out), "function's output"),
+        (second_run(give=lambda x, out: x), "this is x itself"),
+        (second_run(runs=2), "ran 2 times"),
+        (second_run(back=lambda out, g: out.backward(2 * g)), "gradient of x is another"),
+        (second_run(give=lambda x, out: x.grad.tolist()), "torch tensor, not list"),
     ],
-    "lamb_step": [
-        (lambda w, r, lr: w - lr * r, "this is Adam"),
-        (lamb(lambda w, r: r.norm() / w.norm()), "stands on its head"),
-        (lambda w, r, lr: w + lr * ratio(w, r) * r, "uphill"),
-        (lambda w, r, lr: w - ratio(w, r) * r, "learning rate is missing"),
-        (lamb(lambda w, r: w.norm()), "update's own length"),
-        (lamb(lambda w, r: 1 / r.norm()), "multiply by the weight's length"),
-        (lamb(lambda w, r: w.square().sum() / r.square().sum()), "squared lengths"),
-        (lamb(lambda w, r: w.abs().sum() / r.abs().sum()), "absolute values"),
-        (lamb(lambda w, r: w.abs() / r.abs()), "not one for each element"),
-        (lambda w, r, lr: -lr * ratio(w, r) * r, "step alone"),
-        (lambda w, r, lr: w.sub_(lr * ratio(w, r) * r), "changed `weight`"),
-        (update_changed, "changed `update`"),
-        (lambda w, r, lr: w - 2 * lr * ratio(w, r) * r, r"‖r‖\) · r was expected"),
-        (lamb(lambda w, r: w.norm(dim=-1, keepdim=True) / r.norm(dim=-1, keepdim=True)), "row by row"),
-        (lamb(lambda w, r: w.norm(dim=0) / r.norm(dim=0)), "column by column"),
-        (lamb(lambda w, r: torch.linalg.norm(w, 2) / torch.linalg.norm(r, 2)), "singular value"),
-        (lamb(lambda w, r: w.norm() / r.norm() if w.ndim == 1 else w.abs() / r.abs()), "NaN: the ratio of two"),
-        (lambda w, r, lr: w - 0.1 * ratio(w, r) * r, "use `lr`"),
-        (lamb(lambda w, r: (w.norm() / r.norm()).clamp(max=10)), "cut off at 10"),
-        (lamb(lambda w, r: w.norm() / r.norm() / w.ndim), "wrong for a matrix"),
-        (lambda w, r, lr: w - lr * w.norm() / r.norm() * r, "stay zero for ever"),
-        (lambda w, r, lr: w - lr * (w.norm() / r.norm() if w.any() else 0.5) * r, "all zero the ratio is 1"),
-        (lambda w, r, lr: w - lr * (w.norm() / r.norm() if w.any() else 1) * r, "infinity times 0"),
-        (lambda w, r, lr: (w - lr * ratio(w, r) * r).tolist(), "torch tensor, not list"),
+    "accumulate": [
+        (parts_by(lambda loss, n, counts: loss / max(n, 1) / len(counts)), "mean of the parts' means"),
+        (parts_by(lambda loss, n, counts: loss / max(n, 1) / 3), "does not mend it"),
+        (parts_by(lambda loss, n, counts: loss / max(n, 1)), "added up the parts' means"),
+        (parts_by(lambda loss, n, counts: loss / n), "do not divide by its own count"),
+        (parts_by(lambda loss, n, counts: loss / len(counts)), "number of parts: divide"),
+        (parts_by(lambda loss, n, counts: loss), "sum over all targets"),
+        (parts_by(lambda loss, n, counts: loss / 10), "counts as one target"),
+        (parts_by(give=lambda values: values[-1]), "only the last part is left"),
+        (parts_by(give=lambda values: max(values)), "gradients are right and the loss is not"),
+        (parts_by(lambda loss, n, counts: loss / 7), "another gradient than that"),
+        (parts_by(back=False), "no gradient has arrived"),
+        (accumulate_all, "before the first backward pass"),
+        (parts_by(twice=True), "8 forward passes"),
+        (parts_by(lambda loss, n, counts: loss / 9), "wrong for a single one"),
+        (parts_by(give=lambda values: values), "one number, not list"),
+    ],
+    "planned_peak": [
+        (lambda shape, r, s, c: planned()(shape, r, s, not c), "two cases exchanged"),
+        (planned(plain=lambda shape, kept, logits, r: shape.layers * kept + 3 * (logits // r)), "of all rows: rows"),
+        (planned(plain=lambda shape, kept, logits, r: shape.layers * kept + 3 * (logits // 16)), "of all tokens"),
+        (planned(plain=lambda shape, kept, logits, r: shape.layers * (kept // r) + 3 * logits), "for all rows: kept_numbers"),
+        (planned(plain=lambda shape, kept, logits, r: kept + 3 * logits), "this is one layer"),
+        (planned(plain=lambda shape, kept, logits, r: kept), "without checkpoints: peak_bytes"),
+        (lambda shape, r, s, c: planned()(shape, r, s, False), "checkpoints change nothing"),
+        (planned(top=lambda a, b: a + b), "alive at different moments"),
+        (planned(top=lambda a, b: a), "can need more than the loss"),
+        (planned(top=lambda a, b: b), "the loss can need more"),
+        (planned(way=0), "on their way through the layer are missing"),
+        (planned(third=1), "has three tensors"),
+        (planned(inputs=lambda shape, state: state), "inputs of one layer"),
+        (planned(inputs=lambda shape, state: 0), "that is what checkpoints keep"),
+        (planned(way=4), "with checkpoints, where the layer is the larger"),
+        (lambda shape, r, s, c: planned()(shape, 3, s, c), "wrong for one shape|wrong for another"),
+        (lambda shape, r, s, c: [1], "one number, not list"),
     ],
 }  # fmt: skip

@@ -12,31 +12,24 @@ from labkit.parallel.model_parallel.schedule import one_forward_one_backward
 from labkit.parallel.model_parallel.topology import Topology
 
 
-def pairs(a, b, n):
-    return zip(a.chunk(n, 1), b.chunk(n), strict=True)
+def own_term(x, a, b, r, n):
+    return gelu(x @ a.chunk(n, 1)[r]) @ b.chunk(n)[r]
 
 
-def own_terms(x, a, b, n):
-    return [gelu(x @ p) @ q for p, q in pairs(a, b, n)]
-
-
-def sliced(x, a, b, n):
+def sliced(x, a, b, r, n):
     size = a.shape[1] // n
-    return tuple(gelu(x @ a[:, i * size : (i + 1) * size]) @ b[i * size : (i + 1) * size] for i in range(n))
+    return gelu(x @ a[:, r * size : (r + 1) * size]) @ b[r * size : (r + 1) * size]
 
 
-def gelu_by_hand(x, a, b, n):
-    terms = []
-    for p, q in pairs(a, b, n):
-        h = torch.matmul(x, p)
-        terms.append(torch.matmul(0.5 * h * (1 + torch.erf(h / math.sqrt(2))), q))
-    return terms
+def gelu_by_hand(x, a, b, r, n):
+    h = torch.matmul(x, a.tensor_split(n, 1)[r])
+    return torch.matmul(0.5 * h * (1 + torch.erf(h / math.sqrt(2))), b.tensor_split(n)[r])
 
 
-def batched(x, a, b, n):
-    """All ranks at once: (ranks, n, d)."""
-    columns = a.reshape(len(a), n, -1).permute(1, 0, 2)
-    return torch.bmm(gelu(x.expand(n, *x.shape) @ columns), b.reshape(n, -1, b.shape[1]))
+def masked(x, a, b, r, n):
+    """All columns, of which those of other ranks are zero; gelu(0) is 0."""
+    own = torch.arange(a.shape[1]) // (a.shape[1] // n) == r
+    return gelu(x @ (a * own)) @ b
 
 
 def as_digits(i, j, k, s):
@@ -125,13 +118,7 @@ def in_numpy(events, p):
 
 
 RIGHT = {
-    "terms": [
-        own_terms,
-        sliced,
-        gelu_by_hand,
-        batched,
-        lambda x, a, b, n: [gelu(x @ a[:, r::n]) @ b[r::n] for r in range(n)],
-    ],
+    "term": [own_term, sliced, gelu_by_hand, masked, lambda x, a, b, r, n: gelu(x @ a[:, r::n]) @ b[r::n]],
     "rank_of": [
         as_digits,
         lambda i, j, k, s: np.ravel_multi_index((i, j, k), s),
@@ -148,27 +135,24 @@ RIGHT = {
 }
 
 WRONG = {
-    "terms": [
-        (lambda x, a, b, n: gelu(x @ a) @ b, "not one tensor"),
-        (lambda x, a, b, n: (term for term in own_terms(x, a, b, n)), "not generator"),
-        (lambda x, a, b, n: own_terms(x, a, b, n)[:-1], "your list has 1"),
-        (lambda x, a, b, n: own_terms(x, a, b, 2), "3 ranks compute 3 terms"),
-        (lambda x, a, b, n: [gelu(x @ a) @ b] * n, "nothing was split"),
-        (lambda x, a, b, n: [gelu(x @ a) @ b / n] * n, "took a share of it"),
-        (lambda x, a, b, n: [term / n for term in own_terms(x, a, b, n)], "the terms are averaged"),
-        (lambda x, a, b, n: [x @ p @ q for p, q in pairs(a, b, n)], "gelu is missing"),
-        (lambda x, a, b, n: [gelu(x @ p @ q) for p, q in pairs(a, b, n)], "stands after B"),
-        (lambda x, a, b, n: [gelu(gelu(x @ p) @ q) for p, q in pairs(a, b, n)], "not after B"),
-        (lambda x, a, b, n: [relu(x @ p) @ q for p, q in pairs(a, b, n)], "this is a relu"),
-        (lambda x, a, b, n: [gelu(x @ p, approximate="tanh") @ q for p, q in pairs(a, b, n)], "tanh approximation"),
-        (lambda x, a, b, n: [gelu(x @ p) @ q for p, q in zip(a.chunk(n, 1), b.chunk(n)[::-1], strict=True)], "wrong order"),
-        (lambda x, a, b, n: [gelu(x @ p) @ q for p, q in zip(a.chunk(n, 0), b.chunk(n, 1), strict=True)], "stopped with RuntimeError"),
-        (lambda x, a, b, n: [gelu(x @ p) for p in a.chunk(n, 1)], r"shape \(5, 12\)"),
-        (lambda x, a, b, n: own_terms(x, a, b, n)[::-1], "equal parts in rank order"),
-        (lambda x, a, b, n: [2 * term for term in own_terms(x, a, b, n)], "do not add up"),
-        (lambda x, a, b, n: [term.detach() for term in own_terms(x, a, b, n)], "carries no gradient"),
-        (lambda x, a, b, n: own_terms(x.detach(), a, b, n), "the gradient of X is not"),
-        (lambda x, a, b, n: own_terms(x, a.data, b, n), "the gradient of A is not"),
+    "term": [
+        (lambda x, a, b, r, n: gelu(x @ a) @ b, "nothing was split"),
+        (lambda x, a, b, r, n: gelu(x @ a) @ b / n, "took a share of it"),
+        (lambda x, a, b, r, n: own_term(x, a, b, r, n) / n, "the terms are averaged"),
+        (lambda x, a, b, r, n: x @ a.chunk(n, 1)[r] @ b.chunk(n)[r], "gelu is missing"),
+        (lambda x, a, b, r, n: gelu(x @ a.chunk(n, 1)[r] @ b.chunk(n)[r]), "stands after B"),
+        (lambda x, a, b, r, n: gelu(own_term(x, a, b, r, n)), "not after B"),
+        (lambda x, a, b, r, n: relu(x @ a.chunk(n, 1)[r]) @ b.chunk(n)[r], "this is a relu"),
+        (lambda x, a, b, r, n: gelu(x @ a.chunk(n, 1)[r], approximate="tanh") @ b.chunk(n)[r], "tanh approximation"),
+        (lambda x, a, b, r, n: gelu(x @ a.chunk(n, 1)[r]) @ b.chunk(n)[n - 1 - r], "wrong order"),
+        (lambda x, a, b, r, n: gelu(x @ a.chunk(n, 0)[r]) @ b.chunk(n, 1)[r], "stopped with RuntimeError"),
+        (lambda x, a, b, r, n: gelu(x @ a.chunk(n, 1)[r]), r"shape \(5, 12\)"),
+        (lambda x, a, b, r, n: own_term(x, a, b, n - 1 - r, n), "equal parts in rank order"),
+        (lambda x, a, b, r, n: 2 * own_term(x, a, b, r, n), "do not add up to gelu"),
+        (lambda x, a, b, r, n: own_term(x, a, b, r, n).detach(), "carries no gradient"),
+        (lambda x, a, b, r, n: own_term(x.detach(), a, b, r, n), "the gradient of X is not"),
+        (lambda x, a, b, r, n: own_term(x, a.data, b, r, n), "the gradient of A is not"),
+        (lambda x, a, b, r, n: [own_term(x, a, b, rank, n) for rank in range(n)], "torch tensor, not list"),
     ],
     "rank_of": [
         (lambda i, j, k, s: i + s[0] * (j + s[1] * k), "first axis moves fastest"),

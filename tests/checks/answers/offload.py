@@ -51,7 +51,42 @@ def faults_by_age(layers, frames, passes):
     return sum(np.full(len(touched), layers > frames) | (np.arange(len(touched)) < layers))
 
 
+def planned(
+    room=lambda c, e, w: (c - w) // e, slots=2, moves=lambda n, pinned: n - pinned, peak=lambda p, r, e, w, c: r * e + w
+):
+    """A plan for a card, as it should be or with a mistake."""
+
+    def plan(layers, card, each, working):
+        fit = room(card, each, working)
+        if fit >= layers:
+            return layers, 0, layers * each + working
+        if fit < 2:
+            return None
+        pinned = fit - slots
+        return pinned, moves(layers, pinned), peak(pinned, fit, each, working, card)
+
+    return plan
+
+
+def plan_layer_by_layer(layers, card, each, working):
+    """Layers are put on the card as long as they fit."""
+    used, room = working, 0
+    while used + each <= card and room < layers:
+        used, room = used + each, room + 1
+    if room < min(layers, 2):
+        return None
+    pinned = layers if room == layers else room - 2
+    return [pinned, layers - pinned, used]
+
+
+def plan_in_numpy(layers, card, each, working):
+    room = np.minimum(np.floor_divide(card - working, each), layers)
+    pinned = room - 2 * (room < layers)
+    return np.array([pinned, layers - pinned, room * each + working]) if room > 1 else None
+
+
 RIGHT = {
+    "card_plan": [planned(), plan_layer_by_layer, plan_in_numpy],
     "spread": [
         spread_by_carrying,
         spread_in_turn,
@@ -88,6 +123,23 @@ def mru_faults(layers, frames, passes):
 
 
 WRONG = {
+    "card_plan": [
+        (planned(room=lambda c, e, w: c // e), "without the working memory"),
+        (planned(slots=0), "all places are pinned"),
+        (planned(slots=1), "one slot is left"),
+        (planned(moves=lambda n, pinned: n - pinned - 2), "must all move"),
+        (planned(peak=lambda p, r, e, w, c: p * e + w), "has no slots"),
+        (planned(peak=lambda p, r, e, w, c: r * e), "working memory is missing"),
+        (planned(peak=lambda p, r, e, w, c: c), "used, not all"),
+        (planned(peak=lambda p, r, e, w, c: 12 * e + w), "has all layers"),
+        (planned(peak=lambda p, r, e, w, c: 2 * e + w), r"not \(7, 5, 230\)"),
+        (lambda n, c, e, w: planned()(n, c, e, w) if c < 1200 else (10, 2, 1230), "where all layers fit, none moves"),
+        (lambda n, c, e, w: planned()(n, c, e, w) if c != 230 else (1, 11, 130), "room for just two layers"),
+        (lambda n, c, e, w: planned()(n, c, e, w) or (0, n, c), "one layer only"),
+        (lambda n, c, e, w: planned()(12, c, 100, 30), "wrong for 5"),
+        (lambda n, c, e, w: 9, "3 results are wanted: return pinned, moving, peak"),
+        (lambda n, c, e, w: (6.5, 5, 930), "whole number, not 6.5"),
+    ],
     "spread": [
         (lambda n, k: range(n - k, n), "stand in a row"),
         (lambda n, k: [i * (n - 1) // (k - 1) for i in range(k)], r"over the end to the first.*\[3, 4, 4, 1\]"),

@@ -106,3 +106,17 @@ def test_split_covers_everything():
             assert sum(sizes) == size
             assert max(sizes) - min(sizes) <= 1
             assert sizes == sorted(sizes, reverse=True)
+
+
+def shifted(here):
+    group = Communicator(here)
+    mine = torch.full((2, 3), float(here.rank)).T  # not contiguous
+    return mine, group.shift(mine), group.sent
+
+
+def test_a_shift_brings_the_left_neighbour_s_tensor():
+    found = launch(shifted, 3)
+    for rank, (mine, came, sent) in enumerate(found):
+        assert torch.equal(mine, torch.full((3, 2), float(rank))), "what is sent stays"
+        assert torch.equal(came, torch.full((3, 2), float((rank - 1) % 3)))
+        assert sent == 24

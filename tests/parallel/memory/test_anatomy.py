@@ -9,9 +9,10 @@ import transformers
 from labkit.errors import UsageError
 from labkit.measure import parameters, peak_memory
 from labkit.parallel.memory import anatomy
-from labkit.parallel.memory.checkpointing import best_every, kept
+from labkit.parallel.memory.checkpointing import kept
 from labkit.parallel.memory.model import Transformer
-from labkit.parallel.memory.peaks import Techniques, measured, peak
+from labkit.parallel.memory.peaks import Techniques, measured, peak, watched
+from labkit.parallel.memory.picture import course_plot
 from labkit.parallel.memory.shape import PRESETS, ModelShape, preset
 from labkit.parallel.memory.tracker import KINDS, LiveTensors
 
@@ -106,11 +107,27 @@ def test_the_tracker_counts_as_measure_does():
     assert live.open  # nothing is counted once the watch is over
 
 
-def test_the_best_distance_between_checkpoints_is_near_the_square_root():
-    assert [best_every(n, 1, 1) for n in (1, 4, 16, 64, 100)] == [1, 2, 4, 8, 10]
-    for layers in (6, 12, 48):
-        costs = {every: kept(layers, every, 1, 20) for every in range(1, layers + 1)}
-        assert min(costs.values()) == costs[best_every(layers, 1, 20)] < kept(layers, 0, 1, 20)
+def test_checkpoints_are_best_near_the_square_root():
+    for layers, whole in ((16, 1), (64, 1), (48, 4)):
+        costs = {every: kept(layers, every, 1, whole) for every in range(1, layers + 1)}
+        assert abs(min(costs, key=costs.__getitem__) - (layers / whole) ** 0.5) < 1
+        assert kept(layers, 0, 1, whole) == layers * whole
+
+
+def test_a_step_of_ones_own_is_watched_and_drawn():
+    ids = torch.zeros(4, 8, dtype=torch.long)
+
+    def in_halves(loss_of):
+        for part in ids.split(2):
+            (loss_of(part, "sum") / ids.numel()).backward()
+
+    whole, halves = (watched(lambda: Transformer(SMALL), step) for step in (lambda f: f(ids).backward(), in_halves))
+    assert whole.peak == measured(SMALL, 4, 8).peak and halves.peak == measured(SMALL, 4, 8, Techniques(micro=2)).peak
+    assert [one.phase for one in halves.lives if one.phase != "make"][0] == "forward"
+    drawn = course_plot({"whole": whole, "halves": halves}, {"whole": 2e6, "halves": 1e6})
+    assert "predicted 2.00 MB; halves: at most" in drawn.alt
+    with pytest.raises(UsageError, match="at least one watched run"):
+        course_plot({})
 
 
 def test_bad_input():

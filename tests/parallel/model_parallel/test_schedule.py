@@ -12,6 +12,7 @@ from labkit.errors import TrainingError, UsageError
 from labkit.parallel.model_parallel.schedule import (
     SCHEDULES,
     Action,
+    actions_of,
     bubble,
     bubble_in_theory,
     gpipe,
@@ -107,3 +108,12 @@ def test_a_schedule_that_cannot_go_on_says_where():
 def test_what_makes_no_sense_is_refused(do, message):
     with pytest.raises(UsageError, match=message):
         do()
+
+
+def test_an_order_is_a_name_or_a_function():
+    for name in ("gpipe", "1f1b"):
+        plan = schedule(name, 3, 5)
+        for stage in range(3):
+            pairs = [tuple(action) for action in plan[stage]]
+            assert actions_of(name, stage, 3, 5) == plan[stage]
+            assert actions_of(lambda s, p, m, plan=pairs: plan, stage, 3, 5) == plan[stage]

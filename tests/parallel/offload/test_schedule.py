@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
-from labkit.parallel.offload.paging import best_faults, scheduled_loads
-from labkit.parallel.offload.schedule import best, clumped, largest, moving_layers, spread, steady_pass
+from labkit.parallel.offload.paging import best_faults
+from labkit.parallel.offload.schedule import best, clumped, moving_layers, spread, steady_pass
 
 LOADS = (0.3, 0.7, 1.0, 1.3, 1.9, 2.5, 4.0)
 
@@ -66,27 +66,13 @@ def test_how_many_move():
         moving_layers(0, 1, 1)
 
 
-@pytest.mark.parametrize(("compute", "load", "slowdown"), [(1, 4, 2), (1, 10, 1), (2, 5, 1.5), (1, 3, 2.9)])
-def test_the_largest_model(compute, load, slowdown):
-    room = 12
-    most = largest(room, compute, load, slowdown)
-    assert (most - room + 2) * load <= slowdown * most * compute + 1e-9 or most == room
-    more = most + 1
-    assert (more - room + 2) * load > slowdown * more * compute
-    assert largest(room, compute, slowdown * compute, slowdown) is None
-    with pytest.raises(UsageError, match="room for 1 layers: two are needed"):
-        largest(1, 1, 1, 1)
-
-
 @given(st.integers(1, 25), st.integers(2, 25))
 def test_paging_a_scan(layers, frames):
     wise = best_faults(layers, frames, 40)
     faults = [layers] + [layers if layers > frames else 0] * 39  # of LRU
     assert wise[0] == layers and all(b <= a for a, b in zip(faults, wise, strict=True))
-    loads = scheduled_loads(layers, frames)
-    assert loads <= faults[-1]
     if frames < layers:
-        assert loads == layers - frames + 2
+        assert moving_layers(layers, 1, frames) <= faults[-1]
         assert sum(wise[1:]) / 39 == pytest.approx((layers - frames) * layers / (layers - 1), rel=0.05, abs=0.1)
     with pytest.raises(UsageError, match="in 1 frames"):
         best_faults(layers, 1, 1)
