@@ -56,7 +56,7 @@ def compute(
 
 
 def draw(one: Stream) -> Picture:
-    """The tokens, the entity stream below them, and each entity's nodes with what they attend to; all of it in words."""
+    """The tokens, below them the entity stream, each entity's nodes with what they attend to; the same in words."""
     tokens = "".join(chip(token, ENTITY if name else "") for token, name in zip(one.tokens, one.entities, strict=True))
     stream = "".join(chip(f"v({name})", ENTITY) if name else chip("0") for name in one.entities)
     body = f"{heading('Tokens', 'blue: the first token of a name.')}<div>{tokens}</div>"

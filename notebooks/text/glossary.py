@@ -342,6 +342,10 @@ print(report.compare("A", "B"))
 # may be a bank or a medicine; the other names beside it decide. Lesson
 # [02/01](02_knowledge/01_knowledge_graphs.ipynb).
 #
+# <a id="entity-stream"></a>**entity stream** (实体流): In ERNIE, vectors of a graph's entities that run beside the states of the
+# tokens: one at the first token of each name, none elsewhere. In the last layers tokens attend to tokens, entities to entities, and
+# the two meet in the feed-forward part. Lesson [02/02](02_knowledge/02_entities.ipynb).
+#
 # <a id="entropy"></a>**entropy** (熵): How undecided a distribution is: 0 if one answer is certain, ln 2 = 0.69 if two
 # are equally likely. A loss may reward entropy, so that a model does not become too sure of easy cues. Lesson
 # [03/07](03_fewshot/07_instruction.ipynb).

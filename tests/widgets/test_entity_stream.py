@@ -1,4 +1,4 @@
-"""The picture of entities beside tokens: against the model's own streams, the graph's facts, the words, the controls."""
+"""The picture of entities beside tokens: against the models' own streams, the graph, its words, its controls."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ print(f"plain BERT: {plain:.0%}")
 # ## 2 · Where a token meets its entity
 #
 # [02/01](01_knowledge_graphs.ipynb) gave every entity of a graph a vector (TransE). ERNIE lets these vectors run beside the
-# tokens. In its last layers, tokens attend to tokens and entities to entities. Then, in the feed-forward layer, a token's state
+# tokens, in an [entity stream](../glossary.ipynb#entity-stream). In its last layers, tokens attend to tokens and entities to entities. Then, in the feed-forward layer, a token's state
 # $h$ meets the vector $e$ of its entity:
 #
 # $$z = \sigma(W_t\, h + W_e\, e + b).$$
@@ -174,8 +174,9 @@ right = [bool(some) and some[0][0] == row["label"] for some, row in zip(guesses,
 print(f"types alone: {sum(right) / len(right):.0%}")
 
 # %% [markdown]
-# Compare this with the line before. The standard error of such a share is 3 points. The names tell BERT the types, and the types
-# tell most of the relations, so the graph has little left to add here. With three draws, section 7 looks again.
+# Whoever knows the two types, and nothing else, is right in more cases than any of the models (the standard error of such a share is
+# 3 points). So their steps were too few to learn even what the types say, and little is left that only the graph could add. With
+# twice the steps and three draws, section 7 looks again.
 #
 # ## 3 · Not to trust blindly
 #
@@ -295,7 +296,7 @@ from labkit.widgets import entity_stream
 
 nodes, triples = sequence(graph, graph.number("great candle"), most=2)
 print("great candle sees", mask(triples, len(nodes))[0].sum(), "of", len(nodes), "nodes")
-entity_stream(tokenizer, graph, names, ["ian moreau was seen in great candle .", "great candle lies in a valley ."])
+entity_stream(tokenizer, graph, names, ["emma horvath was born in west cherry .", "great candle lies in selmor ."])
 
 # %% [markdown]
 # The same question for the third time, now with vectors made by this Transformer, which learns together with the model:
@@ -393,6 +394,9 @@ for name, (model, own) in ways.items():
     print(f"{name}: loss {np.mean(losses[:5]):.2f} at first, {np.mean(losses[-5:]):.2f} at last")
 
 # %% [markdown]
+# ERNIE learns fast to tell the entities from one another. WKLM's loss hardly moves: which of two likely names is wrong is a harder
+# question, and can be answered only from facts that the model knows.
+#
 # ## 7 · The whole comparison
 #
 # First, the relation of two names, with 120 steps and three draws of the facts:

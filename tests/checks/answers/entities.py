@@ -184,7 +184,6 @@ WRONG = {
         (lambda x, n, rng, w=0.05, p=0.15: disturbed(x, n, rng, p, w), "are hidden, 30 % are wanted"),
         (lambda x, n, rng, w=0.05, p=0.15: disturbed(x, n, np.random.default_rng(3), w, p), "another `rng`"),
         (lambda x, n, rng, w=0.05, p=0.15: disturbed(x, n, rng, w, p)[:5], "one for each"),
-        (lambda x, n, rng, w=0.05, p=0.15: None, "did you forget `return`"),
     ],
     "exchange": [
         (lambda x, types, rng, share: list(x), "nothing is ever exchanged"),
