@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from labkit.cli import main
-from labkit.report.pages import PAGES, anchor, document, heading, page, pages
+from labkit.report.page import anchor, heading
+from labkit.report.pages import PAGES, document, page, pages
 from labkit.report.rows import names
 
 DOCS = Path(__file__).parents[1] / "docs"

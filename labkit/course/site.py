@@ -19,7 +19,7 @@ from pathlib import Path
 from labkit.course.lessons import LESSONS, MODULES
 from labkit.course.reading import INDEX, needed
 from labkit.errors import LabkitError, UsageError
-from labkit.report.pages import anchor
+from labkit.report.page import anchor
 
 MARK = ".labkit-site"  # in a folder that this has made, and may empty
 DOCUMENTS = {"results": "Results", "world": "The world", "apps": "Applications", "teaching": "For teachers"}

@@ -6,58 +6,9 @@ reports. What labkit measured stands in the table alone, which is made from the 
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, field, replace
-
 from labkit.errors import unknown
-from labkit.report.figure import Plot
-from labkit.report.rows import Report, names, results
-from labkit.report.table import Reference, Table
-
-LONGEST = 60  # characters of a task's name that may head a column
-
-
-@dataclass(frozen=True)
-class Page:
-    """One measured table: file, heading, what was measured; what a paper reports of it, and which."""
-
-    name: str
-    title: str
-    about: str
-    paper: Reference = field(default_factory=dict)
-    source: str = ""
-
-    @functools.cached_property
-    def report(self) -> Report:
-        """The rows."""
-        return results(self.name)
-
-    @property
-    def table(self) -> Table:
-        """Methods by tasks; of several metrics, a line for each method on each task, and a column for each metric."""
-        rows = [replace(row, task=heading(row.task), extra={}) for row in self.report.rows]
-        if len({row.metric for row in rows}) > 1:
-            several = len({row.task for row in rows}) > 1
-            rows = [replace(r, method=f"{r.task}: {r.method}" if several else r.method, task="all") for r in rows]
-        shown = Report(rows)
-        shown.bounds = {heading(task): ends for task, ends in self.report.bounds.items()}
-        return shown.table(self.paper, source=self.source)
-
-    def plot(self) -> Plot:
-        """Its methods from the best to the worst, as dots, with the paper's figures beside them."""
-        return self.report.plot(reference=self.paper, title=self.title, ranked=True)
-
-    def markdown(self) -> str:
-        """Its section of docs/results.md."""
-        origin = self.report.origin
-        rows = f"[{len(self.report.rows)} rows](../labkit/results/{self.name}.json)"
-        made = f"{origin['date'][:10]}, {origin['device']}, {rows}:"
-        return f"## {self.title}\n\n{self.about}\n{made} `{self.report.command}`\n\n{self.table.markdown()}"
-
-
-def heading(task: str) -> str:
-    """A task's name without the world's, for a narrow column; "own tables" for one that is a list of files."""
-    return task.removeprefix("world/").removeprefix("fewclue/") if len(task) <= LONGEST else "own tables"
+from labkit.report.page import Page, anchor
+from labkit.report.rows import names
 
 
 def pages() -> list[Page]:
@@ -78,12 +29,6 @@ def document() -> str:
     """docs/results.md: every table that was measured, with how to measure it again."""
     listed = "\n".join(f"- [{one.title}](#{anchor(one.title)})" for one in pages())
     return f"{HEAD}\n{listed}\n\n" + "\n".join(one.markdown() for one in pages())
-
-
-def anchor(title: str) -> str:
-    """The link to a heading, as GitHub makes it."""
-    kept = "".join(character for character in title.lower() if character.isalnum() or character in " -_")
-    return kept.replace(" ", "-")
 
 
 HEAD = """\

@@ -109,4 +109,5 @@ class Guided:
             for _ in range(most):
                 written = torch.cat([written, model(decoder_input_ids=written, **read)[:, -1].argmax(-1)[:, None]], 1)
         ends = (written == self.tokenizer.sep_token_id).long().cumsum(1) > 0
-        return self.tokenizer.batch_decode(written.masked_fill(ends, padding(self.tokenizer)), skip_special_tokens=True)
+        shown = written.masked_fill(ends, padding(self.tokenizer))
+        return self.tokenizer.batch_decode(shown, skip_special_tokens=True, clean_up_tokenization_spaces=False)
