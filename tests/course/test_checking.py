@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from labkit.course import reading
+from labkit.course import checking, reading
 from labkit.course.checking import problems
 from labkit.errors import UsageError
 from tests.course.small import HEADER, TEXT, course, notebook, shown, stream, write
@@ -212,3 +212,13 @@ def test_the_index_needs_no_exercises_but_a_map_that_is_up_to_date(tmp_path):
     assert found(index, made) == []
     lesson.notebook.unlink()
     assert len(found(index, made)) == 1
+
+
+def test_a_lesson_that_starts_processes_may_take_longer(lesson, monkeypatch):
+    made = notebook(lesson)
+    meta(labkit={"seconds": 70})(made)
+    assert any("at most 60" in line for line in found(lesson, made))
+    monkeypatch.setattr(checking, "MAX_SECONDS_OF", {"03": 90})
+    assert found(lesson, made) == []
+    meta(labkit={"seconds": 95})(made)
+    assert any("a run took 95 s, at most 90" in line for line in found(lesson, made))
