@@ -281,8 +281,7 @@ PAGES = (
     Page("knowledge_real", "Relations, names and answers in real text",
          "MiniLM fine-tuned beside a baseline that learns from the same rows, one seed, nothing chosen on the test: "
          "13 relations of ChemProt, 16 of FewRel (100 sentences each for training, 200 for the test), chemicals and "
-         "diseases of BC5CDR as whole names, and the dev questions of TREC-QA with their own candidates (lessons 02/01 "
-         "and 02/05). For answers MiniLM's vectors do better untrained than a second reader that it becomes from 4 700 "
+         "diseases of BC5CDR as whole names, and the dev questions of TREC-QA with their own candidates (lesson 02/05). For answers MiniLM's vectors do better untrained than a second reader that it becomes from 4 700 "
          "pairs: to compare two vectors is what it was made for.",
          {"BC5CDR: minilm, fine-tuned": (90.01, SCIBERT), "ChemProt: minilm, fine-tuned": (83.64, SCIBERT)},
          "SciBERT, fine-tuned"),
