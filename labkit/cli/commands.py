@@ -255,10 +255,11 @@ def add_results(commands: Any) -> None:
 
 def _results(arguments: argparse.Namespace) -> None:
     from labkit.files import write_text
-    from labkit.report.pages import document, page, pages
+    from labkit.report.page import document
+    from labkit.report.pages import page, pages
 
     if arguments.name == "build":
-        write_text(arguments.out, document())
+        write_text(arguments.out, document(pages()))
         tell(f"wrote {arguments.out}")
     elif arguments.name is None:
         rows = [{"name": one.name, "date": one.report.origin["date"][:10], "what": one.title} for one in pages()]

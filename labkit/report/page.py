@@ -1,14 +1,21 @@
-"""One measured table as a page: what it is about, what a paper reports of the same, and where it comes from."""
+"""One measured table as a page: what it is about, what a paper reports of the same; and the document of all pages."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from labkit.report.figure import Plot
 from labkit.report.rows import Report, results
 from labkit.report.table import Reference, Table
 
+HEAD = """\
+# Results
+
+Every table that this project has measured, made from its rows, one a seed, by `labkit results build`. Cells are mean ±
+standard deviation over seeds, `n` is the number of seeds, accuracies are in per cent. `labkit results NAME` prints one.
+"""
 LONGEST = 60  # characters of a task's name that may head a column
 
 
@@ -59,3 +66,9 @@ def anchor(title: str) -> str:
     """The link to a heading, as GitHub makes it."""
     kept = "".join(character for character in title.lower() if character.isalnum() or character in " -_")
     return kept.replace(" ", "-")
+
+
+def document(pages: Sequence[Page]) -> str:
+    """docs/results.md: every table that was measured, with how to measure it again."""
+    listed = "\n".join(f"- [{one.title}](#{anchor(one.title)})" for one in pages)
+    return f"{HEAD}\n{listed}\n\n" + "\n".join(one.markdown() for one in pages)

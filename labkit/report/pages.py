@@ -7,7 +7,7 @@ reports. What labkit measured stands in the table alone, which is made from the 
 from __future__ import annotations
 
 from labkit.errors import unknown
-from labkit.report.page import Page, anchor
+from labkit.report.page import Page
 from labkit.report.rows import names
 
 
@@ -25,18 +25,6 @@ def page(name: str) -> Page:
     return known[name]
 
 
-def document() -> str:
-    """docs/results.md: every table that was measured, with how to measure it again."""
-    listed = "\n".join(f"- [{one.title}](#{anchor(one.title)})" for one in pages())
-    return f"{HEAD}\n{listed}\n\n" + "\n".join(one.markdown() for one in pages())
-
-
-HEAD = """\
-# Results
-
-Every table that this project has measured, made from its rows, one a seed, by `labkit results build`. Cells are mean ±
-standard deviation over seeds, `n` is the number of seeds, accuracies are in per cent. `labkit results NAME` prints one.
-"""
 EASYNLP = (
     "EasyNLP article, on a task of its own: macbert-large-zh, 325 M parameters, 0.54 s a batch, and pai-bert-tiny-zh, "
     "3 M, 0.06 s a batch"
@@ -200,14 +188,12 @@ PAGES = (
          {"BERT": 79.33, "BERT-MK": 86.87}, "Noah's Ark talk: F1 on GAD, relations of genes and diseases"),
     Page("kgbert", "Which facts to read",
          "mini-bert-en goes on for 160 steps of 16 texts in the small world of the probes above: plain masked language "
-         "modelling and KGBERT, whole or with one part left out, on the same texts in the same order, one seed (lesson "
-         "02/04). Stated: Hits@1 of blanks whose facts text states, filled from the text alone. Graph, beside: of "
-         "facts that only the graph has, filled with the graph's facts about the text's entities beside it, and 8 "
-         "planted ones about others; n planted: every second of these with n, by KGBERT with its gates as learned "
-         "and opened. AUC: how often a fact that fills the blank has a wider gate than another. Attributes: which of "
-         "26 relations a sentence states, by a linear reader of mean states that has seen two sentences of each in "
-         "other wordings. The FewCLUE article, where KGBERT comes from, reports a difference alone: 2 points more in "
-         "attribute recognition, on texts of public affairs and finance."),
+         "modelling and KGBERT, whole or with one part left out, one seed (lesson 02/04). Stated: Hits@1 of blanks "
+         "whose facts text states, from the text alone. Graph, beside: of facts that only the graph has, with its "
+         "facts about the text's entities beside it and 8 planted ones; n planted: half of these with n, by KGBERT "
+         "with its gates as learned and opened. AUC: how often a fact that fills the blank has a wider gate than "
+         "another. Attributes: which of 26 relations a sentence states, by a linear reader of mean states. The "
+         "FewCLUE article reports a difference alone: 2 points more in attribute recognition, on other texts."),
     Page("decoding", "Decoding",
          "Texts that go on from the first five words of a text that the model has not seen, by how each token is "
          "chosen. Perplexity is under the same model; pairs and fours are of its tokens. The nearer to the text "
@@ -276,12 +262,13 @@ PAGES = (
          "mini-bert-en, and two models that go on from it for 1 500 steps of 64 texts of the default world: masked "
          "language modelling, and mini-dkplm-en, which is also asked for facts about rare things and never reads a "
          "stand-in. Facts: Hits@1 of at most 300 blanks a band, standard errors 1 to 2.5 points, in a world of 2 000 "
-         "entities. Then three draws of few labelled rows (lesson 02/03). Asking for facts gains nothing that can be "
-         "seen here, and costs some of the frequent facts; names are nearly solved by any of the three."),
+         "entities. Then three draws of few labelled rows (lesson 02/03). Asking for facts gains nothing here, and "
+         "costs some of the frequent ones; names are nearly solved by all three."),
     Page("knowledge_real", "Relations, names and answers in real text",
          "MiniLM fine-tuned beside a baseline that learns from the same rows, one seed, nothing chosen on the test: "
          "13 relations of ChemProt, 16 of FewRel (100 sentences each for training, 200 for the test), chemicals and "
-         "diseases of BC5CDR as whole names, and the dev questions of TREC-QA with their own candidates (lesson 02/05). For answers MiniLM's vectors do better untrained than a second reader that it becomes from 4 700 "
+         "diseases of BC5CDR as whole names, and the dev questions of TREC-QA with their own candidates (lesson "
+         "02/05). For answers MiniLM's vectors do better untrained than a second reader that it becomes from 4 700 "
          "pairs: to compare two vectors is what it was made for.",
          {"BC5CDR: minilm, fine-tuned": (90.01, SCIBERT), "ChemProt: minilm, fine-tuned": (83.64, SCIBERT)},
          "SciBERT, fine-tuned"),
