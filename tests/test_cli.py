@@ -395,7 +395,7 @@ def test_options_of_the_pipeline_take_the_numbers_that_its_settings_declare():
     from labkit import pipeline as module
 
     declared = dict(config._ranges(module.PipelineSettings))
-    assert len(declared) == 11
+    assert len(declared) == 12
     for action in ALL[("pipeline",)]._actions:
         assert declared.get(action.dest) == (action.type if isinstance(action.type, config.Numbers) else None)
 

@@ -554,6 +554,11 @@ print("alpha 3 costs more than three times the perplexity:", runs[3][0][0] > 3 *
 # good as the best steering, because it is as large as the model that it steers. DExperts is for the other case: a large model that
 # you cannot train, moved by two small ones.
 #
+# All of these leave the model as it is. A model that is trained for it can also read what is asked for in an encoder of its own, at which
+# each layer of the decoder looks first ([GSum](https://arxiv.org/abs/2010.08014), Dou et al. 2021;
+# [`guided.py`](../../labkit/foundations/generation/guided.py)). Asked for one of three facts of a text, such a model and one that
+# reads the wish as a prefix are right equally often ([numbers](../../docs/results.md#asking-for-one-of-three-facts)).
+#
 # ## 8 · All words at once
 #
 # All decoders so far write from left to right, one pass per token. A masked model can fill all blanks in *one* pass, but each
