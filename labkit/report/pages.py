@@ -202,8 +202,8 @@ PAGES = (
          "How many times as fast as transformers' `generate` mini-gpt-en writes the same 40 tokens, in turns on one "
          "thread; a row is the median of five turns. Beside it the mean tokens per second (lesson 01/06)."),
     Page("guided", "Asking for one of three facts",
-         "How often the text that is written names the other end of the fact that is asked for, and of another: without "
-         "guidance, with it before the text, and by a cross-attention of its own (lesson 01/06). 300 texts, one seed."),
+         "How often what is written names the other end of the fact that is asked for, and of another: without, with "
+         "the guidance before the text, and with a cross-attention of its own (lesson 01/06). 300 texts, one seed."),
     Page("math_problems", "Word problems by Generate & Rank",
          "Encoder-decoders of 1 M weights from nothing, 2 200 steps each, one seed; accuracy on 941 unseen problems "
          "(lesson 01/06). The writer that was trained with the ranker is 2.3 points above the other, which is within "
