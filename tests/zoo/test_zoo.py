@@ -308,6 +308,14 @@ def test_what_stands_on_a_bert_stands_on_an_albert():
             assert add_head(model, 3, pooling, seed=0)(**batch).logits.shape == (4, 3)
 
 
+def test_a_t5_is_trained_and_measured_at_its_recipes_density():
+    item, tokenizer = RECIPES["mini-t5-en"], load("mini-t5-en").tokenizer
+    for made in (building._objective(item, tokenizer, []), building._measured(item, tokenizer)):
+        labels = made.collate([{"input_ids": np.arange(5, 45)}] * 8)["labels"]
+        hidden = int(((labels >= 5) & (labels < 45)).sum()) / (8 * 40)
+        assert hidden == pytest.approx(item.density, abs=0.05)
+
+
 def test_the_shipped_t5_fills_gaps_from_what_it_reads():
     model, tokenizer = load("mini-t5-en")
     rows = tokenize_corpus(corpus(World(), "en", 64, part="held out"), tokenizer, 64)
