@@ -8,10 +8,10 @@ Every objective trains a micro model (2 layers, d = 128) from scratch on one sam
 it has spent the floating-point operations of `--steps` steps of uniform masked LM: 6 · weights · tokens that these
 weights are applied to, padding and attention's own products left out, an LM head where it runs (at hidden tokens alone,
 but everywhere for GPT), ELECTRA's generator and T5's decoder in full. ELECTRA's generator is as wide as its
-discriminator and λ is 10: half as wide, and with λ = 50, it was still guessing after 3 800 steps. T5 has half of the
-text hidden; of 15 % it had learned little. Then some labelled rows fine-tune a linear layer on the mean of the last
-states (for GPT too: the mean, not the last token) together with the body. A row is one pre-training seed, its value the
-mean over several draws of the labelled rows. "no pre-training" is a BERT
+discriminator and λ is 10 (the paper: a quarter to a half as wide, and 50), T5 has half of the text hidden (15 %), and
+both are also measured with twice the arithmetic. Then some labelled rows fine-tune a linear layer on the mean of the
+last states (for GPT too: the mean, not the last token) together with the body. A row is one pre-training seed, its
+value the mean over several draws of the labelled rows. "no pre-training" is a BERT
 with random weights. `own_loss` is the mean of the last 50 steps in nats and differs in kind between objectives;
 `own_mlm` and `own_other` are its two parts where it has two (NSP; the discriminator's, before λ). `signal` is the share
 of the text's tokens that the loss is over.

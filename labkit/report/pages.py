@@ -142,7 +142,7 @@ PAGES = (
     Page("pretraining", "Pre-training objectives",
          "Same text, same arithmetic, one pre-training of each: own loss, and accuracy after training on 1 000 reviews "
          "with labels, or on 16 sentences of each relation (lesson 01/04). Two standard errors of a difference are 4.5 "
-         "points. ELECTRA and T5 begin late, and what they have learned by then does not help.",
+         "points. ELECTRA and T5 begin late, and what they learn by then does not help. Seconds are of a busy machine.",
          {"MLM 15 % + NSP (BERT)": 75.1, "replaced tokens (ELECTRA)": 79.9},
          "Clark et al. 2020, Table 1: GLUE, small models"),
     Page("finetuning", "One body, many heads",

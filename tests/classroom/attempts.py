@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labkit.classroom.course import Course, graded, kind, read_notebook
+from labkit.classroom.course import Course, graded, kind, points, read_notebook
 from labkit.classroom.planted import submissions
 
 COURSE = Course.at(Path(__file__).resolve().parents[2] / "assignments")
@@ -33,3 +33,21 @@ class Attempts:
             except Exception as error:  # noqa: BLE001  whatever it is, the test has failed
                 told[name] = f"{type(error).__name__}: {error}"
         return told
+
+    def check_planted(self, name, words):
+        """A planted submission fails the tests that it says, and each of `words` (test: words) is told."""
+        told = self.run(self.planted[name].answers)
+        assert set(told) == set(self.planted[name].loses), told
+        for cell, wanted in words.items():
+            assert wanted in told[cell], cell
+
+    def check_untouched(self):
+        """Nothing answered: every test says so."""
+        told = self.run({})
+        assert set(told) == set(points(self.source, "test"))
+        assert all("NotImplementedError" in said for said in told.values()), told
+
+    def check_points(self, total):
+        """They add up, and the reading has four by hand."""
+        assert sum(points(self.source, "test").values()) == total
+        assert points(self.source, "manual") == {"reading": 4}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labkit import serving
-from tests.served import free_port
+from tests.served import browser, free_port
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +15,10 @@ def port(demo):
     serving.launch(demo, port, ())
     yield port
     demo.close(verbose=False)
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page of a browser as narrow as a phone."""
+    with browser(tmp_path / "profile", viewport={"width": 390, "height": 844}) as context:
+        yield context.new_page()

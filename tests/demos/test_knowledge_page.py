@@ -16,7 +16,7 @@ from labkit.demos.knowledge import page as knowledge_page
 from labkit.demos.knowledge.page import BEFORE, build_demo, on_fill, on_search
 from labkit.errors import UsageError
 from labkit.knowledge.passages import world_passages
-from tests.served import MARKUP, Attacks, Watch, ask, browser, call
+from tests.served import MARKUP, Attacks, Watch, ask, call
 
 gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[demos]'")
 OTHER = "micro-bert-en"
@@ -138,12 +138,6 @@ def test_the_queue_is_bounded(demo):
 
 
 # A person at a browser
-
-
-@pytest.fixture
-def page(tmp_path):
-    with browser(tmp_path / "profile", viewport={"width": 390, "height": 844}) as context:
-        yield context.new_page()
 
 
 def test_a_person_fills_and_searches(port, page):

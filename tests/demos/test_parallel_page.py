@@ -12,7 +12,7 @@ from labkit import demos, serving
 from labkit.demos.parallel.page import build_demo, on_start
 from labkit.demos.parallel.starts import STARTS
 from labkit.errors import UsageError
-from tests.served import MARKUP, Attacks, Watch, ask, browser, call
+from tests.served import MARKUP, Attacks, Watch, ask, call
 
 gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[demos]'")
 ARTICLE = on_start("1.2 billion, 8 GPUs")
@@ -62,12 +62,6 @@ def test_a_preset_can_be_named_on_the_command_line():
 
 
 # A person at a browser
-
-
-@pytest.fixture
-def page(tmp_path):
-    with browser(tmp_path / "profile", viewport={"width": 390, "height": 844}) as context:
-        yield context.new_page()
 
 
 def number(page, name):

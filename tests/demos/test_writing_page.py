@@ -15,7 +15,7 @@ from labkit.demos.foundations.form import MAX_TEXT, Decoding
 from labkit.demos.foundations.page import build_demo
 from labkit.errors import UsageError
 from tests.demos.writers import models
-from tests.served import MARKUP, Attacks, Watch, ask, browser, call
+from tests.served import MARKUP, Attacks, Watch, ask, call
 
 gradio = pytest.importorskip("gradio", reason="gradio is not installed: pip install -e '.[demos]'")
 HOW = dataclasses.astuple(Decoding("greedy", length=8))
@@ -81,12 +81,6 @@ def test_a_model_that_does_not_write_is_refused(monkeypatch):
 
 
 # A person at a browser
-
-
-@pytest.fixture
-def page(tmp_path):
-    with browser(tmp_path / "profile", viewport={"width": 390, "height": 844}) as context:
-        yield context.new_page()
 
 
 def test_a_person_writes_fills_and_translates(port, page):

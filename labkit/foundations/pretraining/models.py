@@ -41,9 +41,8 @@ def micro_model(
 ) -> nn.Module:  # fmt: skip
     """A new model of `kind` (one of MICRO) with random weights from `seed`; torch's own random state is not touched.
 
-    "electra" is a pair of one width, for the paper's generator, a quarter to a half as wide, would learn nothing at
-    this size in a few thousand steps; "query" has its query layer on top of `layers` others; "t5" has as many decoder
-    as encoder layers. UsageError for an unknown kind.
+    "electra" is a pair of one width (the paper's generator has a quarter to a half of it); "query" has its query layer
+    on top of `layers` others; "t5" has as many decoder as encoder layers. UsageError for an unknown kind.
     """
     if kind not in MICRO:
         raise unknown("micro model", kind, MICRO)

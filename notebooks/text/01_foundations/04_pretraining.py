@@ -582,7 +582,7 @@ for method in ("MLM 15 %, two languages", "TLM 15 %"):
 # - **ELECTRA and T5** are behind a model that knows nothing. Their questions are hard to start with: ELECTRA's model cannot learn what
 #   a likely word is before its generator knows, and T5's decoder must first learn to look at the encoder. With twice the
 #   arithmetic ELECTRA's generator knows far more words (its loss falls from 4.2 to 2.3), and reviews are still no easier. Both papers are about runs thousands of times as long; this
-#   picture neither confirms nor refutes them. (Here the generator is as wide as the model: half as wide, it learned nothing.)
+#   picture neither confirms nor refutes them. (Here the generator is as wide as the model; the paper's is narrower.)
 # - **TLM** finds few translations. But a model that reads the same text one sentence at a time finds hardly more than guessing
 #   does, so it is the *pair* of sentences that makes the difference.
 #
