@@ -65,6 +65,16 @@ def test_with_w_e_at_nought_it_begins_as_bert(made):  # noqa: F811
     torch.testing.assert_close(told(made)(**given).logits, bert(len(made[0]))(**given).logits)
 
 
+def test_entities_attend_to_entities_alone_so_padding_changes_nothing(made):  # noqa: F811
+    torch.manual_seed(0)
+    model, ids = told(made), torch.as_tensor(made[4][0]["input_ids"]).long()[None]
+    for parameter in model.knowledge.parameters():
+        torch.nn.init.normal_(parameter)
+    longer = F.pad(ids, (0, 5))
+    alone, beside = model(ids).logits, model(longer, (longer != 0).long()).logits
+    torch.testing.assert_close(beside[:, : ids.shape[1]], alone, rtol=1e-4, atol=1e-4)
+
+
 def test_a_text_does_not_see_another_s_entities(made):  # noqa: F811
     model = told(made)
     torch.nn.init.normal_(model.knowledge[0].into.weight)
